@@ -1,0 +1,1 @@
+"""Context in, decision out: language models, recorded replies and baselines behind one protocol."""

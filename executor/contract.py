@@ -1,0 +1,238 @@
+"""The values an executor receives and returns (RULES.md 2); nothing here knows a venue or a database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+
+class Action(StrEnum):
+    """Name what a decision asks for; nothing outside this list is ever guessed."""
+
+    OPEN_LONG = "open_long"
+    OPEN_SHORT = "open_short"
+    CLOSE_LONG = "close_long"
+    CLOSE_SHORT = "close_short"
+    ADJUST_STOP = "adjust_stop"
+    HOLD = "hold"
+    WAIT = "wait"
+    TARGET = "target"
+
+
+OPENS = frozenset({Action.OPEN_LONG, Action.OPEN_SHORT})
+CLOSES = frozenset({Action.CLOSE_LONG, Action.CLOSE_SHORT})
+PASSIVE = frozenset({Action.HOLD, Action.WAIT})
+
+
+class Outcome(StrEnum):
+    """Name how a request for a decision ended; everything but DECIDED means "no new risk"."""
+
+    DECIDED = "decided"
+    INVALID_REPLY = "invalid_reply"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    REFUSED = "refused"
+    TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """State one wish of a trader for one symbol; sizes are notional USD, prices quote currency per unit."""
+
+    symbol: str
+    action: Action
+    leverage: int | None = None
+    position_size_usd: Decimal | None = None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    confidence: Decimal | None = None
+    risk_usd: Decimal | None = None
+    max_entry_price: Decimal | None = None
+    min_entry_price: Decimal | None = None
+    fraction: Decimal = Decimal(1)
+    target_quantity: Decimal | None = None
+    invalidation: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemError:
+    """Say why one item of a batch was dropped: its path in the reply, the value given and the mend."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Count the tokens of all attempts and their cost in USD."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullDecision:
+    """Carry one batch with everything needed to answer "why"; a failed outcome has no decisions."""
+
+    decisions: tuple[Decision, ...] = ()
+    outcome: Outcome = Outcome.DECIDED
+    errors: tuple[ItemError, ...] = ()
+    reasoning: str = ""
+    model: str = ""
+    prompt_hash: str = ""
+    reply: str = ""
+    usage: Usage = field(default_factory=Usage)
+    latency_s: float = 0.0
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountInfo:
+    """Give the trader its own share of the account in USD; it sizes on this, never on the account's equity."""
+
+    equity: Decimal
+    allocated: Decimal
+    available: Decimal
+    margin_used: Decimal
+    unrealized_pnl: Decimal
+    realized_pnl: Decimal
+    fees: Decimal
+    funding: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionInfo:
+    """Describe one position of the trader's own book; quantity is signed, negative for a short."""
+
+    symbol: str
+    quantity: Decimal
+    entry_price: Decimal
+    mark: Decimal
+    unrealized_pnl: Decimal
+    leverage: int
+    margin: Decimal
+    liquidation_price: Decimal | None
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceView:
+    """Show the trader how it has done; capital flows are excluded, percentages are 0-100."""
+
+    pnl_usd: Decimal = Decimal(0)
+    pnl_pct: float = 0.0
+    sharpe: float | None = None
+    win_rate: float | None = None
+    trades: int = 0
+    average_win: Decimal = Decimal(0)
+    average_loss: Decimal = Decimal(0)
+    max_drawdown_pct: float = 0.0
+    drawdown_pct: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Hold the limits of RULES.md 1; the prompt prints and the risk manager enforces this same object."""
+
+    max_positions: int = 3
+    max_position_size_usd: Decimal = Decimal(1000)
+    max_margin_usage_pct: Decimal = Decimal(60)
+    major_coin_leverage: int = 10
+    altcoin_leverage: int = 5
+    min_risk_reward_ratio: Decimal = Decimal(3)
+    min_confidence: Decimal = Decimal(75)
+    stop_loss_enabled: bool = True
+    take_profit_enabled: bool = True
+    max_drawdown_pct: Decimal = Decimal(20)
+    cooldown_after_stop_s: int = 900
+    max_entries_per_hour: int = 3
+
+    def max_leverage(self, symbol: str) -> int:
+        """Return the leverage cap for `symbol`: BTC and ETH are major coins, all else is an altcoin."""
+        base = symbol.partition("/")[0]
+        return self.major_coin_leverage if base in ("BTC", "ETH") else self.altcoin_leverage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indicators:
+    """Hold the indicator values of one symbol at its last closed candle; None until enough candles exist."""
+
+    ema_20: float | None = None
+    ema_50: float | None = None
+    macd: float | None = None
+    macd_signal: float | None = None
+    rsi_14: float | None = None
+    atr_14: float | None = None
+    bollinger_upper: float | None = None
+    bollinger_lower: float | None = None
+    high_20: float | None = None
+    low_20: float | None = None
+    change_1h_pct: float | None = None
+    volume: float | None = None
+
+
+class MarketView(Protocol):
+    """Show one symbol at the instant of the decision; the candle window is read only when asked for."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def mark(self) -> Decimal: ...
+    @property
+    def age_s(self) -> float: ...
+    @property
+    def funding_rate(self) -> Decimal | None: ...
+    @property
+    def indicators(self) -> Indicators: ...
+    def closes(self, count: int) -> Sequence[float]:
+        """Return up to `count` closes of the base interval, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Tell the trader what was refused or lost in a conflict since its last decision."""
+
+    symbol: str
+    action: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Carry all an executor may know: nothing of other traders' books, no secret, no account total."""
+
+    trader_id: str
+    trader_name: str
+    now: datetime
+    symbols: tuple[str, ...]
+    account: AccountInfo
+    positions: tuple[PositionInfo, ...]
+    performance: PerformanceView
+    limits: Limits
+    market: Mapping[str, MarketView]
+    refusals: tuple[Refusal, ...] = ()
+
+
+class Executor(Protocol):
+    """Turn a context into a decision; failures are outcomes of the returned value, never exceptions."""
+
+    async def decide(self, context: Context) -> FullDecision:
+        """Return the decision for `context`, within the executor's own deadline."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise ExecutorUnavailable if no decision can be had."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
