@@ -1,0 +1,1 @@
+"""The outside world: venues, market data and the clock."""

@@ -1,0 +1,1 @@
+"""The composition of everything: the desk, its state, its commands."""

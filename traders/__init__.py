@@ -1,0 +1,1 @@
+"""One virtual trader: its spec, life cycle, book and performance."""
