@@ -1,0 +1,59 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := test
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CONFIG ?= config.yaml
+WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.setup-done
+SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) tests
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
+
+.PHONY: setup run test check lint types format bench lock clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'make: Propdesk needs Python 3.11 or newer as python3 (or: make PYTHON=/path/to/python setup).' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'make: this Python has no venv; on Debian or Ubuntu: apt-get install python3-venv, then run make again.' >&2; exit 1; }
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv .venv
+	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted && !/^ *#/' requirements-dev.lock > .venv/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+run: setup
+	$(BIN)/propdesk run -c $(CONFIG)
+
+test: setup
+	PYTEST_TIMEOUT=180 $(BIN)/pytest -n $(WORKERS)
+
+check: lint types test
+
+lint: setup
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy $(SOURCES)
+
+format: setup
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: setup
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+lock: setup
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	find exchanges executor traders manager migrations benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
