@@ -1,0 +1,71 @@
+"""Rules every test runs under: loopback sockets only, no model key, deterministic hypothesis, asyncio."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_MODEL_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+_LOCAL_NAMES = ("localhost", "")
+
+settings.register_profile(
+    "propdesk",
+    deadline=None,
+    derandomize=True,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "propdesk"))
+
+
+def _refuse_remote(address: Any) -> None:
+    host = address[0] if isinstance(address, tuple) else None
+    if host is None or host in _LOCAL_NAMES:
+        return
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise PermissionError(f"a test tried to reach {address!r}; only loopback and unix sockets are allowed")
+
+
+class _LocalSocket(socket.socket):
+    def connect(self, address: Any) -> None:
+        _refuse_remote(address)
+        super().connect(address)
+
+    def connect_ex(self, address: Any) -> int:
+        _refuse_remote(address)
+        return super().connect_ex(address)
+
+    def sendto(self, *arguments: Any) -> int:
+        _refuse_remote(arguments[-1])
+        return super().sendto(*arguments)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _local_only() -> Iterator[None]:
+    resolve = socket.getaddrinfo
+
+    def resolve_local(host: Any, *arguments: Any, **options: Any) -> Any:
+        _refuse_remote((host.decode() if isinstance(host, bytes) else host, "name lookup"))
+        return resolve(host, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", _LocalSocket)
+        patch.setattr(socket, "getaddrinfo", resolve_local)
+        for name in _MODEL_VARIABLES:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio, the loop the desk runs on."""
+    return "asyncio"
