@@ -30,7 +30,11 @@ def test_a_name_outside_this_machine_is_not_looked_up() -> None:
 
 def test_a_loopback_connection_works() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        answer = threading.Thread(target=lambda: server.accept()[0].close())
+
+        def hang_up() -> None:
+            server.accept()[0].close()
+
+        answer = threading.Thread(target=hang_up)
         answer.start()
         with socket.create_connection(server.getsockname()) as client:
             assert client.recv(1) == b""

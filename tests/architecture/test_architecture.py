@@ -1,0 +1,56 @@
+"""Every tracked file keeps the rules of the code base."""
+
+from collections.abc import Callable
+
+import pytest
+
+from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
+from size_rules import file_length, function_length, parameter_count
+from source_files import PACKAGES, ROOT, Source, tracked_paths, tracked_sources
+from value_rules import decimal_money, frozen_stage_values, injected_clock
+from wording_rules import annotated, clean_words, documented, reasoned_ignores, sparse_comments
+
+RULES = (
+    file_length,
+    function_length,
+    parameter_count,
+    import_direction,
+    sql_in_state_only,
+    telling_names,
+    no_test_packages,
+    injected_clock,
+    decimal_money,
+    frozen_stage_values,
+    documented,
+    annotated,
+    reasoned_ignores,
+)
+
+
+@pytest.fixture(scope="module")
+def sources() -> tuple[Source, ...]:
+    return tracked_sources()
+
+
+def test_the_four_packages_are_seen(sources: tuple[Source, ...]) -> None:
+    assert {source.package for source in sources} >= {*PACKAGES, "tests"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule(rule: Callable[[Source], list[str]], sources: tuple[Source, ...]) -> None:
+    found = [message for source in sources for message in rule(source)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_comments_are_sparse(package: str, sources: tuple[Source, ...]) -> None:
+    assert sparse_comments(package, (source for source in sources if source.package == package)) == []
+
+
+def test_no_file_names_a_machine() -> None:
+    found = []
+    for path in tracked_paths():
+        content = (ROOT / path).read_bytes()
+        if b"\0" not in content:
+            found += clean_words(path, content.decode("utf-8"))
+    assert not found, "\n".join(found)
