@@ -1,0 +1,1 @@
+"""The paper venue: real order semantics on prices from anywhere, books that outlive every process."""
