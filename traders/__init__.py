@@ -1,1 +1,1 @@
-"""One virtual trader: its spec, life cycle, book and performance."""
+"""One virtual trader: its mandate, its book, its performance and what it may see."""

@@ -1,0 +1,1 @@
+"""The jobs of the desk and the two runners that run them: Procrastinate on Postgres, and inline."""

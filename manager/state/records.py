@@ -1,0 +1,431 @@
+"""The rows of the database as values; each names its key, its writer and where it comes from.
+
+A row type has exactly one writer: the decide job, the account's round, or the manager. Both stores keep these values;
+`KEYS` holds the primary key of each type, always within a tenant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NewType
+
+from executor.contract import Context, Decision, ItemError, Outcome, Usage
+from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from traders.performance import Performance
+from traders.spec import TraderSpec
+
+TenantId = NewType("TenantId", str)
+DEFAULT_TENANT = TenantId("default")
+ZERO = Decimal(0)
+UNALLOCATED = "UNALLOCATED"
+ROUNDING = "ROUNDING"
+
+
+class TradingState(StrEnum):
+    """Name how far an account or trader may trade; anything but ACTIVE stops entries only."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    HALTED = "halted"
+
+
+class TraderState(StrEnum):
+    """Name the states of a trader's life (RULES.md 1)."""
+
+    STOPPED = "stopped"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ERROR = "error"
+    ISOLATED = "isolated"
+
+
+class IntentStatus(StrEnum):
+    """Name what became of an intent; only PENDING ones are read by a round."""
+
+    PENDING = "pending"
+    CONSUMED = "consumed"
+    DONE = "done"
+    DENIED = "denied"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+
+
+class OrderPurpose(StrEnum):
+    """Name why the desk sent an order."""
+
+    ENTRY = "entry"
+    REDUCE = "reduce"
+    STOP = "stop"
+    TARGET = "target"
+
+
+class OrderState(StrEnum):
+    """Name the desk's knowledge of an order: PENDING is persisted and perhaps sent, ABSENT proven never arrived."""
+
+    PENDING = "pending"
+    DENIED = "denied"
+    REJECTED = "rejected"
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    ABSENT = "absent"
+
+    @property
+    def live(self) -> bool:
+        """Tell whether the venue may still hold or fill it."""
+        return self in (OrderState.PENDING, OrderState.ACCEPTED, OrderState.UNKNOWN)
+
+
+class LedgerKind(StrEnum):
+    """Name the postings of the append-only ledger."""
+
+    DEPOSIT = "deposit"
+    WITHDRAW = "withdraw"
+    ALLOCATE = "allocate"
+    REBALANCE = "rebalance"
+    REALIZED = "realized"
+    FEE = "fee"
+    FUNDING = "funding"
+    ROUNDING = "rounding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRow:
+    """Hold one exchange account; written by its round and by the manager's halt and resume."""
+
+    tenant_id: TenantId
+    account_id: str
+    venue: str
+    trading_state: TradingState = TradingState.ACTIVE
+    state_reason: str = ""
+    fencing_token: int = 0
+    holder: str = ""
+    equity: Decimal = ZERO
+    fills_since: datetime | None = None
+    funding_since: datetime | None = None
+    rebalanced_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderRow:
+    """Hold a trader's definition and life-cycle state; written by the manager."""
+
+    tenant_id: TenantId
+    trader_id: str
+    account_id: str
+    seq: int
+    spec: TraderSpec
+    state: TraderState = TraderState.STOPPED
+    state_reason: str = ""
+    trading_state: TradingState = TradingState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRow:
+    """Hold when a trader decides next and whether a decision is in flight; written by claim and decide.
+
+    Slots are the epoch multiples of `interval_s`, shifted by `phase_s`, so that live traders spread over the interval.
+    """
+
+    tenant_id: TenantId
+    trader_id: str
+    account_id: str
+    interval_s: int
+    phase_s: int = 0
+    next_due_at: datetime | None = None
+    in_flight_due_at: datetime | None = None
+    claimed_at: datetime | None = None
+    last_decision_at: datetime | None = None
+    failed_decisions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookRow:
+    """Hold the money of one trader, of EXTERNAL, UNALLOCATED or ROUNDING; written by the account's round."""
+
+    tenant_id: TenantId
+    account_id: str
+    trader_id: str
+    capital: Decimal = ZERO
+    realized: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    allocated: Decimal = ZERO
+    open_positions: int = 0
+    last_stop_at: datetime | None = None
+    recent_entries: tuple[datetime, ...] = ()
+    performance: Performance = field(default_factory=Performance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionRow:
+    """Hold one symbol of one book; absent when flat; written by the account's round."""
+
+    tenant_id: TenantId
+    account_id: str
+    trader_id: str
+    symbol: Symbol
+    quantity: Decimal
+    cost: Decimal
+    leverage: int
+    opened_at: datetime
+    contract_size: Decimal = Decimal(1)
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    dust: bool = False
+    naked_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRow:
+    """Hold one decision with all that answers "why"; written once by the decide job. `decision_id` is trader@due_ms."""
+
+    tenant_id: TenantId
+    decision_id: str
+    trader_id: str
+    account_id: str
+    due_at: datetime
+    decided_at: datetime
+    outcome: Outcome
+    decisions: tuple[Decision, ...] = ()
+    errors: tuple[ItemError, ...] = ()
+    model: str = ""
+    prompt_hash: str = ""
+    reasoning: str = ""
+    reply: str = ""
+    usage: Usage = field(default_factory=Usage)
+    latency_s: float = 0.0
+    attempts: int = 1
+    context: Context | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentRow:
+    """Hold one wish of a decision on its way through a round; `intent_id` is decision_id#n."""
+
+    tenant_id: TenantId
+    intent_id: str
+    decision_id: str
+    account_id: str
+    trader_id: str
+    decided_at: datetime
+    decision: Decision
+    expires_at: datetime | None = None
+    status: IntentStatus = IntentStatus.PENDING
+    round_id: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRow:
+    """Hold one round of an account; `round_id` is its fencing token within the account."""
+
+    tenant_id: TenantId
+    account_id: str
+    round_id: str
+    at: datetime
+    equity: Decimal = ZERO
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Hold one trader's part of an order; `stop_loss`, `take_profit` and `leverage` apply to what it fills."""
+
+    trader_id: str
+    quantity: Decimal
+    intent_id: str = ""
+    leverage: int = 1
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRow:
+    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id."""
+
+    tenant_id: TenantId
+    account_id: str
+    order_id: str
+    round_id: str
+    symbol: Symbol
+    side: Side
+    type: OrderType
+    purpose: OrderPurpose
+    quantity: Decimal
+    created_at: datetime
+    shares: tuple[Share, ...]
+    trigger_price: Decimal | None = None
+    reduce_only: bool = False
+    state: OrderState = OrderState.PENDING
+    filled: Decimal = ZERO
+    venue_order_id: str = ""
+    reason: str = ""
+    send_before: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillRow:
+    """Hold one venue execution, booked once: unique on account and venue trade id."""
+
+    tenant_id: TenantId
+    account_id: str
+    trade_id: str
+    order_id: str
+    symbol: Symbol
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    liquidity: Liquidity
+    kind: FillKind
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillPartRow:
+    """Hold one book's part of a fill or of an internal cross; quantity is signed, parts add up to the fill.
+
+    For a cross `trade_id` is "round/symbol" and the parts add up to zero.
+    """
+
+    tenant_id: TenantId
+    account_id: str
+    trade_id: str
+    trader_id: str
+    leg: str
+    order_id: str
+    intent_id: str
+    symbol: Symbol
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    realized: Decimal
+    purpose: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """Post one movement of money to one book; unique on (account, ref, trader, kind), so never posted twice."""
+
+    tenant_id: TenantId
+    account_id: str
+    ref: str
+    trader_id: str
+    kind: LedgerKind
+    amount: Decimal
+    at: datetime
+    symbol: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictRow:
+    """Hold one conflict between traders and how it ended."""
+
+    tenant_id: TenantId
+    account_id: str
+    round_id: str
+    n: int
+    type: str
+    symbol: Symbol
+    traders: tuple[str, ...]
+    confidences: tuple[str, ...]
+    severity: str
+    outcome: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictRow:
+    """Hold one denial or clamp with its code and numbers."""
+
+    tenant_id: TenantId
+    account_id: str
+    round_id: str
+    n: int
+    kind: str
+    code: str
+    trader_id: str
+    symbol: Symbol
+    intent_id: str
+    detail: str
+    at: datetime
+    numbers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentRow:
+    """Hold something an operator must see: a failed stop, a liquidation, an external fill, an unknown order."""
+
+    tenant_id: TenantId
+    incident_id: str
+    account_id: str
+    code: str
+    severity: str
+    detail: str
+    at: datetime
+    trader_id: str = ""
+    symbol: str = ""
+    resolved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """Hold one act on a trader or account with its actor and reason."""
+
+    tenant_id: TenantId
+    event_id: str
+    at: datetime
+    actor: str
+    kind: str
+    account_id: str
+    trader_id: str = ""
+    before: str = ""
+    after: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquityRow:
+    """Hold one sample of an equity curve; `trader_id` is empty for the whole account."""
+
+    tenant_id: TenantId
+    account_id: str
+    trader_id: str
+    at: datetime
+    equity: Decimal
+    drawdown_pct: Decimal = ZERO
+
+
+Row = (
+    AccountRow | TraderRow | ScheduleRow | BookRow | PositionRow | DecisionRow | IntentRow | RoundRow | OrderRow
+    | FillRow | FillPartRow | LedgerRow | ConflictRow | VerdictRow | IncidentRow | EventRow | EquityRow
+)
+
+KEYS: Mapping[type[Any], tuple[str, ...]] = {
+    AccountRow: ("account_id",),
+    TraderRow: ("trader_id",),
+    ScheduleRow: ("trader_id",),
+    BookRow: ("account_id", "trader_id"),
+    PositionRow: ("account_id", "trader_id", "symbol"),
+    DecisionRow: ("decision_id",),
+    IntentRow: ("intent_id",),
+    RoundRow: ("account_id", "round_id"),
+    OrderRow: ("account_id", "order_id"),
+    FillRow: ("account_id", "trade_id"),
+    FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
+    LedgerRow: ("account_id", "ref", "trader_id", "kind"),
+    ConflictRow: ("account_id", "round_id", "n"),
+    VerdictRow: ("account_id", "round_id", "n"),
+    IncidentRow: ("incident_id",),
+    EventRow: ("event_id",),
+    EquityRow: ("account_id", "trader_id", "at"),
+}

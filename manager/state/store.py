@@ -1,0 +1,168 @@
+"""The one way to the state: short transactions within a tenant, on Postgres or in memory."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from manager.state.records import (
+    AccountRow,
+    BookRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    Row,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    VerdictRow,
+)
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """Prove the right to write for an account: the token its holder took at the start of the round."""
+
+    account_id: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskRows:
+    """Hold all a round reads of one account, from one consistent read."""
+
+    account: AccountRow
+    traders: Sequence[TraderRow]
+    schedules: Sequence[ScheduleRow]
+    books: Sequence[BookRow]
+    positions: Sequence[PositionRow]
+    intents: Sequence[IntentRow]
+    orders: Sequence[OrderRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderRows:
+    """Hold all a decision reads of one trader; `verdicts` are those since its last decision."""
+
+    trader: TraderRow
+    schedule: ScheduleRow
+    book: BookRow
+    positions: Sequence[PositionRow]
+    verdicts: Sequence[VerdictRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Say that one trader is due and that this worker, and no other, shall decide for it."""
+
+    tenant_id: TenantId
+    account_id: str
+    trader_id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountKey:
+    """Name one account across tenants."""
+
+    tenant_id: TenantId
+    account_id: str
+
+
+class Transaction(Protocol):
+    """Read and write rows of one tenant; all is committed together at the end of the block, or nothing."""
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Insert rows of any types; raise DuplicateRow if a key exists, InvalidRow for NaN or naive times."""
+        ...
+
+    async def upsert(self, rows: Sequence[Row]) -> None:
+        """Insert rows or replace those with the same key."""
+        ...
+
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
+        """Delete rows by key (without the tenant); a missing one is no error."""
+        ...
+
+    async def get(self, kind: type[R], *key: Any) -> R | None:
+        """Return the row with this key, or None."""
+        ...
+
+    async def find(
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+    ) -> Sequence[R]:
+        """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
+        ...
+
+    async def acquire(self, account_id: str, holder: str) -> int:
+        """Take the account: raise its fencing token by one and return it."""
+        ...
+
+    async def desk(self, account_id: str) -> DeskRows:
+        """Return what a round reads: pending intents and live orders only. KeyError for an unknown account."""
+        ...
+
+    async def trader(self, trader_id: str) -> TraderRows:
+        """Return what a decision reads. KeyError for an unknown trader."""
+        ...
+
+    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+        """Return which of the venue trade ids are booked."""
+        ...
+
+
+class ServiceTransaction(Protocol):
+    """Read and write across tenants what the scheduler needs, and nothing else."""
+
+    async def tenants(self) -> Sequence[TenantId]:
+        """Return all tenants."""
+        ...
+
+    async def ensure_tenant(self, tenant: TenantId) -> None:
+        """Create the tenant if it is new."""
+        ...
+
+    async def accounts(self) -> Sequence[AccountKey]:
+        """Return all accounts."""
+        ...
+
+    async def accounts_with_intents(self) -> Sequence[AccountKey]:
+        """Return the accounts that have pending intents."""
+        ...
+
+    async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
+        """Claim due running traders, each for one decision, and move their next due time on.
+
+        Order: open positions, then Sharpe, then allocation, then first in, fair between tenants. A trader with a
+        decision in flight is not claimed; slots missed are skipped. Two workers never get the same claim.
+        """
+        ...
+
+    async def release_stale_claims(self, before: datetime) -> int:
+        """Free traders whose claim is older than `before`; return how many."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest due time of any running trader."""
+        ...
+
+
+class Store(Protocol):
+    """Open transactions; no connection is held between them."""
+
+    def transaction(
+        self, tenant: TenantId, *, fence: Fence | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction in a tenant; with a fence, raise FenceLost at the start if the token has moved on."""
+        ...
+
+    def service(self) -> AbstractAsyncContextManager[ServiceTransaction]:
+        """Open a scheduler transaction across tenants."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...

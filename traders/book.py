@@ -1,0 +1,165 @@
+"""A trader's book: positions, realized PnL, fees and funding, to the last digit (RULES.md 1).
+
+A position keeps its exact signed cost, not an average price: what partial closes round stays in the cost, so the sum
+of realized PnL and remaining cost always equals the cash that moved.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+
+from exchanges.types import Symbol
+
+EXTERNAL = "EXTERNAL"
+ZERO = Decimal(0)
+_STEP = Decimal("1E-12")
+_NO_POSITIONS: Mapping[Symbol, "Position"] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Hold one symbol of one book; `quantity` is signed, `cost` its signed entry notional in USD."""
+
+    symbol: Symbol
+    quantity: Decimal
+    cost: Decimal
+    leverage: int
+    opened_at: datetime
+    contract_size: Decimal = Decimal(1)
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Return the average entry price."""
+        return self.cost / (self.quantity * self.contract_size)
+
+    @property
+    def direction(self) -> int:
+        """Return +1 for a long and -1 for a short."""
+        return 1 if self.quantity > 0 else -1
+
+    def value(self, mark: Decimal) -> Decimal:
+        """Return the signed notional at `mark`."""
+        return self.quantity * mark * self.contract_size
+
+    def unrealized(self, mark: Decimal) -> Decimal:
+        """Return the PnL that closing at `mark` would realize."""
+        return self.quantity * mark * self.contract_size - self.cost
+
+    def margin(self, mark: Decimal) -> Decimal:
+        """Return the virtual margin: notional at `mark` over leverage (RULES.md 7)."""
+        return abs(self.quantity) * mark * self.contract_size / self.leverage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """Hold what one trader owns; `realized` is gross, `fees` positive when paid, `funding` positive when received."""
+
+    trader_id: str
+    capital: Decimal = ZERO
+    realized: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    positions: Mapping[Symbol, Position] = field(default=_NO_POSITIONS)
+
+    @property
+    def cash(self) -> Decimal:
+        """Return equity without unrealized PnL."""
+        return self.capital + self.realized - self.fees + self.funding
+
+    def unrealized(self, marks: Mapping[Symbol, Decimal]) -> Decimal:
+        """Return the unrealized PnL of all positions; a missing mark is a KeyError."""
+        return sum((p.unrealized(marks[s]) for s, p in self.positions.items()), ZERO)
+
+    def equity(self, marks: Mapping[Symbol, Decimal]) -> Decimal:
+        """Return capital + realized - fees + funding + unrealized."""
+        return self.cash + self.unrealized(marks)
+
+    def margin(self, marks: Mapping[Symbol, Decimal]) -> Decimal:
+        """Return the virtual margin of all positions."""
+        return sum((p.margin(marks[s]) for s, p in self.positions.items()), ZERO)
+
+    def quantity(self, symbol: Symbol) -> Decimal:
+        """Return the signed quantity held, 0 when flat."""
+        position = self.positions.get(symbol)
+        return position.quantity if position is not None else ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookFill:
+    """Feed one execution into a book: `quantity` is signed, positive for a buy; `fee` in USD."""
+
+    symbol: Symbol
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    at: datetime
+    leverage: int = 1
+    contract_size: Decimal = Decimal(1)
+
+
+def apply_fill(book: Book, fill: BookFill) -> tuple[Book, Decimal]:
+    """Return the book after `fill` and the gross PnL it realized.
+
+    Partial closes realize pro rata; a fill through zero closes at its price and opens the rest.
+    """
+    held = book.positions.get(fill.symbol)
+    realized = ZERO
+    rest = fill.quantity
+    if held is not None and (held.quantity > 0) != (fill.quantity > 0):
+        held, realized, rest = _close(held, fill)
+    if rest:
+        held = _add(held, fill, rest)
+    positions = dict(book.positions)
+    if held is None:
+        positions.pop(fill.symbol, None)
+    else:
+        positions[fill.symbol] = held
+    return replace(
+        book, positions=positions, realized=book.realized + realized, fees=book.fees + fill.fee
+    ), realized
+
+
+def _close(held: Position, fill: BookFill) -> tuple[Position | None, Decimal, Decimal]:
+    closed = min(abs(fill.quantity), abs(held.quantity))
+    proceeds = held.direction * closed * fill.price * held.contract_size
+    rest = fill.quantity + held.direction * closed
+    if closed == abs(held.quantity):
+        return None, proceeds - held.cost, rest
+    cost = (held.cost * closed / abs(held.quantity)).quantize(_STEP)
+    left = replace(held, quantity=held.quantity - held.direction * closed, cost=held.cost - cost)
+    return left, proceeds - cost, rest
+
+
+def _add(held: Position | None, fill: BookFill, quantity: Decimal) -> Position:
+    cost = quantity * fill.price * fill.contract_size
+    if held is None:
+        return Position(
+            symbol=fill.symbol, quantity=quantity, cost=cost, leverage=fill.leverage, opened_at=fill.at,
+            contract_size=fill.contract_size,
+        )
+    return replace(held, quantity=held.quantity + quantity, cost=held.cost + cost, leverage=fill.leverage)
+
+
+def apply_funding(book: Book, amount: Decimal) -> Book:
+    """Return the book after a funding posting, positive when received."""
+    return replace(book, funding=book.funding + amount)
+
+
+def apply_capital(book: Book, amount: Decimal) -> Book:
+    """Return the book after a capital entry: allocate, rebalance, deposit or withdraw."""
+    return replace(book, capital=book.capital + amount)
+
+
+def with_protection(book: Book, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None) -> Book:
+    """Return the book with a new stop and target on `symbol`; None leaves the old one standing."""
+    held = book.positions[symbol]
+    held = replace(
+        held,
+        stop_loss=stop_loss if stop_loss is not None else held.stop_loss,
+        take_profit=take_profit if take_profit is not None else held.take_profit,
+    )
+    return replace(book, positions={**book.positions, symbol: held})

@@ -1,0 +1,118 @@
+"""How a trader has done, from its equity curve and closed trades (RULES.md 1); capital flows are excluded.
+
+The curve is kept as a unit value: a flow buys or sells units at the current value, so it moves neither PnL %, drawdown
+nor Sharpe. The state is a few running sums, so it can be stored and carried on.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from executor.contract import PerformanceView
+
+_HOUR = timedelta(hours=1)
+_HOURS_A_YEAR = 8760
+MIN_RETURNS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """Carry the running sums of one equity curve; `nav` is the value of one unit, 1 at the start."""
+
+    units: float = 0.0
+    nav: float = 1.0
+    peak_nav: float = 1.0
+    max_drawdown: float = 0.0
+    hour: datetime | None = None
+    hour_nav: float = 1.0
+    returns: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    trades: int = 0
+    wins: int = 0
+    won_usd: Decimal = Decimal(0)
+    lost_usd: Decimal = Decimal(0)
+
+    @property
+    def drawdown(self) -> float:
+        """Return the current fall from the peak as a fraction of it."""
+        return 1.0 - self.nav / self.peak_nav if self.peak_nav > 0 else 1.0
+
+    @property
+    def sharpe(self) -> float | None:
+        """Return the annualised Sharpe ratio of hourly returns (Sharpe 1994, risk-free 0), None below 24 returns."""
+        if self.returns < MIN_RETURNS:
+            return None
+        deviation = math.sqrt(self.m2 / (self.returns - 1))
+        return self.mean / deviation * math.sqrt(_HOURS_A_YEAR) if deviation > 0 else 0.0
+
+    @property
+    def win_rate(self) -> float | None:
+        """Return the share of closed trades that made money, None without any."""
+        return self.wins / self.trades if self.trades else None
+
+
+def sample(state: Performance, equity: Decimal, at: datetime) -> Performance:
+    """Return the state after the curve stood at `equity` USD at `at`; a new hour books the return of the last one."""
+    if state.units <= 0:
+        return state
+    nav = max(0.0, float(equity) / state.units)
+    if state.hour is None:
+        state = replace(state, hour=_floor_hour(at), hour_nav=nav)
+    elif at - state.hour >= _HOUR:
+        state = _book_hour(state, nav, at)
+    peak = max(state.peak_nav, nav)
+    fall = 1.0 - nav / peak if peak > 0 else 1.0
+    return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall))
+
+
+def flow(state: Performance, equity_before: Decimal, amount: Decimal) -> Performance:
+    """Return the state after `amount` USD of capital came in (positive) or went out."""
+    before, moved = float(equity_before), float(amount)
+    if state.units <= 0 or before <= 0 or state.nav <= 0:
+        after = before + moved
+        return replace(state, units=after / state.nav if state.nav > 0 and after > 0 else max(after, 0.0))
+    return replace(state, units=state.units * max(0.0, before + moved) / before)
+
+
+def closed_trade(state: Performance, pnl: Decimal) -> Performance:
+    """Return the state after a position was closed whole with `pnl` USD, gross."""
+    won = pnl > 0
+    return replace(
+        state,
+        trades=state.trades + 1,
+        wins=state.wins + won,
+        won_usd=state.won_usd + (pnl if won else 0),
+        lost_usd=state.lost_usd + (0 if won else pnl),
+    )
+
+
+def view(state: Performance, pnl_usd: Decimal) -> PerformanceView:
+    """Return what the trader is shown; percentages are 0-100."""
+    losses = state.trades - state.wins
+    return PerformanceView(
+        pnl_usd=pnl_usd,
+        pnl_pct=(state.nav - 1.0) * 100,
+        sharpe=state.sharpe,
+        win_rate=state.win_rate,
+        trades=state.trades,
+        average_win=state.won_usd / state.wins if state.wins else Decimal(0),
+        average_loss=state.lost_usd / losses if losses else Decimal(0),
+        max_drawdown_pct=state.max_drawdown * 100,
+        drawdown_pct=state.drawdown * 100,
+    )
+
+
+def _book_hour(state: Performance, nav: float, at: datetime) -> Performance:
+    earned = nav / state.hour_nav - 1.0 if state.hour_nav > 0 else 0.0
+    count = state.returns + 1
+    delta = earned - state.mean
+    mean = state.mean + delta / count
+    return replace(
+        state, hour=_floor_hour(at), hour_nav=nav, returns=count, mean=mean, m2=state.m2 + delta * (earned - mean)
+    )
+
+
+def _floor_hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
