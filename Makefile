@@ -16,11 +16,12 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --
 setup: $(STAMP)
 
 $(STAMP): requirements-dev.lock pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo 'make: Propdesk needs Python 3.11 or newer as python3 (or: make PYTHON=/path/to/python setup).' >&2; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo 'make: this Python has no venv; on Debian or Ubuntu: apt-get install python3-venv, then run make again.' >&2; exit 1; }
-	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv .venv
+	@[ -x $(BIN)/python ] || { \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'make: Propdesk needs Python 3.11 or newer as python3 (or: make PYTHON=/path/to/python setup).' >&2; exit 1; }; \
+	  "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo 'make: this Python has no venv; on Debian or Ubuntu: apt-get install python3-venv, then run make again.' >&2; exit 1; }; \
+	  "$(PYTHON)" -m venv .venv; }
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted && !/^ *#/' requirements-dev.lock > .venv/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
