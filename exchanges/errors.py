@@ -22,7 +22,7 @@ class MarketDataError(ExchangeError):
     """Report unusable prices, with file, row, field, value and mend where there is a file."""
 
 
-class OrderRejected(ExchangeError):  # noqa: N818 - the venue's answer is a fact in the past tense, as in FIX
+class OrderRejected(ExchangeError):
     """Report that the venue refused the order; `code` is the venue's or ours."""
 
     def __init__(self, reason: str, *, code: str = "REJECTED") -> None:
@@ -30,13 +30,13 @@ class OrderRejected(ExchangeError):  # noqa: N818 - the venue's answer is a fact
         self.code = code
 
 
-class OrderDenied(ExchangeError):  # noqa: N818 - as above
+class OrderDenied(ExchangeError):
     """Report that the order never left this process."""
 
 
-class OutcomeUnknown(ExchangeError):  # noqa: N818 - as above
+class OutcomeUnknown(ExchangeError):
     """Report that it is not known whether the venue has the order."""
 
 
-class VenueUnavailable(ExchangeError):  # noqa: N818 - as above
+class VenueUnavailable(ExchangeError):
     """Report that a read failed; the truth is not known."""

@@ -1,4 +1,7 @@
-"""The facts of a venue: instruments, orders, fills, positions. Quantities are base units times contracts, prices quote per unit."""
+"""The facts of a venue: instruments, orders, fills, positions.
+
+Quantities are base units times contracts, prices quote per unit.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
