@@ -1,0 +1,1 @@
+"""The stages of a round: pure functions over frozen values, and the submission that is not."""
