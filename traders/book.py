@@ -20,7 +20,10 @@ _NO_POSITIONS: Mapping[Symbol, "Position"] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Hold one symbol of one book; `quantity` is signed, `cost` its signed entry notional in USD."""
+    """Hold one symbol of one book; `quantity` is signed, `cost` its signed entry notional in USD.
+
+    `realized` is what partial closes of this position have realized so far, gross.
+    """
 
     symbol: Symbol
     quantity: Decimal
@@ -30,6 +33,7 @@ class Position:
     contract_size: Decimal = Decimal(1)
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
+    realized: Decimal = ZERO
 
     @property
     def entry_price(self) -> Decimal:
@@ -130,8 +134,9 @@ def _close(held: Position, fill: BookFill) -> tuple[Position | None, Decimal, De
     if closed == abs(held.quantity):
         return None, proceeds - held.cost, rest
     cost = (held.cost * closed / abs(held.quantity)).quantize(_STEP)
-    left = replace(held, quantity=held.quantity - held.direction * closed, cost=held.cost - cost)
-    return left, proceeds - cost, rest
+    realized = proceeds - cost
+    quantity = held.quantity - held.direction * closed
+    return replace(held, quantity=quantity, cost=held.cost - cost, realized=held.realized + realized), realized, rest
 
 
 def _add(held: Position | None, fill: BookFill, quantity: Decimal) -> Position:

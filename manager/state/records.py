@@ -60,6 +60,7 @@ class OrderPurpose(StrEnum):
     REDUCE = "reduce"
     STOP = "stop"
     TARGET = "target"
+    LIQUIDATION = "liquidation"
 
 
 class OrderState(StrEnum):
@@ -160,6 +161,7 @@ class BookRow:
     open_positions: int = 0
     last_stop_at: datetime | None = None
     recent_entries: tuple[datetime, ...] = ()
+    sharpe_at_rebalance: float | None = None
     performance: Performance = field(default_factory=Performance)
 
 
@@ -178,6 +180,7 @@ class PositionRow:
     contract_size: Decimal = Decimal(1)
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
+    realized: Decimal = ZERO
     dust: bool = False
     naked_since: datetime | None = None
 
