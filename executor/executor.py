@@ -1,0 +1,150 @@
+"""The executor that asks a language model: prompt, one call, one more when the reply is invalid, one deadline."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from executor.contract import Context, FullDecision, ItemError, Outcome, Usage
+from executor.errors import ModelError, ModelTimeout, PromptError
+from executor.models.chat import ChatModel, Completion, Finish, Message
+from executor.prompts import PromptLibrary, RenderedPrompt
+from executor.reply import Reply, clean_text, json_schema, parse_reply
+
+ATTEMPTS: Final = 2
+_QUOTED_ERRORS: Final = 20
+_QUOTED_REPLY: Final = 8_000
+_KEPT_REPLY: Final = 100_000
+
+
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """What is known so far, so that a deadline in the middle loses nothing that was paid for."""
+
+    started: float
+    model: str
+    prompt_hash: str = ""
+    attempts: int = 0
+    reply: str = ""
+    errors: tuple[ItemError, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
+class LLMExecutor:
+    """Decide by a language model within `timeout_s`, all attempts included.
+
+    A call that fails, or a reply that stays invalid, is a decision without orders that says why; nothing is raised.
+    `monotonic` gives seconds for the latency.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ChatModel,
+        prompts: PromptLibrary,
+        template: str,
+        timeout_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._model = model
+        self._prompts = prompts
+        self._template = template
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+
+    async def decide(self, context: Context) -> FullDecision:
+        """Return the model's decision; everything but DECIDED has no decisions and a reason in `errors`."""
+        progress = _Progress(started=self._monotonic(), model=self._model.name)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._ask(context, progress)
+        except TimeoutError:
+            message = f"no decision within {self._timeout_s:g} s; raise the timeout or use a faster model"
+            return self._ended(progress, Outcome.TIMEOUT, "deadline", message)
+        except ModelTimeout as error:
+            return self._ended(progress, Outcome.TIMEOUT, "model", str(error))
+        except ModelError as error:
+            return self._ended(progress, Outcome.UNAVAILABLE, "model", str(error))
+        except PromptError as error:
+            return self._ended(progress, Outcome.UNAVAILABLE, "prompt", str(error))
+
+    async def ping(self) -> None:
+        """Raise ExecutorUnavailable if the endpoint does not answer, PromptError if the template cannot be used."""
+        self._prompts.check(self._template)
+        await self._model.ping()
+
+    async def close(self) -> None:
+        """Close the model."""
+        await self._model.close()
+
+    async def _ask(self, context: Context, progress: _Progress) -> FullDecision:
+        prompt = self._prompts.render(self._template, context)
+        progress.prompt_hash = prompt.sha256
+        symbols = _symbols(context)
+        schema: Mapping[str, Any] = json_schema(symbols)
+        messages = _messages(prompt)
+        while True:
+            completion = await self._complete(messages, schema, progress)
+            if completion.finish is Finish.LENGTH:
+                message = "the reply was cut at the model's output limit; raise max_tokens or shorten the prompt"
+                return self._ended(progress, Outcome.TRUNCATED, "reply", message)
+            if completion.finish is Finish.REFUSED:
+                message = f"the model refused: {clean_text(completion.detail, 300)}"
+                return self._ended(progress, Outcome.REFUSED, "reply", message)
+            reply = parse_reply(completion.text, symbols)
+            progress.errors = reply.errors
+            if reply.usable:
+                return self._decided(progress, reply)
+            if progress.attempts >= ATTEMPTS:
+                return self._ended(progress, Outcome.INVALID_REPLY)
+            messages = [*messages, *_correction(completion.text, reply)]
+
+    async def _complete(self, messages: list[Message], schema: Mapping[str, Any], progress: _Progress) -> Completion:
+        progress.attempts += 1
+        completion = await self._model.complete(messages, schema)
+        progress.reply = clean_text(completion.text, _KEPT_REPLY)
+        progress.model = completion.model or progress.model
+        progress.usage = _sum(progress.usage, completion.usage)
+        return completion
+
+    def _decided(self, progress: _Progress, reply: Reply) -> FullDecision:
+        ended = self._ended(progress, Outcome.DECIDED)
+        return replace(ended, decisions=reply.decisions, reasoning=reply.reasoning)
+
+    def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
+        reason = (ItemError(path=path, message=clean_text(message, 1_000)),) if message else ()
+        return FullDecision(
+            outcome=outcome,
+            errors=(*progress.errors, *reason),
+            model=clean_text(progress.model, 200),
+            prompt_hash=progress.prompt_hash,
+            reply=progress.reply,
+            usage=progress.usage,
+            latency_s=self._monotonic() - progress.started,
+            attempts=progress.attempts,
+        )
+
+
+def _symbols(context: Context) -> frozenset[str]:
+    """Allow what the trader trades and what it still holds, which it must be able to close."""
+    return frozenset(context.symbols) | {position.symbol for position in context.positions}
+
+
+def _messages(prompt: RenderedPrompt) -> list[Message]:
+    return [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]
+
+
+def _correction(text: str, reply: Reply) -> list[Message]:
+    errors = "\n".join(f"- {error.path}: {error.message}" for error in reply.errors[:_QUOTED_ERRORS])
+    asked = f"Your answer was not valid:\n{errors}\nAnswer again with the corrected JSON object only."
+    said = clean_text(text, _QUOTED_REPLY) or "(an empty answer)"
+    return [Message(role="assistant", text=said), Message(role="user", text=asked)]
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        input_tokens=one.input_tokens + other.input_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        cost_usd=one.cost_usd + other.cost_usd,
+    )

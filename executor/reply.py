@@ -1,0 +1,307 @@
+"""What a model or a recording says, turned into decisions or into errors with a path; nothing is guessed.
+
+`read_json` is strict JSON with exact numbers, `judge_reply` checks one parsed value against the contract. A reader of
+looser text can stand in for the first and hand its value to the second.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from executor.contract import CLOSES, OPENS, Action, Decision, ItemError
+from executor.errors import ReplySyntaxError
+
+MAX_ITEMS: Final = 200
+MAX_TEXT: Final = 8_000
+_LARGEST: Final = Decimal(10) ** 15
+_SMALLEST: Final = Decimal(10) ** -18
+_MAX_DIGITS: Final = 40
+_PLAIN_NUMBER: Final = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+_SIZES_OF_OPENS: Final = ("leverage", "position_size_usd", "confidence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """Hold what one text asked for; `errors` name each dropped part by its path.
+
+    `usable` is False when the text as a whole, or every item of it, is invalid: then there are no decisions.
+    """
+
+    decisions: tuple[Decision, ...] = ()
+    errors: tuple[ItemError, ...] = ()
+    reasoning: str = ""
+    usable: bool = True
+
+
+class RepeatedKeys(dict[str, object]):
+    """Mark an object that names a key twice, so that which value was meant is unknown; `names` lists such keys."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.names = sorted({name for name in names if names.count(name) > 1})
+
+
+def _number(value: object) -> Decimal:
+    plain = _PLAIN_NUMBER.fullmatch(value) if isinstance(value, str) else not isinstance(value, bool)
+    if isinstance(value, str | int) and plain:
+        value = Decimal(value)
+    if not isinstance(value, Decimal):
+        raise ValueError("expected a plain number such as 1250.5, without words, separators or units")
+    if not value.is_finite() or value.copy_abs() > _LARGEST or len(value.as_tuple().digits) > _MAX_DIGITS:
+        raise ValueError("expected a finite number of at most 1e15 and 40 digits")
+    if not value:
+        return Decimal(0)
+    if value.copy_abs() < _SMALLEST:
+        raise ValueError("expected 0 or a number of at least 1e-18")
+    return value
+
+
+def _whole(value: object) -> int:
+    number = None if isinstance(value, str) else _number(value)
+    if number is None or number != number.to_integral_value():
+        raise ValueError("expected a whole number such as 5")
+    return int(number)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected text")
+    return clean_text(value)
+
+
+_Number = Annotated[Decimal, BeforeValidator(_number)]
+_Positive = Annotated[_Number, Field(gt=0)]
+_Text = Annotated[str, BeforeValidator(_text)]
+
+
+class _Item(BaseModel):
+    """The fields of one decision; null means absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    symbol: str
+    action: Action
+    leverage: Annotated[int, BeforeValidator(_whole), Field(ge=1)] | None = None
+    position_size_usd: _Positive | None = None
+    stop_loss: _Positive | None = None
+    take_profit: _Positive | None = None
+    confidence: Annotated[_Number, Field(ge=0, le=100)] | None = None
+    risk_usd: _Positive | None = None
+    max_entry_price: _Positive | None = None
+    min_entry_price: _Positive | None = None
+    fraction: Annotated[_Number, Field(gt=0, le=1)] | None = None
+    target_quantity: _Number | None = None
+    invalidation: _Text = ""
+    reasoning: _Text = ""
+
+
+def clean_text(text: str, limit: int = MAX_TEXT) -> str:
+    """Return `text` cut to `limit` characters, without NUL and lone surrogates, which UTF-8 text columns refuse."""
+    return text[:limit].replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def read_json(text: str) -> object:
+    """Return the value of a strict JSON text, fractions as exact Decimals; raise ReplySyntaxError.
+
+    NaN, Infinity and numbers beyond any range become Decimals that no field accepts, so only their item is lost.
+    """
+    try:
+        return json.loads(
+            text, parse_float=_fraction, parse_int=_integer, parse_constant=Decimal, object_pairs_hook=_object
+        )
+    except json.JSONDecodeError as error:
+        raise ReplySyntaxError(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise ReplySyntaxError(f"not usable JSON: {error}") from error
+
+
+def parse_reply(text: str, allowed_symbols: Collection[str]) -> Reply:
+    """Return the decisions of a reply `{"reasoning": str, "decisions": [...]}`; each item is judged alone."""
+    try:
+        raw = read_json(text)
+    except ReplySyntaxError as error:
+        return _unusable("reply", f"{error}; answer with one JSON object and nothing else")
+    return judge_reply(raw, allowed_symbols)
+
+
+def judge_reply(raw: object, allowed_symbols: Collection[str]) -> Reply:
+    """Return the decisions of a parsed reply; unknown keys beside the two of the contract are errors, not orders."""
+    if not isinstance(raw, Mapping):
+        return _unusable("reply", f"expected an object with `reasoning` and `decisions`, got {_shown(raw)}")
+    if isinstance(raw, RepeatedKeys):
+        return _unusable("reply", f"{', '.join(raw.names)} given twice; name each key once")
+    items = raw.get("decisions")
+    if not isinstance(items, list):
+        given = _shown(items) if "decisions" in raw else "nothing"
+        return _unusable("decisions", f"expected a list of decisions, [] for none, got {given}")
+    if len(items) > MAX_ITEMS:
+        return _unusable("decisions", f"expected at most {MAX_ITEMS} decisions, got {len(items)}")
+    errors = [
+        ItemError(path=str(clean_text(key, 60)), message="unknown key; expected only `reasoning` and `decisions`")
+        for key in raw
+        if key not in ("reasoning", "decisions")
+    ]
+    reasoning = raw.get("reasoning")
+    if reasoning is not None and not isinstance(reasoning, str):
+        errors.append(ItemError(path="reasoning", message=f"expected text, got {_shown(reasoning)}"))
+    decisions: list[Decision] = []
+    for index, item in enumerate(items):
+        judged = decision_from_mapping(item, f"decisions[{index}]", allowed_symbols)
+        if isinstance(judged, Decision):
+            decisions.append(judged)
+        else:
+            errors.extend(judged)
+    return Reply(
+        decisions=tuple(decisions),
+        errors=tuple(errors),
+        reasoning=clean_text(reasoning) if isinstance(reasoning, str) else "",
+        usable=bool(decisions) or not items,
+    )
+
+
+def decision_from_mapping(raw: object, path: str, allowed_symbols: Collection[str]) -> Decision | tuple[ItemError, ...]:
+    """Return the decision that `raw` states, or every error of it under `path`; null fields count as absent."""
+    if not isinstance(raw, Mapping):
+        return (ItemError(path=path, message=f"expected an object with `symbol` and `action`, got {_shown(raw)}"),)
+    if isinstance(raw, RepeatedKeys):
+        return (ItemError(path=path, message=f"{', '.join(raw.names)} given twice; name each field once"),)
+    try:
+        item = _Item.model_validate({_key(name): value for name, value in raw.items() if value is not None})
+    except ValidationError as error:
+        return tuple(_item_error(path, problem) for problem in error.errors(include_url=False, include_context=False))
+    errors = [ItemError(path=f"{path}.{name}", message=message) for name, message in _contradictions(item)]
+    if item.symbol not in allowed_symbols:
+        known = ", ".join(sorted(allowed_symbols))
+        message = f"unknown symbol {_shown(item.symbol)}; expected exactly one of {known or 'none'}"
+        errors.insert(0, ItemError(path=f"{path}.symbol", message=message))
+    return tuple(errors) if errors else _decision(item)
+
+
+def json_schema(symbols: Collection[str]) -> dict[str, Any]:
+    """Return the JSON schema of a reply for structured output: every key required, nullable where optional.
+
+    Numbers have no bounds here, because several endpoints refuse those keywords; `parse_reply` enforces them. Target
+    positions are accepted from strategies but not offered to models.
+    """
+    number, text = {"type": "number"}, {"type": "string"}
+    optional = {"type": ["number", "null"]}
+    stops = {"stop_loss": optional, "take_profit": optional}
+    prices = {"risk_usd": optional, "max_entry_price": optional, "min_entry_price": optional, "invalidation": text}
+    sizes = {"leverage": {"type": "integer"}, "position_size_usd": number, "confidence": number}
+    kinds: list[tuple[list[Action], dict[str, Any]]] = [
+        ([Action.OPEN_LONG, Action.OPEN_SHORT], {**sizes, **stops, **prices}),
+        ([Action.CLOSE_LONG, Action.CLOSE_SHORT], {"fraction": number}),
+        ([Action.ADJUST_STOP], stops),
+        ([Action.HOLD, Action.WAIT], {}),
+    ]
+    symbol = {"type": "string", "enum": sorted(symbols)}
+    items = [
+        _strict_object(
+            {"symbol": symbol, "action": {"type": "string", "enum": [*actions]}, **fields, "reasoning": text}
+        )
+        for actions, fields in kinds
+    ]
+    return _strict_object({"reasoning": text, "decisions": {"type": "array", "items": {"anyOf": items}}})
+
+
+def _strict_object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def _contradictions(item: _Item) -> list[tuple[str, str]]:
+    """List the fields that `action` lacks, and those that would change its meaning."""
+    action = item.action
+    missing: tuple[str, ...] = ()
+    if action in OPENS:
+        missing = tuple(name for name in _SIZES_OF_OPENS if getattr(item, name) is None)
+    elif action is Action.TARGET and item.target_quantity is None:
+        missing = ("target_quantity",)
+    elif action is Action.ADJUST_STOP and item.stop_loss is None and item.take_profit is None:
+        return [("stop_loss", "adjust_stop needs stop_loss, take_profit or both")]
+    found = [(name, f"required for {action}") for name in missing]
+    if item.target_quantity is not None and action is not Action.TARGET:
+        found.append(("target_quantity", f"{action} takes no target_quantity; leave it out"))
+    if item.fraction not in (None, Decimal(1)) and action not in CLOSES:
+        found.append(("fraction", f"{action} takes no fraction; leave it out"))
+    if item.position_size_usd is not None and action in CLOSES:
+        found.append(("position_size_usd", f"{action} takes `fraction` of the position; leave position_size_usd out"))
+    return found
+
+
+def _decision(item: _Item) -> Decision:
+    opens, closes, sized = (
+        item.action in OPENS,
+        item.action in CLOSES,
+        item.action in OPENS or item.action is Action.TARGET,
+    )
+    protects = sized or item.action is Action.ADJUST_STOP
+    return Decision(
+        symbol=item.symbol,
+        action=item.action,
+        leverage=item.leverage if sized else None,
+        position_size_usd=item.position_size_usd if opens else None,
+        stop_loss=item.stop_loss if protects else None,
+        take_profit=item.take_profit if protects else None,
+        confidence=item.confidence,
+        risk_usd=item.risk_usd if opens else None,
+        max_entry_price=item.max_entry_price if sized else None,
+        min_entry_price=item.min_entry_price if sized else None,
+        fraction=item.fraction if closes and item.fraction is not None else Decimal(1),
+        target_quantity=item.target_quantity,
+        invalidation=item.invalidation,
+        reasoning=item.reasoning,
+    )
+
+
+def _key(name: object) -> str:
+    """Make a lone surrogate visible; stripping instead could turn a foreign key into a field."""
+    return str(name).encode("utf-8", "replace").decode("utf-8")
+
+
+def _item_error(path: str, problem: Mapping[str, Any]) -> ItemError:
+    where = "".join(f".{clean_text(str(part), 60)}" for part in problem["loc"])
+    if problem["type"] == "missing":
+        message = "required"
+    elif problem["type"] == "extra_forbidden":
+        message = "unknown field; leave it out or correct its name"
+    else:
+        message = f"{str(problem['msg']).removeprefix('Value error, ')}; got {_shown(problem['input'])}"
+    return ItemError(path=path + where, message=message)
+
+
+def _unusable(path: str, message: str) -> Reply:
+    return Reply(errors=(ItemError(path=path, message=message),), usable=False)
+
+
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("Infinity")
+
+
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) <= _MAX_DIGITS else Decimal("Infinity")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    plain = dict(pairs)
+    return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case str():
+            return clean_text(json.dumps(value[:80], ensure_ascii=False))
+        case list():
+            return f"a list of {len(value)}"
+        case Mapping():
+            return f"an object of {len(value)} keys"
+        case _:
+            return str(value)[:80] if isinstance(value, Decimal) else repr(value)[:80]

@@ -1,0 +1,134 @@
+"""Made-up values for prompts: the example every template shows, and a context to try a template with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from executor.contract import (
+    AccountInfo,
+    Action,
+    Context,
+    Indicators,
+    Limits,
+    PerformanceView,
+    PositionInfo,
+    Refusal,
+)
+
+_MARK: Final = 100.0
+_RISK: Final = 2.0
+_NOW: Final = datetime(2025, 1, 15, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleView:
+    """Show one symbol with a fixed, invented history; satisfies MarketView."""
+
+    symbol: str
+    mark: Decimal
+    indicators: Indicators
+    age_s: float = 1.5
+    funding_rate: Decimal | None = Decimal("0.0001")
+
+    def closes(self, count: int) -> Sequence[float]:
+        """Return `count` closes that rise to the mark."""
+        mark = float(self.mark)
+        return [round(mark * (1 - 0.001 * back), 4) for back in range(count - 1, -1, -1)]
+
+
+def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+    """Return a valid reply that opens long and one that opens short, within `limits` and on `symbols`.
+
+    It depends on nothing that changes between decisions. The imagined mark is 100.
+    """
+    return {
+        "long": _example(limits, symbols, Action.OPEN_LONG, Action.CLOSE_LONG),
+        "short": _example(limits, symbols, Action.OPEN_SHORT, Action.CLOSE_SHORT),
+    }
+
+
+def sample_context(
+    symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: Limits | None = None
+) -> Context:
+    """Return a context with a position, a refusal and, for the last symbol, no history yet."""
+    views = {symbol: SampleView(symbol=symbol, mark=Decimal(100), indicators=_INDICATORS) for symbol in symbols[:-1]}
+    views[symbols[-1]] = SampleView(
+        symbol=symbols[-1], mark=Decimal("20.5"), indicators=Indicators(), funding_rate=None
+    )
+    return Context(
+        trader_id="sample",
+        trader_name="Sample trader",
+        now=_NOW,
+        symbols=tuple(symbols),
+        account=_ACCOUNT,
+        positions=(_position(symbols[0]),),
+        performance=PerformanceView(trades=4, win_rate=50.0, pnl_usd=Decimal("12.5"), pnl_pct=1.25),
+        limits=limits or Limits(),
+        market=views,
+        refusals=(Refusal(symbol=symbols[0], action="open_long", code="COOLDOWN", detail="600 s left"),),
+    )
+
+
+def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: Action) -> dict[str, Any]:
+    side = 1 if opening is Action.OPEN_LONG else -1
+    reward = _RISK * float(limits.min_risk_reward_ratio) * 1.1
+    opened = {
+        "symbol": symbols[0],
+        "action": str(opening),
+        "leverage": min(3, limits.max_leverage(symbols[0])),
+        "position_size_usd": float(limits.max_position_size_usd) / 2,
+        "stop_loss": _MARK - side * _RISK,
+        "take_profit": round(_MARK + side * min(reward, 0.9 * _MARK), 2),
+        "confidence": max(80.0, float(limits.min_confidence)),
+        "invalidation": "what would prove this wrong",
+        "reasoning": "why this trade",
+    }
+    closed = {"symbol": symbols[-1], "action": str(closing), "fraction": 0.5, "reasoning": "why less of it"}
+    return {
+        "reasoning": "what the market does and what follows",
+        "decisions": [opened, *([closed] * (len(symbols) > 1))],
+    }
+
+
+def _position(symbol: str) -> PositionInfo:
+    return PositionInfo(
+        symbol=symbol,
+        quantity=Decimal("-1.25"),
+        entry_price=Decimal("101.5"),
+        mark=Decimal(100),
+        unrealized_pnl=Decimal("1.875"),
+        leverage=3,
+        margin=Decimal("41.67"),
+        liquidation_price=Decimal("133.2"),
+        stop_loss=Decimal("103.5"),
+        take_profit=None,
+        opened_at=_NOW - timedelta(hours=3),
+    )
+
+
+_ACCOUNT: Final = AccountInfo(
+    equity=Decimal("1012.50"),
+    allocated=Decimal(1000),
+    available=Decimal("958.33"),
+    margin_used=Decimal("41.67"),
+    unrealized_pnl=Decimal("1.875"),
+    realized_pnl=Decimal("12.5"),
+    fees=Decimal("1.4"),
+    funding=Decimal("-0.2"),
+)
+_INDICATORS: Final = Indicators(
+    ema_20=99.8,
+    ema_50=99.1,
+    macd=0.21,
+    macd_signal=0.17,
+    rsi_14=58.2,
+    atr_14=0.45,
+    bollinger_upper=101.2,
+    bollinger_lower=98.3,
+    high_20=100.9,
+    low_20=98.4,
+    change_1h_pct=0.6,
+    volume=1520.0,
+)
