@@ -1,0 +1,178 @@
+"""What a paper account is worth, what its positions need, and how a fill is booked on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.errors import MarketDataError
+from exchanges.paper.config import PaperConfig
+from exchanges.paper.fills import ZERO, Price, fee_usd, reducible
+from exchanges.paper.path import PricePath
+from exchanges.paper.state import PaperOrder, PaperState
+from exchanges.precision import notional
+from exchanges.types import (
+    Balance,
+    Fill,
+    FillKind,
+    Instrument,
+    Liquidity,
+    OrderStatus,
+    OrderType,
+    PositionReport,
+    Side,
+    Symbol,
+)
+
+POSITION_CLOSED = "reduce-only: position closed"
+
+
+@dataclass(frozen=True, slots=True)
+class PaperVenue:
+    """Bundle the settings, the prices and the instruments of one paper venue."""
+
+    config: PaperConfig
+    path: PricePath
+    instruments: Mapping[Symbol, Instrument]
+
+    @classmethod
+    def build(cls, config: PaperConfig, path: PricePath) -> "PaperVenue":
+        """Return the venue on `path`, with the configured instruments in place of those the path quotes."""
+        return cls(config, path, {**path.instruments, **config.instruments})
+
+    def mark(self, symbol: Symbol, at: datetime) -> Decimal:
+        """Return the mark; raise MarketDataError before the first price."""
+        mark = self.path.mark(symbol, at)
+        if mark is None:
+            raise MarketDataError(f"{symbol} has no price at or before {at.isoformat()}")
+        return mark[0]
+
+    def leverage(self, state: PaperState, symbol: Symbol) -> int:
+        """Return the leverage set for `symbol`, or the default."""
+        return state.leverage.get(symbol, self.config.default_leverage)
+
+
+def equity(venue: PaperVenue, state: PaperState, at: datetime) -> Decimal:
+    """Return cash plus unrealized PnL in USD, at the marks."""
+    total = state.cash
+    for symbol, position in state.positions.items():
+        size = venue.instruments[symbol].contract_size
+        total += position.quantity * venue.mark(symbol, at) * size - position.cost
+    return total
+
+
+def maintenance_margin(venue: PaperVenue, state: PaperState, at: datetime) -> Decimal:
+    """Return the equity in USD below which the net positions are liquidated."""
+    total = ZERO
+    for symbol, position in state.positions.items():
+        instrument = venue.instruments[symbol]
+        total += notional(position.quantity, venue.mark(symbol, at), instrument) * instrument.maintenance_rate
+    return total
+
+
+def margin_used(venue: PaperVenue, state: PaperState, at: datetime) -> Decimal:
+    """Return the initial margin in USD of positions and of resting limit orders that are not reduce-only."""
+    total = ZERO
+    for symbol, position in state.positions.items():
+        value = notional(position.quantity, venue.mark(symbol, at), venue.instruments[symbol])
+        total += value / venue.leverage(state, symbol)
+    for order in state.orders.values():
+        if order.type is OrderType.LIMIT and not order.reduce_only and order.limit_price is not None:
+            value = notional(order.remaining, order.limit_price, venue.instruments[order.symbol])
+            total += value / venue.leverage(state, order.symbol)
+    return total
+
+
+def balance(venue: PaperVenue, state: PaperState, at: datetime) -> Balance:
+    """Return the account in USD."""
+    return Balance(equity=equity(venue, state, at), cash=state.cash, margin_used=margin_used(venue, state, at), at=at)
+
+
+def position_reports(venue: PaperVenue, state: PaperState, at: datetime) -> list[PositionReport]:
+    """Return the net positions by symbol, each with the price that would liquidate the account, others standing."""
+    if not state.positions:
+        return []
+    spare = equity(venue, state, at) - maintenance_margin(venue, state, at)
+    reports = []
+    for symbol in sorted(state.positions):
+        position = state.positions[symbol]
+        instrument = venue.instruments[symbol]
+        rate = instrument.maintenance_rate
+        slope = (position.quantity - abs(position.quantity) * rate) * instrument.contract_size
+        liquidation = venue.mark(symbol, at) - spare / slope
+        reports.append(
+            PositionReport(
+                symbol=symbol,
+                quantity=position.quantity,
+                entry_price=position.cost / (position.quantity * instrument.contract_size),
+                leverage=venue.leverage(state, symbol),
+                liquidation_price=liquidation if liquidation > ZERO else None,
+            )
+        )
+    return reports
+
+
+def book(
+    venue: PaperVenue, state: PaperState, order: PaperOrder, quantity: Decimal, deal: tuple[Price, datetime]
+) -> PaperOrder:
+    """Fill `quantity` of the order at (price, instant) and return its new version, FILLED when nothing remains."""
+    price, at = deal
+    instrument = venue.instruments[order.symbol]
+    value = notional(quantity, price.value, instrument)
+    fill = Fill(
+        trade_id=state.next_trade_id(),
+        client_order_id=order.client_order_id,
+        venue_order_id=order.venue_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=quantity,
+        price=price.value,
+        fee=fee_usd(value, price.liquidity, venue.config),
+        liquidity=price.liquidity,
+        at=at,
+    )
+    state.book_fill(fill, instrument.contract_size)
+    filled = order.filled + quantity
+    status = OrderStatus.FILLED if filled == order.quantity else OrderStatus.OPEN
+    return state.put_order(replace(order, filled=filled, status=status, updated_at=at))
+
+
+def cancel_unreducible(state: PaperState, symbol: Symbol, at: datetime) -> None:
+    """Cancel the reduce-only orders of `symbol` that a flat or opposite net position leaves nothing to reduce."""
+    net = state.position(symbol).quantity
+    for order in list(state.orders.values()):
+        if order.symbol == symbol and order.reduce_only and reducible(net, order.side, order.remaining) == ZERO:
+            state.end_order(order, OrderStatus.CANCELED, at, POSITION_CLOSED)
+
+
+def liquidate(venue: PaperVenue, state: PaperState, at: datetime) -> bool:
+    """Close everything at the marks when equity is below maintenance, with slippage and taker fee; tell whether it was.
+
+    All orders are canceled; the fills belong to none of them.
+    """
+    if not state.positions or equity(venue, state, at) >= maintenance_margin(venue, state, at):
+        return False
+    for order in list(state.orders.values()):
+        state.end_order(order, OrderStatus.CANCELED, at, "account liquidation")
+    for symbol in sorted(state.positions):
+        net = state.positions[symbol].quantity
+        side = Side.SELL if net > ZERO else Side.BUY
+        instrument = venue.instruments[symbol]
+        price = venue.mark(symbol, at) * (1 + side.sign * venue.config.slippage)
+        fee = fee_usd(notional(net, price, instrument), Liquidity.TAKER, venue.config)
+        fill = Fill(
+            trade_id=state.next_trade_id(),
+            client_order_id=None,
+            venue_order_id=None,
+            symbol=symbol,
+            side=side,
+            quantity=abs(net),
+            price=price,
+            fee=fee,
+            liquidity=Liquidity.TAKER,
+            at=at,
+            kind=FillKind.LIQUIDATION,
+        )
+        state.book_fill(fill, instrument.contract_size)
+    state.liquidated_at = at
+    return True

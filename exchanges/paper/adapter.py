@@ -1,0 +1,183 @@
+"""The paper venue as an Exchange: each call first catches up with the clock, and commits before it answers."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from exchanges.clock import Clock
+from exchanges.errors import OrderDenied, OrderRejected
+from exchanges.paper.account import PaperVenue, balance, position_reports
+from exchanges.paper.engine import advance, expire_waiting
+from exchanges.paper.ledger import PaperLedger
+from exchanges.paper.outlook import Outlook
+from exchanges.paper.placing import Refusal, place
+from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
+from exchanges.types import (
+    Balance,
+    Capabilities,
+    ClientOrderId,
+    Fill,
+    FundingPayment,
+    Instrument,
+    OrderReport,
+    OrderRequest,
+    OrderStatus,
+    PositionReport,
+    Symbol,
+)
+
+CAPABILITIES = Capabilities(attaches_stop=False, reduce_below_minimum=True, order_expiry=True, reports_funding=True)
+
+
+class PaperExchange:
+    """Trade one paper account; several processes may hold the same one, the ledger serialises them.
+
+    Touches of one symbol in one bar come by stops before targets, then by client order id: a caller that wants them by
+    trader encodes the trader's order there. Market orders fill at the clock's instant, touches at the end of the bar.
+    """
+
+    def __init__(
+        self,
+        account: PaperAccountId,
+        venue: PaperVenue,
+        ledger: PaperLedger,
+        clock: Clock,
+        *,
+        lookahead: timedelta = timedelta(0),
+    ) -> None:
+        self._account = account
+        self._venue = venue
+        self._ledger = ledger
+        self._clock = clock
+        self._outlook = Outlook(venue, lookahead)
+        self._opened = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what the paper venue can do."""
+        return CAPABILITIES
+
+    async def instruments(self) -> Mapping[Symbol, Instrument]:
+        """Return what can be traded, by symbol."""
+        return self._venue.instruments
+
+    async def fetch_balance(self) -> Balance:
+        """Return equity and cash in USD."""
+        async with self._transaction() as state:
+            return balance(self._venue, state, state.advanced_to)
+
+    async def fetch_positions(self) -> Sequence[PositionReport]:
+        """Return the non-zero net positions."""
+        async with self._transaction() as state:
+            return position_reports(self._venue, state, state.advanced_to)
+
+    async def fetch_open_orders(self) -> Sequence[OrderReport]:
+        """Return every resting or waiting order, oldest first."""
+        async with self._transaction() as state:
+            return [order.report() for order in sorted(state.orders.values(), key=_placed)]
+
+    async def fetch_fills(self, since: datetime) -> Sequence[Fill]:
+        """Return the fills at or after `since`, oldest first."""
+        async with self._transaction():
+            pass
+        return await self._ledger.fills_since(self._account, since)
+
+    async def fetch_funding(self, since: datetime) -> Sequence[FundingPayment]:
+        """Return the funding payments at or after `since`, oldest first."""
+        async with self._transaction():
+            pass
+        return await self._ledger.funding_since(self._account, since)
+
+    async def create_order(self, request: OrderRequest) -> OrderReport:
+        """Take one order; raise OrderDenied past its expiry, OrderRejected when the venue refuses it.
+
+        A client order id is good for one request: a repeated one is refused (DUPLICATE) and changes nothing.
+        """
+        self._deny_late(request)
+        async with self._transaction(request.client_order_id) as state:
+            self._deny_late(request)
+            outcome = place(self._venue, state, request, state.advanced_to)
+            fills = [fill for fill in state.journal.fills if fill.client_order_id == request.client_order_id]
+        if isinstance(outcome, Refusal):
+            raise OrderRejected(outcome.reason, code=outcome.code)
+        return outcome.report(fills)
+
+    async def cancel_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport:
+        """Cancel an open order and return its final report; raise OrderRejected (UNKNOWN_ORDER) without one."""
+        async with self._transaction(client_order_id) as state:
+            order = _find(state, client_order_id, symbol)
+            if order is not None and not order.status.terminal:
+                order = state.end_order(order, OrderStatus.CANCELED, state.advanced_to, "canceled on request")
+        if order is None:
+            raise OrderRejected(f"there is no order {client_order_id} on {symbol}", code="UNKNOWN_ORDER")
+        return order.report()
+
+    async def lookup_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport | None:
+        """Return the last report of an order, refused ones included; its fills come with it."""
+        async with self._transaction(client_order_id) as state:
+            order = _find(state, client_order_id, symbol)
+        if order is None:
+            return None
+        fills = await self._ledger.fills_since(self._account, order.created_at)
+        return order.report(fill for fill in fills if fill.client_order_id == client_order_id)
+
+    async def set_leverage(self, symbol: Symbol, leverage: int) -> None:
+        """Set the leverage of `symbol`; raise OrderRejected outside 1 to the instrument's maximum."""
+        instrument = self._venue.instruments.get(symbol)
+        if instrument is None:
+            raise OrderRejected(f"{symbol} is not traded here; see instruments()", code="UNKNOWN_SYMBOL")
+        if not 1 <= leverage <= instrument.max_leverage:
+            raise OrderRejected(
+                f"leverage {leverage} of {symbol}: expected 1 to {instrument.max_leverage}", code="LEVERAGE"
+            )
+        async with self._transaction() as state:
+            if state.leverage.get(symbol) != leverage:
+                state.leverage[symbol] = leverage
+                state.revision += 1
+
+    async def next_event(self, until: datetime) -> datetime | None:
+        """Return the earliest instant up to `until` at which something happens to the account: for the replay driver.
+
+        A liquidation is tested there and may turn out not to be one.
+        """
+        async with self._transaction() as state:
+            return self._outlook.next_event(state, until)
+
+    async def expire_waiting(self) -> Sequence[OrderReport]:
+        """End the orders that still wait for a price; for the end of a replay."""
+        async with self._transaction() as state:
+            expire_waiting(state, state.advanced_to)
+            return [order.report() for order in state.journal.orders.values()]
+
+    async def close(self) -> None:
+        """Hold nothing, release nothing."""
+
+    def _deny_late(self, request: OrderRequest) -> None:
+        now = self._clock.now()
+        if request.send_before is not None and now > request.send_before:
+            raise OrderDenied(
+                f"{request.client_order_id} must be sent by {request.send_before.isoformat()}, now it is "
+                f"{now.isoformat()}; nothing was sent: decide again"
+            )
+
+    @asynccontextmanager
+    async def _transaction(self, order_id: ClientOrderId | None = None) -> AsyncIterator[PaperState]:
+        now = self._clock.now()
+        await self._venue.path.load(now)
+        if not self._opened:
+            await self._ledger.open(self._account, self._venue.config.start_equity, now)
+            self._opened = True
+        async with self._ledger.transaction(self._account, order_id=order_id) as state:
+            if state.advanced_to < now:
+                advance(self._venue, self._outlook, state, now)
+            yield state
+
+
+def _find(state: PaperState, client_order_id: ClientOrderId, symbol: Symbol) -> PaperOrder | None:
+    """An order that ended while this transaction advanced is newer in the journal than in the lookup."""
+    order = state.journal.orders.get(client_order_id) or state.looked_up
+    return order if order is not None and order.symbol == symbol else None
+
+
+def _placed(order: PaperOrder) -> str:
+    return order.venue_order_id
