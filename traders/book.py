@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
 
 from exchanges.types import Symbol
 
 EXTERNAL = "EXTERNAL"
 ZERO = Decimal(0)
 _STEP = Decimal("1E-12")
-_NO_POSITIONS: Mapping[Symbol, "Position"] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,7 @@ class Book:
     realized: Decimal = ZERO
     fees: Decimal = ZERO
     funding: Decimal = ZERO
-    positions: Mapping[Symbol, Position] = field(default=_NO_POSITIONS)
+    positions: Mapping[Symbol, Position] = field(default_factory=dict)
 
     @property
     def cash(self) -> Decimal:
