@@ -94,7 +94,10 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """Ask the venue for one order; `send_before` is the instant past which it must not be accepted."""
+    """Ask the venue for one order; `send_before` is the instant past which it must not be accepted.
+
+    `liquidation` marks the close of a liquidated book, which paper fills at the mark (RULES.md 10).
+    """
 
     client_order_id: ClientOrderId
     symbol: Symbol
@@ -106,6 +109,7 @@ class OrderRequest:
     reduce_only: bool = False
     time_in_force: TimeInForce = TimeInForce.IOC
     send_before: datetime | None = None
+    liquidation: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
