@@ -65,7 +65,7 @@ class OpenAIChatModel:
         try:
             response = await self._client.chat.completions.with_raw_response.create(
                 model=self._endpoint.model,
-                messages=[{"role": message.role, "content": message.text} for message in messages],  # type: ignore[misc]
+                messages=[{"role": message.role, "content": message.text} for message in messages],  # type: ignore[misc]  # a role is one of three literals
                 extra_body=body,
                 timeout=self._endpoint.timeout_s,
             )
