@@ -20,6 +20,7 @@ from manager.state.records import (
 )
 
 R = TypeVar("R")
+VERDICTS_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class DeskRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderRows:
-    """Hold all a decision reads of one trader; `verdicts` are those since its last decision."""
+    """Hold all a decision reads of one trader; `verdicts` are those since its last decision, at most VERDICTS_SHOWN."""
 
     trader: TraderRow
     schedule: ScheduleRow
@@ -73,14 +74,24 @@ class AccountKey:
 
 
 class Transaction(Protocol):
-    """Read and write rows of one tenant; all is committed together at the end of the block, or nothing."""
+    """Read and write rows of one tenant; all is committed together at the end of the block, or nothing.
+
+    A StateError ends the transaction: a block that catches it still writes nothing, and meets it again at its end.
+    """
 
     async def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows of any types; raise DuplicateRow if a key exists, InvalidRow for NaN or naive times."""
         ...
 
     async def upsert(self, rows: Sequence[Row]) -> None:
-        """Insert rows or replace those with the same key."""
+        """Insert rows or replace those with the same key; an account keeps its token and holder, `acquire` moves them.
+
+        Ledger entries, fills, their parts and events are append-only: InvalidRow.
+        """
+        ...
+
+    async def patch(self, kind: type[R], key: tuple[Any, ...], **values: Any) -> None:
+        """Change only these fields of one row, so that what others write to the rest stays; KeyError if absent."""
         ...
 
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
@@ -137,7 +148,8 @@ class ServiceTransaction(Protocol):
         """Claim due running traders, each for one decision, and move their next due time on.
 
         Order: open positions, then Sharpe, then allocation, then first in, fair between tenants. A trader with a
-        decision in flight is not claimed; slots missed are skipped. Two workers never get the same claim.
+        decision in flight is not claimed, nor one without a `next_due_at`; slots missed are skipped. Two workers never
+        get the same claim.
         """
         ...
 

@@ -1,0 +1,209 @@
+"""Refuse values that must never be stored, the same for both stores."""
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from manager.state.errors import InvalidRow
+from manager.state.records import (
+    KEYS,
+    AccountRow,
+    BookRow,
+    ConflictRow,
+    DecisionRow,
+    EquityRow,
+    EventRow,
+    FillPartRow,
+    FillRow,
+    IntentRow,
+    LedgerRow,
+    OrderRow,
+    PositionRow,
+    RoundRow,
+    Row,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    VerdictRow,
+)
+
+APPEND_ONLY = frozenset({LedgerRow, FillRow, FillPartRow, EventRow})
+PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
+    TraderRow: (AccountRow, ("account_id",)),
+    ScheduleRow: (TraderRow, ("trader_id",)),
+    BookRow: (AccountRow, ("account_id",)),
+    PositionRow: (BookRow, ("account_id", "trader_id")),
+    **dict.fromkeys(
+        (
+            DecisionRow,
+            IntentRow,
+            RoundRow,
+            OrderRow,
+            FillRow,
+            FillPartRow,
+            LedgerRow,
+            ConflictRow,
+            VerdictRow,
+            EquityRow,
+        ),
+        (AccountRow, ("account_id",)),
+    ),
+}
+OWNED_BY_ACQUIRE = ("fencing_token", "holder")
+
+_Check = Callable[[Any], None]
+_MONEY_LIMIT = 1000
+
+
+class _Bad(ValueError):
+    """Carry the path of a bad value up to the row."""
+
+
+def check_row(row: Row, tenant: TenantId) -> None:
+    """Raise InvalidRow if a value of `row`, nested ones too, is NaN, infinite, not a Decimal or a naive time.
+
+    A row of another tenant is refused, and so is a model key: keys are kept encrypted, not in specs.
+    """
+    if row.tenant_id != tenant:
+        raise InvalidRow(f"{type(row).__name__} belongs to tenant {row.tenant_id!r}; this transaction is in {tenant!r}")
+    try:
+        for check in _ROW_CHECKS[type(row)]:
+            check(row)
+    except _Bad as bad:
+        raise InvalidRow(f"{type(row).__name__}.{bad}") from None
+    if type(row) is TraderRow and row.spec.executor.api_key:
+        raise InvalidRow(
+            "TraderRow.spec.executor.api_key must not be stored; keep the key with the config and store ''"
+        )
+
+
+def check_rewrite(kind: type[Any]) -> None:
+    """Raise InvalidRow if rows of this type may only ever be inserted."""
+    if kind in APPEND_ONLY:
+        raise InvalidRow(f"{kind.__name__} is append-only: insert a correcting row instead")
+
+
+def check_fields(kind: type[Any], names: Sequence[str]) -> None:
+    """Raise InvalidRow if `kind` lacks one of these fields."""
+    if kind not in KEYS:
+        raise InvalidRow(f"{kind.__name__} is not a row; expected one of {', '.join(k.__name__ for k in KEYS)}")
+    known = _FIELDS[kind]
+    for name in names:
+        if name not in known:
+            raise InvalidRow(f"{kind.__name__} has no field {name!r}; it has {', '.join(sorted(known))}")
+
+
+def check_value(kind: type[Any], value: Any, name: str) -> None:
+    """Raise InvalidRow if a Decimal, datetime or float, or a value that holds some, must not be stored; None passes."""
+    check = _leaf(kind) or _nested(kind)
+    try:
+        if check is not None and value is not None:
+            check(value)
+    except _Bad as bad:
+        raise InvalidRow(f"{name}{bad}") from None
+
+
+def _checks_of(kind: type[Any]) -> tuple[_Check, ...]:
+    hints = get_type_hints(kind)
+    plain: dict[_Check, list[str]] = {}
+    checks: list[_Check] = []
+    for item in fields(kind):
+        leaf = _leaf(_without_none(hints[item.name]))
+        if leaf is not None:
+            plain.setdefault(leaf, []).append(item.name)
+        elif (nested := _nested(_without_none(hints[item.name]))) is not None:
+            checks.append(_on_field(item.name, nested))
+    return (*(_on_leaves(leaf, names) for leaf, names in plain.items()), *checks)
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(part for part in get_args(hint) if part is not types.NoneType)
+    return hint
+
+
+def _leaf(hint: Any) -> _Check | None:
+    return {Decimal: _decimal, datetime: _instant, float: _number}.get(hint)
+
+
+def _nested(hint: Any) -> _Check | None:
+    if is_dataclass(hint) and isinstance(hint, type):
+        checks = _checks_of(hint)
+
+        def each_field(value: Any) -> None:
+            for check in checks:
+                check(value)
+
+        return each_field if checks else None
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)[0]
+        item = _leaf(inner) or _nested(inner)
+        return _each_item(item) if item is not None else None
+    return None
+
+
+def _each_item(item: _Check) -> _Check:
+    def check(values: Any) -> None:
+        for place, value in enumerate(values):
+            try:
+                item(value)
+            except _Bad as bad:
+                raise _Bad(f"{place}.{bad}") from None
+
+    return check
+
+
+def _on_field(name: str, nested: _Check) -> _Check:
+    read = attrgetter(name)
+
+    def check(owner: Any) -> None:
+        value = read(owner)
+        if value is not None:
+            try:
+                nested(value)
+            except _Bad as bad:
+                raise _Bad(f"{name}.{bad}") from None
+
+    return check
+
+
+def _on_leaves(leaf: _Check, names: list[str]) -> _Check:
+    read = attrgetter(*names)
+    if len(names) == 1:
+        return _on_field(names[0], leaf)
+
+    def check(owner: Any) -> None:
+        try:
+            for value in read(owner):
+                if value is not None:
+                    leaf(value)
+        except _Bad:
+            for name in names:
+                _on_field(name, leaf)(owner)
+
+    return check
+
+
+def _decimal(value: Any) -> None:
+    if value.__class__ is not Decimal or not value.is_finite():
+        raise _Bad(f" is {value!r}; expected a finite Decimal")
+    if not -_MONEY_LIMIT < value.adjusted() < _MONEY_LIMIT:
+        raise _Bad(f" is {value!r}; expected fewer than {_MONEY_LIMIT} digits on either side of the point")
+
+
+def _instant(value: Any) -> None:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise _Bad(f" is {value!r}; expected a datetime with a time zone")
+
+
+def _number(value: Any) -> None:
+    if value - value != 0:
+        raise _Bad(f" is {value!r}; expected a finite number")
+
+
+_ROW_CHECKS: Mapping[type[Any], tuple[_Check, ...]] = {kind: _checks_of(kind) for kind in KEYS}
+_FIELDS = {kind: frozenset(item.name for item in fields(kind)) for kind in KEYS}

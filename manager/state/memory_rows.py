@@ -1,0 +1,217 @@
+"""The rows of one tenant in memory, with the indices that a desk reads by."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from manager.state.errors import InvalidRow
+from manager.state.records import (
+    KEYS,
+    BookRow,
+    DecisionRow,
+    EquityRow,
+    FillPartRow,
+    FillRow,
+    IncidentRow,
+    IntentRow,
+    IntentStatus,
+    OrderRow,
+    OrderState,
+    PositionRow,
+    ScheduleRow,
+    TraderRow,
+    VerdictRow,
+)
+
+KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
+LIVE = tuple(state for state in OrderState if state.live)
+PENDING = (IntentStatus.PENDING,)
+
+
+class Bucket:
+    """Hold the rows of one group; `ordered` is their tuple in key order, kept until something changes."""
+
+    __slots__ = ("_view", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, Any] = {}
+        self._view: tuple[Any, ...] | None = ()
+
+    def set(self, key: Any, row: Any) -> None:
+        """Add or replace a row."""
+        self.rows[key] = row
+        self._view = None
+
+    def remove(self, key: Any) -> None:
+        """Remove a row if it is there."""
+        if self.rows.pop(key, None) is not None:
+            self._view = None
+
+    @property
+    def ordered(self) -> tuple[Any, ...]:
+        """Return the rows in key order."""
+        if self._view is None:
+            self._view = tuple(self.rows[key] for key in sorted(self.rows))
+        return self._view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSpec:
+    """Group the rows of a type by one field, only those whose `only` field has one of `values` if that is set."""
+
+    by: str
+    only: str = ""
+    values: tuple[Any, ...] = ()
+
+
+_INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
+    TraderRow: (IndexSpec(by="account_id"),),
+    ScheduleRow: (IndexSpec(by="account_id"),),
+    BookRow: (IndexSpec(by="account_id"), IndexSpec(by="trader_id")),
+    PositionRow: (IndexSpec(by="account_id"), IndexSpec(by="trader_id")),
+    IntentRow: (
+        IndexSpec(by="account_id", only="status", values=PENDING),
+        IndexSpec(by="trader_id", only="status", values=PENDING),
+        IndexSpec(by="decision_id"),
+    ),
+    OrderRow: (IndexSpec(by="account_id", only="state", values=LIVE), IndexSpec(by="round_id")),
+    VerdictRow: (IndexSpec(by="trader_id"), IndexSpec(by="round_id")),
+    DecisionRow: (IndexSpec(by="trader_id"),),
+    FillRow: (IndexSpec(by="order_id"),),
+    FillPartRow: (IndexSpec(by="trader_id"), IndexSpec(by="order_id")),
+    IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
+    EquityRow: (IndexSpec(by="trader_id"),),
+}
+_EMPTY = Bucket()
+
+
+class Index:
+    """Keep the buckets of one IndexSpec."""
+
+    __slots__ = ("_buckets", "_group", "_only", "_values", "spec")
+
+    def __init__(self, spec: IndexSpec) -> None:
+        self.spec = spec
+        self._group = attrgetter(spec.by)
+        self._only = attrgetter(spec.only) if spec.only else None
+        self._values = spec.values
+        self._buckets: dict[Any, Bucket] = {}
+
+    def bucket(self, group: Any) -> Bucket:
+        """Return the rows of a group, an empty bucket if there are none."""
+        return self._buckets.get(group, _EMPTY)
+
+    def groups(self) -> Iterable[Any]:
+        """Return the groups that have rows."""
+        return (group for group, bucket in self._buckets.items() if bucket.rows)
+
+    def change(self, key: Any, old: Any, new: Any) -> None:
+        """Move a row from its old bucket to its new one; None stands for no row."""
+        if old is not None and (bucket := self._buckets.get(self._group(old))) is not None:
+            bucket.remove(key) if new is None or not self._stays(old, new) else None
+        if new is not None and (self._only is None or self._only(new) in self._values):
+            group = self._group(new)
+            bucket = self._buckets.get(group)
+            if bucket is None:
+                bucket = self._buckets[group] = Bucket()
+            bucket.set(key, new)
+
+    def covers(self, where: Mapping[str, Any]) -> bool:
+        """Tell whether the bucket of `where` holds every row that can match it."""
+        if isinstance(where.get(self.spec.by, ()), tuple):
+            return False
+        if not self.spec.only:
+            return True
+        wanted = where.get(self.spec.only, ())
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        return bool(wanted) and self.spec.only in where and set(wanted) <= set(self._values)
+
+    def _stays(self, old: Any, new: Any) -> bool:
+        return self._group(old) == self._group(new) and (self._only is None or self._only(new) in self._values)
+
+
+class Table:
+    """Hold the rows of one type by key, with its indices."""
+
+    __slots__ = ("indices", "key_of", "kind", "rows")
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.kind = kind
+        self.rows: dict[Any, Any] = {}
+        self.key_of = KEY_OF[kind]
+        self.indices = tuple(Index(spec) for spec in _INDICES.get(kind, ()))
+
+    def index(self, by: str) -> Index:
+        """Return the first index that groups by a field."""
+        return next(index for index in self.indices if index.spec.by == by)
+
+    def put(self, key: Any, row: Any) -> Any:
+        """Set or, with None, remove the row of a key; return what was there."""
+        rows = self.rows
+        old = rows.get(key)
+        if row is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = row
+        for index in self.indices:
+            index.change(key, old, row)
+        return old
+
+    def find(self, where: Mapping[str, Any], newest_first: str, limit: int) -> list[Any]:
+        """Return up to `limit` rows that match, in key order or by a field, the newest first."""
+        found = [(self.key_of(row), row) for row in self._candidates(where) if _matches(row, where)]
+        found.sort(key=lambda pair: pair[0])
+        if newest_first:
+            when = attrgetter(newest_first)
+            found.sort(key=lambda pair: (when(pair[1]) is not None, when(pair[1])), reverse=True)
+        return [row for _, row in found[:limit]]
+
+    def _candidates(self, where: Mapping[str, Any]) -> Iterable[Any]:
+        names = KEYS[self.kind]
+        if all(name in where and not isinstance(where[name], tuple) for name in names):
+            key = tuple(where[name] for name in names)
+            row = self.rows.get(key[0] if len(key) == 1 else key)
+            return () if row is None else (row,)
+        covering = (index.bucket(where[index.spec.by]) for index in self.indices if index.covers(where))
+        smallest = min(covering, key=lambda bucket: len(bucket.rows), default=None)
+        return self.rows.values() if smallest is None else smallest.rows.values()
+
+
+def _matches(row: Any, where: Mapping[str, Any]) -> bool:
+    for name, wanted in where.items():
+        value = getattr(row, name)
+        if value not in wanted if isinstance(wanted, tuple) else value != wanted:
+            return False
+    return True
+
+
+class TenantRows:
+    """Hold all tables of one tenant and undo what a transaction did to them."""
+
+    __slots__ = ("_undo", "tables")
+
+    def __init__(self) -> None:
+        self.tables: dict[type[Any], Table] = {kind: Table(kind) for kind in KEYS}
+        self._undo: list[tuple[Table, Any, Any]] = []
+
+    def table(self, kind: type[Any]) -> Table:
+        """Return the table of a row type; raise InvalidRow for another type."""
+        try:
+            return self.tables[kind]
+        except KeyError:
+            raise InvalidRow(f"{kind.__name__} is not a row type") from None
+
+    def put(self, table: Table, key: Any, row: Any) -> None:
+        """Change a table so that `rollback` can take it back."""
+        self._undo.append((table, key, table.put(key, row)))
+
+    def commit(self) -> None:
+        """Keep what was done since the last commit."""
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        """Take back what was done since the last commit, the last first."""
+        while self._undo:
+            table, key, old = self._undo.pop()
+            table.put(key, old)

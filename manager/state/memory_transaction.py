@@ -1,0 +1,280 @@
+"""One transaction on the memory store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from executor.contract import PASSIVE, Outcome
+from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_rewrite, check_row
+from manager.state.errors import DuplicateRow, InvalidRow, StateError
+from manager.state.memory_rows import Table, TenantRows
+from manager.state.records import (
+    KEYS,
+    AccountRow,
+    BookRow,
+    DecisionRow,
+    FillRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    Row,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    VerdictRow,
+)
+from manager.state.store import VERDICTS_SHOWN, DeskRows, TraderRows
+
+R = TypeVar("R")
+_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
+_PARENT_KEYS = {kind: (parent, attrgetter(*names)) for kind, (parent, names) in PARENTS.items()}
+_VERDICT_ORDER = attrgetter("at", "round_id", "n")
+
+
+def _rank(row: Row) -> int:
+    return _RANK.get(type(row), 0)
+
+
+def _bare(key: tuple[Any, ...]) -> Any:
+    return key[0] if len(key) == 1 else key
+
+
+def _passive(row: DecisionRow) -> bool:
+    return row.outcome is Outcome.DECIDED and all(decision.action in PASSIVE for decision in row.decisions)
+
+
+@dataclass(slots=True, kw_only=True)
+class Retention:
+    """Decide what is kept of decisions and count them all."""
+
+    keep_contexts: bool
+    counts: dict[tuple[TenantId, str], int] = field(default_factory=dict)
+    _pending: list[tuple[TenantId, str]] = field(default_factory=list)
+
+    def count(self, tenant: TenantId, trader_id: str) -> None:
+        """Count one decision, until a rollback."""
+        self.counts[tenant, trader_id] = self.counts.get((tenant, trader_id), 0) + 1
+        self._pending.append((tenant, trader_id))
+
+    def commit(self) -> None:
+        """Keep the counts."""
+        self._pending.clear()
+
+    def rollback(self) -> None:
+        """Take back the counts since the last commit."""
+        while self._pending:
+            self.counts[self._pending.pop()] -= 1
+
+
+class MemoryTransaction:
+    """Read and write rows of one tenant; the block that opened it commits or rolls back.
+
+    After an error everything is rolled back, even if the block catches it: `failure` is raised at its end.
+    """
+
+    __slots__ = ("_known", "_retention", "_rows", "_tenant", "closed", "failure")
+
+    def __init__(self, *, tenant: TenantId, rows: TenantRows, retention: Retention, known: bool) -> None:
+        self._tenant = tenant
+        self._rows = rows
+        self._retention = retention
+        self._known = known
+        self.closed = False
+        self.failure: StateError | None = None
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
+        self._writable()
+        if len(rows) > 1:
+            rows = sorted(rows, key=_rank)
+        for row in rows:
+            self._check(row)
+            table = self._rows.tables[type(row)]
+            key = table.key_of(row)
+            if key in table.rows:
+                raise self._failed(DuplicateRow(f"{type(row).__name__} {key!r} of tenant {self._tenant!r} exists"))
+            if type(row) is DecisionRow:
+                self._insert_decision(table, key, row)
+            else:
+                self._rows.put(table, key, row)
+
+    async def upsert(self, rows: Sequence[Row]) -> None:
+        """Insert rows or replace those with the same key; an account keeps its token and holder."""
+        self._writable()
+        if len(rows) > 1:
+            rows = sorted(rows, key=_rank)
+        for row in rows:
+            kind = type(row)
+            self._check(row)
+            self._rewritable(kind)
+            table = self._rows.tables[kind]
+            key = table.key_of(row)
+            if kind is AccountRow and (held := table.rows.get(key)) is not None:
+                row = replace(row, **{name: getattr(held, name) for name in OWNED_BY_ACQUIRE})  # noqa: PLW2901 - the row to store
+            self._rows.put(table, key, row)
+
+    async def patch(self, kind: type[R], key: tuple[Any, ...], **values: Any) -> None:
+        """Change only these fields of one row; raise KeyError if there is none."""
+        self._writable()
+        self._rewritable(kind)
+        table = self._rows.table(kind)
+        check_fields(kind, tuple(values))
+        if any(name in KEYS[kind] or name == "tenant_id" for name in values):
+            raise self._failed(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
+        found = table.rows.get(_bare(key))
+        if found is None:
+            raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
+        row = replace(found, **values)
+        self._check(row)
+        self._rows.put(table, _bare(key), row)
+
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
+        """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
+        self._writable()
+        self._rewritable(kind)
+        table = self._rows.table(kind)
+        for key in keys:
+            if (row := table.rows.get(_bare(key))) is None:
+                continue
+            if kind is TraderRow:
+                self._rows.put(self._rows.tables[ScheduleRow], _bare(key), None)
+            elif kind in (AccountRow, BookRow):
+                self._refuse_parent(row)
+            self._rows.put(table, _bare(key), None)
+
+    async def get(self, kind: type[R], *key: Any) -> R | None:
+        """Return the row with this key, or None."""
+        found: R | None = self._rows.table(kind).rows.get(key[0] if len(key) == 1 else key)
+        return found
+
+    async def find(
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+    ) -> Sequence[R]:
+        """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
+        check_fields(kind, (*where, *((newest_first,) if newest_first else ())))
+        return self._rows.table(kind).find(where, newest_first, limit)
+
+    async def acquire(self, account_id: str, holder: str) -> int:
+        """Take the account: raise its fencing token by one and return it."""
+        self._writable()
+        account = self._account(account_id)
+        taken = replace(account, fencing_token=account.fencing_token + 1, holder=holder)
+        self._rows.put(self._rows.tables[AccountRow], account_id, taken)
+        return taken.fencing_token
+
+    async def desk(self, account_id: str) -> DeskRows:
+        """Return what a round reads."""
+        tables = self._rows.tables
+        return DeskRows(
+            account=self._account(account_id),
+            traders=tables[TraderRow].indices[0].bucket(account_id).ordered,
+            schedules=tables[ScheduleRow].indices[0].bucket(account_id).ordered,
+            books=tables[BookRow].indices[0].bucket(account_id).ordered,
+            positions=tables[PositionRow].indices[0].bucket(account_id).ordered,
+            intents=tables[IntentRow].indices[0].bucket(account_id).ordered,
+            orders=tables[OrderRow].indices[0].bucket(account_id).ordered,
+        )
+
+    async def trader(self, trader_id: str) -> TraderRows:
+        """Return what a decision reads."""
+        tables = self._rows.tables
+        trader: TraderRow | None = tables[TraderRow].rows.get(trader_id)
+        schedule: ScheduleRow | None = tables[ScheduleRow].rows.get(trader_id)
+        if trader is None or schedule is None:
+            raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
+        book = tables[BookRow].rows.get((trader.account_id, trader_id))
+        return TraderRows(
+            trader=trader,
+            schedule=schedule,
+            book=book or BookRow(tenant_id=self._tenant, account_id=trader.account_id, trader_id=trader_id),
+            positions=tables[PositionRow].indices[1].bucket(trader_id).ordered,
+            verdicts=self._verdicts(schedule),
+        )
+
+    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+        """Return which of the venue trade ids are booked."""
+        booked = self._rows.tables[FillRow].rows
+        return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
+
+    def _verdicts(self, schedule: ScheduleRow) -> Sequence[VerdictRow]:
+        since = schedule.last_decision_at
+        found: list[VerdictRow] = []
+        rows = self._rows.tables[VerdictRow].indices[0].bucket(schedule.trader_id).rows
+        for verdict in reversed(rows.values()):
+            if len(found) >= VERDICTS_SHOWN or (since is not None and verdict.at < since):
+                break
+            found.append(verdict)
+        found.sort(key=_VERDICT_ORDER)
+        return found
+
+    def _account(self, account_id: str) -> AccountRow:
+        found: AccountRow | None = self._rows.tables[AccountRow].rows.get(account_id)
+        if found is None:
+            raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        return found
+
+    def _insert_decision(self, table: Table, key: str, row: DecisionRow) -> None:
+        retention = self._retention
+        retention.count(self._tenant, row.trader_id)
+        if not retention.keep_contexts:
+            if _passive(row):
+                for held in list(table.index("trader_id").bucket(row.trader_id).rows.values())[-1:]:
+                    if _passive(held):
+                        self._rows.put(table, held.decision_id, None)
+            if row.context is not None:
+                row = replace(row, context=None)
+        self._rows.put(table, key, row)
+
+    def _check(self, row: Row) -> None:
+        kind = type(row)
+        try:
+            check_row(row, self._tenant)
+        except InvalidRow as error:
+            raise self._failed(error) from None
+        parent = _PARENT_KEYS.get(kind)
+        if parent is not None:
+            table, key = self._rows.tables[parent[0]], parent[1](row)
+            if key not in table.rows:
+                raise self._failed(
+                    InvalidRow(
+                        f"{kind.__name__} names {parent[0].__name__} {key!r}, which tenant {self._tenant!r} lacks"
+                    )
+                )
+        elif not self._known:
+            raise self._failed(InvalidRow(f"tenant {self._tenant!r} is unknown; create it with ensure_tenant first"))
+
+    def _refuse_parent(self, row: Any) -> None:
+        tables = self._rows.tables
+        if type(row) is BookRow:
+            children = [
+                p
+                for p in tables[PositionRow].index("trader_id").bucket(row.trader_id).rows.values()
+                if p.account_id == row.account_id
+            ]
+        else:
+            children = [
+                child
+                for kind, (parent, _) in PARENTS.items()
+                if parent is AccountRow
+                for child in tables[kind].rows.values()
+                if child.account_id == row.account_id
+            ]
+        if children:
+            raise self._failed(InvalidRow(f"{type(row).__name__} still has rows of {type(children[0]).__name__}"))
+
+    def _rewritable(self, kind: type[Any]) -> None:
+        try:
+            check_rewrite(kind)
+        except InvalidRow as error:
+            raise self._failed(error) from None
+
+    def _writable(self) -> None:
+        if self.closed:
+            raise StateError("the transaction is over; open a new one to write")
+        if self.failure is not None:
+            raise self.failure
+
+    def _failed(self, error: StateError) -> StateError:
+        self.failure = error
+        return error
