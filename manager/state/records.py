@@ -15,6 +15,7 @@ from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from traders.performance import Performance
 from traders.spec import TraderSpec
+from traders.trader import TraderState as TraderState
 
 TenantId = NewType("TenantId", str)
 DEFAULT_TENANT = TenantId("default")
@@ -29,16 +30,6 @@ class TradingState(StrEnum):
     ACTIVE = "active"
     REDUCING = "reducing"
     HALTED = "halted"
-
-
-class TraderState(StrEnum):
-    """Name the states of a trader's life (RULES.md 1)."""
-
-    STOPPED = "stopped"
-    RUNNING = "running"
-    PAUSED = "paused"
-    ERROR = "error"
-    ISOLATED = "isolated"
 
 
 class IntentStatus(StrEnum):

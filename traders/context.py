@@ -1,0 +1,125 @@
+"""What a trader may see: snapshot + its own book + its limits -> the executor's context (pure)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.market import IndicatorRow, Snapshot, SymbolView
+from exchanges.types import Symbol
+from executor.contract import AccountInfo, Context, Indicators, PositionInfo, Refusal
+from traders import performance
+from traders.book import Book, Position
+from traders.performance import Performance
+from traders.spec import TraderSpec
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketSymbol:
+    """Show one symbol of a snapshot in the executor's terms."""
+
+    symbol: str
+    mark: Decimal
+    age_s: float
+    funding_rate: Decimal | None
+    indicators: Indicators
+    source: SymbolView
+
+    def closes(self, count: int) -> Sequence[float]:
+        """Return up to `count` closes of the base interval, oldest first."""
+        return self.source.closes(count)
+
+
+@dataclass(slots=True)
+class MarketViews:
+    """Translate each snapshot once, however many traders ask for it."""
+
+    _snapshot: Snapshot | None = None
+    _views: Mapping[str, MarketSymbol] = field(default_factory=dict)
+
+    def of(self, snapshot: Snapshot) -> Mapping[str, MarketSymbol]:
+        """Return the executor's view of every symbol in `snapshot`."""
+        if snapshot is not self._snapshot:
+            self._views = {symbol: _view(view) for symbol, view in snapshot.symbols.items()}
+            self._snapshot = snapshot
+        return self._views
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnState:
+    """Hold what belongs to the trader itself: book, allocated capital in USD, performance and last refusals."""
+
+    book: Book
+    allocated: Decimal
+    performance: Performance
+    refusals: tuple[Refusal, ...] = ()
+
+
+def build_context(
+    spec: TraderSpec, own: OwnState, views: Mapping[str, MarketSymbol], maintenance: Mapping[Symbol, Decimal],
+    now: datetime,
+) -> Context:
+    """Return the context of one decision; it holds nothing of other traders and no total of the account.
+
+    A symbol without any price yet is left out of `market`; a held one without a price is valued at its entry.
+    """
+    book = own.book
+    positions = []
+    unrealized = margin = ZERO
+    for symbol, position in book.positions.items():
+        view = views.get(symbol)
+        info = _position(position, view.mark if view is not None else position.entry_price, maintenance.get(symbol))
+        positions.append(info)
+        unrealized += info.unrealized_pnl
+        margin += info.margin
+    equity = book.cash + unrealized
+    return Context(
+        trader_id=spec.id,
+        trader_name=spec.name,
+        now=now,
+        symbols=spec.symbols,
+        account=AccountInfo(
+            equity=equity, allocated=own.allocated, available=max(ZERO, min(own.allocated, equity) - margin),
+            margin_used=margin, unrealized_pnl=unrealized, realized_pnl=book.realized, fees=book.fees,
+            funding=book.funding,
+        ),
+        positions=tuple(positions),
+        performance=performance.view(own.performance, equity - book.capital),
+        limits=spec.limits,
+        market={symbol: views[symbol] for symbol in spec.symbols if symbol in views},
+        refusals=own.refusals,
+    )
+
+
+def liquidation_estimate(entry: Decimal, direction: int, leverage: int, maintenance: Decimal) -> Decimal:
+    """Return the price at which a book's position alone would be liquidated.
+
+    entry x (1 -/+ (1/leverage - maintenance)), minus for a long (RULES.md 5).
+    """
+    return entry * (1 - direction * (Decimal(1) / leverage - maintenance))
+
+
+def _position(position: Position, mark: Decimal, maintenance: Decimal | None) -> PositionInfo:
+    entry = position.entry_price
+    return PositionInfo(
+        symbol=position.symbol, quantity=position.quantity, entry_price=entry, mark=mark,
+        unrealized_pnl=position.unrealized(mark), leverage=position.leverage, margin=position.margin(mark),
+        liquidation_price=None
+        if maintenance is None
+        else liquidation_estimate(entry, position.direction, position.leverage, maintenance),
+        stop_loss=position.stop_loss, take_profit=position.take_profit, opened_at=position.opened_at,
+    )
+
+
+def _view(view: SymbolView) -> MarketSymbol:
+    return MarketSymbol(view.symbol, view.mark, view.age_s, view.funding_rate, _indicators(view.indicators), view)
+
+
+def _indicators(row: IndicatorRow) -> Indicators:
+    return Indicators(
+        ema_20=row.ema_20, ema_50=row.ema_50, macd=row.macd, macd_signal=row.macd_signal, rsi_14=row.rsi_14,
+        atr_14=row.atr_14, bollinger_upper=row.bollinger_upper, bollinger_lower=row.bollinger_lower,
+        high_20=row.high_20, low_20=row.low_20, change_1h_pct=row.change_1h_pct, volume=row.volume,
+    )
