@@ -1,0 +1,181 @@
+"""What an account carries on each symbol and side, and one sized entry held against it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Self
+
+from exchanges.precision import notional, quantity_for
+from exchanges.types import Instrument, Symbol
+from manager.desk.risk.standing import sendable
+from manager.desk.valuation import price_of
+from manager.desk.values import Desk, Reduce, SizedEntry
+from traders.book import Book, Position
+
+ZERO = Decimal(0)
+
+
+@dataclass(slots=True)
+class Sides:
+    """Sum one symbol over books, EXTERNAL and reservations: notional and margin in USD of longs and of shorts."""
+
+    long_notional: Decimal = ZERO
+    short_notional: Decimal = ZERO
+    long_margin: Decimal = ZERO
+    short_margin: Decimal = ZERO
+
+    def add(self, direction: int, worth: Decimal, margin: Decimal) -> None:
+        """Add to one side."""
+        if direction > 0:
+            self.long_notional += worth
+            self.long_margin += margin
+        else:
+            self.short_notional += worth
+            self.short_margin += margin
+
+    def notional(self, direction: int) -> Decimal:
+        """Return the notional of one side."""
+        return self.long_notional if direction > 0 else self.short_notional
+
+    def side_margin(self, direction: int) -> Decimal:
+        """Return the margin of one side."""
+        return self.long_margin if direction > 0 else self.short_margin
+
+    @property
+    def margin(self) -> Decimal:
+        """Return what the symbol binds: the larger side's margin."""
+        return max(self.long_margin, self.short_margin)
+
+
+class Exposures:
+    """Follow the account through a round: the books after its reduces, then what each accepted entry adds.
+
+    EXTERNAL and reserved orders count in full (RULES.md 5); `dust` positions count in everything but the number.
+    """
+
+    def __init__(self, desk: Desk, reduces: Iterable[Reduce], dust: frozenset[tuple[str, Symbol]]) -> None:
+        self.desk = desk
+        self.unrealized = ZERO
+        self.orders = desk.open_orders
+        self.positions: set[tuple[str, Symbol]] = set()
+        self._dust = dust
+        self._sides: dict[Symbol, Sides] = {}
+        self._own: dict[tuple[str, Symbol], tuple[int, Decimal, Decimal]] = {}
+        taken: dict[tuple[str, Symbol], Decimal] = {}
+        for reduce in reduces:
+            key = (reduce.trader_id, reduce.symbol)
+            taken[key] = taken.get(key, ZERO) + reduce.quantity
+        for trader_id, trader in desk.traders.items():
+            if trader.book.positions:
+                self._count(trader_id, trader.book, taken)
+        self._count("", desk.external, {})
+        for reserved in desk.reservations:
+            self.positions.add((reserved.trader_id, reserved.symbol))
+            self.sides(reserved.symbol).add(1 if reserved.quantity > 0 else -1, reserved.notional, reserved.margin)
+
+    def sides(self, symbol: Symbol) -> Sides:
+        """Return the sums of one symbol, zeros for a new one."""
+        return self._sides.setdefault(symbol, Sides())
+
+    def margin_without(self, symbol: Symbol) -> Decimal:
+        """Return the margin in USD that all other symbols bind."""
+        return sum((sides.margin for other, sides in self._sides.items() if other != symbol), ZERO)
+
+    def own(self, trader_id: str, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
+        """Return notional and margin in USD of the trader's position on this side, zeros for none."""
+        held, worth, margin = self._own.get((trader_id, symbol), (0, ZERO, ZERO))
+        return (worth, margin) if held == direction else (ZERO, ZERO)
+
+    def accept(self, entry: "Entry") -> None:
+        """Count an entry that passed; its leverage becomes that of the whole position (RULES.md 7)."""
+        key, direction = (entry.trader_id, entry.symbol), entry.direction
+        worth, margin = self.own(entry.trader_id, entry.symbol, direction)
+        result = (worth + entry.size_usd) / entry.leverage
+        self.sides(entry.symbol).add(direction, entry.size_usd, result - margin)
+        self.orders += entry.new_orders
+        self.positions.add(key)
+        self._own[key] = (direction, worth + entry.size_usd, result)
+
+    def _count(self, trader_id: str, book: Book, taken: dict[tuple[str, Symbol], Decimal]) -> None:
+        for symbol, position in book.positions.items():
+            key = (trader_id, symbol)
+            left = abs(position.quantity) - taken.get(key, ZERO)
+            if left <= ZERO:
+                continue
+            worth = left * price_of(self.desk, position) * position.contract_size
+            margin = worth / position.leverage
+            self.sides(symbol).add(position.direction, worth, margin)
+            self.unrealized += self._unrealized(position, left, worth)
+            if trader_id:
+                self._own[key] = (position.direction, worth, margin)
+                if key not in self._dust:
+                    self.positions.add(key)
+
+    def _unrealized(self, position: Position, left: Decimal, worth: Decimal) -> Decimal:
+        if position.symbol not in self.desk.marks:
+            return ZERO
+        whole = abs(position.quantity)
+        cost = position.cost if left == whole else position.cost * left / whole
+        return position.direction * worth - cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Hold one sized entry against the account as it stands; `size_usd` is its notional at `price`."""
+
+    exposures: Exposures
+    sized: SizedEntry
+    price: Decimal
+    instrument: Instrument
+    size_usd: Decimal
+
+    @property
+    def intent_id(self) -> str:
+        """Return the id of the intent."""
+        return self.sized.candidate.intent.intent_id
+
+    @property
+    def trader_id(self) -> str:
+        """Return the id of the trader."""
+        return self.sized.candidate.trader_id
+
+    @property
+    def symbol(self) -> Symbol:
+        """Return what is traded."""
+        return self.sized.candidate.symbol
+
+    @property
+    def direction(self) -> int:
+        """Return +1 for a long and -1 for a short."""
+        return self.sized.candidate.direction
+
+    @property
+    def leverage(self) -> int:
+        """Return the leverage that the resulting position would have."""
+        return self.sized.candidate.leverage
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether this would be one more book position."""
+        return (self.trader_id, self.symbol) not in self.exposures.positions
+
+    @property
+    def new_orders(self) -> int:
+        """Count the orders it may leave open: itself, and for a new position its stop and target."""
+        wanted = self.sized.candidate
+        legs = (wanted.stop_loss is not None) + (wanted.take_profit is not None)
+        return 1 + legs if self.is_new else 1
+
+    def cut(self, limit: Decimal) -> Self | None:
+        """Return the entry cut to `limit` USD in whole lots, None when that is below the venue's minimum."""
+        if not sendable(limit, self.price, self.instrument):
+            return None
+        quantity = quantity_for(limit, self.price, self.instrument)
+        worth = notional(quantity, self.price, self.instrument)
+        sized = replace(self.sized, quantity=quantity, notional=worth, margin=worth / self.leverage)
+        return replace(self, sized=sized, size_usd=worth)
+
+    def lever(self, leverage: int) -> Self:
+        """Return the entry at another leverage."""
+        candidate = replace(self.sized.candidate, leverage=leverage)
+        return replace(self, sized=replace(self.sized, candidate=candidate, margin=self.size_usd / leverage))

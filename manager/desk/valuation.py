@@ -1,0 +1,39 @@
+"""What the books of an account are worth at the marks.
+
+A position without a mark is valued at its entry price: its PnL is not known and counts as nothing.
+"""
+
+from decimal import Decimal
+
+from manager.desk.values import Desk, DeskTrader
+from traders.book import Book, Position
+
+ZERO = Decimal(0)
+
+
+def price_of(desk: Desk, position: Position) -> Decimal:
+    """Return the mark of a position, its entry price where there is none."""
+    mark = desk.marks.get(position.symbol)
+    return mark.price if mark is not None else position.entry_price
+
+
+def unrealized_of(desk: Desk, position: Position) -> Decimal:
+    """Return the PnL in USD that closing at the mark would realize."""
+    mark = desk.marks.get(position.symbol)
+    return position.unrealized(mark.price) if mark is not None else ZERO
+
+
+def book_equity(desk: Desk, book: Book) -> Decimal:
+    """Return capital + realized - fees + funding + unrealized, in USD (RULES.md 1)."""
+    return sum((unrealized_of(desk, position) for position in book.positions.values()), book.cash)
+
+
+def book_margin(desk: Desk, book: Book) -> Decimal:
+    """Return the virtual margin of a book's positions in USD (RULES.md 7)."""
+    return sum((position.margin(price_of(desk, position)) for position in book.positions.values()), ZERO)
+
+
+def available_margin(desk: Desk, trader: DeskTrader) -> Decimal:
+    """Return max(0, min(allocated, equity) - margin of positions - reserved margin), in USD (RULES.md 1)."""
+    free = min(trader.allocated, book_equity(desk, trader.book)) - book_margin(desk, trader.book)
+    return max(ZERO, free - trader.reserved_margin)
