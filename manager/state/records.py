@@ -101,6 +101,7 @@ class AccountRow:
     fills_since: datetime | None = None
     funding_since: datetime | None = None
     rebalanced_at: datetime | None = None
+    rebalance_members: tuple[str, ...] = ()
     updated_at: datetime | None = None
 
 
