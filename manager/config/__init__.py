@@ -1,0 +1,16 @@
+"""Configuration: config.yaml in, frozen values out, or one message for each mistake (DESIGN.md 4)."""
+
+from manager.config.errors import ConfigError, Problem
+from manager.config.load import load_config
+from manager.config.values import AccountConfig, Config, MarketSettings, MarketType, TenantConfig
+
+__all__ = [
+    "AccountConfig",
+    "Config",
+    "ConfigError",
+    "MarketSettings",
+    "MarketType",
+    "Problem",
+    "TenantConfig",
+    "load_config",
+]

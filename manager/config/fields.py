@@ -1,0 +1,160 @@
+"""The kinds of value a config may hold: each parses strictly and says what it expects."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from manager.config.source import is_reference
+
+RESERVED_IDS: Final = ("EXTERNAL", "UNALLOCATED", "ROUNDING")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNIT_WORDS: Final = {
+    word: letter
+    for letter, words in {
+        "s": "s sec secs second seconds",
+        "m": "m min mins minute minutes",
+        "h": "h hr hrs hour hours",
+        "d": "d day days",
+    }.items()
+    for word in words.split()
+}
+_DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
+_LOOSE_DURATION: Final = re.compile(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]*)\s*", re.IGNORECASE)
+_WITH_UNIT: Final = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|usd|usdt|\$|bps|bp|x)\s*", re.IGNORECASE)
+_QUOTED_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Say in words what a field takes, for the message about a value that it does not take."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Carry the environment into validation and collect the variables that secrets name."""
+
+    variables: Mapping[str, str]
+    used: dict[str, str]
+
+
+def one_of(options: list[str], given: object) -> str:
+    """Return `did you mean X?` where `given` is near one of `options`, then what there is."""
+    near = get_close_matches(str(given).lower(), [option.lower() for option in options], n=1, cutoff=0.6)
+    meant = next((option for option in options if near and option.lower() == near[0]), "")
+    if meant and len(options) == 1:
+        return f"did you mean {meant}?"
+    listed = ", ".join(options[:12]) + (f" and {len(options) - 12} more" if len(options) > 12 else "")
+    expected = f"expected one of {listed}" if len(options) > 1 else f"expected {listed or 'nothing here'}"
+    return f"did you mean {meant}? {expected}" if meant else expected
+
+
+def parse_duration(value: object) -> int:
+    """Return whole seconds of `30s`, `3m`, `1h` or `2d`; ValueError carries the mend."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return int(match[1]) * _UNITS[match[2]]
+    expected = "expected a duration such as 30s, 3m or 1h"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        raise ValueError(f"has no unit; {expected}; write {_spelled(value)} if these are seconds")
+    match = _LOOSE_DURATION.fullmatch(value) if isinstance(value, str) else None
+    word = match[2].lower() if match else ""
+    if match is None or word not in _UNIT_WORDS:
+        raise ValueError(expected)
+    seconds = Decimal(match[1]) * _UNITS[_UNIT_WORDS[word]]
+    whole = int(seconds)
+    raise ValueError(f"{expected}; write {_spelled(whole)}" if whole == seconds else f"{expected}, in whole seconds")
+
+
+def _spelled(seconds: int) -> str:
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def parse_number(value: object) -> Decimal:
+    """Return an exact finite number; ValueError carries the mend."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    raise ValueError(_number_mend(value, "a number"))
+
+
+def parse_count(value: object) -> int:
+    """Return a whole number; ValueError carries the mend."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(_number_mend(value, "a whole number"))
+
+
+def _number_mend(value: object, expected: str) -> str:
+    if isinstance(value, str) and (match := _WITH_UNIT.fullmatch(value)):
+        return f"expected {expected} without a unit, which is in the name of the field; write {match[1]}"
+    if isinstance(value, str) and _QUOTED_NUMBER.fullmatch(value):
+        return f"expected {expected}; remove the quotes"
+    return f"expected {expected}"
+
+
+def parse_id(value: object) -> str:
+    """Return an id that is safe in keys, file names and order ids; ValueError carries the mend."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError("expected 1 to 64 letters, digits, _ . or -, beginning with a letter or digit")
+    if value.upper() in RESERVED_IDS:
+        raise ValueError("is reserved for the desk's own books; choose another id")
+    return value
+
+
+def parse_secret(value: object, info: ValidationInfo) -> str:
+    """Return the reference `${NAME}` and note its value; ValueError carries the mend, never the value."""
+    if not isinstance(value, str) or not is_reference(value):
+        raise ValueError(
+            "expected a reference such as ${NAME}; put the secret into the environment, not into this file"
+        )
+    name = value[2:-1]
+    environment = info.context
+    if not isinstance(environment, Environment):
+        raise TypeError("secrets are validated with an Environment as the context")
+    if not environment.variables.get(name):
+        raise ValueError(f"the environment variable {name} is not set; export {name}=... before you start")
+    environment.used[name] = environment.variables[name]
+    return value
+
+
+def choice(kind: type[StrEnum]) -> BeforeValidator:
+    """Return a validator that takes a member's value and suggests the nearest one otherwise."""
+
+    def parse(value: object) -> Any:
+        if isinstance(value, str) and value in list(kind):
+            return kind(value)
+        raise ValueError(one_of([str(member) for member in kind], value))
+
+    return BeforeValidator(parse)
+
+
+Secret = Annotated[str, BeforeValidator(parse_secret)]
+Id = Annotated[str, BeforeValidator(parse_id)]
+Number = Annotated[Decimal, BeforeValidator(parse_number)]
+Count = Annotated[int, BeforeValidator(parse_count)]
+Duration = Annotated[
+    int, BeforeValidator(parse_duration), Field(ge=1, le=31_536_000), Expect("a duration from 1s to 365d")
+]
+DurationOrZero = Annotated[
+    int, BeforeValidator(parse_duration), Field(ge=0, le=31_536_000), Expect("a duration from 0s to 365d")
+]
+Percent = Annotated[Number, Field(ge=0, le=100), Expect("a percentage from 0 to 100")]
+Share = Annotated[Number, Field(gt=0, le=100), Expect("a percentage above 0, up to 100")]
+Usd = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("an amount above 0 USD")]
+Positive = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("a number above 0")]
+Bps = Annotated[Number, Field(ge=0, lt=10_000), Expect("basis points from 0 to 10000 (1 is 0.01 %)")]
+Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 125")]
+Positions = Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")]
+Text = Annotated[str, Field(min_length=1, max_length=200), Expect("a text of 1 to 200 characters")]

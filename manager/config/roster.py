@@ -1,0 +1,177 @@
+"""Build traders from `traders:` and check them against each other, their accounts and the prompt folders."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from exchanges.errors import MarketDataError
+from exchanges.types import Symbol
+from executor.contract import Limits
+from executor.errors import PromptError
+from executor.prompts import PromptLibrary
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.config.accounts import Reading
+from manager.config.explain import validated, variant
+from manager.config.fields import one_of, parse_number
+from manager.config.schema import EXECUTORS, BaselineSection, LlmSection, RiskSection, Section, TraderSection
+from manager.config.source import Loc, shown
+from manager.config.values import AccountConfig, MarketType
+from manager.desk.values import AllocationStrategy
+from traders.spec import TraderSpec
+
+HUNDRED = Decimal(100)
+
+
+class Roster:
+    """Read the traders of one tenant; the mistakes of all are noted, one message each."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        prompts: PromptLibrary,
+        *,
+        loc: Loc,
+        accounts: Mapping[str, AccountConfig],
+        declared: list[str],
+    ) -> None:
+        self._reading = reading
+        self._source = reading.source
+        self._strategy = reading.root.manager.allocation_strategy
+        self._prompts = prompts
+        self._loc = loc
+        self._accounts = accounts
+        self._declared = declared
+        self._quoted: dict[str, frozenset[str] | None] = {}
+        self._ids: dict[str, Loc] = {}
+        self._shares: dict[str, Decimal] = {}
+
+    def read(self, given: list[Any]) -> tuple[TraderSpec, ...]:
+        """Return the traders that are right, in the order of the file."""
+        specs = [self._trader((*self._loc, "traders", index), item) for index, item in enumerate(given)]
+        return tuple(spec for spec in specs if spec is not None)
+
+    def _trader(self, loc: Loc, given: Any) -> TraderSpec | None:
+        trader = validated(self._source, loc, TraderSection, given, self._reading.environment)
+        if not isinstance(given, dict):
+            return None
+        executor = self._executor(loc, given) if "executor" in given else None
+        self._unique(loc, given.get("id"))
+        self._exchange(loc, given)
+        self._allocation(loc, given)
+        self._prompt(loc, given.get("prompt_template"), executor)
+        if trader is None or executor is None:
+            return None
+        return TraderSpec(
+            id=trader.id,
+            name=trader.name or trader.id,
+            account=trader.exchange,
+            executor=self._spec(trader, executor),
+            symbols=tuple(map(Symbol, trader.symbols)),
+            decision_interval_s=trader.decision_interval,
+            allocation_pct=trader.allocation_pct,
+            limits=_limits(trader.risk_params),
+            auto_start=trader.auto_start,
+        )
+
+    def _unique(self, loc: Loc, trader_id: Any) -> None:
+        if not isinstance(trader_id, str):
+            return
+        first = self._ids.setdefault(trader_id.lower(), loc)
+        if first != loc:
+            line = self._source.line((*first, "id"))
+            mend = f"a trader of this id stands on line {line}; give each its own id"
+            self._source.report((*loc, "id"), shown((), trader_id), mend)
+
+    def _exchange(self, loc: Loc, given: Mapping[str, Any]) -> None:
+        name = given.get("exchange")
+        if not isinstance(name, str):
+            return
+        account = self._accounts.get(name)
+        here = (*loc, "exchange")
+        if account is None and name not in self._declared:
+            mend = f"no such account under exchanges; {one_of(self._declared, name)}"
+            self._source.report(here, shown((), name), mend)
+        elif account is not None and account.venue is not None:
+            mend = f"this version has no adapter for {account.type}; put the trader on an account of type paper"
+            self._source.report(here, shown((), name), mend)
+        elif account is not None and account.market.type is MarketType.LIVE:
+            mend = f"account {name} has a live market, which this version cannot read; give it a synthetic one"
+            self._source.report(here, shown((), name), mend)
+        elif account is not None:
+            self._symbols(loc, given.get("symbols"), account)
+
+    def _symbols(self, loc: Loc, symbols: Any, account: AccountConfig) -> None:
+        quoted = self._quotes(account)
+        for index, symbol in enumerate(symbols if isinstance(symbols, list) else ()):
+            here = (*loc, "symbols", index)
+            if symbol in symbols[:index]:
+                self._source.report(here, shown((), symbol), "is listed twice; remove one")
+            elif isinstance(symbol, str) and quoted is not None and symbol not in quoted:
+                mend = f"account {account.name} does not quote it; {one_of(sorted(quoted), symbol)}"
+                self._source.report(here, shown((), symbol), mend)
+
+    def _quotes(self, account: AccountConfig) -> frozenset[str] | None:
+        if account.name not in self._quoted:
+            self._quoted[account.name] = None
+            try:
+                self._quoted[account.name] = self._reading.instruments_of(account)
+            except MarketDataError as error:
+                here = (*self._loc, "exchanges", account.name, "market", "candles")
+                self._source.report(here, shown((), str(account.market.candles)), str(error))
+        return self._quoted[account.name]
+
+    def _allocation(self, loc: Loc, given: Mapping[str, Any]) -> None:
+        account = given.get("exchange")
+        if not isinstance(account, str) or self._strategy is not AllocationStrategy.CUSTOM:
+            return
+        try:
+            share = parse_number(given.get("allocation_pct", 0))
+        except ValueError:
+            return
+        before = self._shares.get(account, Decimal(0))
+        total = self._shares[account] = before + share
+        if before <= HUNDRED < total:
+            mend = f"the allocations of account {account} add up to {total:f} %; lower them to 100 % together"
+            self._source.report((*loc, "allocation_pct"), f"{share:f}", mend)
+
+    def _prompt(self, loc: Loc, template: Any, executor: Section | None) -> None:
+        here = (*loc, "prompt_template")
+        if template is None and isinstance(executor, LlmSection):
+            mend = "an executor of type llm needs one; add `prompt_template: prompts/general.md`"
+            self._source.report(here, "missing", mend)
+        if not isinstance(template, str):
+            return
+        try:
+            self._prompts.check(template)
+        except PromptError as error:
+            self._source.report(here, shown((), template), str(error).removeprefix(f"{template}: "))
+
+    def _executor(self, loc: Loc, given: Mapping[str, Any]) -> Section | None:
+        here = (*loc, "executor")
+        kind = variant(self._source, here, EXECUTORS, given["executor"])
+        return validated(self._source, here, kind, given["executor"], self._reading.environment) if kind else None
+
+    def _spec(self, trader: TraderSection, executor: Section) -> ExecutorSpec:
+        timeout_s = self._reading.root.manager.decision_timeout
+        template = trader.prompt_template or ""
+        match executor:
+            case BaselineSection():
+                return ExecutorSpec(type=ExecutorType.BASELINE, style=executor.style, prompt_template=template)
+            case LlmSection():
+                return ExecutorSpec(
+                    type=ExecutorType.LLM,
+                    base_url=executor.base_url,
+                    api_key=executor.api_key,
+                    model=executor.model,
+                    structured=executor.structured,
+                    timeout_s=float(executor.timeout or timeout_s),
+                    prompt_template=template,
+                    extra_body=executor.extra_body,
+                )
+        return ExecutorSpec(type=ExecutorType.RECORDED, prompt_template=template)
+
+
+def _limits(risk: RiskSection) -> Limits:
+    values = risk.model_dump()
+    values["cooldown_after_stop_s"] = values.pop("cooldown_after_stop")
+    return Limits(**values)

@@ -1,0 +1,216 @@
+"""Read a YAML file into plain values that remember their lines."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from manager.config.errors import ConfigError, Problem
+
+Loc = tuple[str | int, ...]
+SECRET_WORDS = ("key", "secret", "token", "password", "webhook", "credential", "mnemonic")
+HIDDEN = "(hidden)"
+_LONGEST_VALUE = 80
+_DEEPEST = 30
+_MOST_VALUES = 2_000_000
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
+_REFERENCE = re.compile(r"\$\{([^{}\n]*)\}")
+_OPEN, _CLOSE = "\ue000", "\ue001"
+
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """Hold one file's values, the line of each, and the mistakes found so far, at most one for each place."""
+
+    path: Path
+    root: Any = None
+    lines: dict[Loc, int] = field(default_factory=dict)
+    problems: dict[Loc, Problem] = field(default_factory=dict)
+
+    def line(self, loc: Loc) -> int:
+        """Return the line of `loc`, or of the nearest place around it."""
+        while loc and loc not in self.lines:
+            loc = loc[:-1]
+        return self.lines.get(loc, 0)
+
+    def report(self, loc: Loc, value: str, mend: str) -> None:
+        """Note a mistake at `loc`, unless there is one already."""
+        problem = Problem(file=str(self.path), line=self.line(loc), field=dotted(loc), value=value, mend=mend)
+        self.problems.setdefault(loc, problem)
+
+    def finish(self) -> None:
+        """Raise ConfigError if any mistake was noted."""
+        if self.problems:
+            raise ConfigError(list(self.problems.values()))
+
+
+def dotted(loc: Loc) -> str:
+    """Return `loc` as it is written in messages: traders[0].risk_params.max_positions."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def shown(loc: Loc, value: Any) -> str:
+    """Return `value` as a message may show it: short, and hidden where the key sounds like a secret."""
+    if any(isinstance(part, str) and _secret_sounding(part) for part in loc):
+        return value if isinstance(value, str) and is_reference(value) else HIDDEN
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def is_reference(value: str) -> bool:
+    """Tell whether `value` is exactly one ${NAME}."""
+    name = value[2:-1]
+    return value[:2] == "${" and value[-1:] == "}" and name.isidentifier() and name.isascii()
+
+
+def read_source(path: Path) -> Source:
+    """Return the values of the YAML file at `path`; raise ConfigError when it cannot be read at all.
+
+    A key given twice is noted in the returned source; its first value counts.
+    """
+    source = Source(path=path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        # In a flow mapping the braces of ${NAME} would end the value, so they stand in disguise while YAML is parsed.
+        node = YAML(typ="rt").compose(_REFERENCE.sub(rf"{_OPEN}\1{_CLOSE}", text))
+    except FileNotFoundError:
+        source.report((), "", "no such file; pass the path of a config with -c FILE")
+    except OSError as error:
+        source.report((), "", f"cannot be read ({error.strerror}); pass a readable YAML file")
+    except UnicodeDecodeError as error:
+        source.report((), "", f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
+    except (YAMLError, RecursionError, ValueError) as error:
+        source.lines[()] = _error_line(error)
+        source.report(
+            (), "", f"is not valid YAML ({_error_text(error)}); correct the indentation, quotes or brackets here"
+        )
+    else:
+        if node is None:
+            source.report((), "", "is empty; write at least `exchanges:` and `traders:`")
+        elif not isinstance(node, MappingNode):
+            source.lines[()] = node.start_mark.line + 1
+            source.report((), "", "expected a mapping with keys such as exchanges and traders")
+        else:
+            source.root = _value(source, (), node, 0)
+    if source.root is None:
+        source.finish()
+    return source
+
+
+def _secret_sounding(key: str) -> bool:
+    """Also catch misspelt keys: their value may be the secret all the same."""
+    name = key.lower()
+    words = name.replace("-", "_").split("_")
+    return any(word in name for word in SECRET_WORDS) or any(get_close_matches(w, SECRET_WORDS, 1, 0.65) for w in words)
+
+
+def _error_line(error: Exception) -> int:
+    mark = error.problem_mark or error.context_mark if isinstance(error, MarkedYAMLError) else None
+    return mark.line + 1 if mark is not None else 0
+
+
+def _error_text(error: Exception) -> str:
+    if isinstance(error, MarkedYAMLError):
+        return " ".join(part for part in (error.context, error.problem) if part)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _value(source: Source, loc: Loc, node: Node, depth: int) -> Any:
+    source.lines.setdefault(loc, node.start_mark.line + 1)
+    if len(source.lines) > _MOST_VALUES:
+        source.report((), "", f"holds more than {_MOST_VALUES} values; remove aliases that multiply, or split the file")
+        source.finish()
+    if depth > _DEEPEST:
+        source.report(loc[:2], "", f"is nested more than {_DEEPEST} deep; remove the alias that contains itself")
+        source.finish()
+    if isinstance(node, MappingNode):
+        return _mapping(source, loc, node, depth)
+    if isinstance(node, SequenceNode):
+        return [_value(source, (*loc, index), item, depth + 1) for index, item in enumerate(node.value)]
+    return _scalar(source, loc, node)
+
+
+def _mapping(source: Source, loc: Loc, node: MappingNode, depth: int) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, item in _pairs(node, depth):
+        name = _plain(key.value) if isinstance(key, ScalarNode) else "?"
+        here = (*loc, name)
+        if not isinstance(key, ScalarNode):
+            source.lines[here] = key.start_mark.line + 1
+            source.report(here, "a list or mapping", "a key must be plain text; quote it or remove it")
+        elif name in values:
+            source.report(here, f"given again on line {key.start_mark.line + 1}", "keep one of the two")
+        else:
+            source.lines[here] = key.start_mark.line + 1
+            values[name] = _value(source, here, item, depth + 1)
+    return values
+
+
+def _plain(text: Any) -> str:
+    return str(text).replace(_OPEN, "${").replace(_CLOSE, "}")
+
+
+def _pairs(node: MappingNode, depth: int) -> Iterator[tuple[Node, Node]]:
+    merged = []
+    for key, item in node.value:
+        if key.tag == _MERGE:
+            merged += [item] if isinstance(item, MappingNode) else list(item.value)
+        else:
+            yield key, item
+    own = {key.value for key, _ in node.value}
+    for other in merged:
+        if isinstance(other, MappingNode) and depth <= _DEEPEST:
+            for key, item in _pairs(other, depth + 1):
+                if key.value not in own:
+                    own.add(key.value)
+                    yield key, item
+
+
+def _scalar(source: Source, loc: Loc, node: Node) -> Any:
+    text, tag = _plain(node.value), str(node.tag)
+    match tag.removeprefix(_TAG):
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            return _integer(text)
+        case "float":
+            return _decimal(text)
+        case "str" | "timestamp":
+            return text
+    source.report(loc, shown(loc, text), f"the tag {tag} is not supported; remove it")
+    return None
+
+
+def _integer(text: str) -> int | str:
+    try:
+        return int(text.replace("_", ""), 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o") else int(text)
+    except ValueError:
+        return text
+
+
+def _decimal(text: str) -> Decimal | str:
+    try:
+        return Decimal(text.replace("_", "").replace(".inf", "Infinity").replace(".nan", "NaN"))
+    except InvalidOperation:
+        return text

@@ -1,0 +1,113 @@
+"""What a config says, checked and frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+
+from exchanges.paper.config import PaperConfig
+from exchanges.synthetic.config import SyntheticConfig
+from executor.registry import ExecutorSpec
+from manager.desk.values import DeskRules
+from manager.state.records import TenantId
+from traders.spec import TraderSpec
+
+
+class MarketType(StrEnum):
+    """Name where prices come from."""
+
+    SYNTHETIC = "synthetic"
+    REPLAY = "replay"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketSettings:
+    """Say where the prices of an account come from; fields of other types are unset."""
+
+    type: MarketType = MarketType.SYNTHETIC
+    synthetic: SyntheticConfig | None = None
+    candles: Path | None = None
+    funding: Path | None = None
+    venue: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueSettings:
+    """Say how to reach a live venue; keys are references such as ${NAME}, never values."""
+
+    api_key: str
+    api_secret: str
+    testnet: bool = True
+    live: bool = False
+    timeout_s: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountConfig:
+    """Define one exchange account; `paper` is set for type paper, `venue` for a live one."""
+
+    name: str
+    type: str
+    market: MarketSettings
+    rules: DeskRules
+    equity_usd: Decimal
+    paper: PaperConfig | None = None
+    venue: VenueSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantConfig:
+    """Define what one tenant owns."""
+
+    tenant_id: TenantId
+    accounts: Mapping[str, AccountConfig]
+    traders: tuple[TraderSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerSettings:
+    """Hold what applies to the whole process; the rest of `manager:` is in each account's rules."""
+
+    total_equity_usd: Decimal
+    decision_timeout_s: int
+    decision_concurrency: int
+    max_data_age_s: int
+    snapshot_max_age_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoringSettings:
+    """Hold how the desk is watched; `alert_webhook` is a reference such as ${NAME} or empty."""
+
+    update_interval_s: int
+    alert_webhook: str
+    metrics_exporter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Hold one config file; secrets are in `secrets` only, by variable name, and never printed."""
+
+    path: Path
+    manager: ManagerSettings
+    monitoring: MonitoringSettings
+    tenants: Mapping[TenantId, TenantConfig]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def prompt_root(self) -> Path:
+        """Return the folder that prompt templates are named from: that of the config file."""
+        return self.path.parent
+
+    def secret(self, reference: str) -> str:
+        """Return the value behind `${NAME}`; KeyError if the config does not name it."""
+        return self.secrets[reference.removeprefix("${").removesuffix("}")]
+
+    def with_key(self, executor: ExecutorSpec) -> ExecutorSpec:
+        """Return the executor with its key in place of the reference; only this value may open a connection.
+
+        The reference is what a trader's definition carries, so that no key reaches the database.
+        """
+        return replace(executor, api_key=self.secret(executor.api_key)) if executor.api_key else executor
