@@ -119,7 +119,8 @@ def run_tool(home: Home, account: Account, command: list[str], lock: int) -> Non
 
 def explain(what: str, output: str) -> EmbeddedPostgresError:
     """Return the error for an output of PostgreSQL or the system, with the mend where the cause is known."""
-    mend = next((advice for sign, advice in _ADVICE.items() if sign in output), "see the words above")
+    last = max(_ADVICE, key=output.rfind)  # older words of the same log may tell of an older cause
+    mend = _ADVICE[last] if last in output else "see the words above"
     words = "\n".join(output.strip().splitlines()[-_LOG_TAIL_LINES:]) or "it said nothing"
     return EmbeddedPostgresError(f"{what}: {words}\n{mend}")
 

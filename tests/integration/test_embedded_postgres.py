@@ -232,7 +232,8 @@ def test_a_stale_pid_file_does_not_harm_a_stranger(name: str, base: Path, data_d
     shutil.copy("/bin/sleep", program)
     account = home.cluster.stat().st_uid
     with subprocess.Popen([program, "60"], user=account if os.geteuid() == 0 else None) as stranger:
-        lines[0], lines[2] = str(stranger.pid), "1700000000"
+        started = int(psutil.Process(stranger.pid).create_time()) if name == "sleep" else 1_700_000_000
+        lines[0], lines[2] = str(stranger.pid), str(started)
         pid_file.write_text("\n".join(lines) + "\n")
         with attach(data_dir) as server:
             assert server.pid != stranger.pid
