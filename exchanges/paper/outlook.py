@@ -41,16 +41,21 @@ class Outlook:
         return None if until <= self._known_until else self._search(state, until)
 
     def _search(self, state: PaperState, until: datetime) -> datetime | None:
-        horizon = max(until, state.advanced_to + self._lookahead)
+        """Each order is known to be quiet up to its own instant; the earliest of these bounds what is remembered."""
+        advanced_to, path = state.advanced_to, self._venue.path
+        known_until = horizon = max(until, advanced_to + self._lookahead)
         found: datetime | None = None
-        end = horizon
         for order in state.orders.values():
-            when = self._order_event(order, state.advanced_to, end)
-            if when is not None and when <= end:
-                found = end = when
-        path = self._venue.path
+            if order.waiting:
+                when = path.next_price(order.symbol, advanced_to, known_until)
+            else:
+                known = self._touch(order, advanced_to, until, horizon)
+                when, known_until = known.touch, min(known_until, known.until)
+            if when is not None and (found is None or when < found):
+                found = when
+        end = known_until if found is None else min(found, known_until)
         for symbol in state.positions:
-            when = path.next_funding(symbol, state.advanced_to, end)
+            when = path.next_funding(symbol, advanced_to, end)
             if when is not None:
                 found = end = when
         when = self._possible_liquidation(state, end)
@@ -58,28 +63,23 @@ class Outlook:
             found = when
         if len(self._searched) > 4 * len(state.orders) + 64:
             self._searched = {key: self._searched[key] for key in state.orders if key in self._searched}
-        self._revision, self._event, self._known_until = state.revision, found, horizon
+        self._event = found if found is not None and found <= known_until else None
+        self._revision, self._known_until = state.revision, known_until
         return found if found is not None and found <= until else None
 
-    def _order_event(self, order: PaperOrder, advanced_to: datetime, until: datetime) -> datetime | None:
-        path = self._venue.path
-        if order.waiting:
-            return path.next_price(order.symbol, advanced_to, until)
+    def _touch(self, order: PaperOrder, advanced_to: datetime, until: datetime, horizon: datetime) -> _Searched:
         start = max(order.live_from, advanced_to)
         known = self._searched.get(order.client_order_id)
         if known is None:
             known = self._searched[order.client_order_id] = _Searched(start, None)
-        elif known.touch is not None:
-            if known.touch > start:
-                return known.touch
+        if known.touch is not None and known.touch <= start:
             known.touch = None
-        start = max(start, known.until)
-        if start >= until:
-            return None
-        at_or_below, at_or_above = touch_levels(order)
-        known.touch = path.next_touch(order.symbol, start, until, at_or_below, at_or_above)
-        known.until = known.touch or until
-        return known.touch
+        if known.touch is None and known.until < until:
+            at_or_below, at_or_above = touch_levels(order)
+            start = max(start, known.until)
+            known.touch = self._venue.path.next_touch(order.symbol, start, horizon, at_or_below, at_or_above)
+            known.until = known.touch or horizon
+        return known
 
     def _possible_liquidation(self, state: PaperState, until: datetime) -> datetime | None:
         if not state.positions:

@@ -51,7 +51,7 @@ def place(venue: PaperVenue, state: PaperState, request: OrderRequest, at: datet
         return refusal
     order = state.put_order(order)
     if order.type is OrderType.MARKET:
-        return _market(venue, state, order, at)
+        return _market(venue, state, order, at, at_mark=request.liquidation)
     if order.type is OrderType.LIMIT:
         return _limit(venue, state, order, at)
     return _trigger(venue, state, order, at)
@@ -141,12 +141,13 @@ def _refuse_size(venue: PaperVenue, state: PaperState, request: OrderRequest, at
     return None
 
 
-def _market(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime) -> PaperOrder:
-    """A reduce that finds no price or too little volume waits for the next; an entry dies."""
+def _market(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime, *, at_mark: bool) -> PaperOrder:
+    """A reduce without price or volume waits for the next, an entry dies; a liquidation fills at the mark."""
     entry = not order.reduce_only and increases(state.position(order.symbol).quantity, order.side, order.quantity)
-    price = venue.path.execution_price(order.symbol, at)
+    price = venue.mark(order.symbol, at) if at_mark else venue.path.execution_price(order.symbol, at)
     if price is not None:
-        order = _take(venue, state, order, (market_price(price, order.side, venue.config), at))
+        deal = (market_price(price, order.side, venue.config), at)
+        order = _take(venue, state, order, deal, any_volume=at_mark)
     if entry and not order.status.terminal:
         return state.end_order(order, OrderStatus.EXPIRED, at, "no price" if price is None else "volume share used up")
     return order
@@ -180,13 +181,17 @@ def _trigger(venue: PaperVenue, state: PaperState, order: PaperOrder, at: dateti
     return _expire_if_ioc(state, order, at)
 
 
-def _take(venue: PaperVenue, state: PaperState, order: PaperOrder, deal: tuple[Price, datetime]) -> PaperOrder:
+def _take(
+    venue: PaperVenue, state: PaperState, order: PaperOrder, deal: tuple[Price, datetime], *, any_volume: bool = False
+) -> PaperOrder:
     """Fill what position and volume allow, and return the order's last version."""
     symbol, at = order.symbol, deal[1]
     wanted = order.remaining
     if order.reduce_only:
         wanted = reducible(state.position(symbol).quantity, order.side, wanted)
-    quantity = within_volume(wanted, venue.path.volume(symbol, at), venue.instruments[symbol], venue.config)
+    quantity = wanted
+    if not any_volume and venue.config.volume_share is not None:
+        quantity = within_volume(wanted, venue.path.volume(symbol, at), venue.instruments[symbol], venue.config)
     if quantity > ZERO:
         book(venue, state, order, quantity, deal)
         cancel_unreducible(state, symbol, at)

@@ -1,0 +1,136 @@
+"""Technical indicators as columns, computed once per symbol and base interval, never looking ahead.
+
+Averages are seeded with the simple mean of their first window and are None before it. RSI and ATR smooth as in
+J. Welles Wilder, New Concepts in Technical Trading Systems (1978); bands are 20 closes, 2 population deviations.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import fields
+
+import polars as pl
+
+from exchanges.errors import ExchangeConfigError
+from exchanges.market import IndicatorRow
+
+HOUR_MS = 3_600_000
+SHORTEST_BASE_MS = 900_000
+INDICATORS = tuple(field.name for field in fields(IndicatorRow))
+
+
+def base_interval_ms(candle_ms: int, wanted_ms: int | None = None) -> int:
+    """Return the interval on which indicators are computed: `wanted_ms`, else the candles' own but at least 15 minutes.
+
+    Raise ExchangeConfigError when candles of `candle_ms` cannot be joined to it.
+    """
+    if wanted_ms is None:
+        return candle_ms if candle_ms >= SHORTEST_BASE_MS else -(-SHORTEST_BASE_MS // candle_ms) * candle_ms
+    if wanted_ms < candle_ms or wanted_ms % candle_ms:
+        raise ExchangeConfigError(
+            f"indicator interval is {wanted_ms} ms, expected a multiple of the candles' {candle_ms} ms; change it"
+        )
+    return wanted_ms
+
+
+def resample(candles: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
+    """Return candles of `interval_ms` aligned to the epoch; an interval without candles is absent."""
+    return (
+        candles.group_by((pl.col("ts_ms") // interval_ms * interval_ms).alias("ts_ms"), maintain_order=True)
+        .agg(
+            pl.col("open").first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").last(),
+            pl.col("volume").sum(),
+        )
+        .sort("ts_ms")
+    )
+
+
+def indicator_columns(candles: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
+    """Return `end_ms`, `close` and one column per indicator for one symbol's candles of `interval_ms`.
+
+    A row belongs to the close of its candle; high_20 and low_20 are the channel of the 20 candles before it, so that a
+    breakout can be seen. change_1h_pct compares with the close an hour ago, None without one or on longer candles.
+    """
+    close, high, low = pl.col("close"), pl.col("high"), pl.col("low")
+    previous = close.shift(1)
+    frame = candles.with_columns(
+        (pl.col("ts_ms") + interval_ms).alias("end_ms"),
+        close.diff().clip(lower_bound=0).alias("gain"),
+        (-close.diff()).clip(lower_bound=0).alias("loss"),
+        pl.max_horizontal(high - low, (high - previous).abs(), (low - previous).abs()).alias("range"),
+        *(_seeded(close, span, 2 / (span + 1)).alias(f"ema_{span}") for span in (12, 20, 26, 50)),
+    )
+    frame = frame.with_columns(
+        (pl.col("ema_12") - pl.col("ema_26")).alias("macd"),
+        _seeded(pl.col("gain"), 14, 1 / 14, skip=1).alias("gain"),
+        _seeded(pl.col("loss"), 14, 1 / 14, skip=1).alias("loss"),
+        _seeded(pl.col("range"), 14, 1 / 14).alias("atr_14"),
+        close.rolling_mean(20).alias("middle"),
+        (2 * close.rolling_std(20, ddof=0)).alias("width"),
+        high.rolling_max(20).shift(1).alias("high_20"),
+        low.rolling_min(20).shift(1).alias("low_20"),
+    )
+    moved = pl.col("gain") + pl.col("loss")
+    frame = frame.with_columns(
+        _seeded(pl.col("macd"), 9, 2 / 10, skip=25).alias("macd_signal"),
+        pl.when(moved == 0).then(50.0).otherwise(100 * pl.col("gain") / moved).alias("rsi_14"),
+        (pl.col("middle") + pl.col("width")).alias("bollinger_upper"),
+        (pl.col("middle") - pl.col("width")).alias("bollinger_lower"),
+    )
+    return _with_hour_change(frame, interval_ms).select("end_ms", "close", *INDICATORS)
+
+
+def _seeded(values: pl.Expr, window: int, alpha: float, *, skip: int = 0) -> pl.Expr:
+    """Exponential mean that starts at the simple mean of the first `window` values after `skip` empty ones."""
+    row = pl.int_range(pl.len())
+    first = skip + window - 1
+    start = pl.when(row == first).then(values.rolling_mean(window)).when(row > first).then(values)
+    return start.ewm_mean(alpha=alpha, adjust=False, ignore_nulls=True)
+
+
+def _with_hour_change(frame: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
+    if interval_ms > HOUR_MS:
+        return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias("change_1h_pct"))
+    before = frame.select((pl.col("end_ms") + HOUR_MS).alias("hour_later"), pl.col("close").alias("hour_close"))
+    joined = frame.join_asof(
+        before, left_on="end_ms", right_on="hour_later", strategy="backward", tolerance=interval_ms - 1
+    )
+    return joined.with_columns((100 * (pl.col("close") / pl.col("hour_close") - 1)).alias("change_1h_pct"))
+
+
+class IndicatorTable:
+    """Hold one symbol's indicators by the close of their candles; a row is visible from its candle's end on."""
+
+    __slots__ = ("_closes", "_columns", "_ends", "_last", "_row")
+
+    def __init__(self, columns: pl.DataFrame) -> None:
+        self._ends: list[int] = columns["end_ms"].to_list()
+        self._closes: list[float] = columns["close"].to_list()
+        self._columns: list[list[float | None]] = [columns[name].to_list() for name in INDICATORS]
+        self._last = 0
+        self._row = IndicatorRow()
+
+    @classmethod
+    def build(cls, candles: pl.DataFrame, candle_ms: int, base_ms: int) -> "IndicatorTable":
+        """Compute the table from one symbol's candles, joined to `base_ms` first when they are shorter."""
+        base = candles if base_ms == candle_ms else resample(candles, base_ms)
+        return cls(indicator_columns(base, base_ms))
+
+    def count_at(self, at_ms: int) -> int:
+        """Return how many base candles had closed at `at_ms`."""
+        return bisect_right(self._ends, at_ms)
+
+    def row(self, count: int) -> IndicatorRow:
+        """Return the indicators after `count` closed base candles; empty before the first."""
+        if count != self._last:
+            index = count - 1
+            values = {name: column[index] for name, column in zip(INDICATORS, self._columns, strict=True)}
+            self._row = IndicatorRow(**values) if count else IndicatorRow()
+            self._last = count
+        return self._row
+
+    def closes(self, count: int, wanted: int) -> Sequence[float]:
+        """Return up to `wanted` base closes of the first `count` candles, oldest first."""
+        return self._closes[max(0, count - wanted) : count]

@@ -1,0 +1,1 @@
+"""Recorded candles as a market: load, check, index."""

@@ -1,0 +1,157 @@
+"""Read candle and funding files, and refuse what cannot be replayed, by file, row, field, value and mend."""
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+
+from exchanges.clock import from_ms, to_ms
+from exchanges.errors import MarketDataError
+from exchanges.replay.columns import PRICES, CandleColumns, FundingColumns, FundingRate
+from exchanges.types import Symbol
+
+OLDEST_MS = 100_000_000_000
+SECOND_MS = 1000
+ROW = "row"
+
+
+def load_candles(path: Path, *, start: datetime | None = None, end: datetime | None = None) -> CandleColumns:
+    """Read Parquet or CSV candles (symbol, ts_ms = open time, open, high, low, close, volume), window [start, end].
+
+    A candle is in the window when it opens and closes inside; indicators see the window only. Raise MarketDataError,
+    naming the first bad row (the first data row is 1).
+    """
+    source = _Source(path)
+    frame = source.read({"ts_ms": pl.Int64} | dict.fromkeys(PRICES, pl.Float64))
+    _check_prices(source, frame)
+    interval_ms = _check_times(source, frame)
+    if start is not None:
+        frame = frame.filter(pl.col("ts_ms") >= to_ms(start))
+    if end is not None:
+        frame = frame.filter(pl.col("ts_ms") + interval_ms <= to_ms(end))
+    if frame.is_empty():
+        raise MarketDataError(f"{path}: no candle between {start} and {end}; widen the window")
+    parts = frame.drop(ROW).partition_by("symbol", as_dict=True, include_key=False)
+    return CandleColumns({Symbol(str(key[0])): part.rechunk() for key, part in parts.items()}, interval_ms)
+
+
+def load_funding(path: Path, *, start: datetime | None = None, end: datetime | None = None) -> FundingColumns:
+    """Read Parquet or CSV funding (symbol, ts_ms, funding_rate as a fraction); stamps are rounded to the second.
+
+    Keep those in (start, end]. Raise MarketDataError, naming the first bad row (the first data row is 1).
+    """
+    source = _Source(path)
+    frame = source.read({"ts_ms": pl.Int64, "funding_rate": pl.Float64})
+    rate = pl.col("funding_rate")
+    source.refuse(frame, ~rate.is_finite(), "funding_rate", "a finite fraction; remove or repair the row")
+    source.refuse(frame, rate.abs() >= 1, "funding_rate", "a fraction between -1 and 1 (0.0001 is 1 bp)")
+    _check_stamps(source, frame)
+    rounded = (pl.col("ts_ms") + SECOND_MS // 2) // SECOND_MS * SECOND_MS
+    frame = frame.with_columns(rounded.alias("ts_ms"))
+    _check_order(source, frame)
+    lowest = None if start is None else to_ms(start)
+    highest = None if end is None else to_ms(end)
+    return FundingColumns(
+        [
+            FundingRate(at_ms, Symbol(symbol), Decimal(repr(rate)))
+            for symbol, at_ms, rate in frame.select("symbol", "ts_ms", "funding_rate").iter_rows()
+            if (lowest is None or at_ms > lowest) and (highest is None or at_ms <= highest)
+        ]
+    )
+
+
+class _Source:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, types: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+        frame = self._scan()
+        for name in ("symbol", *types):
+            if name not in frame.columns:
+                found = ", ".join(frame.columns) or "none"
+                raise MarketDataError(
+                    f"{self.path}: column {name} is missing, found {found}; rename or add it (needed: symbol, "
+                    f"{', '.join(types)})"
+                )
+        if frame.is_empty():
+            raise MarketDataError(f"{self.path}: there is no row after the header; give a file with data")
+        frame = frame.select("symbol", *types).with_row_index(ROW, offset=1)
+        empty = pl.col("symbol").is_null() | (pl.col("symbol").cast(pl.String) == "")
+        self.refuse(frame, empty, "symbol", "a symbol such as BTC/USDT:USDT")
+        for name, kind in types.items():
+            self.refuse(frame, pl.col(name).cast(kind, strict=False).is_null(), name, _wanted(kind))
+            if kind is pl.Int64 and frame[name].dtype.is_float():
+                self.refuse(frame, pl.col(name) % 1 != 0, name, _wanted(kind))
+        return frame.with_columns(pl.col("symbol").cast(pl.String), *(pl.col(n).cast(k) for n, k in types.items()))
+
+    def refuse(self, frame: pl.DataFrame, bad: pl.Expr, field: str, expected: str) -> None:
+        """Raise on the first row of which `bad` is true."""
+        found = frame.filter(bad).head(1)
+        if found.is_empty():
+            return
+        row, value, symbol = found[ROW][0], found[field][0], found["symbol"][0]
+        raise MarketDataError(f"{self.path}: row {row} ({symbol}): {field} is {value!r}, expected {expected}")
+
+    def _scan(self) -> pl.DataFrame:
+        readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+            ".parquet": pl.read_parquet,
+            ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+        }
+        reader = readers.get(self.path.suffix.lower())
+        if reader is None:
+            raise MarketDataError(f"{self.path}: expected a file named *.parquet or *.csv; convert or rename it")
+        if not self.path.is_file():
+            raise MarketDataError(f"{self.path}: there is no such file; check the path")
+        try:
+            return reader(self.path)
+        except pl.exceptions.NoDataError:
+            raise MarketDataError(f"{self.path}: the file is empty; give a file with data") from None
+        except (pl.exceptions.PolarsError, OSError) as error:
+            first_line = str(error).splitlines()[0]
+            raise MarketDataError(f"{self.path}: cannot be read ({first_line}); export it again") from error
+
+
+def _wanted(kind: type[pl.DataType]) -> str:
+    return "whole milliseconds since 1970 (UTC)" if kind is pl.Int64 else "a number; remove or repair the row"
+
+
+def _check_prices(source: _Source, frame: pl.DataFrame) -> None:
+    for name in PRICES:
+        column = pl.col(name)
+        source.refuse(frame, ~column.is_finite(), name, "a finite number; remove or repair the row")
+        if name == "volume":
+            source.refuse(frame, column < 0, name, "zero or more; remove or repair the row")
+        else:
+            source.refuse(frame, column <= 0, name, "a price above zero; remove or repair the row")
+    source.refuse(frame, pl.col("high") < pl.col("low"), "high", "at least the row's low; repair the row")
+    for name in ("open", "close"):
+        outside = (pl.col(name) > pl.col("high")) | (pl.col(name) < pl.col("low"))
+        source.refuse(frame, outside, name, "a price between the row's low and high; repair the row")
+
+
+def _check_stamps(source: _Source, frame: pl.DataFrame) -> None:
+    in_ms = "milliseconds, these look like seconds; multiply by 1000"
+    source.refuse(frame, pl.col("ts_ms") < OLDEST_MS, "ts_ms", in_ms)
+
+
+def _check_order(source: _Source, frame: pl.DataFrame) -> None:
+    step = pl.col("ts_ms").diff().over("symbol")
+    source.refuse(frame, step == 0, "ts_ms", "each time once per symbol, this one repeats; remove the duplicate")
+    source.refuse(frame, step < 0, "ts_ms", "rising times per symbol, here time runs backwards; sort the file")
+
+
+def _check_times(source: _Source, frame: pl.DataFrame) -> int:
+    """Return the interval: the shortest step between two candles of one symbol, of which all others are multiples."""
+    _check_stamps(source, frame)
+    _check_order(source, frame)
+    step = pl.col("ts_ms").diff().over("symbol")
+    steps = frame.select(step.alias("step"))["step"].drop_nulls()
+    shortest = steps.min()
+    if not isinstance(shortest, int):
+        raise MarketDataError(f"{source.path}: one candle per symbol does not tell their interval; give at least two")
+    example = from_ms(int(frame["ts_ms"][0])).isoformat()
+    multiple = f"a whole number of {shortest} ms candles after the one before (the file begins {example})"
+    source.refuse(frame, step % shortest != 0, "ts_ms", f"{multiple}; one interval per file")
+    return shortest

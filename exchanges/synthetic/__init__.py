@@ -1,0 +1,1 @@
+"""A market that is a pure function of (seed, symbol, time)."""

@@ -1,0 +1,52 @@
+"""One symbol at one instant, over candles and an indicator table."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.indicators import IndicatorTable
+from exchanges.market import IndicatorRow
+from exchanges.paper.path import PricePath
+from exchanges.types import Symbol
+
+
+class CandleView:
+    """Show one symbol as of one instant; it keeps only indexes, so that it is cheap to make."""
+
+    __slots__ = (
+        "_at",
+        "_base_count",
+        "_path",
+        "_table",
+        "age_s",
+        "funding_rate",
+        "indicators",
+        "interval_s",
+        "mark",
+        "symbol",
+    )
+
+    symbol: Symbol
+    mark: Decimal
+    age_s: float
+    interval_s: float
+    funding_rate: Decimal | None
+    indicators: IndicatorRow
+
+    def __init__(self, symbol: Symbol, path: PricePath, at: datetime, table: IndicatorTable, base_count: int) -> None:
+        self.symbol = symbol
+        self.indicators = table.row(base_count)
+        self._path = path
+        self._at = at
+        self._table = table
+        self._base_count = base_count
+
+    @property
+    def last_range(self) -> tuple[Decimal, Decimal] | None:
+        """Return low and high of the candle that ended last, None in a gap."""
+        bar = self._path.last_bar(self.symbol, self._at)
+        return None if bar is None else (bar.low, bar.high)
+
+    def closes(self, count: int) -> Sequence[float]:
+        """Return up to `count` closes of the indicators' base interval, oldest first."""
+        return self._table.closes(self._base_count, count)
