@@ -120,9 +120,7 @@ def apply_fill(book: Book, fill: BookFill) -> tuple[Book, Decimal]:
         positions.pop(fill.symbol, None)
     else:
         positions[fill.symbol] = held
-    return replace(
-        book, positions=positions, realized=book.realized + realized, fees=book.fees + fill.fee
-    ), realized
+    return replace(book, positions=positions, realized=book.realized + realized, fees=book.fees + fill.fee), realized
 
 
 def _close(held: Position, fill: BookFill) -> tuple[Position | None, Decimal, Decimal]:
@@ -141,7 +139,11 @@ def _add(held: Position | None, fill: BookFill, quantity: Decimal) -> Position:
     cost = quantity * fill.price * fill.contract_size
     if held is None:
         return Position(
-            symbol=fill.symbol, quantity=quantity, cost=cost, leverage=fill.leverage, opened_at=fill.at,
+            symbol=fill.symbol,
+            quantity=quantity,
+            cost=cost,
+            leverage=fill.leverage,
+            opened_at=fill.at,
             contract_size=fill.contract_size,
         )
     return replace(held, quantity=held.quantity + quantity, cost=held.cost + cost, leverage=fill.leverage)

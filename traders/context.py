@@ -58,7 +58,10 @@ class OwnState:
 
 
 def build_context(
-    spec: TraderSpec, own: OwnState, views: Mapping[str, MarketSymbol], maintenance: Mapping[Symbol, Decimal],
+    spec: TraderSpec,
+    own: OwnState,
+    views: Mapping[str, MarketSymbol],
+    maintenance: Mapping[Symbol, Decimal],
     now: datetime,
 ) -> Context:
     """Return the context of one decision; it holds nothing of other traders and no total of the account.
@@ -81,8 +84,13 @@ def build_context(
         now=now,
         symbols=spec.symbols,
         account=AccountInfo(
-            equity=equity, allocated=own.allocated, available=max(ZERO, min(own.allocated, equity) - margin),
-            margin_used=margin, unrealized_pnl=unrealized, realized_pnl=book.realized, fees=book.fees,
+            equity=equity,
+            allocated=own.allocated,
+            available=max(ZERO, min(own.allocated, equity) - margin),
+            margin_used=margin,
+            unrealized_pnl=unrealized,
+            realized_pnl=book.realized,
+            fees=book.fees,
             funding=book.funding,
         ),
         positions=tuple(positions),
@@ -104,12 +112,19 @@ def liquidation_estimate(entry: Decimal, direction: int, leverage: int, maintena
 def _position(position: Position, mark: Decimal, maintenance: Decimal | None) -> PositionInfo:
     entry = position.entry_price
     return PositionInfo(
-        symbol=position.symbol, quantity=position.quantity, entry_price=entry, mark=mark,
-        unrealized_pnl=position.unrealized(mark), leverage=position.leverage, margin=position.margin(mark),
+        symbol=position.symbol,
+        quantity=position.quantity,
+        entry_price=entry,
+        mark=mark,
+        unrealized_pnl=position.unrealized(mark),
+        leverage=position.leverage,
+        margin=position.margin(mark),
         liquidation_price=None
         if maintenance is None
         else liquidation_estimate(entry, position.direction, position.leverage, maintenance),
-        stop_loss=position.stop_loss, take_profit=position.take_profit, opened_at=position.opened_at,
+        stop_loss=position.stop_loss,
+        take_profit=position.take_profit,
+        opened_at=position.opened_at,
     )
 
 
@@ -119,7 +134,16 @@ def _view(view: SymbolView) -> MarketSymbol:
 
 def _indicators(row: IndicatorRow) -> Indicators:
     return Indicators(
-        ema_20=row.ema_20, ema_50=row.ema_50, macd=row.macd, macd_signal=row.macd_signal, rsi_14=row.rsi_14,
-        atr_14=row.atr_14, bollinger_upper=row.bollinger_upper, bollinger_lower=row.bollinger_lower,
-        high_20=row.high_20, low_20=row.low_20, change_1h_pct=row.change_1h_pct, volume=row.volume,
+        ema_20=row.ema_20,
+        ema_50=row.ema_50,
+        macd=row.macd,
+        macd_signal=row.macd_signal,
+        rsi_14=row.rsi_14,
+        atr_14=row.atr_14,
+        bollinger_upper=row.bollinger_upper,
+        bollinger_lower=row.bollinger_lower,
+        high_20=row.high_20,
+        low_20=row.low_20,
+        change_1h_pct=row.change_1h_pct,
+        volume=row.volume,
     )

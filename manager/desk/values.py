@@ -62,7 +62,7 @@ class DeskRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Hold the price at which books are valued; `age_s` since its candle closed or tick came, `interval_s` its candle."""
+    """Hold the price that values books; `age_s` since its candle closed or tick came, `interval_s` its candle."""
 
     price: Decimal
     age_s: float = 0.0
@@ -298,7 +298,7 @@ class ProtectiveLeg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtectionPlan:
-    """Return legs to place, then order ids to cancel, targets the desk must fire itself, and positions without a stop."""
+    """Return legs to place, then order ids to cancel, targets the desk must fire, and positions without a stop."""
 
     place: tuple[ProtectiveLeg, ...] = ()
     cancel: tuple[str, ...] = ()

@@ -27,6 +27,13 @@ class Job:
     due_at: datetime | None = None
 
     @property
+    def slot(self) -> datetime:
+        """Return the slot a decision is for; raise ValueError on a job of another kind."""
+        if self.due_at is None:
+            raise ValueError(f"a {self.kind} job has no slot: only decisions are for one")
+        return self.due_at
+
+    @property
     def lock(self) -> str | None:
         """Return the lock that keeps an account single-writer; decisions run free."""
         return None if self.kind is JobKind.DECIDE else f"{self.tenant_id}/{self.account_id}"

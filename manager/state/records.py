@@ -401,8 +401,23 @@ class EquityRow:
 
 
 Row = (
-    AccountRow | TraderRow | ScheduleRow | BookRow | PositionRow | DecisionRow | IntentRow | RoundRow | OrderRow
-    | FillRow | FillPartRow | LedgerRow | ConflictRow | VerdictRow | IncidentRow | EventRow | EquityRow
+    AccountRow
+    | TraderRow
+    | ScheduleRow
+    | BookRow
+    | PositionRow
+    | DecisionRow
+    | IntentRow
+    | RoundRow
+    | OrderRow
+    | FillRow
+    | FillPartRow
+    | LedgerRow
+    | ConflictRow
+    | VerdictRow
+    | IncidentRow
+    | EventRow
+    | EquityRow
 )
 
 KEYS: Mapping[type[Any], tuple[str, ...]] = {

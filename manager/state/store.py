@@ -165,9 +165,7 @@ class ServiceTransaction(Protocol):
 class Store(Protocol):
     """Open transactions; no connection is held between them."""
 
-    def transaction(
-        self, tenant: TenantId, *, fence: Fence | None = None
-    ) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, tenant: TenantId, *, fence: Fence | None = None) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction in a tenant; with a fence, raise FenceLost at the start if the token has moved on."""
         ...
 

@@ -1,0 +1,330 @@
+"""One account inside one job: its books and orders, and the rows that must be written for what happened to them.
+
+The state is built from one read, changed by facts only (fills, crosses, funding, capital, order outcomes), and drained
+into one transaction at each boundary that must survive a crash. When a transaction fails the job ends and the state
+is dropped, so memory never runs ahead of the database.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from exchanges.types import Instrument, Symbol
+from manager.state.records import (
+    ROUNDING,
+    UNALLOCATED,
+    AccountRow,
+    BookRow,
+    FillPartRow,
+    LedgerKind,
+    LedgerRow,
+    OrderPurpose,
+    OrderRow,
+    PositionRow,
+    Row,
+    TraderRow,
+)
+from manager.state.store import DeskRows, Transaction
+from traders import performance
+from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
+
+ZERO = Decimal(0)
+_HOUR = timedelta(hours=1)
+_REDUCING = frozenset({OrderPurpose.REDUCE, OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.LIQUIDATION})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Give one book its part of an execution; quantity is signed, fee in USD."""
+
+    trader_id: str
+    quantity: Decimal
+    fee: Decimal = ZERO
+    leg: str = ""
+    order_id: str = ""
+    intent_id: str = ""
+    purpose: str = ""
+    leverage: int = 1
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Book one venue fill or one internal cross: its parts at one price; `trade_id` makes it once-only."""
+
+    trade_id: str
+    symbol: Symbol
+    price: Decimal
+    at: datetime
+    parts: tuple[Part, ...]
+
+
+@dataclass(slots=True)
+class Writes:
+    """Collect the rows of one boundary."""
+
+    inserts: list[Row] = field(default_factory=list)
+    upserts: list[Row] = field(default_factory=list)
+    flat: list[tuple[str, str, Symbol]] = field(default_factory=list)
+
+    async def apply(self, tx: Transaction) -> None:
+        """Write everything within `tx`."""
+        if self.flat:
+            await tx.delete(PositionRow, self.flat)
+        if self.upserts:
+            await tx.upsert(self.upserts)
+        if self.inserts:
+            await tx.insert(self.inserts)
+
+
+class AccountState:
+    """Hold one account's books and orders while a job works on them."""
+
+    def __init__(self, rows: DeskRows, instruments: Mapping[Symbol, Instrument]) -> None:
+        self.account: AccountRow = rows.account
+        self.traders: dict[str, TraderRow] = {row.trader_id: row for row in rows.traders}
+        self.schedules = {row.trader_id: row for row in rows.schedules}
+        self.heads: dict[str, BookRow] = {row.trader_id: row for row in rows.books}
+        self.positions: dict[tuple[str, Symbol], PositionRow] = {(r.trader_id, r.symbol): r for r in rows.positions}
+        self.orders: dict[str, OrderRow] = {row.order_id: row for row in rows.orders}
+        self.intents = {row.intent_id: row for row in rows.intents}
+        self.instruments = instruments
+        self.books: dict[str, Book] = {}
+        for head in rows.books:
+            self.books[head.trader_id] = _book_of(head)
+        for row in rows.positions:
+            self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
+        for special in (EXTERNAL, UNALLOCATED, ROUNDING):
+            self.books.setdefault(special, Book(trader_id=special))
+        self.pending = Writes()
+        self._dirty_heads: set[str] = set()
+        self._dirty_positions: set[tuple[str, Symbol]] = set()
+
+    def trader_books(self) -> dict[str, Book]:
+        """Return the books of traders, without EXTERNAL, UNALLOCATED and ROUNDING."""
+        return {trader_id: self.books[trader_id] for trader_id in self.traders}
+
+    def head(self, trader_id: str) -> BookRow:
+        """Return the money row of a book, a new one when it has none yet."""
+        found = self.heads.get(trader_id)
+        if found is None:
+            found = BookRow(tenant_id=self.account.tenant_id, account_id=self.account.account_id, trader_id=trader_id)
+            self.heads[trader_id] = found
+        return found
+
+    def set_head(self, head: BookRow) -> None:
+        """Replace the non-money fields of a book's row; money comes from the book itself."""
+        self.heads[head.trader_id] = head
+        self._dirty_heads.add(head.trader_id)
+
+    def insert(self, row: Row) -> None:
+        """Add a row to what the next boundary writes."""
+        self.pending.inserts.append(row)
+
+    def upsert(self, row: Row) -> None:
+        """Add a changed row to what the next boundary writes."""
+        self.pending.upserts.append(row)
+
+    def put_order(self, order: OrderRow) -> None:
+        """Record a new version of an order."""
+        self.orders[order.order_id] = order
+        self.pending.upserts.append(order)
+
+    def put_account(self, account: AccountRow) -> None:
+        """Record a new version of the account."""
+        self.account = account
+        self.pending.upserts.append(account)
+
+    def book(self, execution: Execution) -> None:
+        """Apply the parts of one execution to the books and post them."""
+        contract_size = self.instruments[execution.symbol].contract_size
+        for part in execution.parts:
+            self._book_part(execution, part, contract_size)
+
+    def _book_part(self, execution: Execution, part: Part, contract_size: Decimal) -> None:
+        symbol = execution.symbol
+        before = self._held(part.trader_id)
+        held = before.positions.get(symbol)
+        after, realized = apply_fill(
+            before,
+            BookFill(
+                symbol=symbol,
+                quantity=part.quantity,
+                price=execution.price,
+                fee=part.fee,
+                at=execution.at,
+                leverage=part.leverage,
+                contract_size=contract_size,
+            ),
+        )
+        if symbol in after.positions and part.purpose == OrderPurpose.ENTRY:
+            after = with_protection(after, symbol, part.stop_loss, part.take_profit)
+        self.books[part.trader_id] = after
+        self._dirty_positions.add((part.trader_id, symbol))
+        self._dirty_heads.add(part.trader_id)
+        self._note_trade(execution, part, held, closed=symbol not in after.positions, realized=realized)
+        self.pending.inserts.append(
+            FillPartRow(
+                tenant_id=self.account.tenant_id,
+                account_id=self.account.account_id,
+                trade_id=execution.trade_id,
+                trader_id=part.trader_id,
+                leg=part.leg,
+                order_id=part.order_id,
+                intent_id=part.intent_id,
+                symbol=symbol,
+                quantity=part.quantity,
+                price=execution.price,
+                fee=part.fee,
+                realized=realized,
+                purpose=part.purpose,
+                at=execution.at,
+            )
+        )
+        ref = f"{execution.trade_id}{part.leg}"
+        if realized:
+            self._post(part.trader_id, LedgerKind.REALIZED, ref, realized, execution.at, symbol)
+        if part.fee:
+            self._post(part.trader_id, LedgerKind.FEE, ref, -part.fee, execution.at, symbol)
+
+    def _note_trade(
+        self, execution: Execution, part: Part, held: Position | None, *, closed: bool, realized: Decimal
+    ) -> None:
+        head = self.head(part.trader_id)
+        if held is not None and closed:
+            head = replace(head, performance=performance.closed_trade(head.performance, held.realized + realized))
+        if part.purpose == OrderPurpose.STOP:
+            head = replace(head, last_stop_at=execution.at)
+        if part.purpose == OrderPurpose.ENTRY and execution.at not in head.recent_entries:
+            recent = tuple(at for at in head.recent_entries if execution.at - at < _HOUR)
+            head = replace(head, recent_entries=(*recent, execution.at))
+        self.heads[part.trader_id] = head
+
+    def protect(self, trader_id: str, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+        """Set the stop and target of a position; None leaves the old one."""
+        self.books[trader_id] = with_protection(self._held(trader_id), symbol, stop_loss, take_profit)
+        self._dirty_positions.add((trader_id, symbol))
+
+    def flag(self, trader_id: str, symbol: Symbol, *, dust: bool, naked_since: datetime | None) -> None:
+        """Mark a position as dust or as without a confirmed stop since an instant."""
+        row = self.positions.get((trader_id, symbol))
+        if row is None or row.dust != dust or row.naked_since != naked_since:
+            self.positions[(trader_id, symbol)] = replace(
+                row or self._position_row(trader_id, self.books[trader_id].positions[symbol]),
+                dust=dust,
+                naked_since=naked_since,
+            )
+            self._dirty_positions.add((trader_id, symbol))
+
+    def fund(self, trader_id: str, symbol: Symbol, amount: Decimal, ref: str, at: datetime) -> None:
+        """Post a funding amount, positive when received."""
+        self.books[trader_id] = apply_funding(self._held(trader_id), amount)
+        self._dirty_heads.add(trader_id)
+        kind = LedgerKind.ROUNDING if trader_id == ROUNDING else LedgerKind.FUNDING
+        self._post(trader_id, kind, ref, amount, at, symbol)
+
+    def move_capital(self, kind: LedgerKind, amounts: Sequence[tuple[str, Decimal]], ref: str, at: datetime) -> None:
+        """Post capital entries; except for deposits and withdrawals of the account they must add up to zero."""
+        if kind not in (LedgerKind.DEPOSIT, LedgerKind.WITHDRAW) and sum(a for _, a in amounts) != 0:
+            raise ValueError(f"capital entries of {ref} do not add up to zero: {amounts}")
+        for trader_id, amount in amounts:
+            self.books[trader_id] = apply_capital(self._held(trader_id), amount)
+            self._dirty_heads.add(trader_id)
+            self._post(trader_id, kind, ref, amount, at, "")
+
+    def take(self) -> Writes:
+        """Return everything not written yet, with the current rows of all books and positions that changed."""
+        writes, self.pending = self.pending, Writes()
+        for trader_id in sorted(self._dirty_heads):
+            writes.upserts.append(self._head_row(trader_id))
+        for trader_id, symbol in sorted(self._dirty_positions):
+            position = self.books[trader_id].positions.get(symbol)
+            if position is None:
+                self.positions.pop((trader_id, symbol), None)
+                writes.flat.append((self.account.account_id, trader_id, symbol))
+            else:
+                row = self._position_row(trader_id, position)
+                self.positions[(trader_id, symbol)] = row
+                writes.upserts.append(row)
+        self._dirty_heads.clear()
+        self._dirty_positions.clear()
+        return writes
+
+    def _held(self, trader_id: str) -> Book:
+        book = self.books.get(trader_id)
+        if book is None:
+            book = self.books[trader_id] = Book(trader_id=trader_id, positions={})
+        return book
+
+    def _post(self, trader_id: str, kind: LedgerKind, ref: str, amount: Decimal, at: datetime, symbol: str) -> None:
+        self.pending.inserts.append(
+            LedgerRow(
+                tenant_id=self.account.tenant_id,
+                account_id=self.account.account_id,
+                ref=ref,
+                trader_id=trader_id,
+                kind=kind,
+                amount=amount,
+                at=at,
+                symbol=symbol,
+            )
+        )
+
+    def _head_row(self, trader_id: str) -> BookRow:
+        book = self.books[trader_id]
+        row = replace(
+            self.head(trader_id),
+            capital=book.capital,
+            realized=book.realized,
+            fees=book.fees,
+            funding=book.funding,
+            open_positions=len(book.positions),
+        )
+        self.heads[trader_id] = row
+        return row
+
+    def _position_row(self, trader_id: str, position: Position) -> PositionRow:
+        old = self.positions.get((trader_id, position.symbol))
+        return PositionRow(
+            tenant_id=self.account.tenant_id,
+            account_id=self.account.account_id,
+            trader_id=trader_id,
+            symbol=position.symbol,
+            quantity=position.quantity,
+            cost=position.cost,
+            leverage=position.leverage,
+            opened_at=position.opened_at,
+            contract_size=position.contract_size,
+            stop_loss=position.stop_loss,
+            take_profit=position.take_profit,
+            realized=position.realized,
+            dust=old.dust if old else False,
+            naked_since=old.naked_since if old else None,
+        )
+
+
+def _book_of(head: BookRow) -> Book:
+    return Book(
+        trader_id=head.trader_id,
+        capital=head.capital,
+        realized=head.realized,
+        fees=head.fees,
+        funding=head.funding,
+        positions={},
+    )
+
+
+def _position_of(row: PositionRow) -> Position:
+    return Position(
+        symbol=row.symbol,
+        quantity=row.quantity,
+        cost=row.cost,
+        leverage=row.leverage,
+        opened_at=row.opened_at,
+        contract_size=row.contract_size,
+        stop_loss=row.stop_loss,
+        take_profit=row.take_profit,
+        realized=row.realized,
+    )

@@ -1,0 +1,107 @@
+"""What an account needs between trades: broken books closed, equity sampled, capital dealt, bad traders isolated."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from manager.desk.capital import CapitalMove, RebalanceBasis, needs_rebalance, rebalance
+from manager.desk.liquidation import books_to_liquidate
+from manager.desk.protector import clear_legs
+from manager.desk.sampling import EquitySampler
+from manager.desk.session import Session, is_shared, outstanding_reduces
+from manager.desk.submission import order_row, persist, send
+from manager.desk.valuation import book_equity
+from manager.desk.values import Desk, PlannedOrder, Reduce
+from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, Share, TraderState
+from traders import performance
+
+ZERO = Decimal(0)
+ISOLATION_SHARPE = -1.0
+ISOLATION_TRADES = 20
+
+
+async def keep_house(session: Session, sampler: EquitySampler) -> tuple[str, ...]:
+    """Liquidate, sample and rebalance; return the traders that earned isolation (RULES.md 1)."""
+    desk = session.desk()
+    broken = books_to_liquidate(desk)
+    if broken:
+        await _liquidate(session, broken)
+        desk = session.desk()
+    sampler.after(session, desk)
+    if needs_rebalance(desk, _basis(session)):
+        _rebalance(session, session.desk())
+    return tuple(
+        trader_id
+        for trader_id, trader in desk.traders.items()
+        if trader.state is TraderState.RUNNING
+        and trader.closed_trades >= ISOLATION_TRADES
+        and trader.sharpe is not None
+        and trader.sharpe < ISOLATION_SHARPE
+    )
+
+
+async def _liquidate(session: Session, broken: tuple[Reduce, ...]) -> None:
+    waiting = outstanding_reduces(session.state)
+    for reduce in broken:
+        if (reduce.trader_id, reduce.symbol) in waiting:
+            continue
+        gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=True)
+        if filled or not gone:
+            continue
+        session.incident(
+            "BOOK_LIQUIDATED",
+            "equity fell below the maintenance margin: the book is closed",
+            trader_id=reduce.trader_id,
+            symbol=reduce.symbol,
+        )
+        planned = PlannedOrder(
+            symbol=reduce.symbol,
+            side=reduce.side,
+            purpose=OrderPurpose.LIQUIDATION,
+            quantity=reduce.quantity,
+            shares=(Share(trader_id=reduce.trader_id, quantity=reduce.quantity),),
+            reduce_only=not is_shared(session.state, reduce.trader_id, reduce.symbol),
+        )
+        row = order_row(session, planned)
+        await persist(session, [row])
+        await send(session, row)
+
+
+def _basis(session: Session) -> RebalanceBasis | None:
+    account = session.state.account
+    if account.rebalanced_at is None:
+        return None
+    return RebalanceBasis(
+        at=account.rebalanced_at,
+        members=frozenset(account.rebalance_members),
+        sharpes={
+            head.trader_id: head.sharpe_at_rebalance
+            for head in session.state.heads.values()
+            if head.sharpe_at_rebalance is not None
+        },
+    )
+
+
+def _rebalance(session: Session, desk: Desk) -> None:
+    state, now = session.state, session.clock.now()
+    moves = rebalance(desk, state.books[UNALLOCATED].cash)
+    for move in moves:
+        _note_move(session, desk, move)
+    paid = [(move.trader_id, move.amount) for move in moves if move.amount]
+    if paid:
+        paid.append((UNALLOCATED, -sum((amount for _, amount in paid), ZERO)))
+        state.move_capital(LedgerKind.REBALANCE, paid, f"rebalance/{session.round_id}", now)
+    members = sorted(
+        trader_id
+        for trader_id, trader in desk.traders.items()
+        if trader.state not in (TraderState.STOPPED, TraderState.ISOLATED)
+    )
+    state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=tuple(members)))
+
+
+def _note_move(session: Session, desk: Desk, move: CapitalMove) -> None:
+    trader = desk.traders[move.trader_id]
+    head = session.state.head(move.trader_id)
+    curve = performance.flow(head.performance, book_equity(desk, trader.book), move.amount)
+    session.state.set_head(
+        replace(head, allocated=move.allocated, performance=curve, sharpe_at_rebalance=trader.sharpe)
+    )

@@ -1,0 +1,154 @@
+"""Carry out the protection plan: a stop stands for every position, and none outlives it (RULES.md 8)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from exchanges.types import Side, Symbol
+from manager.desk.protection import fired_targets, plan_protection
+from manager.desk.session import Session, is_shared, outstanding_reduces, without_outstanding
+from manager.desk.submission import cancel, leg_row, order_row, persist, send
+from manager.desk.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
+from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
+
+_PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
+_PASSES = 4
+
+
+async def protect(session: Session, *, fire: bool = False) -> None:
+    """Bring resting stops and targets in line with the books; with `fire`, also fire touched targets that do not rest.
+
+    A position whose stop does not stand past the grace is closed and an incident raised.
+    """
+    plan = ProtectionPlan()
+    for _ in range(_PASSES):
+        plan = _plan(session)
+        again = await _carry_out(session, plan)
+        if fire and plan.watch:
+            again = await _fire(session, plan.watch) or again
+        if not again:
+            break
+    await _close_naked(session, _plan(session) if plan.place or plan.cancel else plan)
+
+
+async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
+    """Cancel a position's target, and its stop if asked, before the position is closed in another way.
+
+    Return (all surely gone, any had filled).
+    """
+    gone, filled = True, False
+    for order in protective_orders(session):
+        if order.symbol != symbol or order.shares[0].trader_id != trader_id:
+            continue
+        if order.purpose is OrderPurpose.STOP and not stops_too:
+            continue
+        result = await cancel(session, order.order_id)
+        gone, filled = gone and result.gone, filled or result.filled
+    return gone, filled
+
+
+def protective_orders(session: Session) -> list[OrderRow]:
+    """Return the stops and targets that stand or may stand."""
+    return [o for o in session.state.orders.values() if o.purpose in _PROTECTIVE and o.state.live]
+
+
+def _plan(session: Session) -> ProtectionPlan:
+    desk = without_outstanding(session.desk(), outstanding_reduces(session.state))
+    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
+    return plan_protection(desk, protective_orders(session), dust=dust)
+
+
+async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
+    """Place, then cancel; return whether the books or the plan may have changed by it."""
+    again = False
+    if plan.place:
+        rows = [leg_row(session, leg) for leg in plan.place]
+        await persist(session, rows)
+        for row in rows:
+            sent = await send(session, row)
+            again = again or sent.state is not OrderState.ACCEPTED
+            if sent.state in (OrderState.REJECTED, OrderState.DENIED):
+                session.incident(
+                    "PROTECTION_REFUSED",
+                    f"{row.purpose} at {row.trigger_price}: {sent.reason}",
+                    trader_id=row.shares[0].trader_id,
+                    symbol=row.symbol,
+                )
+    for order_id in plan.cancel:
+        if session.state.orders[order_id].state.live:
+            result = await cancel(session, order_id)
+            again = again or result.filled
+    return again
+
+
+async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
+    """Fire touched targets that cannot rest: the stop's cancel is confirmed first (RULES.md 8)."""
+    desk = session.desk()
+    waiting = outstanding_reduces(session.state)
+    fired = False
+    for leg in fired_targets(desk, watch, _ranges(session, desk)):
+        held = desk.traders[leg.trader_id].book.positions.get(leg.symbol)
+        if held is None or held.opened_at >= desk.at or (leg.trader_id, leg.symbol) in waiting:
+            continue
+        gone, filled = await clear_legs(session, leg.trader_id, leg.symbol, stops_too=True)
+        if not gone or filled:
+            continue
+        row = leg_row(session, leg, fire=True)
+        await persist(session, [row])
+        await send(session, row)
+        fired = True
+    return fired
+
+
+def _ranges(session: Session, desk: Desk) -> Mapping[Symbol, tuple[Decimal, Decimal]]:
+    """Return low and high of each symbol's last candle, the mark alone where a feed has none."""
+    return {
+        symbol: view.last_range if view.last_range is not None else (view.mark, view.mark)
+        for symbol, view in session.snapshot.symbols.items()
+        if symbol in desk.marks
+    }
+
+
+async def _close_naked(session: Session, plan: ProtectionPlan) -> None:
+    now = session.clock.now()
+    naked = set(plan.naked)
+    grace = timedelta(seconds=session.runtime.rules.protection_grace_s)
+    for (trader_id, symbol), row in list(session.state.positions.items()):
+        key = (trader_id, symbol)
+        if key not in naked:
+            if row.naked_since is not None:
+                session.state.flag(trader_id, symbol, dust=row.dust, naked_since=None)
+            continue
+        since = row.naked_since or now
+        session.state.flag(trader_id, symbol, dust=row.dust, naked_since=since)
+        if now - since > grace:
+            await _close(session, trader_id, symbol)
+    for trader_id, symbol in naked - session.state.positions.keys():
+        if symbol in session.state.books[trader_id].positions:
+            session.state.flag(trader_id, symbol, dust=False, naked_since=now)
+
+
+async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
+    held = session.state.books[trader_id].positions.get(symbol)
+    waiting = outstanding_reduces(session.state)
+    if held is None or (trader_id, symbol) in waiting:
+        return
+    session.incident(
+        "STOP_FAILED", "no stop stood past the grace: the position is closed", trader_id=trader_id, symbol=symbol
+    )
+    gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
+    if filled or not gone:
+        return
+    quantity = abs(held.quantity)
+    planned = PlannedOrder(
+        symbol=symbol,
+        side=Side.SELL if held.quantity > 0 else Side.BUY,
+        purpose=OrderPurpose.REDUCE,
+        quantity=quantity,
+        shares=(Share(trader_id=trader_id, quantity=quantity),),
+        reduce_only=not is_shared(session.state, trader_id, symbol),
+    )
+    row = replace(order_row(session, planned), reason="no stop stood")
+    await persist(session, [row])
+    await send(session, row)

@@ -1,0 +1,62 @@
+"""When equity is sampled: live by the clock, in replay at every candle close (RULES.md 1)."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from manager.desk.session import Session
+from manager.desk.valuation import book_equity
+from manager.desk.values import Desk
+from manager.state.records import EquityRow
+from traders import performance
+
+
+class EquitySampler(Protocol):
+    """Take samples of every trader's and the account's equity around a job's news."""
+
+    def before(self, session: Session) -> None:
+        """Sample what passed before this job with the books as they were."""
+        ...
+
+    def after(self, session: Session, desk: Desk) -> None:
+        """Sample this instant with the books as they are now."""
+        ...
+
+
+class LiveSampler:
+    """Sample at most once in `interval_s`, and store the samples."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval = timedelta(seconds=interval_s)
+
+    def before(self, session: Session) -> None:
+        """Sample nothing: between two jobs nobody looked."""
+
+    def after(self, session: Session, desk: Desk) -> None:
+        """Sample every book and the account if the interval is over."""
+        state, now = session.state, session.clock.now()
+        last = state.account.updated_at
+        if last is not None and now - last < self._interval:
+            return
+        for trader_id, trader in desk.traders.items():
+            head = state.head(trader_id)
+            equity = book_equity(desk, trader.book)
+            curve = performance.sample(head.performance, equity, now)
+            state.set_head(replace(head, performance=curve))
+            self._store(session, trader_id, equity, curve.drawdown)
+        self._store(session, "", desk.equity, 0.0)
+        state.put_account(replace(state.account, equity=desk.equity, updated_at=now))
+
+    def _store(self, session: Session, trader_id: str, equity: Decimal, drawdown: float) -> None:
+        account = session.state.account
+        session.state.upsert(
+            EquityRow(
+                tenant_id=account.tenant_id,
+                account_id=account.account_id,
+                trader_id=trader_id,
+                at=session.clock.now(),
+                equity=equity,
+                drawdown_pct=Decimal(repr(round(drawdown * 100, 6))),
+            )
+        )

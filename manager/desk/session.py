@@ -1,0 +1,249 @@
+"""One job's hold on one account: its fence, its state, its venue, and the only way to write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.clock import Clock
+from exchanges.market import SharedMarket, Snapshot
+from exchanges.provider import Exchange
+from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
+from manager.desk.account_state import AccountState
+from manager.desk.values import Desk, DeskRules, DeskTrader, Mark, Reservation
+from manager.state.records import BookRow, IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
+from manager.state.store import DeskRows, Fence, Store
+from traders.book import EXTERNAL, Book, Position
+
+ZERO = Decimal(0)
+LEASE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRuntime:
+    """Bind one account to its venue, market and rules; built once a process by the bootstrap."""
+
+    tenant_id: TenantId
+    account_id: str
+    venue: str
+    exchange: Exchange
+    market: SharedMarket
+    rules: DeskRules
+    instruments: Mapping[Symbol, Instrument]
+    start_equity: Decimal
+    leverages: dict[Symbol, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """Hold what the venue said in this job."""
+
+    at: datetime
+    balance: Balance
+    positions: Mapping[Symbol, PositionReport]
+    open_orders: Mapping[str, OrderReport]
+
+
+class Session:
+    """Carry one fenced job on one account; every write checks the fence in its own transaction."""
+
+    def __init__(self, runtime: AccountRuntime, store: Store, clock: Clock, fence: Fence, rows: DeskRows) -> None:
+        self.runtime = runtime
+        self.exchange = runtime.exchange
+        self.clock = clock
+        self.fence = fence
+        self.state = AccountState(rows, runtime.instruments)
+        self.lease_until_s = clock.boot_s() + LEASE_S
+        self._truth: Truth | None = None
+        self._snapshot: Snapshot | None = None
+        self.unresolved: set[Symbol] = set()
+        self.sequence = 0
+        self._store = store
+
+    @property
+    def truth(self) -> Truth:
+        """Return what the venue said in this job; only the reconciler's reading sets it."""
+        if self._truth is None:
+            raise RuntimeError("the venue's truth is not read yet: reconcile first")
+        return self._truth
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return the market at the time of the venue's truth."""
+        if self._snapshot is None:
+            raise RuntimeError("the market is not read yet: reconcile first")
+        return self._snapshot
+
+    def read(self, truth: Truth, snapshot: Snapshot) -> None:
+        """Take in what the venue and the market said."""
+        self._truth, self._snapshot = truth, snapshot
+
+    @property
+    def round_id(self) -> str:
+        """Return the id of this job's round: the fencing token, so it rises and is never used twice."""
+        return f"{self.fence.token:010d}"
+
+    def next_leg(self) -> int:
+        """Return a number that is fresh within this round, for client order ids."""
+        self.sequence += 1
+        return self.sequence
+
+    async def flush(self) -> None:
+        """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""
+        writes = self.state.take()
+        if not (writes.inserts or writes.upserts or writes.flat):
+            return
+        async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
+            await writes.apply(tx)
+
+    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "") -> None:
+        """Record something an operator must see, once a round and subject."""
+        self.state.upsert(
+            IncidentRow(
+                tenant_id=self.runtime.tenant_id,
+                incident_id=f"{self.runtime.account_id}/{self.round_id}/{code}/{trader_id}/{symbol}",
+                account_id=self.runtime.account_id,
+                code=code,
+                severity="high",
+                detail=detail,
+                at=self.clock.now(),
+                trader_id=trader_id,
+                symbol=symbol,
+            )
+        )
+
+    def desk(self) -> Desk:
+        """Freeze the account as it stands now, for the pure stages."""
+        state = self.state
+        marks = {
+            symbol: Mark(price=view.mark, age_s=view.age_s, interval_s=view.interval_s)
+            for symbol, view in self.snapshot.symbols.items()
+        }
+        prices = {symbol: mark.price for symbol, mark in marks.items()}
+        reservations, reserved = _reservations(state, prices)
+        equity = sum((book.equity(prices) for book in state.books.values()), ZERO)
+        return Desk(
+            at=self.clock.now(),
+            account_id=self.runtime.account_id,
+            trading_state=state.account.trading_state,
+            equity=equity,
+            traders=_desk_traders(state, reserved),
+            external=state.books[EXTERNAL],
+            marks=marks,
+            instruments=self.runtime.instruments,
+            rules=self.runtime.rules,
+            capabilities=self.exchange.capabilities,
+            reservations=reservations,
+            unresolved=frozenset(self.unresolved),
+            liquidation_prices={
+                symbol: report.liquidation_price
+                for symbol, report in self.truth.positions.items()
+                if report.liquidation_price is not None
+            },
+            open_orders=len(self.truth.open_orders),
+            truth_at=self.truth.at,
+        )
+
+
+def outstanding_reduces(state: AccountState) -> dict[tuple[str, Symbol], Decimal]:
+    """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again."""
+    waiting: dict[tuple[str, Symbol], Decimal] = {}
+    for order in state.orders.values():
+        if not order.state.live or order.purpose not in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION):
+            continue
+        left = order.quantity - order.filled
+        for share in order.shares:
+            key = (share.trader_id, order.symbol)
+            waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
+    return waiting
+
+
+def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal]) -> Desk:
+    """Return the desk with books as if every waiting reduce had filled, for what must not reduce twice."""
+    if not waiting:
+        return desk
+    traders = dict(desk.traders)
+    for (trader_id, symbol), quantity in waiting.items():
+        trader = traders.get(trader_id)
+        held = trader.book.positions.get(symbol) if trader is not None else None
+        if trader is None or held is None:
+            continue
+        positions = dict(trader.book.positions)
+        left = abs(held.quantity) - quantity
+        if left <= 0:
+            del positions[symbol]
+        else:
+            positions[symbol] = _shrunk(held, left)
+        traders[trader_id] = replace(trader, book=replace(trader.book, positions=positions))
+    return replace(desk, traders=traders)
+
+
+def _shrunk(held: Position, left: Decimal) -> Position:
+    return replace(held, quantity=held.direction * left, cost=held.cost * left / abs(held.quantity))
+
+
+def _reservations(
+    state: AccountState, prices: Mapping[Symbol, Decimal]
+) -> tuple[tuple[Reservation, ...], dict[str, Decimal]]:
+    found: list[Reservation] = []
+    by_trader: dict[str, Decimal] = {}
+    for order in state.orders.values():
+        if order.purpose is OrderPurpose.ENTRY and order.state.live:
+            found.extend(_reserve(order, prices.get(order.symbol, ZERO), state))
+    for reservation in found:
+        by_trader[reservation.trader_id] = by_trader.get(reservation.trader_id, ZERO) + reservation.margin
+    return tuple(found), by_trader
+
+
+def _reserve(order: OrderRow, price: Decimal, state: AccountState) -> list[Reservation]:
+    contract_size = state.instruments[order.symbol].contract_size
+    left = order.quantity - order.filled
+    reserved = []
+    for share in order.shares:
+        quantity = min(share.quantity, left)
+        notional = quantity * price * contract_size
+        reserved.append(
+            Reservation(
+                trader_id=share.trader_id,
+                symbol=order.symbol,
+                quantity=quantity * order.side.sign,
+                notional=notional,
+                margin=notional / share.leverage,
+            )
+        )
+    return reserved
+
+
+def _desk_traders(state: AccountState, reserved: Mapping[str, Decimal]) -> dict[str, DeskTrader]:
+    traders: dict[str, DeskTrader] = {}
+    for trader_id, row in state.traders.items():
+        head: BookRow = state.head(trader_id)
+        schedule = state.schedules.get(trader_id)
+        curve = head.performance
+        book = state.books.get(trader_id)
+        traders[trader_id] = DeskTrader(
+            spec=row.spec,
+            state=row.state,
+            trading_state=row.trading_state,
+            book=book if book is not None else Book(trader_id=trader_id),
+            seq=row.seq,
+            allocated=head.allocated,
+            reserved_margin=reserved.get(trader_id, ZERO),
+            recent_entries=head.recent_entries,
+            last_stop_at=head.last_stop_at,
+            drawdown_pct=Decimal(repr(round(curve.drawdown * 100, 6))),
+            sharpe=curve.sharpe,
+            closed_trades=curve.trades,
+            failed_decisions=schedule.failed_decisions if schedule is not None else 0,
+        )
+    return traders
+
+
+def is_unresolved(order: OrderRow) -> bool:
+    """Tell whether it is not known if the venue has this order."""
+    return order.state in (OrderState.UNKNOWN, OrderState.PENDING)
+
+
+def is_shared(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
+    """Tell whether any book but this trader's, EXTERNAL included, holds `symbol`."""
+    return any(symbol in book.positions for owner, book in state.books.items() if owner != trader_id)

@@ -1,0 +1,159 @@
+"""Persist, send, persist the outcome: an order is in the database before the venue can see it, and is sent once.
+
+Four outcomes (DESIGN.md 3, invariant 4): DENIED never left, REJECTED the venue said no, ACCEPTED it stands or is done,
+UNKNOWN it may stand. Nothing here sends an order a second time; UNKNOWN is looked up by the reconciler.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
+from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
+from manager.desk.reconciler import apply_report
+from manager.desk.session import Session
+from manager.desk.values import PlannedOrder, ProtectiveLeg
+from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
+
+_LOG = structlog.get_logger(__name__)
+_TYPES = {OrderPurpose.STOP: OrderType.STOP, OrderPurpose.TARGET: OrderType.TAKE_PROFIT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelResult:
+    """Say whether a resting order is surely gone, and whether it had filled before it went."""
+
+    gone: bool
+    filled: bool
+
+
+def order_row(session: Session, planned: PlannedOrder) -> OrderRow:
+    """Return the row of a planned market order, with a client order id that no other order has."""
+    leg = session.next_leg()
+    return _row(session, planned, f"{session.round_id}.{leg:03d}.{planned.purpose}.{planned.symbol}", OrderType.MARKET)
+
+
+def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> OrderRow:
+    """Return the row of a protective leg; the trader comes first in its id, because venues touch in id order."""
+    number = session.next_leg()
+    planned = PlannedOrder(
+        symbol=leg.symbol,
+        side=leg.side,
+        purpose=leg.purpose,
+        quantity=leg.quantity,
+        reduce_only=leg.reduce_only,
+        shares=(Share(trader_id=leg.trader_id, quantity=leg.quantity),),
+    )
+    order_id = f"{leg.trader_id}.{leg.purpose}.{leg.symbol}.{session.round_id}.{number:03d}"
+    row = _row(session, planned, order_id, _TYPES[leg.purpose])
+    return replace(row, trigger_price=leg.trigger_price, reason="fired" if fire else "")
+
+
+async def persist(session: Session, orders: Sequence[OrderRow]) -> None:
+    """Write the orders, with whatever else the session has pending, before any of them can be sent."""
+    for order in orders:
+        session.state.orders[order.order_id] = order
+        session.state.insert(order)
+    await session.flush()
+
+
+async def send(session: Session, order: OrderRow) -> OrderRow:
+    """Send one persisted order and persist its outcome with its fills; return the order as it then stands."""
+    now = session.clock.now()
+    if session.clock.boot_s() > session.lease_until_s or (order.send_before is not None and now > order.send_before):
+        return await _settle(session, order, OrderState.DENIED, "not sent: the lease or the send window had passed")
+    try:
+        report = await session.exchange.create_order(_request(order))
+    except OrderRejected as refusal:
+        return await _settle(session, order, OrderState.REJECTED, f"{refusal.code}: {refusal}")
+    except OrderDenied as refusal:
+        return await _settle(session, order, OrderState.DENIED, str(refusal))
+    except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
+        _LOG.warning("order_outcome_unknown", order_id=order.order_id, error=str(failure))
+        session.unresolved.add(order.symbol)
+        session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol)
+        return await _settle(session, order, OrderState.UNKNOWN, str(failure))
+    order = await apply_report(session, order, report)
+    await session.flush()
+    return order
+
+
+async def cancel(session: Session, order_id: str) -> CancelResult:
+    """Cancel a resting order and book what it had filled; `gone` is False when the venue's answer is not known."""
+    order = session.state.orders[order_id]
+    before = order.filled
+    try:
+        report = await session.exchange.cancel_order(ClientOrderId(order_id), order.symbol)
+    except ExchangeError as failure:
+        _LOG.warning("cancel_outcome_unknown", order_id=order_id, error=str(failure))
+        return CancelResult(gone=False, filled=False)
+    order = await apply_report(session, order, report)
+    await session.flush()
+    return CancelResult(gone=report.status.terminal, filled=report.filled > before or order.filled > before)
+
+
+async def set_leverage(session: Session, symbol: Symbol) -> bool:
+    """Set the venue's leverage before the first entry: min(venue maximum, the largest cap among its traders).
+
+    Source: RULES.md 7. It is never lowered under a position. False when the venue did not take it.
+    """
+    runtime = session.runtime
+    caps = [
+        row.spec.limits.max_leverage(symbol) for row in session.state.traders.values() if symbol in row.spec.symbols
+    ]
+    wanted = min(runtime.instruments[symbol].max_leverage, max(caps, default=1))
+    current = runtime.leverages.get(symbol)
+    held = symbol in session.truth.positions
+    if current == wanted or (current is not None and held and wanted < current):
+        return True
+    try:
+        await session.exchange.set_leverage(symbol, wanted)
+    except ExchangeError as failure:
+        session.incident("LEVERAGE_REFUSED", f"leverage {wanted}: {failure}", symbol=symbol)
+        return False
+    runtime.leverages[symbol] = wanted
+    return True
+
+
+def _row(session: Session, planned: PlannedOrder, order_id: str, kind: OrderType) -> OrderRow:
+    now = session.clock.now()
+    return OrderRow(
+        tenant_id=session.runtime.tenant_id,
+        account_id=session.runtime.account_id,
+        order_id=order_id,
+        round_id=session.round_id,
+        symbol=planned.symbol,
+        side=planned.side,
+        type=kind,
+        purpose=planned.purpose,
+        quantity=planned.quantity,
+        created_at=now,
+        shares=planned.shares,
+        reduce_only=planned.reduce_only,
+        send_before=now + timedelta(seconds=session.runtime.rules.send_window_s),
+    )
+
+
+def _request(order: OrderRow) -> OrderRequest:
+    rests = order.type is not OrderType.MARKET and order.reason != "fired"
+    return OrderRequest(
+        client_order_id=ClientOrderId(order.order_id),
+        symbol=order.symbol,
+        side=order.side,
+        type=order.type,
+        quantity=order.quantity,
+        trigger_price=order.trigger_price,
+        reduce_only=order.reduce_only,
+        time_in_force=TimeInForce.GTC if rests else TimeInForce.IOC,
+        send_before=order.send_before,
+        liquidation=order.purpose is OrderPurpose.LIQUIDATION,
+    )
+
+
+async def _settle(session: Session, order: OrderRow, state: OrderState, reason: str) -> OrderRow:
+    order = replace(order, state=state, reason=reason, updated_at=session.clock.now())
+    session.state.put_order(order)
+    await session.flush()
+    return order

@@ -1,0 +1,28 @@
+"""The errors of the manager.
+
+ManagerError
+ +- UnknownTrader      no trader has this id
+ +- UnknownAccount     no account has this name
+ +- RegistrationError  the trader cannot be taken on as defined
+ +- NotFlat            the trader holds positions and was not forced
+"""
+
+
+class ManagerError(Exception):
+    """Stand at the root of all manager errors."""
+
+
+class UnknownTrader(ManagerError):
+    """Report a trader id that nobody has."""
+
+
+class UnknownAccount(ManagerError):
+    """Report an account name that nobody has."""
+
+
+class RegistrationError(ManagerError):
+    """Report why a trader cannot be registered, with field, value and mend."""
+
+
+class NotFlat(ManagerError):
+    """Report that a trader still holds positions."""

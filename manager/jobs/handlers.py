@@ -1,0 +1,255 @@
+"""The three jobs of the desk, the same under every runner: decide, round, maintain."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from exchanges.clock import Clock, to_ms
+from exchanges.errors import ExchangeError
+from exchanges.types import Symbol
+from executor.contract import OPENS, PASSIVE, Context, Executor, FullDecision, Outcome, Refusal
+from manager.desk.execution import execute_round
+from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
+from manager.desk.protector import protect
+from manager.desk.reconciler import reconcile
+from manager.desk.sampling import EquitySampler
+from manager.desk.session import AccountRuntime, Session
+from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.lifecycle import transition
+from manager.state.errors import DuplicateRow, FenceLost
+from manager.state.records import DecisionRow, IntentRow, IntentStatus, ScheduleRow, TenantId, TraderState
+from manager.state.store import Fence, Store, TraderRows, Transaction
+from traders.book import Book, Position
+from traders.context import MarketViews, OwnState, build_context
+from traders.spec import TraderSpec
+
+_LOG = structlog.get_logger(__name__)
+_ROUNDS_AT_ONCE = 5
+
+
+class ExecutorSource(Protocol):
+    """Say which executor decides for a trader."""
+
+    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+        """Return the trader's executor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskParts:
+    """Hold the injected parts that every job uses."""
+
+    store: Store
+    clock: Clock
+    runner: JobRunner
+    executors: ExecutorSource
+    sampler: EquitySampler
+    accounts: Mapping[tuple[TenantId, str], AccountRuntime]
+    holder: str
+
+
+class DeskHandlers:
+    """Run the jobs on the injected parts; nothing here knows whether it is live, paper or replay."""
+
+    def __init__(self, parts: DeskParts) -> None:
+        self._parts = parts
+        self._views: dict[str, MarketViews] = {}
+
+    async def decide(self, job: Job) -> None:
+        """Ask one trader's executor once for its slot and store the answer; then wake the account's round."""
+        parts = self._parts
+        slot = job.slot
+        async with parts.store.transaction(job.tenant_id) as tx:
+            rows = await tx.trader(job.trader_id)
+        if rows.schedule.in_flight_due_at != slot or rows.trader.state is not TraderState.RUNNING:
+            return
+        runtime = parts.accounts[(job.tenant_id, job.account_id)]
+        context, full = await self._ask(rows, runtime)
+        decided_at = parts.clock.now()
+        decision, intents = _record(rows, full, slot, decided_at, context)
+        try:
+            async with parts.store.transaction(job.tenant_id) as tx:
+                await tx.insert([decision, *intents])
+                await _supersede(tx, intents, rows)
+                await self._free(tx, rows, slot, full)
+        except DuplicateRow:
+            _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
+            return
+        if intents:
+            await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id="", due_at=None))
+
+    async def _free(self, tx: Transaction, rows: TraderRows, due_at: datetime, full: FullDecision) -> None:
+        """Free the trader for its next slot, unless its claim has been given to another slot meanwhile."""
+        current = await tx.get(ScheduleRow, rows.trader.trader_id)
+        if current is None or current.in_flight_due_at != due_at:
+            return
+        failed = full.outcome is not Outcome.DECIDED
+        await tx.upsert(
+            [
+                replace(
+                    current,
+                    in_flight_due_at=None,
+                    claimed_at=None,
+                    last_decision_at=self._parts.clock.now(),
+                    failed_decisions=current.failed_decisions + 1 if failed else 0,
+                )
+            ]
+        )
+
+    async def round(self, job: Job) -> None:
+        """Trade the account once, and again while newer intents keep coming in."""
+        with suppress(FenceLost):
+            for _ in range(_ROUNDS_AT_ONCE):
+                session = await self._open(job)
+                if not await self._prepare(session):
+                    return
+                await execute_round(session)
+                if not await self._has_newer(session):
+                    return
+
+    async def maintain(self, job: Job) -> None:
+        """Bring books, protection, liquidation checks and capital up to date; takes no entry."""
+        with suppress(FenceLost):
+            session = await self._open(job)
+            await self._prepare(session, fire=True)
+
+    async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
+        """Reconcile, keep house and protect; False when the venue could not be read, so nothing may be traded."""
+        parts = self._parts
+        parts.sampler.before(session)
+        try:
+            await reconcile(session, parts.store)
+        except ExchangeError as failure:
+            session.incident("VENUE_UNAVAILABLE", str(failure))
+            await session.flush()
+            return False
+        unfit = await keep_house(session, parts.sampler)
+        await protect(session, fire=fire)
+        await session.flush()
+        if unfit:
+            await self._isolate(session, unfit)
+        return True
+
+    async def _isolate(self, session: Session, unfit: Sequence[str]) -> None:
+        tenant, now = session.runtime.tenant_id, self._parts.clock.now()
+        reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
+        for trader_id in unfit:
+            async with self._parts.store.transaction(tenant) as tx:
+                row = await transition(tx, trader_id, TraderState.ISOLATED, actor="desk", reason=reason, at=now)
+            session.state.traders[trader_id] = row
+
+    async def _open(self, job: Job) -> Session:
+        parts = self._parts
+        runtime = parts.accounts[(job.tenant_id, job.account_id)]
+        async with parts.store.transaction(job.tenant_id) as tx:
+            token = await tx.acquire(job.account_id, parts.holder)
+            rows = await tx.desk(job.account_id)
+        return Session(runtime, parts.store, parts.clock, Fence(account_id=job.account_id, token=token), rows)
+
+    async def _has_newer(self, session: Session) -> bool:
+        seen = session.state.intents.keys()
+        where = {"account_id": session.runtime.account_id, "status": IntentStatus.PENDING}
+        async with self._parts.store.transaction(session.runtime.tenant_id) as tx:
+            waiting = await tx.find(IntentRow, where)
+        return any(intent.intent_id not in seen for intent in waiting)
+
+    async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
+        spec = rows.trader.spec
+        try:
+            snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
+        except ExchangeError as failure:
+            return None, FullDecision(outcome=Outcome.UNAVAILABLE, reasoning=f"no market data: {failure}")
+        views = self._views.setdefault(runtime.account_id, MarketViews()).of(snapshot)
+        maintenance = {s: runtime.instruments[s].maintenance_rate for s in spec.symbols if s in runtime.instruments}
+        context = build_context(spec, _own_state(rows), views, maintenance, self._parts.clock.now())
+        return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
+
+
+def _own_state(rows: TraderRows) -> OwnState:
+    head = rows.book
+    positions: dict[Symbol, Position] = {
+        row.symbol: Position(
+            symbol=row.symbol,
+            quantity=row.quantity,
+            cost=row.cost,
+            leverage=row.leverage,
+            opened_at=row.opened_at,
+            contract_size=row.contract_size,
+            stop_loss=row.stop_loss,
+            take_profit=row.take_profit,
+        )
+        for row in rows.positions
+    }
+    book = Book(
+        trader_id=head.trader_id,
+        capital=head.capital,
+        realized=head.realized,
+        fees=head.fees,
+        funding=head.funding,
+        positions=positions,
+    )
+    refusals = tuple(
+        Refusal(symbol=verdict.symbol, action=verdict.kind, code=verdict.code, detail=verdict.detail)
+        for verdict in rows.verdicts
+    )
+    return OwnState(book=book, allocated=head.allocated, performance=head.performance, refusals=refusals)
+
+
+def _record(
+    rows: TraderRows, full: FullDecision, due_at: datetime, decided_at: datetime, context: Context | None
+) -> tuple[DecisionRow, list[IntentRow]]:
+    trader, schedule = rows.trader, rows.schedule
+    decision_id = f"{trader.trader_id}@{to_ms(due_at)}"
+    decision = DecisionRow(
+        tenant_id=trader.tenant_id,
+        decision_id=decision_id,
+        trader_id=trader.trader_id,
+        account_id=trader.account_id,
+        due_at=due_at,
+        decided_at=decided_at,
+        outcome=full.outcome,
+        decisions=full.decisions,
+        errors=full.errors,
+        model=full.model,
+        prompt_hash=full.prompt_hash,
+        reasoning=full.reasoning,
+        reply=full.reply,
+        usage=full.usage,
+        latency_s=full.latency_s,
+        attempts=full.attempts,
+        context=context,
+    )
+    intents = [
+        IntentRow(
+            tenant_id=trader.tenant_id,
+            intent_id=f"{decision_id}#{number}",
+            decision_id=decision_id,
+            account_id=trader.account_id,
+            trader_id=trader.trader_id,
+            decided_at=decided_at,
+            decision=item,
+            expires_at=schedule.next_due_at,
+        )
+        for number, item in enumerate(full.decisions)
+        if item.action not in PASSIVE
+    ]
+    return decision, intents
+
+
+async def _supersede(tx: Transaction, intents: Sequence[IntentRow], rows: TraderRows) -> None:
+    """End what the trader wanted before: its opens have expired, its closes on the same symbols are replaced."""
+    trader = rows.trader
+    where = {"account_id": trader.account_id, "trader_id": trader.trader_id, "status": IntentStatus.PENDING}
+    fresh = {intent.intent_id for intent in intents}
+    symbols = {intent.decision.symbol for intent in intents}
+    changed = [
+        replace(old, status=IntentStatus.SUPERSEDED)
+        for old in await tx.find(IntentRow, where)
+        if old.intent_id not in fresh and (old.decision.symbol in symbols or old.decision.action in OPENS)
+    ]
+    if changed:
+        await tx.upsert(changed)
