@@ -102,7 +102,10 @@ def basis_of(desk: Desk) -> RebalanceBasis:
 
 
 def needs_rebalance(desk: Desk, last: RebalanceBasis | None) -> bool:
-    """Tell whether a rebalance is due: first one, interval over, a trader added, removed or isolated, Sharpe moved."""
+    """Tell whether a rebalance is due: first one, interval over, a trader added, removed or isolated, Sharpe moved.
+
+    A Sharpe that begins to count since the last rebalance is no change; it waits for the interval.
+    """
     if last is None or desk.at - last.at >= timedelta(seconds=desk.rules.rebalance_interval_s):
         return True
     if _members(desk) != last.members:
@@ -111,8 +114,8 @@ def needs_rebalance(desk: Desk, last: RebalanceBasis | None) -> bool:
         return False
     now = _sharpes(desk.traders.values())
     return any(
-        abs(now.get(trader_id, 0.0) - last.sharpes.get(trader_id, 0.0)) > SHARPE_CHANGE
-        for trader_id in now.keys() | last.sharpes.keys()
+        trader_id in last.sharpes and abs(sharpe - last.sharpes[trader_id]) > SHARPE_CHANGE
+        for trader_id, sharpe in now.items()
     )
 
 

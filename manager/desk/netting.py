@@ -178,7 +178,7 @@ def _order_entries(plan: _Plan, symbol: Symbol, wishes: Sequence[_Wish]) -> None
     if meets_minimum(order.quantity, plan.desk.marks[symbol].price, plan.desk.instruments[symbol]):
         plan.entry_orders.append((wishes[0].place, order))
         return
-    for wish in reversed(wishes):
+    for wish in wishes:
         if isinstance(wish.source, SizedEntry):
             plan.refuse(wish.source, wish.left, wish.source.quantity - wish.left)
 

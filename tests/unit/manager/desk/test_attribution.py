@@ -72,7 +72,8 @@ def test_it_is_the_rule_lot_by_lot(shares: list[Share], data: st.DataObject) -> 
 def test_fills_however_cut_give_what_one_would(shares: list[Share], data: st.DataObject) -> None:
     total = sum((share.quantity for share in shares), Decimal(0))
     units = int(total / MICRO)
-    cuts = sorted(data.draw(st.lists(st.integers(0, units), max_size=3)))
+    late = st.integers(0, min(units, units // 1000 + 5)).map(lambda short: units - short)
+    cuts = sorted(data.draw(st.lists(st.integers(0, units) | late, max_size=3)))
     received = [Decimal(0)] * len(shares)
     done = Decimal(0)
     for cut in [*cuts, units]:
@@ -119,6 +120,13 @@ def test_a_large_order_is_dealt_in_coarse_lots_and_ends_exact() -> None:
     assert [sum(parts) for parts in zip(first, rest, strict=True)] == [Decimal("30000.5"), Decimal("20000.25")]
     tail = attribute(shares, Decimal(50000), Decimal("0.03"), lot)
     assert tail == (Decimal("0.02"), Decimal("0.01"))
+
+
+def test_a_coarse_lot_never_exceeds_a_request() -> None:
+    shares = shares_of(("a", "10009"), ("b", "80000.5"))
+    lot = Decimal("0.1")
+    assert attribute(shares, Decimal(0), Decimal(90000), lot) == (Decimal(10000), Decimal(80000))
+    assert attribute(shares, Decimal(90000), Decimal(9), lot) == (Decimal("8.5"), Decimal("0.5"))
 
 
 def test_more_than_the_order_is_in_no_part() -> None:

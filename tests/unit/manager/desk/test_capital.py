@@ -107,7 +107,13 @@ def test_stopped_and_isolated_traders_give_back_what_is_free() -> None:
 @pytest.mark.parametrize("state", [TraderState.PAUSED, TraderState.ERROR])
 def test_paused_and_failed_traders_keep_theirs(state: TraderState) -> None:
     desk = make_desk(make_trader("idle", capital=3000, state=state), make_trader("a", capital=0))
-    assert moved(rebalance(desk, Decimal(7000))) == {"a": Decimal(6000)}
+    moves = rebalance(desk, Decimal(7000))
+    assert moves == (CapitalMove(trader_id="a", amount=Decimal(6000), allocated=Decimal(6000)),)
+
+
+def test_margin_reserved_for_entries_is_not_withdrawn() -> None:
+    trader = make_trader("a", make_position(BTC, 10), reserved_margin=Decimal(300), state=TraderState.STOPPED)
+    assert moved(rebalance(make_desk(trader), Decimal(0))) == {"a": Decimal(-500)}
 
 
 def test_a_settled_desk_needs_no_move() -> None:
@@ -123,6 +129,7 @@ def test_a_rebalance_is_due_by_interval_members_and_sharpe() -> None:
     assert not needs_rebalance(desk, last)
     assert not needs_rebalance(make_desk(scored("a", 1.2), scored("b", 9.0, 19), rules=rules), last)
     assert needs_rebalance(make_desk(scored("a", 1.21), scored("b", 1.0, 19), rules=rules), last)
+    assert not needs_rebalance(make_desk(scored("a", 1.0), scored("b", 9.0), rules=rules), last)
     assert needs_rebalance(make_desk(scored("a", 1.0), rules=rules), last)
     isolated = scored("b", 1.0, 19, state=TraderState.ISOLATED)
     assert needs_rebalance(make_desk(scored("a", 1.0), isolated, rules=rules), last)

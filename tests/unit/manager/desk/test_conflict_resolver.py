@@ -1,6 +1,7 @@
 """The table of RULES.md 4, row by row, with its own numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -87,6 +88,15 @@ def test_equal_confidence_falls_back_on_time_then_trader_id() -> None:
     entries = [make_candidate("c", 1, after_s=1), make_candidate("b", -1), make_candidate("a", 1, after_s=1)]
     assert [trader for trader, _ in kept(decide(HIGHEST, *entries))] == ["b"]
     assert [trader for trader, _ in kept(decide(NET, *entries))] == ["b", "a", "c"]
+
+
+def test_opens_of_one_trader_keep_the_order_of_its_batch() -> None:
+    first = make_candidate("a", 1, 100)
+    batch = [replace(first, intent=replace(first.intent, intent_id=f"a@0#{place}")) for place in (10, 2, 1)]
+    for strategy in ConflictStrategy:
+        result = decide(strategy, *batch)
+        assert [candidate.intent.intent_id for candidate in result.kept] == ["a@0#1", "a@0#2", "a@0#10"]
+        assert not result.conflicts
 
 
 def test_aggregate_cancels_equal_notional_pro_rata() -> None:
