@@ -14,6 +14,7 @@ from executor.contract import PerformanceView
 _HOUR = timedelta(hours=1)
 _HOURS_A_YEAR = 8760
 MIN_RETURNS = 24
+MIN_CAPITAL = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,22 +59,38 @@ def sample(state: Performance, equity: Decimal, at: datetime) -> Performance:
     if state.units <= 0:
         return state
     nav = max(0.0, float(equity) / state.units)
-    if state.hour is None:
-        state = replace(state, hour=_floor_hour(at), hour_nav=nav)
-    elif at - state.hour >= _HOUR:
-        state = _book_hour(state, nav, at)
+    state = hour_passed(state, nav, at)
     peak = max(state.peak_nav, nav)
     fall = 1.0 - nav / peak if peak > 0 else 1.0
     return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall))
 
 
+def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
+    """Return the state with the last hour's return booked, if `at` is the first sample of a new hour."""
+    if state.hour is None:
+        return replace(state, hour=_floor_hour(at), hour_nav=nav)
+    if at - state.hour < _HOUR:
+        return state
+    earned = nav / state.hour_nav - 1.0 if state.hour_nav > 0 else 0.0
+    count = state.returns + 1
+    delta = earned - state.mean
+    mean = state.mean + delta / count
+    return replace(
+        state, hour=_floor_hour(at), hour_nav=nav, returns=count, mean=mean, m2=state.m2 + delta * (earned - mean)
+    )
+
+
 def flow(state: Performance, equity_before: Decimal, amount: Decimal) -> Performance:
-    """Return the state after `amount` USD of capital came in (positive) or went out."""
-    before, moved = float(equity_before), float(amount)
-    if state.units <= 0 or before <= 0 or state.nav <= 0:
-        after = before + moved
-        return replace(state, units=after / state.nav if state.nav > 0 and after > 0 else max(after, 0.0))
-    return replace(state, units=state.units * max(0.0, before + moved) / before)
+    """Return the state after `amount` USD of capital came in (positive) or went out.
+
+    A curve without capital stands still: what is left of a released trader is no base for returns.
+    """
+    before, after = float(equity_before), float(equity_before + amount)
+    if after < MIN_CAPITAL:
+        return replace(state, units=0.0)
+    if state.units <= 0 or before < MIN_CAPITAL or state.nav <= 0:
+        return replace(state, units=after / state.nav if state.nav > 0 else after)
+    return replace(state, units=state.units * after / before)
 
 
 def closed_trade(state: Performance, pnl: Decimal) -> Performance:
@@ -101,16 +118,6 @@ def view(state: Performance, pnl_usd: Decimal) -> PerformanceView:
         average_loss=state.lost_usd / losses if losses else Decimal(0),
         max_drawdown_pct=state.max_drawdown * 100,
         drawdown_pct=state.drawdown * 100,
-    )
-
-
-def _book_hour(state: Performance, nav: float, at: datetime) -> Performance:
-    earned = nav / state.hour_nav - 1.0 if state.hour_nav > 0 else 0.0
-    count = state.returns + 1
-    delta = earned - state.mean
-    mean = state.mean + delta / count
-    return replace(
-        state, hour=_floor_hour(at), hour_nav=nav, returns=count, mean=mean, m2=state.m2 + delta * (earned - mean)
     )
 
 

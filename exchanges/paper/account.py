@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.errors import MarketDataError
+from exchanges.errors import ExchangeConfigError, MarketDataError
 from exchanges.paper.config import PaperConfig
 from exchanges.paper.fills import ZERO, Price, fee_usd, reducible
 from exchanges.paper.path import PricePath
@@ -40,12 +40,23 @@ class PaperVenue:
         """Return the venue on `path`, with the configured instruments in place of those the path quotes."""
         return cls(config, path, {**path.instruments, **config.instruments})
 
+    def terms(self, symbol: Symbol) -> Instrument:
+        """Return the instrument; raise ExchangeConfigError when the account holds one that the market lost."""
+        found = self.instruments.get(symbol)
+        if found is None:
+            raise ExchangeConfigError(f"the paper account holds {symbol}, which its market does not quote; add it back")
+        return found
+
     def mark(self, symbol: Symbol, at: datetime) -> Decimal:
         """Return the mark; raise MarketDataError before the first price."""
         mark = self.path.mark(symbol, at)
         if mark is None:
             raise MarketDataError(f"{symbol} has no price at or before {at.isoformat()}")
         return mark[0]
+
+    def execution_price(self, symbol: Symbol, at: datetime) -> Decimal | None:
+        """Return what a market order meets; None in a gap and before the first mark, by which it would be valued."""
+        return None if self.path.mark(symbol, at) is None else self.path.execution_price(symbol, at)
 
     def leverage(self, state: PaperState, symbol: Symbol) -> int:
         """Return the leverage set for `symbol`, or the default."""
@@ -56,7 +67,7 @@ def equity(venue: PaperVenue, state: PaperState, at: datetime) -> Decimal:
     """Return cash plus unrealized PnL in USD, at the marks."""
     total = state.cash
     for symbol, position in state.positions.items():
-        size = venue.instruments[symbol].contract_size
+        size = venue.terms(symbol).contract_size
         total += position.quantity * venue.mark(symbol, at) * size - position.cost
     return total
 
@@ -65,7 +76,7 @@ def maintenance_margin(venue: PaperVenue, state: PaperState, at: datetime) -> De
     """Return the equity in USD below which the net positions are liquidated."""
     total = ZERO
     for symbol, position in state.positions.items():
-        instrument = venue.instruments[symbol]
+        instrument = venue.terms(symbol)
         total += notional(position.quantity, venue.mark(symbol, at), instrument) * instrument.maintenance_rate
     return total
 
@@ -74,11 +85,11 @@ def margin_used(venue: PaperVenue, state: PaperState, at: datetime) -> Decimal:
     """Return the initial margin in USD of positions and of resting limit orders that are not reduce-only."""
     total = ZERO
     for symbol, position in state.positions.items():
-        value = notional(position.quantity, venue.mark(symbol, at), venue.instruments[symbol])
+        value = notional(position.quantity, venue.mark(symbol, at), venue.terms(symbol))
         total += value / venue.leverage(state, symbol)
     for order in state.orders.values():
         if order.type is OrderType.LIMIT and not order.reduce_only and order.limit_price is not None:
-            value = notional(order.remaining, order.limit_price, venue.instruments[order.symbol])
+            value = notional(order.remaining, order.limit_price, venue.terms(order.symbol))
             total += value / venue.leverage(state, order.symbol)
     return total
 
@@ -96,7 +107,7 @@ def position_reports(venue: PaperVenue, state: PaperState, at: datetime) -> list
     reports = []
     for symbol in sorted(state.positions):
         position = state.positions[symbol]
-        instrument = venue.instruments[symbol]
+        instrument = venue.terms(symbol)
         rate = instrument.maintenance_rate
         slope = (position.quantity - abs(position.quantity) * rate) * instrument.contract_size
         liquidation = venue.mark(symbol, at) - spare / slope
@@ -117,7 +128,7 @@ def book(
 ) -> PaperOrder:
     """Fill `quantity` of the order at (price, instant) and return its new version, FILLED when nothing remains."""
     price, at = deal
-    instrument = venue.instruments[order.symbol]
+    instrument = venue.terms(order.symbol)
     value = notional(quantity, price.value, instrument)
     fill = Fill(
         trade_id=state.next_trade_id(),
@@ -157,7 +168,7 @@ def liquidate(venue: PaperVenue, state: PaperState, at: datetime) -> bool:
     for symbol in sorted(state.positions):
         net = state.positions[symbol].quantity
         side = Side.SELL if net > ZERO else Side.BUY
-        instrument = venue.instruments[symbol]
+        instrument = venue.terms(symbol)
         price = venue.mark(symbol, at) * (1 + side.sign * venue.config.slippage)
         fee = fee_usd(notional(net, price, instrument), Liquidity.TAKER, venue.config)
         fill = Fill(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from exchanges.clock import Clock
 from exchanges.errors import OrderDenied, OrderRejected
 from exchanges.paper.account import PaperVenue, balance, position_reports
-from exchanges.paper.engine import advance, expire_waiting
+from exchanges.paper.engine import advance, expire_waiting, finish, settle
 from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.outlook import Outlook
 from exchanges.paper.placing import Refusal, place
@@ -22,6 +22,7 @@ from exchanges.types import (
     OrderReport,
     OrderRequest,
     OrderStatus,
+    OrderType,
     PositionReport,
     Symbol,
 )
@@ -96,6 +97,8 @@ class PaperExchange:
         self._deny_late(request)
         async with self._transaction(request.client_order_id) as state:
             self._deny_late(request)
+            if request.type is OrderType.MARKET and not request.liquidation:
+                finish(self._venue, state)
             outcome = place(self._venue, state, request, state.advanced_to)
             fills = [fill for fill in state.journal.fills if fill.client_order_id == request.client_order_id]
         if isinstance(outcome, Refusal):
@@ -142,6 +145,16 @@ class PaperExchange:
         """
         async with self._transaction() as state:
             return self._outlook.next_event(state, until)
+
+    async def settle(self) -> bool:
+        """Test the account for liquidation at this instant, after its owner could act; tell whether it was."""
+        async with self._transaction() as state:
+            return settle(self._venue, state)
+
+    async def finish(self) -> bool:
+        """Do what is left of this instant, so that its fills can be read now; tell whether anything happened."""
+        async with self._transaction() as state:
+            return finish(self._venue, state)
 
     async def expire_waiting(self) -> Sequence[OrderReport]:
         """End the orders that still wait for a price; for the end of a replay."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from exchanges.paper.account import PaperVenue, book, cancel_unreducible, liquidate
 from exchanges.paper.fills import ZERO, market_price, reducible, touch_price, within_volume
 from exchanges.paper.outlook import Outlook
-from exchanges.paper.state import PaperOrder, PaperState
+from exchanges.paper.state import PaperOrder, PaperState, Phase
 from exchanges.types import FundingPayment, OrderStatus, OrderType
 
 INSTANT = timedelta(microseconds=1)
@@ -14,14 +14,41 @@ TOUCH_RANK = {OrderType.STOP: 0, OrderType.TAKE_PROFIT: 1, OrderType.LIMIT: 2, O
 
 
 def advance(venue: PaperVenue, outlook: Outlook, state: PaperState, until: datetime) -> None:
-    """Let everything happen to the account that happens in (state.advanced_to, until]."""
+    """Let everything happen to the account in (state.advanced_to, until], of `until` itself only touches and funding.
+
+    Between these and its liquidation the account's owner may act (RULES.md 10): `settle` and `finish` do the rest of
+    the instant, at the latest when time moves on.
+    """
     while state.advanced_to < until:
+        finish(venue, state)
         instant = outlook.next_event(state, until)
         if instant is None:
             state.advanced_to = until
             return
-        _happen(venue, state, instant)
+        _touch_and_fund(venue, state, instant)
         state.advanced_to = instant
+        state.phase = Phase.TOUCHED
+
+
+def settle(venue: PaperVenue, state: PaperState) -> bool:
+    """Test the account for liquidation at the instant it stands at, once; tell whether it was liquidated."""
+    if state.phase is not Phase.TOUCHED:
+        return False
+    state.phase = Phase.SETTLED
+    return liquidate(venue, state, state.advanced_to)
+
+
+def finish(venue: PaperVenue, state: PaperState) -> bool:
+    """Do what is left of the instant: liquidation, then fills of waiting orders; tell whether anything happened."""
+    changed = settle(venue, state)
+    if state.phase is Phase.DONE:
+        return changed
+    state.phase = Phase.DONE
+    before = len(state.journal.fills)
+    for order in sorted(state.orders.values(), key=_touch_order):
+        if order.waiting and order.client_order_id in state.orders:
+            _fill_waiting(venue, state, order, state.advanced_to)
+    return changed or len(state.journal.fills) > before
 
 
 def expire_waiting(state: PaperState, at: datetime) -> None:
@@ -31,7 +58,7 @@ def expire_waiting(state: PaperState, at: datetime) -> None:
             state.end_order(order, OrderStatus.EXPIRED, at, "no further price")
 
 
-def _happen(venue: PaperVenue, state: PaperState, at: datetime) -> None:
+def _touch_and_fund(venue: PaperVenue, state: PaperState, at: datetime) -> None:
     """Touches come by symbol, stops before targets before limits, then client order id."""
     for order in sorted(state.orders.values(), key=_touch_order):
         if not order.waiting and order.live_from < at and order.client_order_id in state.orders:
@@ -40,12 +67,8 @@ def _happen(venue: PaperVenue, state: PaperState, at: datetime) -> None:
         net = state.position(symbol).quantity
         if net != ZERO:
             mark = venue.mark(symbol, when)
-            amount = -net * mark * venue.instruments[symbol].contract_size * rate
+            amount = -net * mark * venue.terms(symbol).contract_size * rate
             state.book_funding(FundingPayment(symbol=symbol, at=when, rate=rate, mark=mark, amount=amount))
-    liquidate(venue, state, at)
-    for order in sorted(state.orders.values(), key=_touch_order):
-        if order.waiting and order.client_order_id in state.orders:
-            _fill_waiting(venue, state, order, at)
 
 
 def _touch_order(order: PaperOrder) -> tuple[str, int, str]:
@@ -60,7 +83,7 @@ def _touch(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime
     wanted = order.remaining
     if order.reduce_only:
         wanted = reducible(state.position(order.symbol).quantity, order.side, wanted)
-    quantity = within_volume(wanted, bar.volume, venue.instruments[order.symbol], venue.config)
+    quantity = within_volume(wanted, bar.volume, venue.terms(order.symbol), venue.config)
     if order.type is OrderType.STOP:
         order = state.put_order(replace(order, triggered=True, updated_at=at))
     if quantity > ZERO:
@@ -69,14 +92,14 @@ def _touch(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime
 
 
 def _fill_waiting(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime) -> None:
-    price = venue.path.execution_price(order.symbol, at)
+    price = venue.execution_price(order.symbol, at)
     if price is None:
         return
     wanted = order.remaining
     if order.reduce_only:
         wanted = reducible(state.position(order.symbol).quantity, order.side, wanted)
     volume = venue.path.volume(order.symbol, at)
-    quantity = within_volume(wanted, volume, venue.instruments[order.symbol], venue.config)
+    quantity = within_volume(wanted, volume, venue.terms(order.symbol), venue.config)
     if quantity > ZERO:
         book(venue, state, order, quantity, (market_price(price, order.side, venue.config), at))
         cancel_unreducible(state, order.symbol, at)

@@ -87,7 +87,7 @@ class Outlook:
         weights = {}
         level = -state.cash
         for symbol, position in state.positions.items():
-            instrument = self._venue.instruments[symbol]
+            instrument = self._venue.terms(symbol)
             kept = position.quantity - abs(position.quantity) * instrument.maintenance_rate
             weights[symbol] = kept * instrument.contract_size
             level += position.cost

@@ -123,11 +123,11 @@ def _refuse_numbers(instrument: Instrument, request: OrderRequest) -> Refusal | 
 
 def _refuse_size(venue: PaperVenue, state: PaperState, request: OrderRequest, at: datetime) -> Refusal | None:
     symbol = request.symbol
-    instrument = venue.instruments[symbol]
+    instrument = venue.terms(symbol)
     mark = venue.path.mark(symbol, at)
-    price = request.limit_price or (mark[0] if mark is not None else venue.path.execution_price(symbol, at))
-    if price is None:
+    if mark is None:
         return None
+    price = request.limit_price or mark[0]
     value = notional(request.quantity, price, instrument)
     if value < instrument.min_notional:
         return Refusal("BELOW_MIN_NOTIONAL", f"{value} USD is below the minimum of {instrument.min_notional} USD")
@@ -144,7 +144,7 @@ def _refuse_size(venue: PaperVenue, state: PaperState, request: OrderRequest, at
 def _market(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime, *, at_mark: bool) -> PaperOrder:
     """A reduce without price or volume waits for the next, an entry dies; a liquidation fills at the mark."""
     entry = not order.reduce_only and increases(state.position(order.symbol).quantity, order.side, order.quantity)
-    price = venue.mark(order.symbol, at) if at_mark else venue.path.execution_price(order.symbol, at)
+    price = venue.mark(order.symbol, at) if at_mark else venue.execution_price(order.symbol, at)
     if price is not None:
         deal = (market_price(price, order.side, venue.config), at)
         order = _take(venue, state, order, deal, any_volume=at_mark)
@@ -154,7 +154,7 @@ def _market(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetim
 
 
 def _limit(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime) -> PaperOrder:
-    price = venue.path.execution_price(order.symbol, at)
+    price = venue.execution_price(order.symbol, at)
     met = None if price is None else limit_price(order, price, venue.config)
     if met is not None:
         order = _take(venue, state, order, (met, at))
@@ -171,7 +171,7 @@ def _trigger(venue: PaperVenue, state: PaperState, order: PaperOrder, at: dateti
     mark = venue.path.mark(order.symbol, at)
     if mark is None or not reaches(order, mark[0], mark[0]):
         return _expire_if_ioc(state, order, at)
-    price = venue.path.execution_price(order.symbol, at)
+    price = venue.execution_price(order.symbol, at)
     if order.type is OrderType.STOP:
         order = state.put_order(replace(order, triggered=True))
         if price is not None:
@@ -191,7 +191,7 @@ def _take(
         wanted = reducible(state.position(symbol).quantity, order.side, wanted)
     quantity = wanted
     if not any_volume and venue.config.volume_share is not None:
-        quantity = within_volume(wanted, venue.path.volume(symbol, at), venue.instruments[symbol], venue.config)
+        quantity = within_volume(wanted, venue.path.volume(symbol, at), venue.terms(symbol), venue.config)
     if quantity > ZERO:
         book(venue, state, order, quantity, deal)
         cancel_unreducible(state, symbol, at)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from enum import IntEnum
 from typing import NewType
 
 from exchanges.types import (
@@ -21,6 +22,15 @@ from exchanges.types import (
 )
 
 PaperAccountId = NewType("PaperAccountId", str)
+
+
+class Phase(IntEnum):
+    """Name how far the instant `advanced_to` has gone: its touches and funding, its liquidation, its waiting orders."""
+
+    TOUCHED = 0
+    SETTLED = 1
+    DONE = 2
+
 
 COST_QUANTUM = Decimal("1E-12")
 ZERO = Decimal(0)
@@ -136,6 +146,7 @@ class PaperState:
     trade_sequence: int = 0
     revision: int = 0
     liquidated_at: datetime | None = None
+    phase: Phase = Phase.DONE
     looked_up: PaperOrder | None = None
     journal: PaperJournal = field(default_factory=PaperJournal)
 
@@ -152,6 +163,7 @@ class PaperState:
             trade_sequence=self.trade_sequence,
             revision=self.revision,
             liquidated_at=self.liquidated_at,
+            phase=self.phase,
         )
 
     def position(self, symbol: Symbol) -> PaperPosition:

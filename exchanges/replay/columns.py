@@ -66,6 +66,11 @@ class CandleColumns:
             self._closes[index, known] = columns.close[last[known]]
         self._highest = self._closes.max(axis=1) if len(union) else np.zeros(len(self.symbols))
 
+    @property
+    def closes(self) -> Floats:
+        """Return the closes, symbols as rows and instants as columns; a gap carries the last close, 0 before the first."""
+        return self._closes
+
     def bars_until(self, at_ms: int) -> int:
         """Return how many candles, of all symbols, had ended at `at_ms`."""
         return sum(columns.rows_ended(at_ms) for columns in self.by_symbol.values())

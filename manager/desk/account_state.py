@@ -6,9 +6,10 @@ is dropped, so memory never runs ahead of the database.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from exchanges.types import Instrument, Symbol
 from manager.state.records import (
@@ -31,6 +32,7 @@ from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, appl
 
 ZERO = Decimal(0)
 _HOUR = timedelta(hours=1)
+_ACCOUNT_FIELDS = tuple(item.name for item in fields(AccountRow))
 _REDUCING = frozenset({OrderPurpose.REDUCE, OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.LIQUIDATION})
 
 
@@ -63,14 +65,22 @@ class Execution:
 
 @dataclass(slots=True)
 class Writes:
-    """Collect the rows of one boundary."""
+    """Collect the rows of one boundary; of the account only the fields that changed, the manager writes others."""
 
+    account_id: str
     inserts: list[Row] = field(default_factory=list)
     upserts: list[Row] = field(default_factory=list)
     flat: list[tuple[str, str, Symbol]] = field(default_factory=list)
+    account: dict[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to write."""
+        return bool(self.inserts or self.upserts or self.flat or self.account)
 
     async def apply(self, tx: Transaction) -> None:
         """Write everything within `tx`."""
+        if self.account:
+            await tx.patch(AccountRow, (self.account_id,), **self.account)
         if self.flat:
             await tx.delete(PositionRow, self.flat)
         if self.upserts:
@@ -96,9 +106,9 @@ class AccountState:
             self.books[head.trader_id] = _book_of(head)
         for row in rows.positions:
             self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
-        for special in (EXTERNAL, UNALLOCATED, ROUNDING):
-            self.books.setdefault(special, Book(trader_id=special))
-        self.pending = Writes()
+        for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
+            self.books.setdefault(owner, Book(trader_id=owner))
+        self.pending = Writes(rows.account.account_id)
         self._dirty_heads: set[str] = set()
         self._dirty_positions: set[tuple[str, Symbol]] = set()
 
@@ -133,9 +143,10 @@ class AccountState:
         self.pending.upserts.append(order)
 
     def put_account(self, account: AccountRow) -> None:
-        """Record a new version of the account."""
-        self.account = account
-        self.pending.upserts.append(account)
+        """Record a new version of the account; a halt by the manager meanwhile is not written over."""
+        old, self.account = self.account, account
+        changed = {name for name in _ACCOUNT_FIELDS if getattr(old, name) != getattr(account, name)}
+        self.pending.account.update({name: getattr(account, name) for name in changed})
 
     def book(self, execution: Execution) -> None:
         """Apply the parts of one execution to the books and post them."""
@@ -236,7 +247,7 @@ class AccountState:
 
     def take(self) -> Writes:
         """Return everything not written yet, with the current rows of all books and positions that changed."""
-        writes, self.pending = self.pending, Writes()
+        writes, self.pending = self.pending, Writes(self.account.account_id)
         for trader_id in sorted(self._dirty_heads):
             writes.upserts.append(self._head_row(trader_id))
         for trader_id, symbol in sorted(self._dirty_positions):

@@ -1,26 +1,21 @@
 """Carry out one round: stops out of the way, everything persisted, reduces, then entry by entry with its stop."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 
 from exchanges.types import Symbol
 from manager.desk.account_state import Execution, Part
 from manager.desk.protector import clear_legs, protect
+from manager.desk.recording import finish_closes, held_by, record, set_intent, verdict
 from manager.desk.risk_manager import check_desk
 from manager.desk.round import RoundPlan, net_round, plan_round
 from manager.desk.session import Session, is_shared, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, set_leverage
-from manager.desk.values import Cross, Denial, NetPlan, PlannedOrder, Reduce
+from manager.desk.values import Cross, Denial, PlannedOrder
 from manager.state.records import (
-    ConflictRow,
-    IntentRow,
     IntentStatus,
     OrderPurpose,
     OrderRow,
     OrderState,
-    RoundRow,
-    VerdictRow,
 )
 
 _REPLANS = 3
@@ -32,7 +27,8 @@ async def execute_round(session: Session) -> None:
         intents = [i for i in session.state.intents.values() if i.status is IntentStatus.PENDING]
         if not intents:
             return
-        plan = plan_round(session.desk(), intents, outstanding_reduces(session.state))
+        dust = [key for key, row in session.state.positions.items() if row.dust]
+        plan = plan_round(session.desk(), intents, outstanding_reduces(session.state), dust)
         blocked, moved = await _clear_the_way(session, plan)
         if not moved:
             await _carry_out(session, plan, blocked)
@@ -68,9 +64,9 @@ def _crossing_symbols(plan: RoundPlan) -> set[Symbol]:
 
 async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]]) -> None:
     netted = net_round(session.desk(), plan, blocked)
-    before = {(r.trader_id, r.symbol): _held(session, r) for r in plan.reduces}
+    before = {(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
     rows = [order_row(session, planned) for planned in netted.orders]
-    _record(session, plan, netted)
+    record(session, plan, netted)
     for cross in netted.crosses:
         _book_cross(session, cross)
     await persist(session, rows)
@@ -86,7 +82,7 @@ async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple
         await protect(session)
     for row, planned in zip(entries, [o for o in netted.orders if o.purpose is OrderPurpose.ENTRY], strict=True):
         await _enter(session, row, planned, plan, incomplete)
-    _finish_closes(session, plan, before)
+    finish_closes(session, plan, before)
     await session.flush()
 
 
@@ -122,128 +118,13 @@ async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None
     for share in row.shares:
         intent = session.state.intents.get(share.intent_id)
         if intent is not None:
-            _set_intent(session, intent, IntentStatus.DENIED, code)
-        _verdict(
+            set_intent(session, intent, IntentStatus.DENIED, code)
+        verdict(
             session,
             "denial",
             Denial(intent_id=share.intent_id, trader_id=share.trader_id, symbol=row.symbol, code=code, detail=detail),
         )
     await session.flush()
-
-
-def _record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
-    """Add the round, its verdicts, conflicts and the intents' new states to the next boundary."""
-    state, now = session.state, session.clock.now()
-    denials = (*plan.denials, *netted.denials)
-    for stop in plan.stops:
-        state.protect(stop.trader_id, stop.symbol, stop.stop_loss, stop.take_profit)
-    for denial in denials:
-        _verdict(session, "denial", denial)
-    for drop in plan.dropped:
-        _verdict(session, "dropped", drop)
-    for clamp in plan.clamps:
-        detail = f"cut from {clamp.before} to {clamp.after}"
-        _verdict(
-            session,
-            "clamp",
-            Denial(
-                intent_id=clamp.intent_id,
-                trader_id=clamp.trader_id,
-                symbol=clamp.symbol,
-                code=clamp.code,
-                detail=detail,
-                numbers={"before": str(clamp.before), "after": str(clamp.after)},
-            ),
-        )
-    for conflict in plan.conflicts:
-        state.insert(
-            ConflictRow(
-                tenant_id=state.account.tenant_id,
-                account_id=state.account.account_id,
-                round_id=session.round_id,
-                n=session.next_leg(),
-                type=conflict.type,
-                symbol=conflict.symbol,
-                traders=conflict.traders,
-                confidences=tuple("" if c is None else str(c) for c in conflict.confidences),
-                severity=conflict.severity,
-                outcome=conflict.outcome,
-                at=now,
-            )
-        )
-    _settle_intents(session, plan, denials)
-    _mark_dust(session, netted.dust)
-    state.upsert(
-        RoundRow(
-            tenant_id=state.account.tenant_id,
-            account_id=state.account.account_id,
-            round_id=session.round_id,
-            at=now,
-            equity=session.desk().equity,
-            counts={
-                "entries": len(plan.entries),
-                "reduces": len(plan.reduces),
-                "denials": len(denials),
-                "dropped": len(plan.dropped),
-                "clamps": len(plan.clamps),
-                "conflicts": len(plan.conflicts),
-                "orders": len(netted.orders),
-                "crosses": len(netted.crosses),
-            },
-        )
-    )
-
-
-def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]) -> None:
-    refused = {denial.intent_id: denial.code for denial in denials}
-    dropped = {drop.intent_id: drop.code for drop in plan.dropped}
-    entered = {entry.candidate.intent.intent_id for entry in plan.entries}
-    reducing = {reduce.intent_id for reduce in plan.reduces}
-    done = {*plan.done, *(stop.intent_id for stop in plan.stops)}
-    for intent in list(session.state.intents.values()):
-        key = intent.intent_id
-        if key in entered and key not in refused:
-            _set_intent(session, intent, IntentStatus.CONSUMED, "")
-        elif key in reducing:
-            continue
-        elif key in refused:
-            _set_intent(session, intent, IntentStatus.DENIED, refused[key])
-        elif key in dropped:
-            _set_intent(session, intent, IntentStatus.DROPPED, dropped[key])
-        elif key in done:
-            _set_intent(session, intent, IntentStatus.DONE, "")
-
-
-def _finish_closes(session: Session, plan: RoundPlan, before: Mapping[tuple[str, Symbol], Decimal]) -> None:
-    """End the intents of reduces that did their work; an untouched one waits for the next round.
-
-    A whole close is done when the book is flat, a partial one when anything of it has filled.
-    """
-    for reduce in plan.reduces:
-        intent = session.state.intents.get(reduce.intent_id)
-        if intent is None or intent.status is not IntentStatus.PENDING:
-            continue
-        held = _held(session, reduce)
-        if held == 0 or (not reduce.closes and held < before[(reduce.trader_id, reduce.symbol)]):
-            _set_intent(session, intent, IntentStatus.DONE, "")
-
-
-def _held(session: Session, reduce: Reduce) -> Decimal:
-    return abs(session.state.books[reduce.trader_id].quantity(reduce.symbol))
-
-
-def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
-    for reduce in dust:
-        key = (reduce.trader_id, reduce.symbol)
-        row = session.state.positions.get(key)
-        if row is None or not row.dust:
-            session.incident(
-                "DUST",
-                f"{reduce.quantity} is below what the venue takes",
-                trader_id=reduce.trader_id,
-                symbol=reduce.symbol,
-            )
-        session.state.flag(reduce.trader_id, reduce.symbol, dust=True, naked_since=None)
 
 
 def _book_cross(session: Session, cross: Cross) -> None:
@@ -267,31 +148,5 @@ def _book_cross(session: Session, cross: Cross) -> None:
             price=cross.price,
             at=session.clock.now(),
             parts=parts,
-        )
-    )
-
-
-def _set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: str) -> None:
-    changed = replace(intent, status=status, code=code, round_id=session.round_id)
-    session.state.intents[intent.intent_id] = changed
-    session.state.upsert(changed)
-
-
-def _verdict(session: Session, kind: str, denial: Denial) -> None:
-    account = session.state.account
-    session.state.insert(
-        VerdictRow(
-            tenant_id=account.tenant_id,
-            account_id=account.account_id,
-            round_id=session.round_id,
-            n=session.next_leg(),
-            kind=kind,
-            code=denial.code,
-            trader_id=denial.trader_id,
-            symbol=denial.symbol,
-            intent_id=denial.intent_id,
-            detail=denial.detail,
-            at=session.clock.now(),
-            numbers=denial.numbers,
         )
     )

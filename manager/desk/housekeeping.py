@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from manager.desk.capital import CapitalMove, RebalanceBasis, needs_rebalance, rebalance
+from manager.desk.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance
 from manager.desk.liquidation import books_to_liquidate
 from manager.desk.protector import clear_legs
 from manager.desk.sampling import EquitySampler
@@ -90,18 +90,16 @@ def _rebalance(session: Session, desk: Desk) -> None:
     if paid:
         paid.append((UNALLOCATED, -sum((amount for _, amount in paid), ZERO)))
         state.move_capital(LedgerKind.REBALANCE, paid, f"rebalance/{session.round_id}", now)
-    members = sorted(
-        trader_id
-        for trader_id, trader in desk.traders.items()
-        if trader.state not in (TraderState.STOPPED, TraderState.ISOLATED)
-    )
-    state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=tuple(members)))
+    basis = basis_of(desk)
+    for trader_id in desk.traders:
+        head = state.head(trader_id)
+        if head.sharpe_at_rebalance != basis.sharpes.get(trader_id):
+            state.set_head(replace(head, sharpe_at_rebalance=basis.sharpes.get(trader_id)))
+    state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=tuple(sorted(basis.members))))
 
 
 def _note_move(session: Session, desk: Desk, move: CapitalMove) -> None:
     trader = desk.traders[move.trader_id]
     head = session.state.head(move.trader_id)
     curve = performance.flow(head.performance, book_equity(desk, trader.book), move.amount)
-    session.state.set_head(
-        replace(head, allocated=move.allocated, performance=curve, sharpe_at_rebalance=trader.sharpe)
-    )
+    session.state.set_head(replace(head, allocated=move.allocated, performance=curve))

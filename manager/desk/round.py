@@ -1,16 +1,16 @@
 """What one round decides, as one pure function over the stages (RULES.md 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot
-from exchanges.types import Symbol
+from exchanges.types import Side, Symbol
 from manager.desk.conflict_resolver import resolve
 from manager.desk.netting import net
 from manager.desk.resource_allocator import allocate
 from manager.desk.risk_manager import check_desk, check_local
-from manager.desk.values import Clamp, Conflict, Denial, Desk, NetPlan, Reduce, SizedEntry, StopChange
+from manager.desk.values import Clamp, Conflict, Denial, Desk, LocalVerdict, NetPlan, Reduce, SizedEntry, StopChange
 from manager.state.records import IntentRow
 
 
@@ -28,14 +28,20 @@ class RoundPlan:
     done: tuple[str, ...] = ()
 
 
-def plan_round(desk: Desk, intents: Sequence[IntentRow], waiting: Mapping[tuple[str, Symbol], Decimal]) -> RoundPlan:
+def plan_round(
+    desk: Desk,
+    intents: Sequence[IntentRow],
+    waiting: Mapping[tuple[str, Symbol], Decimal],
+    dust: Iterable[tuple[str, Symbol]] = (),
+) -> RoundPlan:
     """Take intents through local checks, resolution, sizing and desk checks.
 
     `waiting` is what earlier reduces may still take off each book: a reduce asks only for what is left beside it, so
-    that it is safe whether they fill or not.
+    that it is safe whether they fill or not. `dust` are positions too small to be closed alone: each is offered again
+    when its symbol trades.
     """
     local = check_local(desk, intents)
-    reduces = _beside(desk, local.reduces, waiting)
+    reduces = _beside(desk, (*local.reduces, *_swept(desk, local, dust)), waiting)
     resolution = resolve(desk, local.entries, reduces)
     sizing = allocate(desk, resolution.kept, reduces)
     checked = check_desk(desk, sizing.entries, reduces)
@@ -63,6 +69,19 @@ def net_round(desk: Desk, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]
     netted = net(desk, reduces, [e for e in plan.entries if e.candidate.symbol not in symbols])
     late = tuple(_incomplete(e) for e in plan.entries if e.candidate.symbol in symbols)
     return replace(netted, denials=(*netted.denials, *late))
+
+
+def _swept(desk: Desk, local: LocalVerdict, dust: Iterable[tuple[str, Symbol]]) -> list[Reduce]:
+    traded = {reduce.symbol for reduce in local.reduces} | {entry.symbol for entry in local.entries}
+    asked = {(reduce.trader_id, reduce.symbol) for reduce in local.reduces}
+    asked |= {(entry.trader_id, entry.symbol) for entry in local.entries}
+    swept = []
+    for trader_id, symbol in sorted(set(dust) - asked):
+        held = desk.traders[trader_id].book.positions.get(symbol)
+        if symbol in traded and held is not None:
+            side = Side.SELL if held.quantity > 0 else Side.BUY
+            swept.append(Reduce(trader_id=trader_id, symbol=symbol, side=side, quantity=abs(held.quantity)))
+    return swept
 
 
 def _incomplete(entry: SizedEntry) -> Denial:

@@ -1,0 +1,156 @@
+"""Write down what a round decided: its verdicts, conflicts, and what became of each intent."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from exchanges.types import Symbol
+from manager.desk.round import RoundPlan
+from manager.desk.session import Session
+from manager.desk.values import Clamp, Conflict, Denial, NetPlan, Reduce
+from manager.state.records import ConflictRow, IntentRow, IntentStatus, RoundRow, VerdictRow
+
+
+def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
+    """Add the round, its verdicts, conflicts and the intents' new states to the next boundary."""
+    state = session.state
+    denials = (*plan.denials, *netted.denials)
+    for stop in plan.stops:
+        state.protect(stop.trader_id, stop.symbol, stop.stop_loss, stop.take_profit)
+    for denial in denials:
+        verdict(session, "denial", denial)
+    for drop in plan.dropped:
+        verdict(session, "dropped", drop)
+    for clamp in plan.clamps:
+        verdict(session, "clamp", _denial_of(clamp))
+    for conflict in plan.conflicts:
+        _conflict(session, conflict)
+    _settle_intents(session, plan, denials)
+    _mark_dust(session, netted.dust)
+    state.upsert(
+        RoundRow(
+            tenant_id=state.account.tenant_id,
+            account_id=state.account.account_id,
+            round_id=session.round_id,
+            at=session.clock.now(),
+            equity=session.desk().equity,
+            counts={
+                "entries": len(plan.entries),
+                "reduces": len(plan.reduces),
+                "denials": len(denials),
+                "dropped": len(plan.dropped),
+                "clamps": len(plan.clamps),
+                "conflicts": len(plan.conflicts),
+                "orders": len(netted.orders),
+                "crosses": len(netted.crosses),
+            },
+        )
+    )
+
+
+def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]) -> None:
+    refused = {denial.intent_id: denial.code for denial in denials}
+    dropped = {drop.intent_id: drop.code for drop in plan.dropped}
+    entered = {entry.candidate.intent.intent_id for entry in plan.entries}
+    reducing = {reduce.intent_id for reduce in plan.reduces}
+    done = {*plan.done, *(stop.intent_id for stop in plan.stops)}
+    for intent in list(session.state.intents.values()):
+        key = intent.intent_id
+        if key in entered and key not in refused:
+            set_intent(session, intent, IntentStatus.CONSUMED, "")
+        elif key in reducing:
+            continue
+        elif key in refused:
+            set_intent(session, intent, IntentStatus.DENIED, refused[key])
+        elif key in dropped:
+            set_intent(session, intent, IntentStatus.DROPPED, dropped[key])
+        elif key in done:
+            set_intent(session, intent, IntentStatus.DONE, "")
+
+
+def finish_closes(session: Session, plan: RoundPlan, before: Mapping[tuple[str, Symbol], Decimal]) -> None:
+    """End the intents of reduces that did their work; an untouched one waits for the next round.
+
+    A whole close is done when the book is flat, a partial one when anything of it has filled.
+    """
+    for reduce in plan.reduces:
+        intent = session.state.intents.get(reduce.intent_id)
+        if intent is None or intent.status is not IntentStatus.PENDING:
+            continue
+        held = held_by(session, reduce)
+        if held == 0 or (not reduce.closes and held < before[(reduce.trader_id, reduce.symbol)]):
+            set_intent(session, intent, IntentStatus.DONE, "")
+
+
+def held_by(session: Session, reduce: Reduce) -> Decimal:
+    return abs(session.state.books[reduce.trader_id].quantity(reduce.symbol))
+
+
+def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
+    for reduce in dust:
+        key = (reduce.trader_id, reduce.symbol)
+        row = session.state.positions.get(key)
+        if row is None or not row.dust:
+            session.incident(
+                "DUST",
+                f"{reduce.quantity} is below what the venue takes",
+                trader_id=reduce.trader_id,
+                symbol=reduce.symbol,
+            )
+        session.state.flag(reduce.trader_id, reduce.symbol, dust=True, naked_since=None)
+
+
+def set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: str) -> None:
+    changed = replace(intent, status=status, code=code, round_id=session.round_id)
+    session.state.intents[intent.intent_id] = changed
+    session.state.upsert(changed)
+
+
+def verdict(session: Session, kind: str, denial: Denial) -> None:
+    account = session.state.account
+    session.state.insert(
+        VerdictRow(
+            tenant_id=account.tenant_id,
+            account_id=account.account_id,
+            round_id=session.round_id,
+            n=session.next_leg(),
+            kind=kind,
+            code=denial.code,
+            trader_id=denial.trader_id,
+            symbol=denial.symbol,
+            intent_id=denial.intent_id,
+            detail=denial.detail,
+            at=session.clock.now(),
+            numbers=denial.numbers,
+        )
+    )
+
+
+def _conflict(session: Session, conflict: Conflict) -> None:
+    account = session.state.account
+    session.state.insert(
+        ConflictRow(
+            tenant_id=account.tenant_id,
+            account_id=account.account_id,
+            round_id=session.round_id,
+            n=session.next_leg(),
+            type=conflict.type,
+            symbol=conflict.symbol,
+            traders=conflict.traders,
+            confidences=tuple("" if c is None else str(c) for c in conflict.confidences),
+            severity=conflict.severity,
+            outcome=conflict.outcome,
+            at=session.clock.now(),
+        )
+    )
+
+
+def _denial_of(clamp: Clamp) -> Denial:
+    return Denial(
+        intent_id=clamp.intent_id,
+        trader_id=clamp.trader_id,
+        symbol=clamp.symbol,
+        code=clamp.code,
+        detail=f"cut from {clamp.before} to {clamp.after}",
+        numbers={"before": str(clamp.before), "after": str(clamp.after)},
+    )

@@ -1,0 +1,98 @@
+"""Check one account: positions (1), protection (5, 6) and money (15), exactly."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from exchanges.types import Symbol
+from manager.monitor.invariants.facts import REDUCING, ZERO, AccountFacts, Violation
+from manager.state.records import OrderPurpose, OrderState, PositionRow
+from traders.book import EXTERNAL
+
+CENT = Decimal("0.01")
+HALF_CENT = Decimal("0.005")
+_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TARGET)
+
+
+def positions_match(facts: AccountFacts) -> list[Violation]:
+    """Invariant 1: for each symbol the sum of all books' positions is the venue's position."""
+    held: dict[Symbol, Decimal] = {}
+    for row in facts.rows.positions:
+        held[row.symbol] = held.get(row.symbol, ZERO) + row.quantity
+    found = []
+    for symbol in held.keys() | facts.positions.keys():
+        report = facts.positions.get(symbol)
+        venue = report.quantity if report is not None else ZERO
+        if held.get(symbol, ZERO) != venue:
+            found.append(_violation("positions", symbol, f"books {held.get(symbol, ZERO)}, venue {venue}"))
+    return found
+
+
+def money_adds_up(facts: AccountFacts) -> list[Violation]:
+    """Invariant 15: the account's money is the sum of all books' money, to the cent.
+
+    Cash minus the cost of open positions is compared, so that no mark is needed: what both sides would be worth at
+    any price differs by exactly this.
+    """
+    books = sum((head.capital + head.realized - head.fees + head.funding for head in facts.rows.books), ZERO)
+    books -= sum((row.cost for row in facts.rows.positions), ZERO)
+    venue = facts.balance.cash - sum(
+        (
+            report.entry_price * report.quantity * facts.contract_sizes[symbol]
+            for symbol, report in facts.positions.items()
+        ),
+        ZERO,
+    )
+    if abs(books - venue) >= HALF_CENT:
+        return [_violation("money", facts.rows.account.account_id, f"books {books}, venue {venue}")]
+    return []
+
+
+def positions_protected(facts: AccountFacts) -> list[Violation]:
+    """Invariant 5: each trader's position has a confirmed stop for its whole quantity, or is being closed."""
+    specs = {row.trader_id: row.spec for row in facts.rows.traders}
+    covered: dict[tuple[str, Symbol], Decimal] = {}
+    for order in facts.live_orders():
+        confirmed = order.purpose is OrderPurpose.STOP and order.state is OrderState.ACCEPTED
+        if confirmed or order.purpose in REDUCING:
+            for share in order.shares:
+                key = (share.trader_id, order.symbol)
+                covered[key] = covered.get(key, ZERO) + share.quantity
+    return [
+        _violation(
+            "protection", f"{row.trader_id}/{row.symbol}", f"{row.quantity} held, stop covers {covered.get(key)}"
+        )
+        for row in facts.rows.positions
+        if _needs_stop(row, specs[row.trader_id].limits.stop_loss_enabled if row.trader_id in specs else False)
+        and covered.get(key := (row.trader_id, row.symbol), ZERO) < abs(row.quantity)
+    ]
+
+
+def no_orphan_protection(facts: AccountFacts) -> list[Violation]:
+    """Invariant 6: no stop or target rests for a position that is gone."""
+    held = {(row.trader_id, row.symbol) for row in facts.rows.positions}
+    return [
+        _violation("orphan", order.order_id, f"{order.purpose} of {order.quantity} {order.symbol} without a position")
+        for order in facts.live_orders()
+        if order.purpose in _PROTECTIVE and (order.shares[0].trader_id, order.symbol) not in held
+    ]
+
+
+CHECKS: tuple[Callable[[AccountFacts], list[Violation]], ...] = (
+    positions_match,
+    money_adds_up,
+    positions_protected,
+    no_orphan_protection,
+)
+
+
+def check_account(facts: AccountFacts) -> list[Violation]:
+    """Return every violation of the account's invariants."""
+    return [violation for check in CHECKS for violation in check(facts)]
+
+
+def _needs_stop(row: PositionRow, enabled: bool) -> bool:
+    return row.trader_id != EXTERNAL and enabled and not row.dust
+
+
+def _violation(invariant: str, subject: str, detail: str) -> Violation:
+    return Violation(invariant=invariant, subject=subject, detail=detail)

@@ -1,0 +1,1 @@
+"""Replay recorded candles through the same desk that trades live."""

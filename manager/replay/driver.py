@@ -1,0 +1,221 @@
+"""Jump from event to event: nothing is done candle by candle where nothing can happen (RULES.md 10)."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from exchanges.clock import from_ms, to_ms
+from exchanges.types import Symbol
+from manager.jobs.runner import Job, JobKind
+from manager.monitor.invariants.account import CHECKS, check_account
+from manager.monitor.invariants.facts import AccountFacts, Violation
+from manager.replay.setup import Replay
+from manager.state.records import PositionRow, ScheduleRow
+from manager.state.store import DeskRows
+from traders.book import EXTERNAL, Book, Position
+
+_ALL = 1_000_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """Count what the driver did and found."""
+
+    decisions: int = 0
+    checked: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+
+class ReplayDriver:
+    """Drive one assembled replay from its first close to its last."""
+
+    def __init__(self, replay: Replay, progress: Callable[[float], None] | None) -> None:
+        self._replay = replay
+        self._progress = progress
+        self._begin = from_ms(replay.columns.instants[0])
+        self._end = from_ms(replay.columns.instants[-1])
+        self._step = timedelta(milliseconds=replay.columns.interval_ms)
+        self._account = replay.account
+        self._tenant = replay.account.runtime.tenant_id
+        self._account_id = replay.account.runtime.account_id
+        self._deliveries = _deliveries(replay)
+        self.tally = Tally()
+
+    async def run(self) -> Tally:
+        """Replay everything and return the counts."""
+        now: datetime | None = self._begin
+        while now is not None:
+            self._replay.clock.set(now)
+            rows = await self._instant(now)
+            if self._progress is not None:
+                self._progress((now - self._begin) / max(self._end - self._begin, self._step))
+            if now >= self._end:
+                break
+            now = await self._next(now, rows)
+        await self._finish()
+        return self.tally
+
+    async def _instant(self, now: datetime) -> DeskRows:
+        """Do one T in the order of RULES.md 10: touches, marks, funding, liquidation, decisions, one round, fills."""
+        account = self._account
+        jobs = await self._due(now)
+        account.sampler.publish = bool(jobs) or now >= self._end
+        await self._maintain()
+        if await account.exchange.settle():
+            await self._maintain()
+        if jobs:
+            for job in jobs:
+                await self._replay.runner.defer(job)
+            self.tally.decisions += len(jobs)
+            await self._replay.runner.run_until_idle()
+        if await account.exchange.finish():
+            await self._maintain()
+        return await self._check()
+
+    async def _due(self, now: datetime) -> list[Job]:
+        async with self._replay.store.service() as service:
+            claims = await service.claim_due(now, _ALL)
+        jobs = [
+            Job(
+                kind=JobKind.DECIDE,
+                tenant_id=claim.tenant_id,
+                account_id=claim.account_id,
+                trader_id=claim.trader_id,
+                due_at=claim.due_at,
+            )
+            for claim in claims
+        ]
+        return [*jobs, *await self._delivered(now)]
+
+    async def _delivered(self, now: datetime) -> list[Job]:
+        """Claim the traders with recorded decisions that this instant delivers."""
+        jobs = []
+        for trader_id in self._deliveries.pop(now, ()):
+            async with self._replay.store.transaction(self._tenant) as tx:
+                schedule = await tx.get(ScheduleRow, trader_id)
+                if schedule is None:
+                    continue
+                await tx.upsert([replace(schedule, in_flight_due_at=now, claimed_at=now)])
+            jobs.append(
+                Job(
+                    kind=JobKind.DECIDE,
+                    tenant_id=self._tenant,
+                    account_id=self._account_id,
+                    trader_id=trader_id,
+                    due_at=now,
+                )
+            )
+        return jobs
+
+    async def _maintain(self) -> None:
+        job = Job(kind=JobKind.MAINTAIN, tenant_id=self._tenant, account_id=self._account_id)
+        await self._replay.runner.defer(job)
+        await self._replay.runner.run_until_idle()
+
+    async def _next(self, now: datetime, rows: DeskRows) -> datetime:
+        """Return the next instant at which anything can happen; at the latest the end."""
+        candidates = [self._end, *self._next_planned(now, rows)]
+        async with self._replay.store.service() as service:
+            due = await service.next_due()
+        if due is not None:
+            candidates.append(self._on_grid(max(due, now + timedelta(microseconds=1))))
+        until = min(candidates)
+        event = await self._account.exchange.next_event(until)
+        if event is not None:
+            until = min(until, event)
+        return self._earliest_break(now, until, rows)
+
+    def _next_planned(self, now: datetime, rows: DeskRows) -> Iterable[datetime]:
+        if self._deliveries:
+            yield min(self._deliveries)
+        rebalanced = rows.account.rebalanced_at
+        if rebalanced is not None:
+            due = rebalanced + timedelta(seconds=self._account.runtime.rules.rebalance_interval_s)
+            yield self._on_grid(max(due, now + timedelta(microseconds=1)))
+
+    def _earliest_break(self, now: datetime, until: datetime, rows: DeskRows) -> datetime:
+        """Return `until`, or before it the first touch of a target that cannot rest, or the first broken book."""
+        by_symbol: dict[Symbol, list[PositionRow]] = {}
+        for row in rows.positions:
+            by_symbol.setdefault(row.symbol, []).append(row)
+        for symbol, positions in by_symbol.items():
+            if not _shared_opposite(positions):
+                continue
+            for row in positions:
+                if row.take_profit is None:
+                    continue
+                low, high = (row.take_profit, None) if row.quantity < 0 else (None, row.take_profit)
+                touch = self._replay.path.next_touch(symbol, now, until, low, high)
+                until = touch if touch is not None else until
+        breach = self._account.sampler.first_breach(_books(rows), to_ms(now), to_ms(until))
+        return from_ms(breach) if breach is not None else until
+
+    async def _check(self) -> DeskRows:
+        exchange = self._account.exchange
+        async with self._replay.store.transaction(self._tenant) as tx:
+            rows = await tx.desk(self._account_id)
+        facts = AccountFacts(
+            rows=rows,
+            positions={report.symbol: report for report in await exchange.fetch_positions()},
+            balance=await exchange.fetch_balance(),
+            contract_sizes={s: i.contract_size for s, i in self._account.runtime.instruments.items()},
+        )
+        self.tally.checked += len(CHECKS)
+        self.tally.violations.extend(check_account(facts))
+        return rows
+
+    async def _finish(self) -> None:
+        if await self._account.exchange.expire_waiting():
+            await self._maintain()
+
+    def _on_grid(self, instant: datetime) -> datetime:
+        steps = math.ceil((instant - self._begin) / self._step)
+        return min(self._begin + steps * self._step, self._end)
+
+
+def _deliveries(replay: Replay) -> dict[datetime, list[str]]:
+    """Return which traders get recorded decisions at which instant: the first T at or after each stamp."""
+    step = replay.columns.interval_ms
+    first, last = replay.columns.instants[0], replay.columns.instants[-1]
+    due: dict[datetime, list[str]] = {}
+    for trader_id, stamps in replay.recorded.items():
+        for stamp in stamps:
+            at_ms = max(first, first + -(-(stamp - first) // step) * step)
+            if at_ms <= last:
+                traders = due.setdefault(from_ms(at_ms), [])
+                if trader_id not in traders:
+                    traders.append(trader_id)
+    return due
+
+
+def _shared_opposite(positions: list[PositionRow]) -> bool:
+    return any(row.trader_id == EXTERNAL for row in positions) or (
+        min(row.quantity for row in positions) < 0 < max(row.quantity for row in positions)
+    )
+
+
+def _books(rows: DeskRows) -> list[Book]:
+    traders = {row.trader_id for row in rows.traders}
+    held: dict[str, dict[Symbol, Position]] = {}
+    for row in rows.positions:
+        held.setdefault(row.trader_id, {})[row.symbol] = Position(
+            symbol=row.symbol,
+            quantity=row.quantity,
+            cost=row.cost,
+            leverage=row.leverage,
+            opened_at=row.opened_at,
+            contract_size=row.contract_size,
+        )
+    return [
+        Book(
+            trader_id=head.trader_id,
+            capital=head.capital,
+            realized=head.realized,
+            fees=head.fees,
+            funding=head.funding,
+            positions=held[head.trader_id],
+        )
+        for head in rows.books
+        if head.trader_id in traders and head.trader_id in held
+    ]

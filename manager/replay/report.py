@@ -1,0 +1,139 @@
+"""What a replay prints: one JSON object, decimals as strings, the same for two runs but for the timings."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from exchanges.types import Symbol
+from manager.monitor.invariants.facts import Violation
+from manager.monitor.invariants.fills import fills_split_exactly
+from manager.replay.driver import Tally
+from manager.replay.setup import Replay
+from manager.state.records import UNALLOCATED, BookRow, ConflictRow, FillPartRow, FillRow, OrderRow, VerdictRow
+from manager.state.store import DeskRows, Transaction
+
+ZERO = Decimal(0)
+_CENT = Decimal("0.01")
+_ALL = 1_000_000_000
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayFacts:
+    """Hold everything of one account after a replay."""
+
+    desk: DeskRows
+    orders: Sequence[OrderRow]
+    fills: Sequence[FillRow]
+    parts: Sequence[FillPartRow]
+    conflicts: Sequence[ConflictRow]
+    verdicts: Sequence[VerdictRow]
+    marks: Mapping[Symbol, Decimal]
+    venue_equity: Decimal
+
+
+async def collect(replay: Replay) -> ReplayFacts:
+    """Read everything the report needs."""
+    runtime = replay.account.runtime
+    snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
+    balance = await replay.account.exchange.fetch_balance()
+    async with replay.store.transaction(runtime.tenant_id) as tx:
+        return ReplayFacts(
+            desk=await tx.desk(runtime.account_id),
+            orders=await _all(tx, OrderRow, runtime.account_id),
+            fills=await _all(tx, FillRow, runtime.account_id),
+            parts=await _all(tx, FillPartRow, runtime.account_id),
+            conflicts=await _all(tx, ConflictRow, runtime.account_id),
+            verdicts=await _all(tx, VerdictRow, runtime.account_id),
+            marks=snapshot.marks(),
+            venue_equity=balance.equity,
+        )
+
+
+def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -> dict[str, Any]:
+    """Return the report; DESIGN.md 5 lists its keys."""
+    bars = replay.columns.bars
+    counts = replay.store.decision_counts(replay.account.runtime.tenant_id)
+    heads = {head.trader_id: head for head in facts.desk.books}
+    unrealized = _unrealized(facts)
+    equities = {key: head_equity(head, unrealized.get(key, ZERO)) for key, head in heads.items()}
+    violations = [*tally.violations, *fills_split_exactly(facts.fills, facts.parts), *_sums(facts, equities)]
+    verdicts = Counter((verdict.kind, verdict.code) for verdict in facts.verdicts)
+    return {
+        "bars": bars,
+        "wall_s": round(wall_s, 3),
+        "bars_per_s": round(bars / wall_s),
+        "decisions_per_s": round(sum(counts.values()) / wall_s),
+        "traders": [
+            _trader(facts, row.trader_id, heads[row.trader_id], equities[row.trader_id], counts.get(row.trader_id, 0))
+            for row in facts.desk.traders
+            if row.trader_id in heads
+        ],
+        "account": {
+            "equity": _money(facts.venue_equity),
+            "realized_pnl": _money(sum((head.realized for head in heads.values()), ZERO)),
+            "fees": _money(sum((head.fees for head in heads.values()), ZERO)),
+            "funding": _money(sum((head.funding for head in heads.values()), ZERO)),
+            "unallocated": _money(equities.get(UNALLOCATED, ZERO)),
+        },
+        "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
+        "denials": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "denial"},
+        "clamps": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "clamp"},
+        "invariants": {
+            "checked": tally.checked + len(facts.fills) + 1,
+            "violated": len(violations),
+            "violations": [f"{v.invariant} {v.subject}: {v.detail}" for v in violations[:20]],
+        },
+    }
+
+
+def head_equity(head: BookRow, unrealized: Decimal) -> Decimal:
+    """Return capital + realized - fees + funding + unrealized (RULES.md 1)."""
+    return head.capital + head.realized - head.fees + head.funding + unrealized
+
+
+def _trader(facts: ReplayFacts, trader_id: str, head: BookRow, equity: Decimal, decisions: int) -> dict[str, Any]:
+    curve = head.performance
+    return {
+        "id": trader_id,
+        "decisions": decisions,
+        "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),
+        "fills": sum(part.trader_id == trader_id for part in facts.parts),
+        "realized_pnl": _money(head.realized),
+        "fees": _money(head.fees),
+        "funding": _money(head.funding),
+        "equity": _money(equity),
+        "max_drawdown_pct": _ratio(curve.max_drawdown * 100),
+        "sharpe": _ratio(curve.sharpe),
+        "win_rate": _ratio(curve.win_rate),
+        "trades": curve.trades,
+    }
+
+
+def _unrealized(facts: ReplayFacts) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    for row in facts.desk.positions:
+        pnl = row.quantity * facts.marks[row.symbol] * row.contract_size - row.cost
+        found[row.trader_id] = found.get(row.trader_id, ZERO) + pnl
+    return found
+
+
+def _sums(facts: ReplayFacts, equities: Mapping[str, Decimal]) -> list[Violation]:
+    total = sum(equities.values(), ZERO)
+    if abs(total - facts.venue_equity) < _CENT / 2:
+        return []
+    return [Violation(invariant="equity", subject="account", detail=f"books {total}, venue {facts.venue_equity}")]
+
+
+async def _all(tx: Transaction, kind: type[R], account_id: str) -> Sequence[R]:
+    return await tx.find(kind, {"account_id": account_id}, limit=_ALL)
+
+
+def _money(amount: Decimal) -> str:
+    return format(amount.normalize() if amount else ZERO, "f")
+
+
+def _ratio(value: float | None) -> str | None:
+    return None if value is None else format(Decimal(repr(round(value, 6))), "f")
