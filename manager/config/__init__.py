@@ -1,7 +1,7 @@
 """Configuration: config.yaml in, frozen values out, or one message for each mistake (DESIGN.md 4)."""
 
 from manager.config.errors import ConfigError, Problem
-from manager.config.load import load_config
+from manager.config.load import load_config, load_traders
 from manager.config.values import AccountConfig, Config, MarketSettings, MarketType, TenantConfig
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "Problem",
     "TenantConfig",
     "load_config",
+    "load_traders",
 ]

@@ -1,6 +1,7 @@
 """Read, check and freeze a config file; all of it is right, or none of it is used."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +11,12 @@ from manager.config.explain import refuse_references, validated
 from manager.config.fields import Environment, parse_id
 from manager.config.instruments import instruments_of_market
 from manager.config.roster import Roster
-from manager.config.schema import LimitsSection, RootSection, TenantSection
+from manager.config.schema import LimitsSection, ManagerSection, RootSection, TenantSection
 from manager.config.source import Loc, Source, read_source, shown
 from manager.config.values import Config, ManagerSettings, MonitoringSettings, TenantConfig
 from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
+from traders.spec import ManagedBy, TraderSpec
 
 SECRET_FIELDS: Final = frozenset({"api_key", "api_secret", "alert_webhook"})
 _SECTIONS: Final = ("manager", "global_limits", "monitoring", "data")
@@ -44,6 +46,41 @@ def load_config(path: Path, env: Mapping[str, str], *, instruments_of: Instrumen
         )
     source.finish()
     return _config(path, root, environment, tenants)
+
+
+def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str, str]) -> tuple[TraderSpec, ...]:
+    """Return the traders of the file at `path`, one mapping or a `traders:` list, for accounts of `config`.
+
+    Raises ConfigError with every mistake. They count as managed by the API, so no reload of the config touches them.
+    """
+    source = read_source(path)
+    environment = Environment(variables=env, used={})
+    refuse_references(source, SECRET_FIELDS)
+    known = config.tenants.get(tenant)
+    accounts = known.accounts if known is not None else {}
+    root = RootSection.model_construct(
+        manager=ManagerSection.model_construct(decision_timeout=config.manager.decision_timeout_s)
+    )
+    reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of_market)
+    prompts = PromptLibrary(path.parent, config.prompt_root, resource("prompts").parent)
+    roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts))
+    specs = roster.read(_listed(source))
+    source.finish()
+    return tuple(replace(spec, managed_by=ManagedBy.API) for spec in specs)
+
+
+def _listed(source: Source) -> list[Any]:
+    if "traders" not in source.root:
+        source.lines = {("traders", 0, *loc): line for loc, line in source.lines.items()}
+        return [source.root]
+    for key in source.root:
+        if key != "traders":
+            source.report((key,), shown((key,), source.root[key]), "a file of traders has the key `traders` only")
+    listed = source.root["traders"]
+    if isinstance(listed, list) and listed:
+        return listed
+    source.report(("traders",), shown((), listed), "expected a list with at least one trader")
+    return []
 
 
 def _root(source: Source, environment: Environment) -> RootSection:

@@ -1,0 +1,61 @@
+"""Open the desk's state for one command."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from exchanges.clock import SystemClock
+from executor.prompts import PromptLibrary
+from manager.cli.options import existing_data_dir
+from manager.cli.progress import progress
+from manager.config import Config
+from manager.manager import Manager
+from manager.registration import RegistrationCheck, terms_of
+from manager.resources import resource
+from manager.state.store import Store
+
+T = TypeVar("T")
+_TICK_S = 0.5
+
+
+def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Run `work` on the store of an existing desk; the embedded server is started if it is down.
+
+    Raises Refused where there is no desk, StateError where its database cannot be used.
+    """
+    return asyncio.run(_opened(existing_data_dir(data_dir), work))
+
+
+def actor() -> str:
+    """Return who acts, for the event: the person at this shell."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"
+
+
+def manager_of(store: Store, config: Config | None = None) -> Manager:
+    """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
+    folders = [resource("prompts").parent] if config is None else [config.prompt_root, resource("prompts").parent]
+    terms = terms_of(config) if config is not None else {}
+    return Manager(store, SystemClock(), RegistrationCheck(terms=terms, prompts=PromptLibrary(*folders)))
+
+
+async def _opened(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
+    from manager.bootstrap import open_store
+
+    with progress("opening the database") as meter:
+
+        async def tick() -> None:
+            while True:
+                await asyncio.sleep(_TICK_S)
+                meter(None)
+
+        ticking = asyncio.create_task(tick())
+        try:
+            async with open_store(data_dir) as store:
+                return await work(store)
+        finally:
+            ticking.cancel()

@@ -1,0 +1,294 @@
+"""What `propdesk status` shows, read from the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from exchanges.types import Symbol
+from manager.state.records import (
+    UNALLOCATED,
+    AccountRow,
+    BookRow,
+    DecisionRow,
+    EquityRow,
+    IncidentRow,
+    PositionRow,
+    TenantId,
+    TraderRow,
+    TraderState,
+    TradingState,
+    VerdictRow,
+)
+from manager.state.store import DeskRows, Store, Transaction
+
+ZERO: Final = Decimal(0)
+HUNDRED: Final = Decimal(100)
+SILENT: Final = timedelta(seconds=60)
+_REFUSALS_EACH: Final = 3
+
+
+class Light(StrEnum):
+    """Say in one word how an account is: STOPPED means that no worker has sampled it for a minute."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    ERROR = "error"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastDecision:
+    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`."""
+
+    decision_id: str
+    at: datetime
+    outcome: str
+    actions: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Hold one denial or clamp of a trader."""
+
+    at: datetime
+    kind: str
+    code: str
+    symbol: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderStatus:
+    """Hold one trader; money in USD, `pnl_usd` is equity less capital, so flows do not count."""
+
+    id: str
+    name: str
+    state: str
+    reason: str
+    allocated: Decimal
+    equity: Decimal | None
+    pnl_usd: Decimal | None
+    realized_pnl: Decimal
+    fees: Decimal
+    funding: Decimal
+    open_positions: int
+    next_decision_at: datetime | None
+    last_decision: LastDecision | None
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionStatus:
+    """Hold one position; `mark` is the newest that a trader's last decision saw, at `marked_at`.
+
+    `margin` is at the mark, or at the entry price where no mark is known.
+    """
+
+    trader_id: str
+    symbol: str
+    quantity: Decimal
+    entry_price: Decimal
+    leverage: int
+    margin: Decimal
+    mark: Decimal | None
+    marked_at: datetime | None
+    unrealized_pnl: Decimal | None
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    unprotected_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountStatus:
+    """Hold one account with its traders and positions; money in USD."""
+
+    id: str
+    venue: str
+    light: Light
+    reasons: tuple[str, ...]
+    trading_state: str
+    equity: Decimal
+    unallocated: Decimal
+    allocated: Decimal
+    utilized: Decimal
+    utilization_pct: Decimal
+    sampled_at: datetime | None
+    traders: tuple[TraderStatus, ...]
+    positions: tuple[PositionStatus, ...]
+    incidents: tuple[IncidentRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    price: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Details:
+    decision: DecisionRow | None
+    refusals: tuple[Refusal, ...]
+    sampled: Decimal | None
+
+
+async def read_status(store: Store, tenant: TenantId, now: datetime) -> tuple[AccountStatus, ...]:
+    """Return every account of `tenant`, all read in one transaction."""
+    async with store.transaction(tenant) as tx:
+        accounts = await tx.find(AccountRow, {})
+        return tuple([await _account(tx, account, now) for account in accounts])
+
+
+async def _account(tx: Transaction, account: AccountRow, now: datetime) -> AccountStatus:
+    where = {"account_id": account.account_id}
+    rows = await tx.desk(account.account_id)
+    incidents = await tx.find(IncidentRow, {**where, "resolved_at": None}, newest_first="at", limit=20)
+    details = {row.trader_id: await _details(tx, row) for row in rows.traders}
+    marks = _marks([detail.decision for detail in details.values() if detail.decision is not None])
+    books = {book.trader_id: book for book in rows.books}
+    due = {schedule.trader_id: schedule.next_due_at for schedule in rows.schedules}
+    traders = tuple(
+        _trader(row, _book(books, account, row.trader_id), details[row.trader_id], due.get(row.trader_id))
+        for row in sorted(rows.traders, key=lambda row: row.seq)
+    )
+    held = sorted(rows.positions, key=lambda row: (row.trader_id, row.symbol))
+    positions = tuple(_position(row, marks) for row in held)
+    return _summary(rows, now, traders=traders, positions=positions, incidents=tuple(incidents))
+
+
+async def _details(tx: Transaction, trader: TraderRow) -> _Details:
+    who = {"trader_id": trader.trader_id}
+    decisions = await tx.find(DecisionRow, who, newest_first="decided_at", limit=1)
+    verdicts = await tx.find(VerdictRow, who, newest_first="at", limit=_REFUSALS_EACH)
+    samples = await tx.find(EquityRow, {"account_id": trader.account_id, **who}, newest_first="at", limit=1)
+    return _Details(
+        decision=decisions[0] if decisions else None,
+        refusals=tuple(
+            Refusal(at=row.at, kind=row.kind, code=row.code, symbol=row.symbol, detail=row.detail) for row in verdicts
+        ),
+        sampled=samples[0].equity if samples else None,
+    )
+
+
+def _summary(
+    rows: DeskRows,
+    now: datetime,
+    *,
+    traders: tuple[TraderStatus, ...],
+    positions: tuple[PositionStatus, ...],
+    incidents: tuple[IncidentRow, ...],
+) -> AccountStatus:
+    account = rows.account
+    unallocated = sum((_cash(book) for book in rows.books if book.trader_id == UNALLOCATED), ZERO)
+    allocated = sum((trader.allocated for trader in traders), ZERO)
+    utilized = sum((position.margin for position in positions), ZERO)
+    light, reasons = _light(rows, incidents, now)
+    return AccountStatus(
+        id=account.account_id,
+        venue=account.venue,
+        light=light,
+        reasons=reasons,
+        trading_state=account.trading_state,
+        equity=account.equity,
+        unallocated=unallocated,
+        allocated=allocated,
+        utilized=utilized,
+        utilization_pct=utilized / allocated * HUNDRED if allocated > 0 else ZERO,
+        sampled_at=account.updated_at,
+        traders=traders,
+        positions=positions,
+        incidents=incidents,
+    )
+
+
+def _light(rows: DeskRows, incidents: Sequence[IncidentRow], now: datetime) -> tuple[Light, tuple[str, ...]]:
+    account = rows.account
+    states = [trader.state for trader in rows.traders]
+    wrong = [f"incident {incident.code}" for incident in incidents if incident.severity == "high"]
+    wrong += [f"{row.trader_id} is in error" for row in rows.traders if row.state is TraderState.ERROR]
+    if account.trading_state is TradingState.HALTED:
+        wrong.append(f"halted: {account.state_reason or 'no reason given'}")
+    if account.updated_at is None or now - account.updated_at > SILENT:
+        since = "never" if account.updated_at is None else account.updated_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        return Light.STOPPED, (f"no worker has sampled the account; last time: {since}", *dict.fromkeys(wrong))
+    if wrong:
+        return Light.ERROR, tuple(dict.fromkeys(wrong))
+    if account.trading_state is not TradingState.ACTIVE:
+        return Light.PAUSED, (f"{account.trading_state}: {account.state_reason or 'no reason given'}",)
+    if TraderState.RUNNING not in states:
+        return Light.PAUSED, ("no trader is running",)
+    return Light.RUNNING, ()
+
+
+def _trader(row: TraderRow, book: BookRow, details: _Details, due: datetime | None) -> TraderStatus:
+    last, sampled = details.decision, details.sampled
+    equity = sampled if sampled is not None else _cash(book) if not book.open_positions else None
+    return TraderStatus(
+        id=row.trader_id,
+        name=row.spec.name,
+        state=row.state,
+        reason=row.state_reason,
+        allocated=book.allocated,
+        equity=equity,
+        pnl_usd=None if equity is None else equity - book.capital,
+        realized_pnl=book.realized,
+        fees=book.fees,
+        funding=book.funding,
+        open_positions=book.open_positions,
+        next_decision_at=due,
+        last_decision=None if last is None else _decision(last),
+        refusals=details.refusals,
+    )
+
+
+def _position(row: PositionRow, marks: Mapping[Symbol, _Mark]) -> PositionStatus:
+    mark = marks.get(row.symbol)
+    units = row.quantity * row.contract_size
+    return PositionStatus(
+        trader_id=row.trader_id,
+        symbol=row.symbol,
+        quantity=row.quantity,
+        entry_price=row.cost / units,
+        leverage=row.leverage,
+        margin=abs(row.cost if mark is None else units * mark.price) / row.leverage,
+        mark=None if mark is None else mark.price,
+        marked_at=None if mark is None else mark.at,
+        unrealized_pnl=None if mark is None else units * mark.price - row.cost,
+        stop_loss=row.stop_loss,
+        take_profit=row.take_profit,
+        unprotected_since=row.naked_since,
+    )
+
+
+def _decision(row: DecisionRow) -> LastDecision:
+    return LastDecision(
+        decision_id=row.decision_id,
+        at=row.decided_at,
+        outcome=row.outcome,
+        actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
+        errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
+    )
+
+
+def _marks(newest: Sequence[DecisionRow]) -> dict[Symbol, _Mark]:
+    marks: dict[Symbol, _Mark] = {}
+    for row in newest:
+        market = row.context.market if row.context is not None else {}
+        for symbol, view in market.items():
+            at = row.decided_at - timedelta(seconds=view.age_s)
+            known = marks.get(Symbol(symbol))
+            if known is None or at > known.at:
+                marks[Symbol(symbol)] = _Mark(price=view.mark, at=at)
+    return marks
+
+
+def _book(books: Mapping[str, BookRow], account: AccountRow, trader_id: str) -> BookRow:
+    empty = BookRow(tenant_id=account.tenant_id, account_id=account.account_id, trader_id=trader_id)
+    return books.get(trader_id, empty)
+
+
+def _cash(book: BookRow) -> Decimal:
+    return book.capital + book.realized - book.fees + book.funding

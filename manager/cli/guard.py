@@ -1,0 +1,79 @@
+"""Turn errors into one message on stderr and an exit code: 0 ok, 1 failed, 2 usage or bad input."""
+
+import os
+import sys
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavailable
+from executor.errors import ExecutorConfigError
+from manager.config.errors import ConfigError
+from manager.errors import ManagerError, NotFlat, RegistrationError, UnknownAccount, UnknownTrader
+from manager.replay.errors import ReplayError, ReplayInputError
+from manager.state.embedded_process import EmbeddedPostgresError
+from manager.state.errors import StateError
+from traders.errors import TraderError
+
+OK: Final = 0
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+
+class Refused(Exception):
+    """Say what was given wrongly on the command line and what to do instead."""
+
+
+class Failed(Exception):
+    """Say why a sound command did not succeed."""
+
+
+_BAD_INPUT: Final = (
+    Refused,
+    ConfigError,
+    ExchangeConfigError,
+    MarketDataError,
+    ExecutorConfigError,
+    UnknownTrader,
+    UnknownAccount,
+    RegistrationError,
+    ReplayInputError,
+)
+_FAILED: Final = (
+    Failed,
+    NotFlat,
+    ManagerError,
+    TraderError,
+    ReplayError,
+    StateError,
+    EmbeddedPostgresError,
+    VenueUnavailable,
+)
+
+
+class Guarded(TyperGroup):
+    """Run the commands below it; a user's mistake ends in a message, a defect in the program in its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command and map what it raised."""
+        try:
+            return super().invoke(ctx)
+        except _BAD_INPUT as error:
+            _complain(error)
+            raise typer.Exit(BAD_INPUT) from None
+        except _FAILED as error:
+            _complain(error)
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader has gone; without this the interpreter would complain once more while it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILED) from None
+
+
+def _complain(error: Exception) -> None:
+    lines = [f"propdesk: {line}" for line in str(error).splitlines()] or [f"propdesk: {type(error).__name__}"]
+    sys.stderr.write("\n".join(lines) + "\n")

@@ -1,0 +1,162 @@
+"""What the desk did, newest first: orders, refusals, conflicts, incidents and acts of operators."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from manager.state.records import (
+    AccountRow,
+    ConflictRow,
+    EventRow,
+    IncidentRow,
+    OrderRow,
+    TenantId,
+    VerdictRow,
+)
+from manager.state.store import Store, Transaction
+
+
+class OperationKind(StrEnum):
+    """Name what `propdesk operations` lists."""
+
+    ORDER = "order"
+    REFUSAL = "refusal"
+    CONFLICT = "conflict"
+    INCIDENT = "incident"
+    EVENT = "event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Hold one line of the log; `ref` is an order id that `propdesk why` explains, or the row's own id."""
+
+    at: datetime
+    kind: OperationKind
+    account_id: str
+    traders: tuple[str, ...]
+    symbol: str
+    what: str
+    outcome: str
+    detail: str
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationQuery:
+    """Say which operations to return, at most `limit` of them; empty fields do not narrow."""
+
+    account_id: str = ""
+    trader_id: str = ""
+    kinds: tuple[OperationKind, ...] = tuple(OperationKind)
+    limit: int = 50
+
+
+async def read_operations(store: Store, tenant: TenantId, query: OperationQuery) -> tuple[Operation, ...]:
+    """Return the newest operations that match, newest first."""
+    found: list[Operation] = []
+    async with store.transaction(tenant) as tx:
+        accounts = [row.account_id for row in await tx.find(AccountRow, {})]
+        for account_id in accounts:
+            if query.account_id in ("", account_id):
+                for kind in query.kinds:
+                    found += await _of_kind(tx, kind, account_id, query)
+    found.sort(key=lambda one: (one.at, one.ref), reverse=True)
+    return tuple(found[: query.limit])
+
+
+async def _of_kind(tx: Transaction, kind: OperationKind, account_id: str, query: OperationQuery) -> Iterable[Operation]:
+    rows: Sequence[Any]
+    where: dict[str, Any] = {"account_id": account_id}
+    mine = {**where, "trader_id": query.trader_id} if query.trader_id else where
+    # Orders and conflicts name several traders, so they are narrowed after reading; the window is wider for that.
+    window = query.limit * 20 if query.trader_id else query.limit
+    match kind:
+        case OperationKind.ORDER:
+            rows = await tx.find(OrderRow, where, newest_first="created_at", limit=window)
+            operations = [_order(row) for row in rows]
+        case OperationKind.CONFLICT:
+            rows = await tx.find(ConflictRow, where, newest_first="at", limit=window)
+            operations = [_conflict(row) for row in rows]
+        case OperationKind.REFUSAL:
+            rows = await tx.find(VerdictRow, mine, newest_first="at", limit=query.limit)
+            operations = [_verdict(row) for row in rows]
+        case OperationKind.INCIDENT:
+            rows = await tx.find(IncidentRow, mine, newest_first="at", limit=query.limit)
+            operations = [_incident(row) for row in rows]
+        case OperationKind.EVENT:
+            rows = await tx.find(EventRow, mine, newest_first="at", limit=query.limit)
+            operations = [_event(row) for row in rows]
+    return [one for one in operations if query.trader_id in ("", *one.traders)]
+
+
+def _order(row: OrderRow) -> Operation:
+    trigger = "" if row.trigger_price is None else f" at {row.trigger_price:f}"
+    return Operation(
+        at=row.created_at,
+        kind=OperationKind.ORDER,
+        account_id=row.account_id,
+        traders=tuple(dict.fromkeys(share.trader_id for share in row.shares)),
+        symbol=row.symbol,
+        what=f"{row.purpose} {row.side} {row.quantity:f}{trigger}",
+        outcome=row.state,
+        detail=row.reason,
+        ref=row.order_id,
+    )
+
+
+def _verdict(row: VerdictRow) -> Operation:
+    return Operation(
+        at=row.at,
+        kind=OperationKind.REFUSAL,
+        account_id=row.account_id,
+        traders=(row.trader_id,),
+        symbol=row.symbol,
+        what=row.kind,
+        outcome=row.code,
+        detail=row.detail,
+        ref=row.intent_id,
+    )
+
+
+def _conflict(row: ConflictRow) -> Operation:
+    return Operation(
+        at=row.at,
+        kind=OperationKind.CONFLICT,
+        account_id=row.account_id,
+        traders=row.traders,
+        symbol=row.symbol,
+        what=row.type,
+        outcome=row.severity,
+        detail=row.outcome,
+        ref=f"{row.round_id}/{row.n}",
+    )
+
+
+def _incident(row: IncidentRow) -> Operation:
+    return Operation(
+        at=row.at,
+        kind=OperationKind.INCIDENT,
+        account_id=row.account_id,
+        traders=(row.trader_id,) if row.trader_id else (),
+        symbol=row.symbol,
+        what=row.code,
+        outcome="open" if row.resolved_at is None else "resolved",
+        detail=row.detail,
+        ref=row.incident_id,
+    )
+
+
+def _event(row: EventRow) -> Operation:
+    return Operation(
+        at=row.at,
+        kind=OperationKind.EVENT,
+        account_id=row.account_id,
+        traders=(row.trader_id,) if row.trader_id else (),
+        symbol="",
+        what=row.kind,
+        outcome=f"{row.before} -> {row.after}" if row.before or row.after else "",
+        detail=f"{row.actor}: {row.reason}" if row.reason else row.actor,
+        ref=row.event_id,
+    )

@@ -1,0 +1,78 @@
+"""The options that commands share."""
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from manager.cli.guard import Refused
+from manager.config import Config, load_config
+from manager.config.accounts import InstrumentsOf
+from manager.config.instruments import instruments_of_market
+from manager.resources import resource
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="The config file.", envvar="PROPDESK_CONFIG")
+]
+DataDirOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        envvar="PROPDESK_DATA_DIR",
+        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
+TenantOption = Annotated[str, typer.Option("--tenant", metavar="ID", help="The tenant whose desk it is.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")]
+
+Given = TypeVar("Given")
+
+CONFIG_DEFAULT = Path("config.yaml")
+DATA_DEFAULT = Path(".propdesk")
+
+
+def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_market) -> Config:
+    """Return the config at `path`; raise ConfigError, or Refused when there is no file to be found by default."""
+    if path == CONFIG_DEFAULT and not path.exists():
+        sample = resource("config.yaml")
+        raise Refused(f"there is no config.yaml in {Path.cwd()}; pass -c FILE, or copy the sample {sample}")
+    return load_config(path, os.environ, instruments_of=instruments_of)
+
+
+def existing_data_dir(data_dir: Path) -> Path:
+    """Return `data_dir`, so that a reading command never creates a database; raise Refused if there is none."""
+    if not os.environ.get("DATABASE_URL") and not data_dir.is_dir():
+        raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
+    return data_dir
+
+
+def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:
+    """Make a command of a function over one dataclass: each field becomes an option of the command."""
+    hints = get_type_hints(kind, include_extras=True)
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=hints[field.name],
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+        )
+        for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, which no type variable can say
+    ]
+
+    def decorate(act: Callable[[Given], None]) -> Callable[..., None]:
+        def command(**given: Any) -> None:
+            act(kind(**given))
+
+        command.__name__ = act.__name__
+        command.__doc__ = act.__doc__
+        command.__annotations__ = {**hints, "return": None}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+        return command
+
+    return decorate

@@ -1,0 +1,106 @@
+"""Print results: JSON with decimals as strings, rich tables on a terminal, plain aligned text in a pipe."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_CENT = Decimal("0.01")
+_ROUGH_DIGITS = 7
+
+
+def jsonable(value: Any) -> Any:
+    """Return `value` as JSON knows it: decimals as strings, instants in ISO 8601, dataclasses as objects.
+
+    Fields that a dataclass keeps out of its printed form, such as keys, are left out here too.
+    """
+    if isinstance(value, Enum):
+        return jsonable(value.value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr}
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one JSON document on stdout."""
+    sys.stdout.write(f"{json.dumps(jsonable(value), indent=2, allow_nan=False)}\n")
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line on stdout, in colour on a terminal only; `text` is shown as it is, never as markup."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(escape(text), style=style or None)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns whose name ends in `>` are aligned right. Without rows only the title is printed."""
+    names = [name.removesuffix(">") for name in columns]
+    if not sys.stdout.isatty():
+        _plain(title, columns, names, rows)
+        return
+    console = Console(highlight=False)
+    if not rows:
+        console.print(f"[bold]{escape(title)}[/]: none")
+        return
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
+    for name, column in zip(names, columns, strict=True):
+        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def usd(amount: Decimal | None) -> str:
+    """Return dollars and cents, with a dash for what is not known."""
+    return "-" if amount is None else f"{amount.quantize(_CENT):,f}"
+
+
+def price(value: Decimal | None) -> str:
+    """Return a price or quantity plainly, to seven significant digits."""
+    if value is None:
+        return "-"
+    return f"{Decimal(f'{value:.{_ROUGH_DIGITS}g}'):f}"
+
+
+def percent(value: Decimal | float | None) -> str:
+    """Return a percentage with two decimals."""
+    return "-" if value is None else f"{value:.2f} %"
+
+
+def instant(at: datetime | None) -> str:
+    """Return an instant in UTC to the second."""
+    return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _plain(title: str, columns: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    out = [title if rows else f"{title}: none"]
+    if rows:
+        cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+        widths = [max(len(row[index]) for row in (names, *cells)) for index in range(len(names))]
+        for row in (names, *cells):
+            aligned = [
+                cell.rjust(width) if column.endswith(">") else cell.ljust(width)
+                for cell, width, column in zip(row, widths, columns, strict=True)
+            ]
+            out.append("  ".join(aligned).rstrip())
+    sys.stdout.write("\n".join(out) + "\n")

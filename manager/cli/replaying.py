@@ -1,0 +1,125 @@
+"""`propdesk replay`: the whole desk on recorded candles."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manager.cli.guard import FAILED, Refused
+from manager.cli.options import JsonOption, taking
+from manager.cli.progress import progress
+from manager.cli.render import print_json, say, show_table
+
+_TRADER_COLUMNS = (
+    ("trader", "id"),
+    ("decisions>", "decisions"),
+    ("orders>", "orders"),
+    ("fills>", "fills"),
+    ("trades>", "trades"),
+    ("realized>", "realized_pnl"),
+    ("fees>", "fees"),
+    ("funding>", "funding"),
+    ("equity>", "equity"),
+    ("max dd %>", "max_drawdown_pct"),
+    ("sharpe>", "sharpe"),
+    ("win rate>", "win_rate"),
+)
+
+
+def parse_instant(text: str) -> datetime:
+    """Return an aware UTC instant from ISO 8601; one without a zone is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time; write 2025-05-04 or 2025-05-04T12:00:00Z") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _file(help_text: str, *names: str) -> Any:
+    return typer.Option(*names, metavar="FILE", help=help_text)
+
+
+def _time(help_text: str, name: str) -> Any:
+    return typer.Option(name, metavar="T", parser=parse_instant, help=help_text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    """Hold what `propdesk replay` is given."""
+
+    config: Annotated[Path, _file("The config file.", "--config", "-c")]
+    candles: Annotated[
+        Path, _file("Candles, Parquet or CSV: symbol, ts_ms, open, high, low, close, volume.", "--candles")
+    ]
+    funding: Annotated[Path | None, _file("Funding, Parquet or CSV: symbol, ts_ms, funding_rate.", "--funding")] = None
+    start: Annotated[datetime | None, _time("Leave out what comes before (UTC).", "--from")] = None
+    end: Annotated[datetime | None, _time("Leave out what comes after (UTC).", "--to")] = None
+    decisions: Annotated[
+        Path | None, _file("Recorded decisions, JSONL: ts_ms, trader_id, decisions.", "--decisions")
+    ] = None
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the tables and the report there.")] = (
+        None
+    )
+    as_json: JsonOption = False
+
+
+@taking(ReplayOptions)
+def replay(options: ReplayOptions) -> None:
+    """Replay candles through the desk: the rounds, rules and books of live trading, as fast as it goes."""
+    if options.start is not None and options.end is not None and options.start >= options.end:
+        given = f"--from {options.start.isoformat()} --to {options.end.isoformat()}"
+        raise Refused(f"{given} leaves no time to replay; give a --to after --from")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise Refused(f"--out {options.out} is a file; name a folder")
+    from manager.replay.request import ReplayRequest
+    from manager.replay.run import run_replay
+
+    with progress("replay") as meter:
+        result = run_replay(
+            ReplayRequest(
+                config=options.config,
+                candles=options.candles,
+                funding=options.funding,
+                start=options.start,
+                end=options.end,
+                decisions=options.decisions,
+                out=options.out,
+                progress=meter,
+            )
+        )
+    if options.as_json:
+        print_json(result)
+    else:
+        _show(result, options.out)
+    if int(result["invariants"]["violated"]):
+        raise typer.Exit(FAILED)
+
+
+def _show(result: Mapping[str, Any], out: Path | None) -> None:
+    names = [name for name, _ in _TRADER_COLUMNS]
+    show_table("Traders", names, [[_cell(row.get(key)) for _, key in _TRADER_COLUMNS] for row in result["traders"]])
+    account = result["account"]
+    show_table("Account", [f"{name}>" for name in account], [[_cell(value) for value in account.values()]])
+    for title in ("conflicts", "denials", "clamps"):
+        rows = [[str(name), str(count)] for name, count in sorted(result[title].items())]
+        show_table(title.capitalize(), ["what", "count>"], rows)
+    invariants = result["invariants"]
+    say(f"Invariants: {invariants['checked']} checked, {invariants['violated']} violated")
+    say(
+        f"{result['bars']:,} bars in {result['wall_s']:.1f} s: {result['bars_per_s']:,.0f} bars/s,"
+        f" {result['decisions_per_s']:,.0f} decisions/s"
+    )
+    if out is not None:
+        say(f"Written to {out}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    try:
+        return f"{float(value):,.2f}" if not isinstance(value, int) else str(value)
+    except ValueError:
+        return str(value)

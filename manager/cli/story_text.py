@@ -1,0 +1,113 @@
+"""Tell an order's story in text."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from manager.cli.order_story import OrderStory, SeenMarket, Wish
+from manager.cli.render import instant, price, say, show_table, usd
+from manager.state.records import OrderRow, VerdictRow
+
+_LONGEST_REPLY = 4_000
+
+
+def show_story(story: OrderStory) -> None:
+    """Print the story from the order back to the market, then what came of it."""
+    _show_order(story.order)
+    if story.round is not None:
+        counts = ", ".join(f"{name} {count}" for name, count in story.round.counts.items() if count)
+        say(f"Round {story.round.round_id} at {instant(story.round.at)} UTC, account equity {usd(story.round.equity)}")
+        say(f"  {counts or 'nothing else happened in it'}")
+    if not story.wishes:
+        say(f"No intent stands behind it: the desk itself sent this {story.order.purpose} order.")
+    for wish in story.wishes:
+        _show_wish(wish)
+    _show_checks(story)
+    show_table(
+        "Fills",
+        ["at (UTC)", "trade", "side", "quantity>", "price>", "fee>", "liquidity"],
+        [
+            [instant(f.at), f.trade_id, f.side, price(f.quantity), price(f.price), price(f.fee), f.liquidity]
+            for f in story.fills
+        ],
+    )
+    show_table(
+        "Whose they are",
+        ["trader", "trade", "purpose", "quantity>", "price>", "fee>", "realized>"],
+        [
+            [p.trader_id, p.trade_id, p.purpose, price(p.quantity), price(p.price), price(p.fee), usd(p.realized)]
+            for p in story.parts
+        ],
+    )
+
+
+def _show_order(order: OrderRow) -> None:
+    say(f"Order {order.order_id} on {order.account_id}: {order.state}", "bold")
+    trigger = "" if order.trigger_price is None else f", triggers at {order.trigger_price:f}"
+    reduce = ", reduce-only" if order.reduce_only else ""
+    say(f"  {order.purpose}: {order.type} {order.side} {order.quantity:f} {order.symbol}{trigger}{reduce}")
+    say(f"  filled {order.filled:f}; created {instant(order.created_at)} UTC; venue id {order.venue_order_id or '-'}")
+    if order.reason:
+        say(f"  reason: {order.reason}")
+    show_table(
+        "For",
+        ["trader", "quantity>", "leverage>", "stop>", "target>", "intent"],
+        [
+            [s.trader_id, price(s.quantity), str(s.leverage), price(s.stop_loss), price(s.take_profit), s.intent_id]
+            for s in order.shares
+        ],
+    )
+
+
+def _show_wish(wish: Wish) -> None:
+    say(
+        f"Intent {wish.intent_id} of {wish.trader_id or 'an unknown trader'}: {wish.status or 'no longer kept'}", "bold"
+    )
+    if wish.asked is not None:
+        asked = wish.asked
+        say(
+            f"  asked: {asked.action} {asked.symbol}, {usd(asked.position_size_usd)} USD at {asked.leverage or '-'}x,"
+            f" stop {price(asked.stop_loss)}, target {price(asked.take_profit)}, confidence {price(asked.confidence)}"
+        )
+        if asked.reasoning:
+            say(f"  because: {asked.reasoning}")
+    if wish.decided_at is not None:
+        say(f"  decision {wish.decision_id} at {instant(wish.decided_at)} UTC: {wish.outcome}")
+        cost = price(wish.cost_usd or Decimal(0))
+        say(f"  model {wish.model or '-'}: {wish.attempts} attempt(s), {wish.latency_s:.2f} s, {cost} USD")
+        say(f"  prompt hash: {wish.prompt_hash or '- (no prompt: rules in code)'}")
+    if wish.reasoning:
+        say(f"  reasoning: {wish.reasoning}")
+    if wish.reply:
+        cut = f"\n  ... ({len(wish.reply)} characters; --json has them all)" if len(wish.reply) > _LONGEST_REPLY else ""
+        say(f"  reply: {wish.reply[:_LONGEST_REPLY]}{cut}")
+    for error in wish.errors:
+        say(f"  dropped: {error.path}: {error.message}")
+    if wish.market:
+        show_table("  It saw", ["symbol", "mark>", "age s>", "indicators"], [_market_row(seen) for seen in wish.market])
+
+
+def _market_row(seen: SeenMarket) -> list[str]:
+    known = (f"{name} {value:.6g}" for name, value in seen.indicators.items() if value is not None)
+    return [seen.symbol, price(seen.mark), f"{seen.age_s:.1f}", ", ".join(known)]
+
+
+def _show_checks(story: OrderStory) -> None:
+    symbol = story.order.symbol
+    verdicts: Sequence[VerdictRow] = [verdict for verdict in story.verdicts if verdict.symbol == symbol]
+    show_table(
+        f"Refused or cut in that round on {symbol}",
+        ["kind", "code", "trader", "detail", "numbers"],
+        [
+            [v.kind, v.code, v.trader_id, v.detail, ", ".join(f"{name} {n}" for name, n in v.numbers.items())]
+            for v in verdicts
+        ],
+    )
+    show_table(
+        f"Conflicts of that round on {symbol}",
+        ["type", "severity", "traders", "confidences", "outcome"],
+        [
+            [c.type, c.severity, ", ".join(c.traders), ", ".join(c.confidences), c.outcome]
+            for c in story.conflicts
+            if c.symbol == symbol
+        ],
+    )

@@ -1,0 +1,184 @@
+"""`propdesk traders`: list, take on, move through life, let go."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from manager.cli.connect import actor, manager_of, with_store
+from manager.cli.options import (
+    CONFIG_DEFAULT,
+    DATA_DEFAULT,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    ReasonOption,
+    TenantOption,
+    read_config,
+    taking,
+)
+from manager.cli.render import percent, print_json, say, show_table
+from manager.config import load_traders
+from manager.manager import Manager, Removal
+from manager.state.records import DEFAULT_TENANT, TenantId, TraderRow
+from manager.state.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
+
+_ALL: Final = 1_000_000
+TraderArgument = Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOptions:
+    """Hold which trader to move and why."""
+
+    trader: TraderArgument
+    reason: ReasonOption = ""
+    data_dir: DataDirOption = DATA_DEFAULT
+    tenant: TenantOption = DEFAULT_TENANT
+    as_json: JsonOption = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveOptions:
+    """Hold which trader to let go and why."""
+
+    trader: TraderArgument
+    force: Annotated[
+        bool, typer.Option("--force", help="If it holds positions: stop it and close them; then remove it again.")
+    ] = False
+    reason: ReasonOption = ""
+    data_dir: DataDirOption = DATA_DEFAULT
+    tenant: TenantOption = DEFAULT_TENANT
+    as_json: JsonOption = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddOptions:
+    """Hold which traders to take on and why."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML: one trader, or a `traders:` list.")]
+    config: ConfigOption = CONFIG_DEFAULT
+    reason: ReasonOption = ""
+    data_dir: DataDirOption = DATA_DEFAULT
+    tenant: TenantOption = DEFAULT_TENANT
+    as_json: JsonOption = False
+
+
+@app.command("list")
+def list_traders(
+    data_dir: DataDirOption = DATA_DEFAULT, tenant: TenantOption = DEFAULT_TENANT, as_json: JsonOption = False
+) -> None:
+    """List the traders with their definitions."""
+
+    async def read(store: Store) -> list[TraderRow]:
+        async with store.transaction(TenantId(tenant)) as tx:
+            return list(await tx.find(TraderRow, {}, limit=_ALL))
+
+    _show(tenant, sorted(with_store(data_dir, read), key=lambda row: row.seq), as_json=as_json)
+
+
+@app.command("add")
+@taking(AddOptions)
+def add(options: AddOptions) -> None:
+    """Take traders on from a file in the form of the config; they stay until removed, whatever the config says."""
+    tenant = TenantId(options.tenant)
+    config = read_config(options.config)
+    specs = load_traders(options.file, config, tenant, os.environ)
+
+    async def work(store: Store) -> list[TraderRow]:
+        manager = manager_of(store, config)
+        return [await manager.register(tenant, spec, actor=actor(), reason=options.reason) for spec in specs]
+
+    _show(tenant, with_store(options.data_dir, work), as_json=options.as_json)
+
+
+@app.command("start")
+@taking(MoveOptions)
+def start(options: MoveOptions) -> None:
+    """Let a stopped trader run."""
+    _move(options, Manager.start)
+
+
+@app.command("pause")
+@taking(MoveOptions)
+def pause(options: MoveOptions) -> None:
+    """Take no decisions for a while; its stops and books are looked after all the same."""
+    _move(options, Manager.pause)
+
+
+@app.command("resume")
+@taking(MoveOptions)
+def resume(options: MoveOptions) -> None:
+    """Let a paused trader go on."""
+    _move(options, Manager.resume)
+
+
+@app.command("stop")
+@taking(MoveOptions)
+def stop(options: MoveOptions) -> None:
+    """Stop a trader; its positions stay, protected, until their stop or target closes them."""
+    _move(options, Manager.stop)
+
+
+@app.command("remove")
+@taking(RemoveOptions)
+def remove(options: RemoveOptions) -> None:
+    """Let a flat trader go; its books and history stay."""
+
+    async def work(store: Store) -> Removal:
+        return await manager_of(store).unregister(
+            TenantId(options.tenant), options.trader, actor=actor(), reason=options.reason, force=options.force
+        )
+
+    outcome = with_store(options.data_dir, work)
+    if options.as_json:
+        print_json({"tenant": options.tenant, "trader": options.trader, "outcome": outcome})
+    elif outcome is Removal.REMOVED:
+        say(f"{options.trader} is removed.")
+    else:
+        say(f"{options.trader} is stopped and its positions are being closed; remove it again when it is flat.")
+
+
+def _move(options: MoveOptions, act: Callable[..., Awaitable[TraderRow]]) -> None:
+    async def work(store: Store) -> TraderRow:
+        return await act(
+            manager_of(store), TenantId(options.tenant), options.trader, actor=actor(), reason=options.reason
+        )
+
+    row = with_store(options.data_dir, work)
+    if options.as_json:
+        print_json(row)
+    else:
+        say(f"{row.trader_id} is {row.state}.")
+
+
+def _show(tenant: str, rows: list[TraderRow], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"tenant": tenant, "traders": rows})
+        return
+    show_table(
+        "Traders",
+        ["trader", "name", "account", "state", "executor", "every>", "allocation>", "symbols", "from"],
+        [_line(row) for row in rows],
+    )
+
+
+def _line(row: TraderRow) -> list[str]:
+    spec = row.spec
+    decides = spec.executor.model or spec.executor.style if spec.executor.type != "recorded" else ""
+    return [
+        spec.id,
+        spec.name,
+        spec.account,
+        f"{row.state} ({row.state_reason})" if row.state_reason else row.state,
+        f"{spec.executor.type} {decides}".strip(),
+        f"{spec.decision_interval_s}s",
+        percent(spec.allocation_pct),
+        ", ".join(spec.symbols),
+        spec.managed_by,
+    ]

@@ -1,0 +1,184 @@
+"""A user's mistake on the command line: one message, exit code 2, and nothing half-applied."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from config_files import SOUND, changed, write_config
+from manager.cli.app import app
+
+CONFIG_MISTAKES = {
+    "unknown key": (("total_equity_usd", "total_equity"), 2, "manager.total_equity", "did you mean total_equity_usd?"),
+    "wrong unit": (("3m", "3 minutes"), 11, "traders[0].decision_interval is '3 minutes'", "write 3m"),
+    "no unit": (("3m", "300"), 11, "traders[0].decision_interval is 300", "write 5m"),
+    "duplicate trader id": (("id: two", "id: one"), 14, "traders[1].id is 'one'", "give each its own id"),
+    "allocations over 100 %": (
+        ("allocation_pct: 40", "allocation_pct: 41"),
+        19,
+        "traders[1].allocation_pct is 41",
+        "lower them to 100 % together",
+    ),
+    "missing prompt file": (
+        ("    allocation_pct: 60", "    prompt_template: prompts/none.md"),
+        12,
+        "traders[0].prompt_template is 'prompts/none.md'",
+        "expected a path below them",
+    ),
+    "undefined variable": (
+        ("fee_bps: 4.5}", "fee_bps: 4.5}\n  hl: {type: hyperliquid, api_key: ${NO_SUCH_KEY}, api_secret: ${SET_KEY}}"),
+        6,
+        "exchanges.hl.api_key is ${NO_SUCH_KEY}",
+        "export NO_SUCH_KEY=...",
+    ),
+    "unknown symbol": (
+        ("BTC/USDT:USDT", "BTC/USD"),
+        10,
+        "traders[0].symbols[0] is 'BTC/USD'",
+        "did you mean BTC/USDT:USDT?",
+    ),
+    "unknown exchange": (
+        ("exchange: paper", "exchange: kraken"),
+        8,
+        "traders[0].exchange is 'kraken'",
+        "expected paper",
+    ),
+}
+
+
+def propdesk(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
+    variables = {"DATABASE_URL": "", "SET_KEY": "s3cr3t", **(env or {})}
+    return CliRunner(env=variables).invoke(app, [str(argument) for argument in arguments])
+
+
+def assert_one_message(result: Result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("propdesk: ")
+    for word in words:
+        assert word in line
+    assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize("command", ["config check", "run", "worker"])
+@pytest.mark.parametrize("name", CONFIG_MISTAKES)
+def test_a_mistake_in_the_config_is_one_message_and_starts_nothing(tmp_path: Path, name: str, command: str) -> None:
+    (old, new), line, field, mend = CONFIG_MISTAKES[name]
+    path = write_config(tmp_path, changed(old, new))
+    data_dir = tmp_path / "data"
+    if command == "config check":
+        result = propdesk("config", "check", path)
+    else:
+        result = propdesk(command, "-c", path, "--data-dir", data_dir)
+    assert_one_message(result, f"{path}:{line}: {field}", mend)
+    assert not data_dir.exists()
+
+
+def test_each_mistake_of_a_file_has_its_own_line(tmp_path: Path) -> None:
+    path = write_config(tmp_path, changed("3m", "3 minutes").replace("style: breakout", "style: none"))
+    result = propdesk("config", "check", path)
+    assert result.exit_code == 2
+    assert [line.split(": ")[2].split(" is ")[0] for line in result.stderr.splitlines()] == [
+        "traders[0].decision_interval",
+        "traders[1].executor.style",
+    ]
+
+
+CANDLES = "symbol,ts_ms,open,high,low,close,volume\n"
+ROWS = [
+    f"{symbol},{1_700_000_000_000 + n * 60_000},100,101,99,100,5\n"
+    for symbol in ("BTC/USDT:USDT", "ETH/USDT:USDT")
+    for n in range(3)
+]
+CANDLE_MISTAKES = {
+    "missing column": (
+        CANDLES.replace(",volume", "") + "".join(row.rsplit(",", 1)[0] + "\n" for row in ROWS),
+        ["column volume is missing", "rename or add it"],
+    ),
+    "NaN": (
+        CANDLES + "".join(ROWS[:1]) + ROWS[1].replace(",101,", ",NaN,") + "".join(ROWS[2:]),
+        ["row 2 (BTC/USDT:USDT): high is nan", "remove or repair the row"],
+    ),
+    "time running backwards": (
+        CANDLES + ROWS[1] + ROWS[0] + "".join(ROWS[2:]),
+        ["row 2 (BTC/USDT:USDT): ts_ms is 1700000000000", "sort the file"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CANDLE_MISTAKES)
+def test_a_mistake_in_the_candles_is_one_message_and_writes_nothing(tmp_path: Path, name: str) -> None:
+    text, words = CANDLE_MISTAKES[name]
+    candles, out = tmp_path / "candles.csv", tmp_path / "out"
+    candles.write_text(text)
+    result = propdesk("replay", "-c", write_config(tmp_path), "--candles", candles, "--out", out, "--json")
+    assert_one_message(result, str(candles), *words)
+    assert not out.exists()
+
+
+def test_a_replay_judges_symbols_by_the_candle_file(tmp_path: Path) -> None:
+    candles = tmp_path / "candles.csv"
+    candles.write_text(CANDLES + "".join(ROWS[:3]))
+    result = propdesk("replay", "-c", write_config(tmp_path), "--candles", candles)
+    assert result.exit_code == 2
+    assert "ETH/USDT:USDT" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from", "yesterday"], "is no time"),
+        (["--from", "2025-02-01", "--to", "2025-01-01"], "leaves no time to replay"),
+        (["--out", "config.yaml"], "is a file; name a folder"),
+    ],
+)
+def test_a_replay_refuses_options_that_cannot_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path)
+    result = propdesk("replay", "-c", "config.yaml", "--candles", "none.csv", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["operations"], ["why", "x"], ["traders", "list"], ["traders", "pause", "x"], ["halt"]]
+)
+def test_reading_where_no_desk_is_creates_none(tmp_path: Path, arguments: list[str]) -> None:
+    data_dir = tmp_path / "none"
+    result = propdesk(*arguments, "--data-dir", data_dir)
+    assert_one_message(result, f"there is no desk in {data_dir}", "propdesk run")
+    assert not data_dir.exists()
+
+
+def test_without_a_config_the_message_names_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_one_message(propdesk("run"), "there is no config.yaml in", "pass -c FILE, or copy the sample")
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["replay"], ["run", "--port", "http"], ["why"]])
+def test_wrong_usage_ends_with_code_2(arguments: list[str]) -> None:
+    result = propdesk(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id: three\nexchange: papr\n", ["config.yaml"]),
+        ("traders: []\n", ["traders is an empty list", "at least one trader"]),
+        ("trader: []\n", ["trader is"]),
+    ],
+)
+def test_a_file_of_traders_is_judged_like_a_config(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "more.yaml").write_text(text)
+    result = propdesk(
+        "traders", "add", tmp_path / "more.yaml", "-c", write_config(tmp_path, SOUND), "--data-dir", tmp_path / "none"
+    )
+    assert result.exit_code == 2
+    assert "more.yaml:1: " in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,153 @@
+"""What the reading commands print: JSON with exact decimals, plain text in a pipe."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from config_files import changed, write_config
+from desk_history import ENTRY, desk_with_history, incident
+from manager.cli import halting, looking, trading
+from manager.cli.app import app
+from manager.state.memory import MemoryStore
+from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow
+from manager.state.store import Store
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    memory = asyncio.run(desk_with_history(incident()))
+
+    def with_memory(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await work(memory)
+
+        return asyncio.run(run())
+
+    for module in (looking, trading, halting):
+        monkeypatch.setattr(module, "with_store", with_memory)
+    return memory
+
+
+def propdesk(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code in (0, 1, 2), result.exception
+    return result
+
+
+def read(*arguments: str) -> Any:
+    result = propdesk(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def events(store: MemoryStore, kind: str) -> list[EventRow]:
+    async def find() -> list[EventRow]:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            return list(await tx.find(EventRow, {"kind": kind}, newest_first="at"))
+
+    return asyncio.run(find())
+
+
+@pytest.mark.usefixtures("store")
+def test_status_as_json_keeps_decimals_exact() -> None:
+    [account] = read("status")["accounts"]
+    assert account["equity"] == "10004.55"
+    assert account["traders"][0]["last_decision"]["actions"] == ["open_long BTC/USDT:USDT"]
+    assert account["positions"][0]["unrealized_pnl"] == "5.00"
+    assert account["incidents"][0]["code"] == "EXTERNAL_FILL"
+
+
+@pytest.mark.usefixtures("store")
+def test_status_in_a_pipe_is_plain_and_whole() -> None:
+    result = propdesk("status")
+    assert "paper (paper): stopped" in result.stdout
+    assert "\x1b[" not in result.stdout
+    row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "decided" in line)
+    assert "4,504.55" in row
+    assert "open_long BTC/USDT:USDT" in row
+    assert "EXTERNAL_FILL" in result.stdout
+
+
+@pytest.mark.usefixtures("store")
+def test_why_tells_the_story_and_names_what_is_unknown() -> None:
+    text = propdesk("why", ENTRY).stdout
+    for part in ("gpt-test", "prompt hash: ab12", "the trend is up", "ema_20", "DIRECTION", "bull stands", "t-1"):
+        assert part in text
+    told = read("why", ENTRY)
+    assert told["wishes"][0]["market"][0]["mark"] == "100500"
+    assert told["fills"][0]["fee"] == "0.45"
+    missing = propdesk("why", "none")
+    assert missing.exit_code == 2
+    assert "there is no order 'none'" in missing.stderr
+
+
+@pytest.mark.usefixtures("store")
+def test_operations_can_be_narrowed_by_kind_and_trader() -> None:
+    assert {one["kind"] for one in read("operations", "--kind", "order", "--kind", "conflict")["operations"]} == {
+        "order",
+        "conflict",
+    }
+    assert "lunch" in propdesk("operations", "--trader", "bear").stdout
+
+
+@pytest.mark.usefixtures("store")
+def test_traders_are_listed_in_the_order_they_came() -> None:
+    assert [row["trader_id"] for row in read("traders", "list")["traders"]] == ["bull", "bear"]
+
+
+def test_a_move_is_kept_with_who_and_why(store: MemoryStore) -> None:
+    moved = read("traders", "resume", "bear", "--reason", "back")
+    assert moved["state"] == "running"
+    newest = events(store, "trader_state")[0]
+    assert (newest.before, newest.after, newest.reason) == ("paused", "running", "back")
+    assert newest.actor.startswith("cli")
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["traders", "pause", "nobody"], 2, "there is no trader 'nobody'"),
+        (["traders", "pause", "bear"], 1, "is paused and cannot become paused"),
+        (["traders", "remove", "bull"], 1, "holds BTC/USDT:USDT"),
+        (["halt", "--account", "nope"], 2, "there is no account 'nope'"),
+    ],
+)
+def test_an_act_that_cannot_be_done_says_why(arguments: list[str], code: int, words: str) -> None:
+    result = propdesk(*arguments)
+    assert result.exit_code == code
+    assert words in result.stderr
+
+
+def test_halt_and_resume_switch_every_account(store: MemoryStore) -> None:
+    assert read("halt", "--reason", "news")["accounts"][0]["trading_state"] == "halted"
+    assert read("resume")["accounts"][0]["trading_state"] == "active"
+    assert [event.after for event in events(store, "trading_state")] == ["active", "halted"]
+
+
+def test_a_trader_is_taken_on_from_a_file_and_managed_by_the_api(store: MemoryStore, tmp_path: Path) -> None:
+    config = write_config(tmp_path, changed("allocation_strategy: custom", "allocation_strategy: equal"))
+    file = tmp_path / "more.yaml"
+    file.write_text(
+        'id: third\nexchange: paper\nexecutor: {type: baseline, style: trend}\nsymbols: ["ETH/USDT:USDT"]\n'
+        "decision_interval: 1m\nauto_start: false\n"
+    )
+    [row] = read("traders", "add", str(file), "-c", str(config))["traders"]
+    assert (row["trader_id"], row["state"], row["spec"]["managed_by"]) == ("third", "stopped", "api")
+    again = propdesk("traders", "add", file, "-c", config)
+    assert again.exit_code == 2
+    assert "is taken by third" in again.stderr
+
+    async def count() -> int:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            assert await tx.get(AccountRow, "paper") is not None
+            return len(await tx.find(TraderRow, {}))
+
+    assert asyncio.run(count()) == 3

@@ -1,0 +1,282 @@
+"""A small desk with a past, as rows: one account, two traders, one conflict, one filled order with its stop."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from executor.contract import Action, Decision, Indicators, Outcome, Usage
+from executor.registry import ExecutorSpec
+from executor.sample import SampleView, sample_context
+from manager.state.memory import MemoryStore
+from manager.state.records import (
+    DEFAULT_TENANT,
+    UNALLOCATED,
+    AccountRow,
+    BookRow,
+    ConflictRow,
+    DecisionRow,
+    EquityRow,
+    EventRow,
+    FillPartRow,
+    FillRow,
+    IncidentRow,
+    IntentRow,
+    IntentStatus,
+    OrderPurpose,
+    OrderRow,
+    OrderState,
+    PositionRow,
+    RoundRow,
+    Row,
+    ScheduleRow,
+    Share,
+    TenantId,
+    TraderRow,
+    TraderState,
+    VerdictRow,
+)
+from traders.spec import TraderSpec
+
+BTC = Symbol("BTC/USDT:USDT")
+AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
+ENTRY = "0000000007.001.entry.BTC/USDT:USDT"
+STOP = "bull.stop.BTC/USDT:USDT.0000000007.002"
+ROUND = "0000000007"
+DECISION = "bull@1748779200000"
+INTENT = f"{DECISION}#0"
+
+
+def spec(trader_id: str) -> TraderSpec:
+    """Return the definition of a trader of this desk."""
+    return TraderSpec(
+        id=trader_id,
+        name=f"The {trader_id}",
+        account="paper",
+        executor=ExecutorSpec(),
+        symbols=(BTC,),
+        decision_interval_s=60,
+    )
+
+
+def traders() -> list[Row]:
+    """Return the account, both traders and their books."""
+    tenant = DEFAULT_TENANT
+    account = AccountRow(tenant_id=tenant, account_id="paper", venue="paper", equity=Decimal("10004.55"), updated_at=AT)
+    rows: list[Row] = [account]
+    for seq, (name, state) in enumerate((("bull", TraderState.RUNNING), ("bear", TraderState.PAUSED))):
+        rows += [
+            TraderRow(tenant_id=tenant, trader_id=name, account_id="paper", seq=seq, spec=spec(name), state=state),
+            ScheduleRow(
+                tenant_id=tenant,
+                trader_id=name,
+                account_id="paper",
+                interval_s=60,
+                next_due_at=AT + timedelta(minutes=1),
+            ),
+        ]
+    money = {"bull": "4500", "bear": "4500", UNALLOCATED: "1000"}
+    for name, capital in money.items():
+        book = BookRow(tenant_id=tenant, account_id="paper", trader_id=name, capital=Decimal(capital))
+        if name == "bull":
+            book = replace(book, fees=Decimal("0.45"), allocated=Decimal(4500), open_positions=1)
+        rows.append(book)
+    rows.append(
+        PositionRow(
+            tenant_id=tenant,
+            account_id="paper",
+            trader_id="bull",
+            symbol=BTC,
+            quantity=Decimal("0.01"),
+            cost=Decimal(1000),
+            leverage=5,
+            opened_at=AT,
+            stop_loss=Decimal(98_000),
+            take_profit=Decimal(106_000),
+        )
+    )
+    for name, equity in {"bull": "4504.55", "": "10004.55"}.items():
+        rows.append(EquityRow(tenant_id=tenant, account_id="paper", trader_id=name, at=AT, equity=Decimal(equity)))
+    return rows
+
+
+def decisions() -> list[Row]:
+    """Return the decision that opened the position, its intent and its round with a conflict and a refusal."""
+    tenant = DEFAULT_TENANT
+    key: Any = {"tenant_id": tenant, "account_id": "paper"}
+    asked = Decision(
+        symbol=BTC,
+        action=Action.OPEN_LONG,
+        leverage=5,
+        position_size_usd=Decimal(1000),
+        stop_loss=Decimal(98_000),
+        take_profit=Decimal(106_000),
+        confidence=Decimal(82),
+        reasoning="momentum agrees",
+    )
+    view = SampleView(symbol=BTC, mark=Decimal(100_500), indicators=Indicators(ema_20=100_100.5), age_s=2.0)
+    context = replace(sample_context(), symbols=(BTC,), market={BTC: view}, positions=())
+    return [
+        DecisionRow(
+            **key,
+            decision_id=DECISION,
+            trader_id="bull",
+            due_at=AT,
+            decided_at=AT,
+            outcome=Outcome.DECIDED,
+            decisions=(asked,),
+            model="gpt-test",
+            prompt_hash="ab12",
+            reasoning="the trend is up",
+            reply='{"decisions": []}',
+            usage=Usage(cost_usd=Decimal("0.0021")),
+            latency_s=1.25,
+            context=context,
+        ),
+        IntentRow(
+            **key,
+            intent_id=INTENT,
+            decision_id=DECISION,
+            trader_id="bull",
+            decided_at=AT,
+            decision=asked,
+            status=IntentStatus.CONSUMED,
+            round_id=ROUND,
+        ),
+        RoundRow(**key, round_id=ROUND, at=AT, equity=Decimal(10_000), counts={"entries": 1, "conflicts": 1}),
+        ConflictRow(
+            **key,
+            round_id=ROUND,
+            n=1,
+            type="direction",
+            symbol=BTC,
+            traders=("bull", "bear"),
+            confidences=("82", "76"),
+            severity="high",
+            outcome="bull stands, bear is dropped",
+            at=AT,
+        ),
+        VerdictRow(
+            **key,
+            round_id=ROUND,
+            n=2,
+            kind="dropped",
+            code="DIRECTION",
+            trader_id="bear",
+            symbol=BTC,
+            intent_id="bear@1748779200000#0",
+            detail="opposite to bull",
+            at=AT,
+            numbers={"confidence": "76"},
+        ),
+        EventRow(
+            tenant_id=tenant,
+            event_id="e1",
+            at=AT + timedelta(minutes=5),
+            actor="cli:eve",
+            kind="trader_state",
+            account_id="paper",
+            trader_id="bear",
+            before="running",
+            after="paused",
+            reason="lunch",
+        ),
+    ]
+
+
+def orders() -> list[Row]:
+    """Return the entry with its fill and part, and the stop that protects the position."""
+    key: Any = {"tenant_id": DEFAULT_TENANT, "account_id": "paper"}
+    quantity = Decimal("0.01")
+    entry = OrderRow(
+        **key,
+        order_id=ENTRY,
+        round_id=ROUND,
+        symbol=BTC,
+        side=Side.BUY,
+        type=OrderType.MARKET,
+        purpose=OrderPurpose.ENTRY,
+        quantity=quantity,
+        created_at=AT,
+        shares=(
+            Share(
+                trader_id="bull",
+                quantity=quantity,
+                intent_id=INTENT,
+                leverage=5,
+                stop_loss=Decimal(98_000),
+                take_profit=Decimal(106_000),
+            ),
+        ),
+        state=OrderState.FILLED,
+        filled=quantity,
+        venue_order_id="v-1",
+    )
+    stop = replace(
+        entry,
+        order_id=STOP,
+        side=Side.SELL,
+        type=OrderType.STOP,
+        purpose=OrderPurpose.STOP,
+        shares=(Share(trader_id="bull", quantity=quantity),),
+        trigger_price=Decimal(98_000),
+        reduce_only=True,
+        state=OrderState.ACCEPTED,
+        filled=Decimal(0),
+        venue_order_id="v-2",
+        created_at=AT + timedelta(seconds=1),
+    )
+    fill = FillRow(
+        **key,
+        trade_id="t-1",
+        order_id=ENTRY,
+        symbol=BTC,
+        side=Side.BUY,
+        quantity=quantity,
+        price=Decimal(100_000),
+        fee=Decimal("0.45"),
+        liquidity=Liquidity.TAKER,
+        kind=FillKind.TRADE,
+        at=AT,
+    )
+    part = FillPartRow(
+        **key,
+        trade_id="t-1",
+        trader_id="bull",
+        leg="1",
+        order_id=ENTRY,
+        intent_id=INTENT,
+        symbol=BTC,
+        quantity=quantity,
+        price=Decimal(100_000),
+        fee=Decimal("0.45"),
+        realized=Decimal(0),
+        purpose="entry",
+        at=AT,
+    )
+    return [entry, stop, fill, part]
+
+
+def incident(severity: str = "high") -> IncidentRow:
+    """Return an open incident."""
+    return IncidentRow(
+        tenant_id=DEFAULT_TENANT,
+        incident_id="i1",
+        account_id="paper",
+        code="EXTERNAL_FILL",
+        severity=severity,
+        detail="a trade this desk did not make",
+        at=AT + timedelta(minutes=1),
+        symbol=BTC,
+    )
+
+
+async def desk_with_history(*more: Row, tenant: TenantId = DEFAULT_TENANT) -> MemoryStore:
+    """Return a store that holds this desk and `more`."""
+    store = MemoryStore()
+    async with store.service() as service:
+        await service.ensure_tenant(tenant)
+    async with store.transaction(tenant) as tx:
+        await tx.insert([*traders(), *decisions(), *orders(), *more])
+    return store

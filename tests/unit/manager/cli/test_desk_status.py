@@ -1,0 +1,99 @@
+"""What `propdesk status` reads from the store."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from desk_history import AT, desk_with_history, incident
+from manager.cli.desk_status import AccountStatus, Light, read_status
+from manager.state.memory import MemoryStore
+from manager.state.records import DEFAULT_TENANT, AccountRow, TenantId, TraderRow, TraderState, TradingState
+
+
+async def status_of(store: MemoryStore, after_s: int = 5) -> AccountStatus:
+    [account] = await read_status(store, DEFAULT_TENANT, AT + timedelta(seconds=after_s))
+    return account
+
+
+async def change(store: MemoryStore, kind: type[AccountRow] | type[TraderRow], key: str, **values: Any) -> None:
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(kind, (key,), **values)
+
+
+async def test_the_account_adds_up() -> None:
+    account = await status_of(await desk_with_history())
+    assert (account.equity, account.unallocated, account.allocated) == (
+        Decimal("10004.55"),
+        Decimal(1000),
+        Decimal(4500),
+    )
+    assert account.utilized == Decimal("0.01") * Decimal(100_500) / 5
+    assert account.utilization_pct == account.utilized / 45
+
+
+async def test_a_trader_shows_its_equity_pnl_and_last_decision() -> None:
+    account = await status_of(await desk_with_history())
+    bull, bear = account.traders
+    assert (bull.equity, bull.pnl_usd, bull.fees) == (Decimal("4504.55"), Decimal("4.55"), Decimal("0.45"))
+    assert bull.last_decision is not None
+    assert (bull.last_decision.outcome, bull.last_decision.actions) == ("decided", ("open_long BTC/USDT:USDT",))
+    assert bear.last_decision is None
+    assert [refusal.code for refusal in bear.refusals] == ["DIRECTION"]
+
+
+async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:
+    account = await status_of(await desk_with_history())
+    assert account.traders[1].equity == Decimal(4500)
+
+
+async def test_a_position_is_valued_at_the_newest_mark_a_decision_saw() -> None:
+    [position] = (await status_of(await desk_with_history())).positions
+    assert (position.entry_price, position.mark) == (Decimal(100_000), Decimal(100_500))
+    assert position.marked_at == AT - timedelta(seconds=2)
+    assert position.unrealized_pnl == Decimal(5)
+    assert (position.stop_loss, position.take_profit) == (Decimal(98_000), Decimal(106_000))
+
+
+async def test_the_light_is_green_while_a_trader_runs() -> None:
+    account = await status_of(await desk_with_history())
+    assert (account.light, account.reasons) == (Light.RUNNING, ())
+
+
+async def test_an_open_incident_turns_the_light_red() -> None:
+    account = await status_of(await desk_with_history(incident()))
+    assert account.light is Light.ERROR
+    assert account.reasons == ("incident EXTERNAL_FILL",)
+
+
+@pytest.mark.parametrize(
+    ("values", "light", "reason"),
+    [
+        ({"trading_state": TradingState.REDUCING, "state_reason": "calm down"}, Light.PAUSED, "reducing: calm down"),
+        ({"trading_state": TradingState.HALTED, "state_reason": "news"}, Light.ERROR, "halted: news"),
+    ],
+)
+async def test_a_switched_account_says_why(values: dict[str, Any], light: Light, reason: str) -> None:
+    store = await desk_with_history()
+    await change(store, AccountRow, "paper", **values)
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (light, (reason,))
+
+
+async def test_without_a_running_trader_the_desk_is_paused() -> None:
+    store = await desk_with_history()
+    await change(store, TraderRow, "bull", state=TraderState.STOPPED)
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (Light.PAUSED, ("no trader is running",))
+
+
+async def test_an_account_that_nobody_samples_is_stopped_whatever_its_traders_say() -> None:
+    account = await status_of(await desk_with_history(), after_s=61)
+    assert account.light is Light.STOPPED
+    assert "2025-06-01 12:00:00 UTC" in account.reasons[0]
+
+
+async def test_another_tenant_sees_nothing() -> None:
+    store = await desk_with_history()
+    assert await read_status(store, TenantId("other"), AT) == ()
