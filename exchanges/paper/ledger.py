@@ -32,9 +32,9 @@ class PaperLedger(Protocol):
 
         With `order_id`, `looked_up` holds that order's last version, open or terminal. At a normal exit the state and
         its journal (orders upserted by client order id, fills and funding inserted) are committed at once; on an
-        exception nothing is. While `revision` stays, only `advanced_to` can have moved, which need not be written each
-        time: the same instants are then searched again, with the same result. Raise ExchangeConfigError when the
-        account was never opened.
+        exception nothing is. While `revision` stays, only `advanced_to` and `phase` can have moved, which need not be
+        written each time (both or neither): the same instants are then searched again, with the same result. Raise
+        ExchangeConfigError when the account was never opened.
         """
         ...
 

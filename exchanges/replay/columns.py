@@ -68,7 +68,7 @@ class CandleColumns:
 
     @property
     def closes(self) -> Floats:
-        """Return the closes, symbols as rows and instants as columns; a gap carries the last close, 0 before the first."""
+        """Return the closes, symbols by instants; a gap carries the last close, it is 0 before the first."""
         return self._closes
 
     def bars_until(self, at_ms: int) -> int:

@@ -1,0 +1,160 @@
+"""Candle and funding files: what is read, and what is refused by file, row, field, value and mend."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from exchanges.clock import from_ms
+from exchanges.errors import MarketDataError
+from exchanges.replay.loader import load_candles, load_funding
+from paper_market import BTC, ETH, MINUTE_MS, START_MS, candle_frame, flat, instant
+
+RECORDED = Path(__file__).parents[4] / "shared" / "data" / "candles"
+HEADER = "symbol,ts_ms,open,high,low,close,volume\n"
+
+
+def csv(folder: Path, *lines: str, header: str = HEADER) -> Path:
+    path = folder / "candles.csv"
+    path.write_text(header + "".join(f"{line}\n" for line in lines))
+    return path
+
+
+def line(minute: float, rest: str = "100,101,99,100,5", symbol: str = "BTC/USDT:USDT") -> str:
+    return f"{symbol},{START_MS + int(minute * MINUTE_MS)},{rest}"
+
+
+def test_csv_and_parquet_give_the_same_columns(tmp_path: Path) -> None:
+    frames = [candle_frame(flat(100.5, 5)).with_columns(symbol=pl.lit(one)) for one in (ETH, BTC)]
+    frame = pl.concat(frames)
+    frame.write_csv(tmp_path / "c.csv")
+    frame.write_parquet(tmp_path / "c.parquet")
+    for name in ("c.csv", "c.parquet"):
+        columns = load_candles(tmp_path / name)
+        assert columns.symbols == (BTC, ETH)
+        assert (columns.bars, columns.interval_ms) == (10, MINUTE_MS)
+        assert columns.instants == [START_MS + minute * MINUTE_MS for minute in range(1, 6)]
+        assert columns.by_symbol[BTC].close.tolist() == [100.5] * 5
+
+
+def test_symbols_may_alternate(tmp_path: Path) -> None:
+    lines = [line(minute, symbol=symbol) for minute in range(3) for symbol in ("A", "B")]
+    assert load_candles(csv(tmp_path, *lines)).bars == 6
+
+
+def test_the_window_keeps_whole_candles(tmp_path: Path) -> None:
+    path = csv(tmp_path, *(line(minute) for minute in range(6)))
+    columns = load_candles(path, start=instant(1), end=instant(4))
+    assert columns.by_symbol[BTC].ends == [START_MS + minute * MINUTE_MS for minute in (2, 3, 4)]
+    with pytest.raises(MarketDataError, match="widen the window"):
+        load_candles(path, start=instant(50))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (line(1, "100,101,99,NaN,5"), r"row 2 \(BTC/USDT:USDT\): close is nan, expected a finite number; remove"),
+        (line(1, "100,inf,99,100,5"), "row 2 .*: high is inf, expected a finite number"),
+        (line(1, "100,101,-99,100,5"), "row 2 .*: low is -99.0, expected a price above zero"),
+        (line(1, "100,101,99,100,-5"), "row 2 .*: volume is -5.0, expected zero or more"),
+        (line(1, "100,98,99,98,5"), "row 2 .*: high is 98.0, expected at least the row's low"),
+        (line(1, "102,101,99,100,5"), "row 2 .*: open is 102.0, expected a price between"),
+        (line(1, "100,101,99,98,5"), "row 2 .*: close is 98.0, expected a price between"),
+        (line(1, "100,101,99,abc,5"), "row 2 .*: close is 'abc', expected a number"),
+        (line(1, "100,101,99,,5"), "row 2 .*: close is None, expected a number"),
+        (line(-1), f"row 2 .*: ts_ms is {START_MS - MINUTE_MS}, expected rising times .* backwards; sort"),
+        (line(0), f"row 2 .*: ts_ms is {START_MS}, expected each time once .* duplicate"),
+        (",1746360060000,1,1,1,1,1", "row 2 .*: symbol is None, expected a symbol"),
+        ("BTC/USDT:USDT,soon,1,1,1,1,1", "row 2 .*: ts_ms is 'soon', expected whole milliseconds"),
+        ("BTC/USDT:USDT,1746360060,1,1,1,1,1", "row 2 .*: ts_ms is 1746360060, expected .* look like seconds"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, second: str, message: str) -> None:
+    path = csv(tmp_path, line(0), second, line(2))
+    with pytest.raises(MarketDataError, match=message) as caught:
+        load_candles(path)
+    assert str(path) in str(caught.value)
+
+
+def test_one_interval_per_file(tmp_path: Path) -> None:
+    with pytest.raises(MarketDataError, match=r"row 4 .* expected a whole number of 60000 ms candles"):
+        load_candles(csv(tmp_path, line(0), line(1), line(3), line(4.5)))
+    with pytest.raises(MarketDataError, match="give at least two"):
+        load_candles(csv(tmp_path, line(0)))
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(MarketDataError, match="column volume is missing, found symbol, ts_ms"):
+        load_candles(csv(tmp_path, "A,1,1", header="symbol,ts_ms,open,high,low,close\n"))
+    with pytest.raises(MarketDataError, match="no row after the header"):
+        load_candles(csv(tmp_path))
+    with pytest.raises(MarketDataError, match="the file is empty"):
+        load_candles(csv(tmp_path, header=""))
+    with pytest.raises(MarketDataError, match="no such file"):
+        load_candles(tmp_path / "none.csv")
+    with pytest.raises(MarketDataError, match="expected a file named"):
+        load_candles(tmp_path / "candles.txt")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 no more")
+    with pytest.raises(MarketDataError, match="cannot be read"):
+        load_candles(broken)
+
+
+def funding_file(folder: Path, *rows: tuple[str, int, float]) -> Path:
+    path = folder / "funding.parquet"
+    pl.DataFrame(rows, schema=["symbol", "ts_ms", "funding_rate"], orient="row").write_parquet(path)
+    return path
+
+
+def test_funding_stamps_are_rounded_to_the_second(tmp_path: Path) -> None:
+    path = funding_file(tmp_path, (BTC, START_MS + 68, 0.0000125), (BTC, START_MS + 3_599_999, -0.0002))
+    funding = load_funding(path)
+    assert [(rate.at_ms, rate.rate) for rate in funding.rates] == [
+        (START_MS, Decimal("0.0000125")),
+        (START_MS + 3_600_000, Decimal("-0.0002")),
+    ]
+    assert funding.last_rate(BTC, START_MS + 5) == Decimal("0.0000125")
+    assert funding.next_instant(BTC, START_MS, START_MS + 10**9) == START_MS + 3_600_000
+    assert [rate.at_ms for rate in load_funding(path, start=from_ms(START_MS)).rates] == [START_MS + 3_600_000]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((BTC, START_MS + 3_600_000, float("nan")), "row 2 .*: funding_rate is nan"),
+        ((BTC, START_MS + 3_600_000, 12.5), "row 2 .*: funding_rate is 12.5, expected a fraction"),
+        ((BTC, START_MS + 400, 0.1), "row 2 .*: ts_ms .* duplicate"),
+        ((BTC, START_MS - 3_600_000, 0.1), "row 2 .*: ts_ms .* backwards"),
+    ],
+)
+def test_bad_funding_is_named(tmp_path: Path, row: tuple[str, int, float], message: str) -> None:
+    with pytest.raises(MarketDataError, match=message):
+        load_funding(funding_file(tmp_path, (BTC, START_MS, 0.0001), row))
+
+
+@pytest.mark.parametrize(
+    ("name", "bars", "interval_s"),
+    [
+        ("binance_usdm_2025/candles_1h", 6_471, 3600),
+        ("hyperliquid_perp/candles_1h", 69_649, 3600),
+        ("gaps/XRP_ETH-1m", 2_469, 60),
+    ],
+)
+def test_recorded_candles_are_read(name: str, bars: int, interval_s: int) -> None:
+    path = RECORDED / f"{name}.parquet"
+    if not path.is_file():
+        pytest.skip(f"the recorded candles are not here: {name}.parquet")
+    columns = load_candles(path)
+    assert (columns.bars, columns.interval_ms) == (bars, interval_s * 1000)
+    assert columns.bars_until(columns.instants[-1]) == bars
+
+
+def test_recorded_hourly_funding_has_its_jitter_removed() -> None:
+    path = RECORDED / "hyperliquid_perp/funding_1h.parquet"
+    if not path.is_file():
+        pytest.skip("the recorded funding is not here: hyperliquid_perp/funding_1h.parquet")
+    rates = load_funding(path).rates
+    assert len(rates) == 70_430
+    assert all(rate.at_ms % 1000 == 0 for rate in rates)
+    assert sum(rate.at_ms % 3_600_000 == 0 for rate in rates) > 70_000
