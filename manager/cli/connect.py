@@ -12,7 +12,7 @@ from manager.cli.options import existing_data_dir
 from manager.cli.progress import progress
 from manager.config import Config
 from manager.manager import Manager
-from manager.registration import RegistrationCheck, terms_of
+from manager.registration import RegistrationCheck, registration_check
 from manager.resources import resource
 from manager.state.store import Store
 
@@ -38,9 +38,10 @@ def actor() -> str:
 
 def manager_of(store: Store, config: Config | None = None) -> Manager:
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
-    folders = [resource("prompts").parent] if config is None else [config.prompt_root, resource("prompts").parent]
-    terms = terms_of(config) if config is not None else {}
-    return Manager(store, SystemClock(), RegistrationCheck(terms=terms, prompts=PromptLibrary(*folders)))
+    if config is not None:
+        return Manager(store, SystemClock(), registration_check(config))
+    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts").parent))
+    return Manager(store, SystemClock(), nobody)
 
 
 async def _opened(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:

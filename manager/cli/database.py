@@ -1,8 +1,6 @@
 """`propdesk db`."""
 
-import asyncio
 import os
-from pathlib import Path
 
 import typer
 
@@ -21,24 +19,14 @@ def group() -> None:
 @app.command("upgrade")
 def upgrade(data_dir: DataDirOption = DATA_DEFAULT, as_json: JsonOption = False) -> None:
     """Create or upgrade the tables in DATABASE_URL, or in the embedded PostgreSQL of the data directory."""
-    external = os.environ.get("DATABASE_URL", "")
+    from manager.database import external_url, reach_database
+
     with progress("upgrading the database") as meter:
         meter(None)
-        if external:
-            from manager.state.postgres.upgrade import upgrade as upgrade_external
-
-            upgrade_external(external)
-        else:
-            asyncio.run(_upgrade_embedded(data_dir))
-    where = "DATABASE_URL" if external else str(data_dir)
+        with reach_database(data_dir, os.environ, prepare=True):
+            meter(None)
+    where = "DATABASE_URL" if external_url(os.environ) else str(data_dir)
     if as_json:
         print_json({"ok": True, "database": where})
     else:
         say(f"The database in {where} is up to date.")
-
-
-async def _upgrade_embedded(data_dir: Path) -> None:
-    from manager.bootstrap import open_store
-
-    async with open_store(data_dir):
-        pass  # opening provisions and upgrades

@@ -7,7 +7,9 @@ import typer
 
 from manager.cli.options import CONFIG_DEFAULT, DATA_DEFAULT, ConfigOption, DataDirOption, read_config
 
-PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="The loopback port of the web process.")]
+PortOption = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="The loopback port of the web process; 0 takes a free one.")
+]
 
 
 def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir: DataDirOption = DATA_DEFAULT) -> None:

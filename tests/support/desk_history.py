@@ -46,6 +46,7 @@ STOP = "bull.stop.BTC/USDT:USDT.0000000007.002"
 ROUND = "0000000007"
 DECISION = "bull@1748779200000"
 INTENT = f"{DECISION}#0"
+QUANTITY = Decimal("0.01")
 
 
 def spec(trader_id: str) -> TraderSpec:
@@ -101,10 +102,11 @@ def traders() -> list[Row]:
     return rows
 
 
+_KEY: Any = {"tenant_id": DEFAULT_TENANT, "account_id": "paper"}
+
+
 def decisions() -> list[Row]:
-    """Return the decision that opened the position, its intent and its round with a conflict and a refusal."""
-    tenant = DEFAULT_TENANT
-    key: Any = {"tenant_id": tenant, "account_id": "paper"}
+    """Return the decision that opened the position, and its intent."""
     asked = Decision(
         symbol=BTC,
         action=Action.OPEN_LONG,
@@ -119,7 +121,7 @@ def decisions() -> list[Row]:
     context = replace(sample_context(), symbols=(BTC,), market={BTC: view}, positions=())
     return [
         DecisionRow(
-            **key,
+            **_KEY,
             decision_id=DECISION,
             trader_id="bull",
             due_at=AT,
@@ -135,7 +137,7 @@ def decisions() -> list[Row]:
             context=context,
         ),
         IntentRow(
-            **key,
+            **_KEY,
             intent_id=INTENT,
             decision_id=DECISION,
             trader_id="bull",
@@ -144,9 +146,15 @@ def decisions() -> list[Row]:
             status=IntentStatus.CONSUMED,
             round_id=ROUND,
         ),
-        RoundRow(**key, round_id=ROUND, at=AT, equity=Decimal(10_000), counts={"entries": 1, "conflicts": 1}),
+    ]
+
+
+def happenings() -> list[Row]:
+    """Return the decision's round with a conflict and a refusal, and an operator's act."""
+    return [
+        RoundRow(**_KEY, round_id=ROUND, at=AT, equity=Decimal(10_000), counts={"entries": 1, "conflicts": 1}),
         ConflictRow(
-            **key,
+            **_KEY,
             round_id=ROUND,
             n=1,
             type="direction",
@@ -158,7 +166,7 @@ def decisions() -> list[Row]:
             at=AT,
         ),
         VerdictRow(
-            **key,
+            **_KEY,
             round_id=ROUND,
             n=2,
             kind="dropped",
@@ -171,7 +179,7 @@ def decisions() -> list[Row]:
             numbers={"confidence": "76"},
         ),
         EventRow(
-            tenant_id=tenant,
+            tenant_id=DEFAULT_TENANT,
             event_id="e1",
             at=AT + timedelta(minutes=5),
             actor="cli:eve",
@@ -186,11 +194,10 @@ def decisions() -> list[Row]:
 
 
 def orders() -> list[Row]:
-    """Return the entry with its fill and part, and the stop that protects the position."""
-    key: Any = {"tenant_id": DEFAULT_TENANT, "account_id": "paper"}
-    quantity = Decimal("0.01")
+    """Return the entry and the stop that protects the position."""
+    quantity = QUANTITY
     entry = OrderRow(
-        **key,
+        **_KEY,
         order_id=ENTRY,
         round_id=ROUND,
         symbol=BTC,
@@ -227,8 +234,14 @@ def orders() -> list[Row]:
         venue_order_id="v-2",
         created_at=AT + timedelta(seconds=1),
     )
+    return [entry, stop]
+
+
+def fills() -> list[Row]:
+    """Return the entry's fill and its part."""
+    quantity = QUANTITY
     fill = FillRow(
-        **key,
+        **_KEY,
         trade_id="t-1",
         order_id=ENTRY,
         symbol=BTC,
@@ -241,7 +254,7 @@ def orders() -> list[Row]:
         at=AT,
     )
     part = FillPartRow(
-        **key,
+        **_KEY,
         trade_id="t-1",
         trader_id="bull",
         leg="1",
@@ -255,7 +268,7 @@ def orders() -> list[Row]:
         purpose="entry",
         at=AT,
     )
-    return [entry, stop, fill, part]
+    return [fill, part]
 
 
 def incident(severity: str = "high") -> IncidentRow:
@@ -278,5 +291,5 @@ async def desk_with_history(*more: Row, tenant: TenantId = DEFAULT_TENANT) -> Me
     async with store.service() as service:
         await service.ensure_tenant(tenant)
     async with store.transaction(tenant) as tx:
-        await tx.insert([*traders(), *decisions(), *orders(), *more])
+        await tx.insert([*traders(), *decisions(), *happenings(), *orders(), *fills(), *more])
     return store
