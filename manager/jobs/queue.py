@@ -12,7 +12,7 @@ from procrastinate.types import JSONDict, JSONValue
 
 from manager.jobs.errors import QueueUnavailable
 from manager.jobs.runner import Job, JobKind
-from manager.jobs.steady import SteadyJobManager
+from manager.jobs.steady import SteadyJobManager, cause_of
 from manager.state.records import TenantId
 
 DECIDE_QUEUE = "decide"
@@ -119,7 +119,7 @@ class QueueRunner:
             return False
         except ConnectorException as error:
             raise QueueUnavailable(
-                f"{job.kind} of account {job.tenant_id}/{job.account_id} was not queued: {error.__cause__}"
+                f"{job.kind} of account {job.tenant_id}/{job.account_id} was not queued: {cause_of(error)}"
             ) from error
         return True
 

@@ -23,6 +23,12 @@ def is_gone(error: ConnectorException) -> bool:
     return isinstance(error.__cause__, psycopg.errors.RaiseException)
 
 
+def cause_of(error: ConnectorException) -> str:
+    """Return what the database said, in one line."""
+    said = str(error.__cause__ or error).strip().splitlines()
+    return said[0] if said else type(error.__cause__ or error).__name__
+
+
 class SteadyJobManager(JobManager):
     """Take errors of the database as "nothing now", and know which jobs this process really holds.
 
@@ -43,7 +49,7 @@ class SteadyJobManager(JobManager):
         except ConnectorException as error:
             if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):
                 raise
-            _log.warning("queue_fetch_failed", queues=queues, error=repr(error.__cause__))
+            _log.warning("queue_fetch_failed", queues=queues, error=cause_of(error))
             return None
         if job is not None and job.id is not None:
             self.held.add(job.id)
@@ -57,7 +63,7 @@ class SteadyJobManager(JobManager):
             if is_gone(error):
                 _log.warning("job_taken_over_while_it_ran", job_id=job.id, kind=job.task_name, lock=job.lock)
             else:
-                _log.error("job_end_not_recorded", job_id=job.id, kind=job.task_name, error=repr(error.__cause__))
+                _log.error("job_end_not_recorded", job_id=job.id, kind=job.task_name, error=cause_of(error))
         finally:
             if job.id is not None:
                 self.held.discard(job.id)

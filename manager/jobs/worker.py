@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 from procrastinate import App
-from procrastinate.exceptions import ConnectorException, ProcrastinateException
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition
 from procrastinate.types import JSONValue
 from procrastinate.worker import Worker
@@ -15,6 +15,7 @@ from manager.jobs.errors import JobsError
 from manager.jobs.queue import ACCOUNT_QUEUE, DECIDE_QUEUE, QueueRunner, from_arguments, queue_of
 from manager.jobs.rescue import Rescue
 from manager.jobs.runner import Handlers, JobKind
+from manager.jobs.steady import cause_of
 
 _log = structlog.get_logger(__name__)
 _RESTART_AFTER_S = 0.5
@@ -86,8 +87,8 @@ class QueueWorker:
                 if stop.is_set():
                     worker.stop()  # type: ignore[no-untyped-call]  # as above
                 await run
-            except ProcrastinateException as error:
-                _log.error("queue_worker_failed", queue=queue, error=repr(error.__cause__ or error))
+            except ConnectorException as error:
+                _log.error("queue_worker_failed", queue=queue, error=cause_of(error))
             finally:
                 stopping.cancel()
                 run.cancel()
@@ -144,7 +145,7 @@ class QueueWorker:
             try:
                 await act()
             except ConnectorException as error:
-                _log.warning("queue_database_error", act=act.__name__, error=repr(error.__cause__))
+                _log.warning("queue_database_error", act=act.__name__, error=cause_of(error))
 
     def _worker_ids(self) -> list[int]:
         return [worker.worker_id for worker in self._workers.values() if worker.worker_id is not None]
