@@ -64,7 +64,7 @@ class _Bad(ValueError):
 
 
 def check_row(row: Row, tenant: TenantId) -> None:
-    """Raise InvalidRow if a value of `row`, nested ones too, is NaN, infinite, not a Decimal or a naive time.
+    """Raise InvalidRow if a value of `row`, nested ones too, is NaN, infinite, a naive time or holds NUL.
 
     A row of another tenant is refused, and so is a model key: keys are kept encrypted, not in specs.
     """
@@ -75,6 +75,8 @@ def check_row(row: Row, tenant: TenantId) -> None:
             check(row)
     except _Bad as bad:
         raise InvalidRow(f"{type(row).__name__}.{bad}") from None
+    if type(row) is ScheduleRow and row.interval_s <= 0:
+        raise InvalidRow(f"ScheduleRow.interval_s is {row.interval_s}; expected at least 1")
     if type(row) is TraderRow and row.spec.executor.api_key:
         raise InvalidRow(
             "TraderRow.spec.executor.api_key must not be stored; keep the key with the config and store ''"
@@ -97,8 +99,9 @@ def check_fields(kind: type[Any], names: Sequence[str]) -> None:
             raise InvalidRow(f"{kind.__name__} has no field {name!r}; it has {', '.join(sorted(known))}")
 
 
-def check_value(kind: type[Any], value: Any, name: str) -> None:
+def check_value(kind: Any, value: Any, name: str) -> None:
     """Raise InvalidRow if a Decimal, datetime or float, or a value that holds some, must not be stored; None passes."""
+    kind = _without_none(kind)
     check = _leaf(kind) or _nested(kind)
     try:
         if check is not None and value is not None:
@@ -127,7 +130,8 @@ def _without_none(hint: Any) -> Any:
 
 
 def _leaf(hint: Any) -> _Check | None:
-    return {Decimal: _decimal, datetime: _instant, float: _number}.get(hint)
+    hint = getattr(hint, "__supertype__", hint)
+    return {Decimal: _decimal, datetime: _instant, float: _number, str: _string}.get(hint)
 
 
 def _nested(hint: Any) -> _Check | None:
@@ -198,6 +202,11 @@ def _decimal(value: Any) -> None:
 def _instant(value: Any) -> None:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise _Bad(f" is {value!r}; expected a datetime with a time zone")
+
+
+def _string(value: Any) -> None:
+    if "\0" in value:
+        raise _Bad(" holds the character NUL, which PostgreSQL cannot store; replace it")
 
 
 def _number(value: Any) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
-from manager.state.errors import FenceLost
 from manager.state.memory_rows import TenantRows
 from manager.state.memory_service import MemoryServiceTransaction
 from manager.state.memory_transaction import MemoryTransaction, Retention
 from manager.state.records import AccountRow, TenantId
-from manager.state.store import Fence, ServiceTransaction, Transaction
+from manager.state.store import Fence, ServiceTransaction, Transaction, fence_lost
 
 
 class MemoryStore:
@@ -58,7 +57,7 @@ class _Block:
             account = self._rows.tables[AccountRow].rows.get(self._fence.account_id)
             if account is None or account.fencing_token != self._fence.token:
                 store._lock.release()
-                raise fence_lost(self._fence, account)
+                raise fence_lost(self._fence, account and account.fencing_token, account.holder if account else "")
         self._transaction = MemoryTransaction(
             tenant=self._tenant, rows=self._rows, retention=store._retention, known=known is not None
         )
@@ -99,13 +98,3 @@ class _ServiceBlock:
         else:
             self._transaction.rollback()
         self._store._lock.release()
-
-
-def fence_lost(fence: Fence, account: AccountRow | None) -> FenceLost:
-    """Return the error that says who has the account now."""
-    if account is None:
-        return FenceLost(f"account {fence.account_id!r} is unknown, so token {fence.token} gives no right to it")
-    return FenceLost(
-        f"account {fence.account_id!r} is at token {account.fencing_token} (held by {account.holder!r}); "
-        f"token {fence.token} is void: stop, write nothing, send nothing"
-    )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from manager.state.errors import InvalidRow
 from manager.state.records import (
     KEYS,
     BookRow,
@@ -194,13 +193,6 @@ class TenantRows:
     def __init__(self) -> None:
         self.tables: dict[type[Any], Table] = {kind: Table(kind) for kind in KEYS}
         self._undo: list[tuple[Table, Any, Any]] = []
-
-    def table(self, kind: type[Any]) -> Table:
-        """Return the table of a row type; raise InvalidRow for another type."""
-        try:
-            return self.tables[kind]
-        except KeyError:
-            raise InvalidRow(f"{kind.__name__} is not a row type") from None
 
     def put(self, table: Table, key: Any, row: Any) -> None:
         """Change a table so that `rollback` can take it back."""

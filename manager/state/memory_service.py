@@ -67,13 +67,13 @@ class MemoryServiceTransaction:
         return freed
 
     async def next_due(self) -> datetime | None:
-        """Return the earliest due time of any running trader."""
+        """Return the earliest due time of any running trader that is not deciding."""
         return min(
             (
                 schedule.next_due_at
                 for rows in self._tenants.values()
                 for _, schedule in _running(rows)
-                if schedule.next_due_at is not None
+                if schedule.next_due_at is not None and schedule.in_flight_due_at is None
             ),
             default=None,
         )

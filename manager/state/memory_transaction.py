@@ -1,6 +1,6 @@
 """One transaction on the memory store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -107,19 +107,19 @@ class MemoryTransaction:
         for row in rows:
             kind = type(row)
             self._check(row)
-            self._rewritable(kind)
+            self._guard(check_rewrite, kind)
             table = self._rows.tables[kind]
             key = table.key_of(row)
             if kind is AccountRow and (held := table.rows.get(key)) is not None:
                 row = replace(row, **{name: getattr(held, name) for name in OWNED_BY_ACQUIRE})  # noqa: PLW2901 - the row to store
             self._rows.put(table, key, row)
 
-    async def patch(self, kind: type[R], key: tuple[Any, ...], **values: Any) -> None:
+    async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
         """Change only these fields of one row; raise KeyError if there is none."""
         self._writable()
-        self._rewritable(kind)
-        table = self._rows.table(kind)
-        check_fields(kind, tuple(values))
+        self._guard(check_rewrite, kind)
+        self._guard(check_fields, kind, tuple(values))
+        table = self._rows.tables[kind]
         if any(name in KEYS[kind] or name == "tenant_id" for name in values):
             raise self._failed(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
         found = table.rows.get(_bare(key))
@@ -132,8 +132,9 @@ class MemoryTransaction:
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
         self._writable()
-        self._rewritable(kind)
-        table = self._rows.table(kind)
+        self._guard(check_rewrite, kind)
+        self._guard(check_fields, kind, ())
+        table = self._rows.tables[kind]
         for key in keys:
             if (row := table.rows.get(_bare(key))) is None:
                 continue
@@ -145,15 +146,16 @@ class MemoryTransaction:
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""
-        found: R | None = self._rows.table(kind).rows.get(key[0] if len(key) == 1 else key)
+        self._guard(check_fields, kind, ())
+        found: R | None = self._rows.tables[kind].rows.get(key[0] if len(key) == 1 else key)
         return found
 
     async def find(
         self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
-        check_fields(kind, (*where, *((newest_first,) if newest_first else ())))
-        return self._rows.table(kind).find(where, newest_first, limit)
+        self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
+        return self._rows.tables[kind].find(where, newest_first, limit)
 
     async def acquire(self, account_id: str, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
@@ -228,10 +230,7 @@ class MemoryTransaction:
 
     def _check(self, row: Row) -> None:
         kind = type(row)
-        try:
-            check_row(row, self._tenant)
-        except InvalidRow as error:
-            raise self._failed(error) from None
+        self._guard(check_row, row, self._tenant)
         parent = _PARENT_KEYS.get(kind)
         if parent is not None:
             table, key = self._rows.tables[parent[0]], parent[1](row)
@@ -263,9 +262,9 @@ class MemoryTransaction:
         if children:
             raise self._failed(InvalidRow(f"{type(row).__name__} still has rows of {type(children[0]).__name__}"))
 
-    def _rewritable(self, kind: type[Any]) -> None:
+    def _guard(self, check: Callable[..., None], *arguments: Any) -> None:
         try:
-            check_rewrite(kind)
+            check(*arguments)
         except InvalidRow as error:
             raise self._failed(error) from None
 

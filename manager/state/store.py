@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from manager.state.errors import FenceLost
 from manager.state.records import (
     AccountRow,
     BookRow,
@@ -29,6 +30,16 @@ class Fence:
 
     account_id: str
     token: int
+
+
+def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
+    """Return the error that says who has the account now; `token` is None for an unknown account."""
+    if token is None:
+        return FenceLost(f"account {fence.account_id!r} is unknown, so token {fence.token} gives no right to it")
+    return FenceLost(
+        f"account {fence.account_id!r} is at token {token} (held by {holder!r}); "
+        f"token {fence.token} is void: stop, write nothing, send nothing"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +101,7 @@ class Transaction(Protocol):
         """
         ...
 
-    async def patch(self, kind: type[R], key: tuple[Any, ...], **values: Any) -> None:
+    async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
         """Change only these fields of one row, so that what others write to the rest stays; KeyError if absent."""
         ...
 
@@ -158,7 +169,7 @@ class ServiceTransaction(Protocol):
         ...
 
     async def next_due(self) -> datetime | None:
-        """Return the earliest due time of any running trader."""
+        """Return the earliest due time of any running trader that is not deciding."""
         ...
 
 

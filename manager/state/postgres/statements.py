@@ -1,0 +1,221 @@
+"""The statements of a transaction, built once; a batch of rows or keys is one JSON parameter."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Delete,
+    Insert,
+    Integer,
+    Select,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, insert
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.selectable import FromClause, ScalarSelect
+
+from manager.state.checks import OWNED_BY_ACQUIRE
+from manager.state.memory_rows import LIVE
+from manager.state.records import (
+    KEYS,
+    AccountRow,
+    BookRow,
+    FillRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    ScheduleRow,
+    TraderRow,
+    VerdictRow,
+)
+from manager.state.store import VERDICTS_SHOWN
+from manager.state.tables import TABLES
+
+_TENANT = bindparam("tenant", type_=Text())
+_ACCOUNT = bindparam("account", type_=Text())
+_TRADER = bindparam("trader", type_=Text())
+PENDING = text("status = 'pending'")
+LIVE_ORDERS = text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStatements:
+    """Hold the statements on one table; parameters: `rows` (JSON) and `tenant`."""
+
+    insert: Insert
+    upsert: Insert
+    delete: Delete
+
+
+def as_json(table: Table, columns: Sequence[str] = ()) -> ColumnElement[Any]:
+    """Return a row of `table` as a JSON object, money as strings."""
+    pairs: list[ColumnElement[Any]] = []
+    for col in table.columns:
+        if not columns or col.name in columns:
+            pairs += [literal_column(f"'{col.name}'"), cast(col, Text()) if isinstance(col.type, DOMAIN) else col]
+    return func.json_build_object(*pairs)
+
+
+def recordset(table: Table, *, one: bool = False) -> FromClause:
+    """Return the JSON parameter `rows` as records of the table's row type."""
+    populate = func.json_populate_record if one else func.json_populate_recordset
+    rows = populate(literal_column(f"NULL::{table.name}"), cast(bindparam("rows", type_=Text()), JSON()))
+    return rows.table_valued(*(column(col.name, col.type) for col in table.columns), name="given")
+
+
+def writes(table: Table, *, kept: Sequence[str] = (), generated: Sequence[str] = ()) -> TableStatements:
+    """Build the writing statements; `kept` columns survive an upsert, `generated` ones come from the database."""
+    given = recordset(table)
+    names = [col.name for col in table.columns if col.name not in generated]
+    keys = [col.name for col in table.primary_key]
+    plain = insert(table).from_select(names, select(*(given.c[name] for name in names)))
+    changed = {name: plain.excluded[name] for name in names if name not in keys and name not in kept}
+    matches = [table.c[name] == given.c[name] for name in keys if name != "tenant_id"]
+    return TableStatements(
+        insert=plain,
+        upsert=plain.on_conflict_do_update(index_elements=keys, set_=changed),
+        delete=delete(table).where(table.c.tenant_id == _TENANT, *matches),
+    )
+
+
+def patch(kind: type[Any], names: Sequence[str]) -> Update:
+    """Build an update of some columns of one row from the JSON parameter `rows`."""
+    table = TABLES[kind]
+    given = recordset(table, one=True)
+    matches = (table.c[name] == given.c[name] for name in KEYS[kind])
+    return update(table).values({name: given.c[name] for name in names}).where(table.c.tenant_id == _TENANT, *matches)
+
+
+def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any = None) -> ScalarSelect[Any]:
+    """Return matching rows as the text of one JSON array, in key order unless `order` says otherwise."""
+    table = TABLES[kind]
+    ordering = (*order, *(table.c[name] for name in KEYS[kind]))
+    rows = select(as_json(table).label("row")).where(table.c.tenant_id == _TENANT, *where).order_by(*ordering)
+    inner = rows.limit(limit).subquery("found")
+    return select(
+        cast(func.coalesce(func.json_agg(inner.c.row), literal_column("'[]'::json")), Text())
+    ).scalar_subquery()
+
+
+def find(kind: type[Any], where: Mapping[str, Any], newest_first: str) -> Select[Any]:
+    """Build a search; parameters: `tenant` and `limit`."""
+    table = TABLES[kind]
+    clauses = [
+        table.c[name].in_(wanted) if isinstance(wanted, tuple) else table.c[name] == wanted
+        for name, wanted in where.items()
+    ]
+    order = (table.c[newest_first].desc().nulls_last(),) if newest_first else ()
+    return select(listed(kind, *clauses, order=order, limit=bindparam("limit", type_=Integer())))
+
+
+def desk() -> Select[Any]:
+    """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`."""
+    tables = TABLES
+    live, pending = tables[OrderRow], tables[IntentRow]
+    return select(
+        *(
+            listed(kind, tables[kind].c.account_id == _ACCOUNT)
+            for kind in (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow)
+        ),
+        listed(IntentRow, pending.c.account_id == _ACCOUNT, PENDING),
+        listed(OrderRow, live.c.account_id == _ACCOUNT, LIVE_ORDERS),
+    )
+
+
+def trader() -> Select[Any]:
+    """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`."""
+    traders, schedules, books = TABLES[TraderRow], TABLES[ScheduleRow], TABLES[BookRow]
+    positions, verdicts = TABLES[PositionRow], TABLES[VerdictRow]
+    account = (
+        select(traders.c.account_id)
+        .where(traders.c.tenant_id == _TENANT, traders.c.trader_id == _TRADER)
+        .scalar_subquery()
+    )
+    since = (
+        select(func.coalesce(schedules.c.last_decision_at, literal_column("'-infinity'::timestamptz")))
+        .where(schedules.c.tenant_id == _TENANT, schedules.c.trader_id == _TRADER)
+        .scalar_subquery()
+    )
+    return select(
+        listed(TraderRow, traders.c.trader_id == _TRADER),
+        listed(ScheduleRow, schedules.c.trader_id == _TRADER),
+        listed(BookRow, books.c.account_id == account, books.c.trader_id == _TRADER),
+        listed(PositionRow, positions.c.account_id == account, positions.c.trader_id == _TRADER),
+        listed(
+            VerdictRow,
+            verdicts.c.trader_id == _TRADER,
+            verdicts.c.at >= since,
+            order=(verdicts.c.at.desc(), verdicts.c.round_id.desc(), verdicts.c.n.desc()),
+            limit=VERDICTS_SHOWN,
+        ),
+    )
+
+
+def known_trades() -> Select[Any]:
+    """Build the search for booked trades; parameters: `tenant`, `account`, `trades`."""
+    fills = TABLES[FillRow]
+    return select(fills.c.trade_id).where(
+        fills.c.tenant_id == _TENANT,
+        fills.c.account_id == _ACCOUNT,
+        fills.c.trade_id == func.any(bindparam("trades", type_=ARRAY(Text()))),
+    )
+
+
+def acquire() -> ReturningUpdate[Any]:
+    """Build the raise of a fencing token; parameters: `tenant`, `account`, `by`."""
+    accounts = TABLES[AccountRow]
+    return (
+        update(accounts)
+        .where(accounts.c.tenant_id == _TENANT, accounts.c.account_id == _ACCOUNT)
+        .values(fencing_token=accounts.c.fencing_token + 1, holder=bindparam("by", type_=Text()))
+        .returning(accounts.c.fencing_token)
+    )
+
+
+def fence() -> Select[Any]:
+    """Build the locking read of a fencing token; it blocks `acquire` until the transaction ends."""
+    accounts = TABLES[AccountRow]
+    return (
+        select(accounts.c.fencing_token, accounts.c.holder)
+        .where(accounts.c.tenant_id == _TENANT, accounts.c.account_id == _ACCOUNT)
+        .with_for_update(key_share=True)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statements:
+    """Hold every statement of the store."""
+
+    tables: Mapping[type[Any], TableStatements]
+    desk: Select[Any]
+    trader: Select[Any]
+    known_trades: Select[Any]
+    acquire: ReturningUpdate[Any]
+    fence: Select[Any]
+
+
+def build_statements() -> Statements:
+    """Build them; do it once for a store, so that each is compiled once."""
+    kept = {AccountRow: OWNED_BY_ACQUIRE}
+    return Statements(
+        tables={kind: writes(table, kept=kept.get(kind, ())) for kind, table in TABLES.items()},
+        desk=desk(),
+        trader=trader(),
+        known_trades=known_trades(),
+        acquire=acquire(),
+        fence=fence(),
+    )

@@ -1,0 +1,197 @@
+"""One transaction in a tenant on PostgreSQL."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from manager.state.checks import check_fields, check_rewrite, check_row
+from manager.state.errors import InvalidRow, StateError
+from manager.state.postgres.codec import Codec
+from manager.state.postgres.failures import translated
+from manager.state.postgres.statements import Statements, find, patch
+from manager.state.records import (
+    KEYS,
+    AccountRow,
+    BookRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    Row,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    VerdictRow,
+)
+from manager.state.store import DeskRows, Fence, TraderRows, fence_lost
+
+R = TypeVar("R")
+_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
+
+
+class PostgresTransaction:
+    """Read and write rows of one tenant; rows of one type travel in one statement, parents first."""
+
+    __slots__ = ("_codecs", "_connection", "_statements", "_tenant", "failure")
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        tenant: TenantId,
+        *,
+        codecs: Mapping[type[Any], Codec],
+        statements: Statements,
+    ) -> None:
+        self._connection = connection
+        self._tenant = tenant
+        self._codecs = codecs
+        self._statements = statements
+        self.failure: StateError | None = None
+
+    async def check_fence(self, fence: Fence) -> None:
+        """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on."""
+        result = await self._execute(self._statements.fence, {"tenant": self._tenant, "account": fence.account_id})
+        found = result.one_or_none()
+        if found is None or found.fencing_token != fence.token:
+            raise fence_lost(fence, *(found or (None, "")))
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
+        for kind, batch in self._grouped(rows):
+            text = self._dump(kind, batch)
+            await self._execute(self._statements.tables[kind].insert, {"rows": text})
+
+    async def upsert(self, rows: Sequence[Row]) -> None:
+        """Insert rows or replace those with the same key; an account keeps its token and holder."""
+        for kind, batch in self._grouped(rows):
+            self._guard(check_rewrite, kind)
+            names = KEYS[kind]
+            latest = {tuple(getattr(row, name) for name in names): row for row in batch}
+            text = self._dump(kind, tuple(latest.values()))
+            await self._execute(self._statements.tables[kind].upsert, {"rows": text})
+
+    async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
+        """Change only these fields of one row; raise KeyError if there is none."""
+        self._guard(check_rewrite, kind)
+        self._guard(check_fields, kind, tuple(values))
+        if any(name in KEYS[kind] or name == "tenant_id" for name in values):
+            self._fail(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
+        codec = self._codecs[kind]
+        changed = self._guard(codec.dump_fields, values)
+        keyed = self._guard(codec.dump_fields, dict(zip(KEYS[kind], key, strict=True)))
+        parameters = {"rows": json.dumps(changed | keyed), "tenant": self._tenant}
+        if (await self._execute(patch(kind, tuple(changed)), parameters)).rowcount == 0:
+            raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
+
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
+        """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
+        self._guard(check_rewrite, kind)
+        self._guard(check_fields, kind, ())
+        codec = self._codecs[kind]
+        names = KEYS[kind]
+        given = [self._guard(codec.dump_fields, dict(zip(names, key, strict=True))) for key in keys]
+        if given:
+            statement = self._statements.tables[kind].delete
+            await self._execute(statement, {"rows": json.dumps(given), "tenant": self._tenant})
+
+    async def get(self, kind: type[R], *key: Any) -> R | None:
+        """Return the row with this key, or None."""
+        found = await self.find(kind, dict(zip(KEYS[kind], key, strict=True)), limit=1)
+        return found[0] if found else None
+
+    async def find(
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+    ) -> Sequence[R]:
+        """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
+        self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
+        statement = find(kind, where, newest_first)
+        result = await self._execute(statement, {"tenant": self._tenant, "limit": limit})
+        return self._codecs[kind].load(result.scalar_one())
+
+    async def acquire(self, account_id: str, holder: str) -> int:
+        """Take the account: raise its fencing token by one and return it."""
+        parameters = {"tenant": self._tenant, "account": account_id, "by": holder}
+        token: int | None = (await self._execute(self._statements.acquire, parameters)).scalar_one_or_none()
+        if token is None:
+            raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        return token
+
+    async def desk(self, account_id: str) -> DeskRows:
+        """Return what a round reads."""
+        result = await self._execute(self._statements.desk, {"tenant": self._tenant, "account": account_id})
+        kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow)
+        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, result.one(), strict=True)]
+        accounts, traders, schedules, books, positions, intents, orders = found
+        if not accounts:
+            raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        return DeskRows(
+            account=accounts[0],
+            traders=traders,
+            schedules=schedules,
+            books=books,
+            positions=positions,
+            intents=intents,
+            orders=orders,
+        )
+
+    async def trader(self, trader_id: str) -> TraderRows:
+        """Return what a decision reads."""
+        result = await self._execute(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        kinds = (TraderRow, ScheduleRow, BookRow, PositionRow, VerdictRow)
+        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, result.one(), strict=True)]
+        traders, schedules, books, positions, verdicts = found
+        if not traders or not schedules:
+            raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
+        account_id = traders[0].account_id
+        empty = BookRow(tenant_id=self._tenant, account_id=account_id, trader_id=trader_id)
+        return TraderRows(
+            trader=traders[0],
+            schedule=schedules[0],
+            book=books[0] if books else empty,
+            positions=positions,
+            verdicts=sorted(verdicts, key=lambda verdict: (verdict.at, verdict.round_id, verdict.n)),
+        )
+
+    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+        """Return which of the venue trade ids are booked."""
+        if not trade_ids:
+            return set()
+        parameters = {"tenant": self._tenant, "account": account_id, "trades": list(trade_ids)}
+        return set((await self._execute(self._statements.known_trades, parameters)).scalars())
+
+    def _grouped(self, rows: Sequence[Row]) -> Sequence[tuple[type[Any], list[Any]]]:
+        groups: dict[type[Any], list[Any]] = {}
+        for row in rows:
+            self._guard(check_row, row, self._tenant)
+            groups.setdefault(type(row), []).append(row)
+        return sorted(groups.items(), key=lambda group: _RANK[group[0]])
+
+    def _dump(self, kind: type[Any], rows: Sequence[Any]) -> str:
+        dumped: str = self._guard(self._codecs[kind].dump, rows)
+        return dumped
+
+    def _guard(self, check: Any, *arguments: Any) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        try:
+            return check(*arguments)
+        except StateError as error:
+            self.failure = error
+            raise
+
+    def _fail(self, error: StateError) -> None:
+        self.failure = error
+        raise error
+
+    async def _execute(self, statement: Executable, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+        if self.failure is not None:
+            raise self.failure
+        try:
+            with translated():
+                return await self._connection.execute(statement, parameters)
+        except StateError as error:
+            self.failure = error
+            raise

@@ -1,0 +1,44 @@
+"""The tables of the state: one for each row type, the tenants and the paper venue."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+from sqlmodel import SQLModel
+
+from manager.state import records
+from manager.state.tables import desk, journal, paper, trading
+
+METADATA: MetaData = SQLModel.metadata
+
+
+def table_of(model: Any) -> Table:
+    """Return the Core table of a SQLModel class."""
+    table: Table = model.__table__
+    return table
+
+
+TENANTS = table_of(desk.TenantTable)
+TABLES: Mapping[type[Any], Table] = {
+    records.AccountRow: table_of(desk.AccountTable),
+    records.TraderRow: table_of(desk.TraderTable),
+    records.ScheduleRow: table_of(desk.ScheduleTable),
+    records.BookRow: table_of(desk.BookTable),
+    records.PositionRow: table_of(desk.PositionTable),
+    records.DecisionRow: table_of(trading.DecisionTable),
+    records.IntentRow: table_of(trading.IntentTable),
+    records.RoundRow: table_of(trading.RoundTable),
+    records.OrderRow: table_of(trading.OrderTable),
+    records.FillRow: table_of(trading.FillTable),
+    records.FillPartRow: table_of(trading.FillPartTable),
+    records.LedgerRow: table_of(journal.LedgerTable),
+    records.ConflictRow: table_of(journal.ConflictTable),
+    records.VerdictRow: table_of(journal.VerdictTable),
+    records.IncidentRow: table_of(journal.IncidentTable),
+    records.EventRow: table_of(journal.EventTable),
+    records.EquityRow: table_of(journal.EquityTable),
+}
+PAPER_TABLES = tuple(
+    table_of(model)
+    for model in (paper.PaperAccountTable, paper.PaperOrderTable, paper.PaperFillTable, paper.PaperFundingTable)
+)

@@ -1,0 +1,128 @@
+"""Tables of what happened: postings, conflicts, verdicts, incidents, events and equity curves."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, ForeignKeyConstraint, SQLModel
+
+from manager.state.tables.desk import TO_ACCOUNT
+from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, TEXT
+
+
+class LedgerTable(SQLModel, table=True):
+    """Declare LedgerRow."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        ForeignKeyConstraint(*TO_ACCOUNT, name="ledger_account"),
+        Index("ledger_by_trader", "tenant_id", "account_id", "trader_id", "at"),
+    )
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY, primary_key=True)
+    ref: str = Field(sa_type=KEY, primary_key=True)
+    trader_id: str = Field(sa_type=KEY, primary_key=True)
+    kind: str = Field(sa_type=KEY, primary_key=True)
+    amount: Decimal = Field(sa_type=MONEY)
+    at: datetime = Field(sa_type=INSTANT)
+    symbol: str = Field(sa_type=KEY)
+
+
+class ConflictTable(SQLModel, table=True):
+    """Declare ConflictRow."""
+
+    __tablename__ = "conflicts"
+    __table_args__ = (
+        ForeignKeyConstraint(*TO_ACCOUNT, name="conflicts_account"),
+        Index("conflicts_by_time", "tenant_id", "account_id", "at"),
+    )
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY, primary_key=True)
+    round_id: str = Field(sa_type=KEY, primary_key=True)
+    n: int = Field(sa_type=COUNT, primary_key=True)
+    type: str = Field(sa_type=TEXT)
+    symbol: str = Field(sa_type=KEY)
+    traders: Any = Field(sa_type=JSON)
+    confidences: Any = Field(sa_type=JSON)
+    severity: str = Field(sa_type=TEXT)
+    outcome: str = Field(sa_type=TEXT)
+    at: datetime = Field(sa_type=INSTANT)
+
+
+class VerdictTable(SQLModel, table=True):
+    """Declare VerdictRow; a decision reads its trader's newest."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        ForeignKeyConstraint(*TO_ACCOUNT, name="verdicts_account"),
+        Index("verdicts_by_trader", "tenant_id", "trader_id", "at"),
+    )
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY, primary_key=True)
+    round_id: str = Field(sa_type=KEY, primary_key=True)
+    n: int = Field(sa_type=COUNT, primary_key=True)
+    kind: str = Field(sa_type=TEXT)
+    code: str = Field(sa_type=TEXT)
+    trader_id: str = Field(sa_type=KEY)
+    symbol: str = Field(sa_type=KEY)
+    intent_id: str = Field(sa_type=KEY)
+    detail: str = Field(sa_type=TEXT)
+    at: datetime = Field(sa_type=INSTANT)
+    numbers: Any = Field(sa_type=JSON)
+
+
+class IncidentTable(SQLModel, table=True):
+    """Declare IncidentRow; it may concern the tenant as a whole, so its account is no foreign key."""
+
+    __tablename__ = "incidents"
+    __table_args__ = (
+        Index("incidents_open", "tenant_id", "account_id", postgresql_where=text("resolved_at IS NULL")),
+        Index("incidents_by_time", "tenant_id", "at"),
+    )
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True, foreign_key="tenants.tenant_id")
+    incident_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY)
+    code: str = Field(sa_type=TEXT)
+    severity: str = Field(sa_type=TEXT)
+    detail: str = Field(sa_type=TEXT)
+    at: datetime = Field(sa_type=INSTANT)
+    trader_id: str = Field(sa_type=KEY)
+    symbol: str = Field(sa_type=KEY)
+    resolved_at: datetime | None = Field(sa_type=INSTANT)
+
+
+class EventTable(SQLModel, table=True):
+    """Declare EventRow; like an incident it may concern the tenant as a whole."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("events_by_time", "tenant_id", "at"),)
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True, foreign_key="tenants.tenant_id")
+    event_id: str = Field(sa_type=KEY, primary_key=True)
+    at: datetime = Field(sa_type=INSTANT)
+    actor: str = Field(sa_type=TEXT)
+    kind: str = Field(sa_type=TEXT)
+    account_id: str = Field(sa_type=KEY)
+    trader_id: str = Field(sa_type=KEY)
+    before: str = Field(sa_type=TEXT)
+    after: str = Field(sa_type=TEXT)
+    reason: str = Field(sa_type=TEXT)
+
+
+class EquityTable(SQLModel, table=True):
+    """Declare EquityRow."""
+
+    __tablename__ = "equity"
+    __table_args__ = (ForeignKeyConstraint(*TO_ACCOUNT, name="equity_account"),)
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY, primary_key=True)
+    trader_id: str = Field(sa_type=KEY, primary_key=True)
+    at: datetime = Field(sa_type=INSTANT, primary_key=True)
+    equity: Decimal = Field(sa_type=MONEY)
+    drawdown_pct: Decimal = Field(sa_type=MONEY)
