@@ -10,7 +10,7 @@ from exchanges.paper.account import PaperVenue, balance, position_reports
 from exchanges.paper.engine import advance, expire_waiting, finish, settle
 from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.outlook import Outlook
-from exchanges.paper.placing import Refusal, place
+from exchanges.paper.placing import MARKET_LIKE, Refusal, place
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
 from exchanges.types import (
     Balance,
@@ -22,7 +22,6 @@ from exchanges.types import (
     OrderReport,
     OrderRequest,
     OrderStatus,
-    OrderType,
     PositionReport,
     Symbol,
 )
@@ -97,7 +96,7 @@ class PaperExchange:
         self._deny_late(request)
         async with self._transaction(request.client_order_id) as state:
             self._deny_late(request)
-            if request.type is OrderType.MARKET and not request.liquidation:
+            if request.type in MARKET_LIKE and not request.liquidation:
                 finish(self._venue, state)
             outcome = place(self._venue, state, request, state.advanced_to)
             fills = [fill for fill in state.journal.fills if fill.client_order_id == request.client_order_id]

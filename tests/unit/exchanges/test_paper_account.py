@@ -100,14 +100,15 @@ async def test_a_liquidation_nobody_settled_happens_when_time_moves_on() -> None
     assert (await run.fills())[-1].at == instant(4)
 
 
-async def test_waiting_reduces_fill_before_a_new_market_order() -> None:
+@pytest.mark.parametrize(("kind", "price"), [(OrderType.MARKET, None), (OrderType.LIMIT, "91")])
+async def test_waiting_reduces_fill_before_a_new_order_meets_the_price(kind: OrderType, price: str | None) -> None:
     run = PaperRun({BTC: [*flat(100.0, 2), None, (90.0, 91.0, 89.0, 90.0), *flat(90.0, 1)]})
     run.at(1)
     await run.market("in", "2")
     run.at(2)
     await run.market("out", "-1", reduce=True)
     run.at(3)
-    await run.market("more", "1")
+    await run.exchange.create_order(order("more", "1", kind=kind, price=price))
     assert [fill.client_order_id for fill in await run.fills()] == ["in", "out", "more"]
 
 
