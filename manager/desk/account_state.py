@@ -90,7 +90,7 @@ class Writes:
 
 
 class AccountState:
-    """Hold one account's books and orders while a job works on them."""
+    """Hold one account's books and orders while a job works on them; `version` grows with every change."""
 
     def __init__(self, rows: DeskRows, instruments: Mapping[Symbol, Instrument]) -> None:
         self.account: AccountRow = rows.account
@@ -109,6 +109,7 @@ class AccountState:
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
             self.books.setdefault(owner, Book(trader_id=owner))
         self.pending = Writes(rows.account.account_id)
+        self.version = 0
         self._dirty_heads: set[str] = set()
         self._dirty_positions: set[tuple[str, Symbol]] = set()
 
@@ -126,8 +127,14 @@ class AccountState:
 
     def set_head(self, head: BookRow) -> None:
         """Replace the non-money fields of a book's row; money comes from the book itself."""
+        self.version += 1
         self.heads[head.trader_id] = head
         self._dirty_heads.add(head.trader_id)
+
+    def note_trader(self, row: TraderRow) -> None:
+        """Take in a trader's new life-cycle state, which the manager has already written."""
+        self.version += 1
+        self.traders[row.trader_id] = row
 
     def insert(self, row: Row) -> None:
         """Add a row to what the next boundary writes."""
@@ -137,19 +144,28 @@ class AccountState:
         """Add a changed row to what the next boundary writes."""
         self.pending.upserts.append(row)
 
+    def new_order(self, order: OrderRow) -> None:
+        """Record an order that is about to be sent."""
+        self.version += 1
+        self.orders[order.order_id] = order
+        self.pending.inserts.append(order)
+
     def put_order(self, order: OrderRow) -> None:
         """Record a new version of an order."""
+        self.version += 1
         self.orders[order.order_id] = order
         self.pending.upserts.append(order)
 
     def put_account(self, account: AccountRow) -> None:
         """Record a new version of the account; a halt by the manager meanwhile is not written over."""
+        self.version += 1
         old, self.account = self.account, account
         changed = {name for name in _ACCOUNT_FIELDS if getattr(old, name) != getattr(account, name)}
         self.pending.account.update({name: getattr(account, name) for name in changed})
 
     def book(self, execution: Execution) -> None:
         """Apply the parts of one execution to the books and post them."""
+        self.version += 1
         contract_size = self.instruments[execution.symbol].contract_size
         for part in execution.parts:
             self._book_part(execution, part, contract_size)
@@ -215,6 +231,7 @@ class AccountState:
 
     def protect(self, trader_id: str, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         """Set the stop and target of a position; None leaves the old one."""
+        self.version += 1
         self.books[trader_id] = with_protection(self._held(trader_id), symbol, stop_loss, take_profit)
         self._dirty_positions.add((trader_id, symbol))
 
@@ -231,6 +248,7 @@ class AccountState:
 
     def fund(self, trader_id: str, symbol: Symbol, amount: Decimal, ref: str, at: datetime) -> None:
         """Post a funding amount, positive when received."""
+        self.version += 1
         self.books[trader_id] = apply_funding(self._held(trader_id), amount)
         self._dirty_heads.add(trader_id)
         kind = LedgerKind.ROUNDING if trader_id == ROUNDING else LedgerKind.FUNDING
@@ -240,6 +258,7 @@ class AccountState:
         """Post capital entries; except for deposits and withdrawals of the account they must add up to zero."""
         if kind not in (LedgerKind.DEPOSIT, LedgerKind.WITHDRAW) and sum(a for _, a in amounts) != 0:
             raise ValueError(f"capital entries of {ref} do not add up to zero: {amounts}")
+        self.version += 1
         for trader_id, amount in amounts:
             self.books[trader_id] = apply_capital(self._held(trader_id), amount)
             self._dirty_heads.add(trader_id)

@@ -54,10 +54,13 @@ class Session:
         self.fence = fence
         self.state = AccountState(rows, runtime.instruments)
         self.lease_until_s = clock.boot_s() + LEASE_S
+        self.began_at = clock.now()
         self._truth: Truth | None = None
         self._snapshot: Snapshot | None = None
         self.unresolved: set[Symbol] = set()
         self.sequence = 0
+        self._desk: Desk | None = None
+        self._desk_version = -1
         self._store = store
 
     @property
@@ -76,7 +79,7 @@ class Session:
 
     def read(self, truth: Truth, snapshot: Snapshot) -> None:
         """Take in what the venue and the market said."""
-        self._truth, self._snapshot = truth, snapshot
+        self._truth, self._snapshot, self._desk = truth, snapshot, None
 
     @property
     def round_id(self) -> str:
@@ -91,7 +94,7 @@ class Session:
     async def flush(self) -> None:
         """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""
         writes = self.state.take()
-        if not (writes.inserts or writes.upserts or writes.flat):
+        if not writes:
             return
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
@@ -113,7 +116,13 @@ class Session:
         )
 
     def desk(self) -> Desk:
-        """Freeze the account as it stands now, for the pure stages."""
+        """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
+        now, version = self.clock.now(), self.state.version
+        if self._desk is None or version != self._desk_version or now != self._desk.at:
+            self._desk, self._desk_version = self._freeze(now), version
+        return self._desk
+
+    def _freeze(self, now: datetime) -> Desk:
         state = self.state
         marks = {
             symbol: Mark(price=view.mark, age_s=view.age_s, interval_s=view.interval_s)
@@ -123,7 +132,7 @@ class Session:
         reservations, reserved = _reservations(state, prices)
         equity = sum((book.equity(prices) for book in state.books.values()), ZERO)
         return Desk(
-            at=self.clock.now(),
+            at=now,
             account_id=self.runtime.account_id,
             trading_state=state.account.trading_state,
             equity=equity,
@@ -142,6 +151,7 @@ class Session:
             },
             open_orders=len(self.truth.open_orders),
             truth_at=self.truth.at,
+            began_at=self.began_at,
         )
 
 

@@ -54,8 +54,7 @@ def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> Orde
 async def persist(session: Session, orders: Sequence[OrderRow]) -> None:
     """Write the orders, with whatever else the session has pending, before any of them can be sent."""
     for order in orders:
-        session.state.orders[order.order_id] = order
-        session.state.insert(order)
+        session.state.new_order(order)
     await session.flush()
 
 

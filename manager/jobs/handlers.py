@@ -88,16 +88,13 @@ class DeskHandlers:
         if current is None or current.in_flight_due_at != due_at:
             return
         failed = full.outcome is not Outcome.DECIDED
-        await tx.upsert(
-            [
-                replace(
-                    current,
-                    in_flight_due_at=None,
-                    claimed_at=None,
-                    last_decision_at=self._parts.clock.now(),
-                    failed_decisions=current.failed_decisions + 1 if failed else 0,
-                )
-            ]
+        await tx.patch(
+            ScheduleRow,
+            (rows.trader.trader_id,),
+            in_flight_due_at=None,
+            claimed_at=None,
+            last_decision_at=self._parts.clock.now(),
+            failed_decisions=current.failed_decisions + 1 if failed else 0,
         )
 
     async def round(self, job: Job) -> None:
@@ -140,7 +137,7 @@ class DeskHandlers:
         for trader_id in unfit:
             async with self._parts.store.transaction(tenant) as tx:
                 row = await transition(tx, trader_id, TraderState.ISOLATED, actor="desk", reason=reason, at=now)
-            session.state.traders[trader_id] = row
+            session.state.note_trader(row)
 
     async def _open(self, job: Job) -> Session:
         parts = self._parts

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +12,22 @@ from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
 from manager.desk.session import Session
 from manager.desk.values import Desk
-from traders import performance
-from traders.book import Book
 from traders.performance import Performance
 
 Floats = npt.NDArray[np.float64]
 _HOUR_MS = 3_600_000
 _WIDER = 1e-9
+
+
+class Holding(Protocol):
+    """Show one position of any book: signed quantity and cost."""
+
+    @property
+    def symbol(self) -> Symbol: ...
+    @property
+    def quantity(self) -> Decimal: ...
+    @property
+    def cost(self) -> Decimal: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +40,11 @@ class Closes:
     contract_sizes: Mapping[Symbol, float]
     maintenance: Mapping[Symbol, float]
 
+    def span(self, after_ms: int, until_ms: int) -> tuple[int, int]:
+        """Return the indices of the instants in (after, until] as a half-open range."""
+        first, last = self.instants.searchsorted((after_ms, until_ms), side="right")
+        return int(first), int(last)
+
 
 class ReplaySampler:
     """Sample every book at every candle close; money stays Decimal in the books, curves are ratios and so floats.
@@ -36,106 +52,140 @@ class ReplaySampler:
     `publish` says whether the next `after` writes the curves to the books' rows; between decisions nobody reads them.
     """
 
-    def __init__(self, closes: Closes, *, keep: bool = False) -> None:
+    def __init__(self, closes: Closes, traders: Sequence[str], *, keep: bool = False) -> None:
         self._closes = closes
+        self._traders = tuple(traders)
+        self._curves = _Curves(len(traders))
         self._next = 0
-        self._curves: dict[str, Performance] = {}
-        self._kept: list[tuple[int, dict[str, Floats]]] = []
+        self._kept: list[tuple[int, Floats]] = []
         self._keep = keep
         self.publish = True
 
     def before(self, session: Session) -> None:
         """Sample the closes before this instant with the books as they were."""
-        last = int(np.searchsorted(self._closes.instants, to_ms(session.clock.now()), side="left"))
-        if last > self._next:
-            self._sample(session, last)
+        self._sample(session, int(self._closes.instants.searchsorted(to_ms(session.clock.now()), side="left")))
 
     def after(self, session: Session, desk: Desk) -> None:
         """Sample the close at this instant with the books as they are now."""
-        last = int(np.searchsorted(self._closes.instants, to_ms(session.clock.now()), side="right"))
-        if last > self._next:
-            self._sample(session, last)
+        self._sample(session, int(self._closes.instants.searchsorted(to_ms(session.clock.now()), side="right")))
         if self.publish:
-            for trader_id in desk.traders:
+            for index, trader_id in enumerate(self._traders):
                 head = session.state.head(trader_id)
-                curve = self._curves.get(trader_id)
-                if curve is not None:
-                    session.state.set_head(replace(head, performance=_merge(head.performance, curve)))
+                session.state.set_head(replace(head, performance=self._curves.of(index, head.performance)))
 
-    def first_breach(self, books: Iterable[Book], after_ms: int, until_ms: int) -> int | None:
+    def first_breach(
+        self, cash: Sequence[Decimal], positions: Sequence[Sequence[Holding]], after_ms: int, until_ms: int
+    ) -> int | None:
         """Return the first instant in (after, until] at which a book may be below its maintenance margin.
 
-        Decided in floats and widened: an instant returned must be checked exactly, one not returned need not be.
+        `cash` and `positions` are given book by book. Decided in floats and widened: an instant returned must be
+        checked exactly, one not returned need not be.
         """
-        first = int(np.searchsorted(self._closes.instants, after_ms, side="right"))
-        last = int(np.searchsorted(self._closes.instants, until_ms, side="right"))
-        if first >= last:
+        first, last = self._closes.span(after_ms, until_ms)
+        if first >= last or not positions:
             return None
-        breach = last
-        for book in books:
-            if not book.positions:
-                continue
-            spare = float(book.cash) + self._worth(book, first, breach, after_maintenance=True)
-            low = np.flatnonzero(spare < _WIDER * abs(float(book.cash)))
-            if len(low):
-                breach = first + int(low[0])
-                if breach == first:
-                    break
-        return int(self._closes.instants[breach]) if breach < last else None
+        level = np.array([float(amount) for amount in cash])
+        spare = self._worth(positions, first, last, after_maintenance=True) + level[:, None]
+        breached = (spare < _WIDER * np.abs(level)[:, None]).any(axis=0)
+        found = int(breached.argmax())
+        return int(self._closes.instants[first + found]) if breached[found] else None
 
-    def curves(self) -> Sequence[tuple[int, dict[str, Floats]]]:
-        """Return the kept samples as (first index, equity by trader) blocks, for the export."""
-        return self._kept
-
-    def instants(self, first: int, count: int) -> npt.NDArray[np.int64]:
-        """Return the instants in ms of a kept block."""
-        return self._closes.instants[first : first + count]
+    def curves(self) -> Iterable[tuple[npt.NDArray[np.int64], str, Floats]]:
+        """Yield the kept samples as (instants in ms, trader, equity) blocks, for the export."""
+        for first, block in self._kept:
+            instants = self._closes.instants[first : first + block.shape[1]]
+            for index, trader_id in enumerate(self._traders):
+                yield instants, trader_id, block[index]
 
     def _sample(self, session: Session, last: int) -> None:
+        if last <= self._next:
+            return
         first, self._next = self._next, last
-        block: dict[str, Floats] = {}
-        for trader_id, head in session.state.heads.items():
-            if trader_id not in session.state.traders:
-                continue
-            book = session.state.books[trader_id]
-            if book.positions:
-                equity = float(book.cash) + self._worth(book, first, last)
-            else:
-                equity = np.full(last - first, float(book.cash))
-            if self._keep:
-                block[trader_id] = equity
-            curve = _merge(head.performance, self._curves.get(trader_id, head.performance))
-            self._curves[trader_id] = _extend(curve, equity, self._closes.instants[first:last])
+        books, heads = session.state.books, session.state.heads
+        own = [books[trader_id] for trader_id in self._traders]
+        cash = np.array([float(book.cash) for book in own])
+        equity = self._worth([tuple(book.positions.values()) for book in own], first, last) + cash[:, None]
         if self._keep:
-            self._kept.append((first, block))
+            self._kept.append((first, equity))
+        units = [heads[t].performance.units if t in heads else 0.0 for t in self._traders]
+        self._curves.extend(np.array(units), equity, self._closes.instants[first:last])
 
-    def _worth(self, book: Book, first: int, last: int, *, after_maintenance: bool = False) -> Floats:
+    def _worth(
+        self, books: Sequence[Sequence[Holding]], first: int, last: int, *, after_maintenance: bool = False
+    ) -> Floats:
         closes = self._closes
-        total = np.zeros(last - first)
-        for symbol, position in book.positions.items():
-            size = float(position.quantity) * closes.contract_sizes[symbol]
-            weight = size - abs(size) * closes.maintenance[symbol] if after_maintenance else size
-            total += weight * closes.prices[closes.symbols[symbol], first:last] - float(position.cost)
-        return total
+        weights = np.zeros((len(books), len(closes.symbols)))
+        cost = np.zeros((len(books), 1))
+        for index, positions in enumerate(books):
+            for position in positions:
+                size = float(position.quantity) * closes.contract_sizes[position.symbol]
+                if after_maintenance:
+                    size -= abs(size) * closes.maintenance[position.symbol]
+                weights[index, closes.symbols[position.symbol]] = size
+                cost[index, 0] += float(position.cost)
+        return weights @ closes.prices[:, first:last] - cost
 
 
-def _merge(head: Performance, curve: Performance) -> Performance:
-    """Take units and trades from the book's row, where flows and closes are noted, the rest from the curve."""
-    return replace(
-        curve, units=head.units, trades=head.trades, wins=head.wins, won_usd=head.won_usd, lost_usd=head.lost_usd
-    )
+class _Curves:
+    """The running sums of traders.performance, one vector entry a trader."""
 
+    def __init__(self, count: int) -> None:
+        self.nav = np.ones(count)
+        self.peak = np.ones(count)
+        self.fall = np.zeros(count)
+        self.hour = -1
+        self.hour_nav = np.ones(count)
+        self.returns = np.zeros(count, dtype=np.int64)
+        self.mean = np.zeros(count)
+        self.m2 = np.zeros(count)
+        self.started = np.zeros(count, dtype=bool)
 
-def _extend(curve: Performance, equity: Floats, instants: npt.NDArray[np.int64]) -> Performance:
-    if curve.units <= 0:
-        return curve
-    navs = np.maximum(equity / curve.units, 0.0)
-    peaks = np.maximum.accumulate(np.maximum(navs, curve.peak_nav))
-    fall = float(np.max(1.0 - navs / peaks))
-    hours = instants // _HOUR_MS
-    started = -1 if curve.hour is None else to_ms(curve.hour) // _HOUR_MS
-    if hours[-1] != started:
-        for index in np.flatnonzero(np.diff(hours, prepend=started)):
-            at = from_ms(int(instants[index]))
-            curve = performance.hour_passed(curve, float(navs[index]), at)
-    return replace(curve, nav=float(navs[-1]), peak_nav=float(peaks[-1]), max_drawdown=max(curve.max_drawdown, fall))
+    def extend(self, units: Floats, equity: Floats, instants: npt.NDArray[np.int64]) -> None:
+        alive = units > 0
+        if not alive.any():
+            return
+        navs = np.maximum(equity / np.where(alive, units, 1.0)[:, None], 0.0)
+        peaks = np.maximum.accumulate(np.maximum(navs, self.peak[:, None]), axis=1)
+        falls = (1.0 - navs / peaks).max(axis=1)
+        self._pass_hours(alive, navs, instants)
+        self.nav = np.where(alive, navs[:, -1], self.nav)
+        self.peak = np.where(alive, peaks[:, -1], self.peak)
+        self.fall = np.where(alive, np.maximum(self.fall, falls), self.fall)
+
+    def _pass_hours(self, alive: npt.NDArray[np.bool_], navs: Floats, instants: npt.NDArray[np.int64]) -> None:
+        hours = instants // _HOUR_MS
+        if hours[-1] == self.hour and not (alive & ~self.started).any():
+            return
+        for index in np.flatnonzero(np.diff(hours, prepend=self.hour)) if hours[-1] != self.hour else (0,):
+            self._pass_hour(alive, navs[:, index], new_hour=bool(hours[index] != self.hour))
+            self.hour = int(hours[index])
+
+    def _pass_hour(self, alive: npt.NDArray[np.bool_], nav: Floats, *, new_hour: bool) -> None:
+        first = alive & ~self.started
+        again = alive & self.started & (self.hour_nav > 0) if new_hour else np.zeros_like(alive)
+        earned = np.where(again, nav / np.where(again, self.hour_nav, 1.0) - 1.0, 0.0)
+        self.returns = self.returns + again
+        delta = earned - self.mean
+        mean = self.mean + np.where(again, delta / np.maximum(self.returns, 1), 0.0)
+        self.m2 = self.m2 + np.where(again, delta * (earned - mean), 0.0)
+        self.mean = mean
+        self.hour_nav = np.where(first | (alive & new_hour), nav, self.hour_nav)
+        self.started = self.started | first
+
+    def of(self, index: int, head: Performance) -> Performance:
+        """Return one curve as a value; units and trades come from the book's row, where flows and closes are noted."""
+        return Performance(
+            units=head.units,
+            nav=float(self.nav[index]),
+            peak_nav=float(self.peak[index]),
+            max_drawdown=float(self.fall[index]),
+            hour=from_ms(self.hour * _HOUR_MS) if self.started[index] else None,
+            hour_nav=float(self.hour_nav[index]),
+            returns=int(self.returns[index]),
+            mean=float(self.mean[index]),
+            m2=float(self.m2[index]),
+            trades=head.trades,
+            wins=head.wins,
+            won_usd=head.won_usd,
+            lost_usd=head.lost_usd,
+        )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
@@ -13,7 +14,7 @@ from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.replay.setup import Replay
 from manager.state.records import PositionRow, ScheduleRow
 from manager.state.store import DeskRows
-from traders.book import EXTERNAL, Book, Position
+from traders.book import EXTERNAL
 
 _ALL = 1_000_000
 
@@ -148,7 +149,8 @@ class ReplayDriver:
                 low, high = (row.take_profit, None) if row.quantity < 0 else (None, row.take_profit)
                 touch = self._replay.path.next_touch(symbol, now, until, low, high)
                 until = touch if touch is not None else until
-        breach = self._account.sampler.first_breach(_books(rows), to_ms(now), to_ms(until))
+        cash, held = _holding_books(rows)
+        breach = self._account.sampler.first_breach(cash, held, to_ms(now), to_ms(until))
         return from_ms(breach) if breach is not None else until
 
     async def _check(self) -> DeskRows:
@@ -195,27 +197,12 @@ def _shared_opposite(positions: list[PositionRow]) -> bool:
     )
 
 
-def _books(rows: DeskRows) -> list[Book]:
+def _holding_books(rows: DeskRows) -> tuple[list[Decimal], list[list[PositionRow]]]:
+    """Return cash and positions of each trader that holds any."""
     traders = {row.trader_id for row in rows.traders}
-    held: dict[str, dict[Symbol, Position]] = {}
+    held: dict[str, list[PositionRow]] = {}
     for row in rows.positions:
-        held.setdefault(row.trader_id, {})[row.symbol] = Position(
-            symbol=row.symbol,
-            quantity=row.quantity,
-            cost=row.cost,
-            leverage=row.leverage,
-            opened_at=row.opened_at,
-            contract_size=row.contract_size,
-        )
-    return [
-        Book(
-            trader_id=head.trader_id,
-            capital=head.capital,
-            realized=head.realized,
-            fees=head.fees,
-            funding=head.funding,
-            positions=held[head.trader_id],
-        )
-        for head in rows.books
-        if head.trader_id in traders and head.trader_id in held
-    ]
+        if row.trader_id in traders:
+            held.setdefault(row.trader_id, []).append(row)
+    cash = {h.trader_id: h.capital + h.realized - h.fees + h.funding for h in rows.books if h.trader_id in held}
+    return list(cash.values()), [held[trader_id] for trader_id in cash]

@@ -68,13 +68,10 @@ def _orders(facts: ReplayFacts) -> pl.DataFrame:
 
 
 def _equity(replay: Replay) -> pl.DataFrame:
-    frames = []
-    for first, block in replay.account.sampler.curves():
-        for trader_id, values in block.items():
-            instants = replay.account.sampler.instants(first, len(values))
-            frames.append(
-                pl.DataFrame({"ts_ms": instants, "equity": values}).with_columns(pl.lit(trader_id).alias("trader_id"))
-            )
+    frames = [
+        pl.DataFrame({"ts_ms": instants, "equity": values}).with_columns(pl.lit(trader_id).alias("trader_id"))
+        for instants, trader_id, values in replay.account.sampler.curves()
+    ]
     return pl.concat(frames) if frames else pl.DataFrame({"ts_ms": [], "equity": [], "trader_id": []})
 
 

@@ -103,7 +103,8 @@ async def assemble(request: ReplayRequest) -> Replay:
     store, runner, clients = MemoryStore(keep_contexts=False), InlineRunner(strict=True), ModelClients()
     tenant, account = _the_account(config, request)
     await _insert_tenant(store, tenant, clock.now(), recorded)
-    world = _World(clock, path, market, columns, keep=request.out is not None)
+    traders = tuple(spec.id for spec in tenant.traders)
+    world = _World(clock, path, market, columns, traders, keep=request.out is not None)
     one = _account(tenant.tenant_id, account, _symbols(tenant, account.name), world)
     parts = ExecutorParts(
         prompts=PromptLibrary(config.prompt_root, resource("prompts").parent), clients=clients, monotonic=clock.boot_s
@@ -139,6 +140,7 @@ class _World:
     path: ReplayPath
     market: SharedMarket
     columns: CandleColumns
+    traders: tuple[str, ...]
     keep: bool
 
 
@@ -166,7 +168,9 @@ def _account(tenant: TenantId, config: AccountConfig, symbols: frozenset[Symbol]
         contract_sizes={symbol: float(i.contract_size) for symbol, i in instruments.items()},
         maintenance={symbol: float(i.maintenance_rate) for symbol, i in instruments.items()},
     )
-    return ReplayAccount(runtime=runtime, exchange=exchange, sampler=ReplaySampler(closes, keep=world.keep))
+    return ReplayAccount(
+        runtime=runtime, exchange=exchange, sampler=ReplaySampler(closes, world.traders, keep=world.keep)
+    )
 
 
 async def _insert_tenant(
