@@ -5,6 +5,7 @@ ManagerError
  +- UnknownAccount     no account has this name
  +- RegistrationError  the trader cannot be taken on as defined
  +- NotFlat            the trader holds positions and was not forced
+ +- PortTaken          the web's port is not free
 """
 
 
@@ -26,3 +27,7 @@ class RegistrationError(ManagerError):
 
 class NotFlat(ManagerError):
     """Report that a trader still holds positions."""
+
+
+class PortTaken(ManagerError):
+    """Report that the web cannot listen where it was told to."""

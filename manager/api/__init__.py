@@ -1,0 +1,1 @@
+"""The web process: what it answers over HTTP, on loopback only."""

@@ -1,0 +1,76 @@
+"""Is the desk well: the database answers and a worker beats."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import psycopg
+from pydantic import BaseModel
+
+_TIMEOUT_S: Final = 3
+_SILENT_S: Final = 10.0
+_BEAT = "SELECT extract(epoch FROM now() - max(last_heartbeat))::float FROM procrastinate_workers"
+
+
+class Status(StrEnum):
+    """Name the states of the desk; `starting` until the database has answered once."""
+
+    OK = "ok"
+    STARTING = "starting"
+    DATABASE_DOWN = "database_down"
+    NO_WORKER = "no_worker"
+
+
+class Health(BaseModel):
+    """Answer /healthz; `worker_heartbeat_age_s` is None while no worker is known."""
+
+    status: Status
+    database: bool
+    worker_heartbeat_age_s: float | None
+    version: str
+
+
+@dataclass(slots=True)
+class Probe:
+    """Look at the database of the desk; `dsn` is None until it is known, and a look never raises."""
+
+    dsn: str | None = None
+    seen: bool = False
+
+    async def look(self) -> Health:
+        """Return how the desk is now."""
+        age = None
+        try:
+            reachable = self.dsn is not None
+            if self.dsn is not None:
+                age = await _heartbeat_age(self.dsn)
+                self.seen = True
+        except psycopg.Error:
+            reachable = False
+        return Health(
+            status=self._status(reachable, age),
+            database=reachable,
+            worker_heartbeat_age_s=age,
+            version=installed_version(),
+        )
+
+    def _status(self, reachable: bool, age: float | None) -> Status:
+        if not reachable:
+            return Status.DATABASE_DOWN if self.seen else Status.STARTING
+        return Status.OK if age is not None and age < _SILENT_S else Status.NO_WORKER
+
+
+def installed_version() -> str:
+    """Return the version of Propdesk, `source` when it runs from a checkout that is not installed."""
+    try:
+        return version("propdesk")
+    except PackageNotFoundError:
+        return "source"
+
+
+async def _heartbeat_age(dsn: str) -> float | None:
+    async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=_TIMEOUT_S, autocommit=True) as connection:
+        await connection.execute(f"SET statement_timeout = '{_TIMEOUT_S}s'".encode())
+        row = await (await connection.execute(_BEAT)).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,133 @@
+"""Assemble the live desk: the one place that knows which store, runner, clock, venues and models are used."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from exchanges.clock import Clock, SystemClock
+from exchanges.registry import default_registry
+from executor.registry import ExecutorParts, ModelClients
+from manager.accounts import account_runtimes
+from manager.config.load import load_config
+from manager.config.values import Config
+from manager.database import Database, open_database
+from manager.desk.sampling import LiveSampler
+from manager.errors import PortTaken
+from manager.executors import ConfiguredExecutors
+from manager.jobs.queue import QueueRunner
+from manager.jobs.worker import WorkerSettings
+from manager.logs import configure_logging, secrets_of
+from manager.manager import Manager
+from manager.orchestrator import Pace
+from manager.registration import prompt_library, registration_check
+from manager.state.postgres.paper import PostgresPaperLedger
+from manager.state.postgres.store import PostgresStore
+from manager.state.store import Store
+from manager.supervisor import ChildSpec, Supervisor, stop_on_signals
+from manager.worker import WorkerParts, serve
+
+_LOG = structlog.get_logger(__name__)
+_LOOPBACK = "127.0.0.1"
+
+
+@asynccontextmanager
+async def open_store(data_dir: Path, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Store]:
+    """Open the desk's state, created or upgraded first, for as long as the block runs.
+
+    Raises EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
+    """
+    async with open_database(data_dir, environment) as database:
+        store = PostgresStore.open(database.dsn)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def build_manager(store: Store, config: Config, clock: Clock | None = None) -> Manager:
+    """Return the manager of a store, which registers what fits beside `config`."""
+    return Manager(store, clock or SystemClock(), registration_check(config))
+
+
+@asynccontextmanager
+async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncIterator[WorkerParts]:
+    """Build everything one worker needs from a config and a database, and release it at the end."""
+    async with AsyncExitStack() as stack:
+        store = PostgresStore.open(database.dsn)
+        stack.push_async_callback(store.close)
+        runner = await stack.enter_async_context(QueueRunner(database.queue_dsn))
+        clients = ModelClients()
+        stack.push_async_callback(clients.close)
+        parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
+        accounts = await account_runtimes(
+            config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
+        )
+        for runtime in accounts.values():
+            stack.push_async_callback(runtime.exchange.close)
+            stack.push_async_callback(runtime.market.close)
+        yield WorkerParts(
+            store=store,
+            clock=clock,
+            runner=runner,
+            executors=ConfiguredExecutors(config, parts),
+            sampler=LiveSampler(config.monitoring.update_interval_s),
+            accounts=accounts,
+            settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
+            pace=Pace.of(config.manager.decision_timeout_s),
+        )
+
+
+async def run_worker(config_path: Path, data_dir: Path) -> int:
+    """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
+    config = load_config(config_path, os.environ)
+    configure_logging(secrets_of(os.environ, config.secrets.values()))
+    clock = SystemClock()
+    async with (
+        stop_on_signals() as stop,
+        open_database(data_dir, os.environ) as database,
+        open_parts(config, database, clock) as parts,
+    ):
+        report = await build_manager(parts.store, config, clock).sync(config)
+        _LOG.info("worker_ready", accounts=len(parts.accounts), new=report.registered, changed=report.updated)
+        await serve(parts, stop)
+    _LOG.info("worker_stopped")
+    return 0
+
+
+async def run_supervised(config_path: Path, data_dir: Path, port: int) -> int:
+    """Run a trading worker and the web on 127.0.0.1:`port` until SIGINT or SIGTERM; return 0, 2 for bad input.
+
+    Raises ConfigError, and PortTaken. Port 0 takes a free one.
+    """
+    config = load_config(config_path, os.environ)
+    configure_logging(secrets_of(os.environ, config.secrets.values()))
+    with _listen(port) as listener:
+        async with stop_on_signals() as stop:
+            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config_path))
+            return await Supervisor(_children(config_path, data_dir, listener), SystemClock()).run(stop)
+
+
+def _children(config_path: Path, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
+    data, descriptor = str(data_dir.resolve()), listener.fileno()
+    return (
+        ChildSpec(name="worker", arguments=("worker", str(config_path.resolve()), data)),
+        ChildSpec(name="web", arguments=("web", str(descriptor), data), descriptors=(descriptor,)),
+    )
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((_LOOPBACK, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(
+            f"port {port} of {_LOOPBACK} is not free ({error.strerror}); pass another --port"
+        ) from error
+    listener.listen(128)
+    return listener

@@ -1,0 +1,65 @@
+"""Which database the desk uses: DATABASE_URL's, or an embedded server under the data directory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from manager.state.embedded import attach
+from manager.state.postgres.roles import LOGIN, MIGRATOR, provision, queue_dsn
+from manager.state.postgres.upgrade import upgrade
+
+DATABASE: Final = "propdesk"
+_SUPERUSER: Final = "postgres"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """Name the database by the libpq URIs of its two users; they may hold a password, so they are never shown."""
+
+    dsn: str = field(repr=False)
+    queue_dsn: str = field(repr=False)
+
+
+def external_url(environment: Mapping[str, str]) -> str:
+    """Return DATABASE_URL as a libpq URI, empty when it is not set."""
+    return environment.get("DATABASE_URL", "").replace("+psycopg", "", 1)
+
+
+@contextmanager
+def reach_database(data_dir: Path, environment: Mapping[str, str], *, prepare: bool) -> Iterator[Database]:
+    """Give the database; the embedded server runs at least until the end of the block.
+
+    With `prepare`, roles, tables and the queue are brought to this version first. Blocks for as long as a recovery
+    takes. Raises EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
+    """
+    url = external_url(environment)
+    if url:
+        if prepare:
+            upgrade(url)
+        yield Database(dsn=url, queue_dsn=queue_dsn(url))
+        return
+    with attach(data_dir) as server:
+        if prepare:
+            provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)
+            upgrade(server.dsn(user=MIGRATOR, database=DATABASE))
+        dsn = server.dsn(user=LOGIN, database=DATABASE)
+        yield Database(dsn=dsn, queue_dsn=queue_dsn(dsn))
+
+
+@asynccontextmanager
+async def open_database(
+    data_dir: Path, environment: Mapping[str, str], *, prepare: bool = True
+) -> AsyncIterator[Database]:
+    """Give the database as `reach_database` does, without blocking the event loop."""
+    stack = ExitStack()
+    reach = asyncio.create_task(
+        asyncio.to_thread(stack.enter_context, reach_database(data_dir, environment, prepare=prepare))
+    )
+    try:
+        yield await asyncio.shield(reach)
+    finally:
+        await asyncio.wait({reach})
+        await asyncio.to_thread(stack.close)

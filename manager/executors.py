@@ -1,0 +1,69 @@
+"""Give each trader its executor, with the key that only the running process has."""
+
+from dataclasses import replace
+
+import structlog
+
+from executor.contract import Context, Executor, FullDecision, Outcome
+from executor.errors import ExecutorError, ExecutorUnavailable
+from executor.registry import ExecutorParts, ExecutorSpec, build_executor
+from manager.config.values import Config
+from manager.state.records import TenantId
+from traders.spec import TraderSpec
+
+_LOG = structlog.get_logger(__name__)
+
+
+class Unusable:
+    """Stand in for an executor that cannot be built: no decision, so no new risk, and the reason with it."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def decide(self, context: Context) -> FullDecision:
+        """Return that nothing was decided, and why."""
+        del context
+        return FullDecision(outcome=Outcome.UNAVAILABLE, reasoning=self._reason)
+
+    async def ping(self) -> None:
+        """Raise ExecutorUnavailable with the reason."""
+        raise ExecutorUnavailable(self._reason)
+
+    async def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class ConfiguredExecutors:
+    """Build each trader's executor once, and again when its definition changes.
+
+    The stored definition has no key: a trader of the config gets the one that the config names, for the endpoint that
+    the config names and no other.
+    """
+
+    def __init__(self, config: Config, parts: ExecutorParts) -> None:
+        self._parts = parts
+        self._configured = {
+            (tenant_id, spec.id): config.with_key(spec.executor)
+            for tenant_id, tenant in config.tenants.items()
+            for spec in tenant.traders
+        }
+        self._built: dict[tuple[TenantId, str], tuple[ExecutorSpec, Executor]] = {}
+
+    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+        """Return the trader's executor; one that cannot be built decides nothing."""
+        known = self._built.get((tenant, spec.id))
+        if known is not None and known[0] == spec.executor:
+            return known[1]
+        executor = self._build(tenant, spec)
+        self._built[(tenant, spec.id)] = (spec.executor, executor)
+        return executor
+
+    def _build(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+        wanted, configured = spec.executor, self._configured.get((tenant, spec.id))
+        if configured is not None and configured.base_url == wanted.base_url:
+            wanted = replace(wanted, api_key=configured.api_key)
+        try:
+            return build_executor(wanted, self._parts)
+        except ExecutorError as error:
+            _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=str(error))
+            return Unusable(str(error))

@@ -1,0 +1,92 @@
+"""Logging: one line of JSON for each event, or coloured text on a terminal; no secret in either."""
+
+import logging
+import logging.config
+import os
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Final, TextIO
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+HIDDEN: Final = "***"
+_SHORTEST: Final = 4
+_SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
+_QUIET: Final = ("procrastinate", "httpx", "httpcore", "openai", "uvicorn.access", "alembic", "asyncio")
+
+
+class Redactor:
+    """Blank the known secret values, and whatever stands under a secret's name, in everything that is logged."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True))
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Return the event without secrets."""
+        del logger, method
+        return self._clean_mapping(event)
+
+    def _clean_mapping(self, values: Mapping[str, Any]) -> MutableMapping[str, Any]:
+        return {
+            key: HIDDEN if str(key).lower() in _SECRET_NAMES and value else self._clean(value)
+            for key, value in values.items()
+        }
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return self._clean_mapping(value)
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(item) for item in value]
+        if isinstance(value, bool | int | float) or value is None:
+            return value
+        text = value if isinstance(value, str) else str(value)
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+
+def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the values that must never be logged: those the config names and the database's password."""
+    password = urlsplit(environment.get("DATABASE_URL", "")).password
+    return (*named, *((password, unquote(password)) if password else ()))
+
+
+def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = None) -> None:
+    """Send structlog and the standard library's loggers to `stream` (stderr) as one format.
+
+    PROPDESK_LOG chooses it: `json`, `console`, or by default console on a terminal and JSON elsewhere.
+    PROPDESK_LOG_LEVEL chooses the level, INFO by default.
+    """
+    out = stream or sys.stderr
+    level = os.environ.get("PROPDESK_LOG_LEVEL", "INFO").upper()
+    shown = os.environ.get("PROPDESK_LOG") or ("console" if out.isatty() else "json")
+    redact = Redactor(secrets)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: list[Processor] = [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
+    if shown == "console":
+        render = [structlog.processors.format_exc_info, redact, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,130 @@
+"""Keep the desk going: claim who is due, wake the accounts' jobs, free what got stuck.
+
+Every worker runs one; they share the work through the database, so any number of them may.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from exchanges.clock import Clock
+from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.state.store import AccountKey, Claim, Store
+
+_LOG = structlog.get_logger(__name__)
+_STALE_TIMEOUTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Set how often each duty is done, in seconds; a claim older than `stale_s` is given free again.
+
+    An idle worker looks for due traders at least every `idle_s`, for one that another process may have started.
+    """
+
+    claim_s: float = 0.25
+    idle_s: float = 1.0
+    maintain_s: float = 1.0
+    sweep_s: float = 2.0
+    release_s: float = 5.0
+    stale_s: float = 90.0
+    failed_s: float = 1.0
+    batch: int = 500
+
+    @staticmethod
+    def of(decision_timeout_s: float) -> "Pace":
+        """Return the pace for a decision timeout: three of them make a claim stale."""
+        return Pace(stale_s=_STALE_TIMEOUTS * decision_timeout_s)
+
+
+class Orchestrator:
+    """Turn time into jobs; a failed tick is logged and done again, it ends nothing."""
+
+    def __init__(
+        self, store: Store, runner: JobRunner, clock: Clock, accounts: Collection[AccountKey], pace: Pace | None = None
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._clock = clock
+        self._accounts = tuple(accounts)
+        self._pace = pace or Pace()
+        self._undelivered: list[Claim] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        duties = (self.claim, self.maintain, self.sweep, self.release)
+        async with asyncio.TaskGroup() as group:
+            for duty in duties:
+                group.create_task(self._repeat(duty, stop), name=f"orchestrator-{duty.__name__}")
+
+    async def claim(self) -> float:
+        """Claim due traders and queue a decision for each; return the seconds until it is worth looking again.
+
+        What was claimed and could not be queued is queued first at the next call.
+        """
+        await self._deliver()
+        pace = self._pace
+        async with self._store.service() as service:
+            claims = await service.claim_due(self._clock.now(), pace.batch)
+            due = None if len(claims) >= pace.batch else await service.next_due()
+        self._undelivered += claims
+        await self._deliver()
+        if len(claims) >= pace.batch:
+            return 0.0
+        ahead = pace.idle_s if due is None else (due - self._clock.now()).total_seconds()
+        return min(max(ahead, pace.claim_s), pace.idle_s)
+
+    async def maintain(self) -> float:
+        """Wake the upkeep of every account; one that already waits is enough."""
+        await self._wake(JobKind.MAINTAIN, self._accounts)
+        return self._pace.maintain_s * random.uniform(0.8, 1.2)
+
+    async def sweep(self) -> float:
+        """Wake the rounds of accounts with pending intents, whose own wake may have been lost."""
+        async with self._store.service() as service:
+            waiting = await service.accounts_with_intents()
+        await self._wake(JobKind.ROUND, [account for account in waiting if account in self._accounts])
+        return self._pace.sweep_s * random.uniform(0.8, 1.2)
+
+    async def release(self) -> float:
+        """Free traders whose claim has led to no decision for too long."""
+        before = self._clock.now() - timedelta(seconds=self._pace.stale_s)
+        async with self._store.service() as service:
+            freed = await service.release_stale_claims(before)
+        if freed:
+            _LOG.warning("stale_claims_released", count=freed, older_than_s=self._pace.stale_s)
+        return self._pace.release_s
+
+    async def _deliver(self) -> None:
+        while self._undelivered:
+            claim = self._undelivered[0]
+            await self._runner.defer(
+                Job(
+                    kind=JobKind.DECIDE,
+                    tenant_id=claim.tenant_id,
+                    account_id=claim.account_id,
+                    trader_id=claim.trader_id,
+                    due_at=claim.due_at,
+                )
+            )
+            del self._undelivered[0]
+
+    async def _wake(self, kind: JobKind, accounts: Collection[AccountKey]) -> None:
+        for account in accounts:
+            await self._runner.defer(Job(kind=kind, tenant_id=account.tenant_id, account_id=account.account_id))
+
+    async def _repeat(self, duty: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                pause_s = await duty()
+            except Exception as error:  # noqa: BLE001 - a tick may fail in any way; the next one is the mend
+                _LOG.error("tick_failed", duty=getattr(duty, "__name__", ""), error=repr(error))
+                pause_s = self._pace.failed_s
+            try:
+                await asyncio.wait_for(stop.wait(), pause_s)
+            except TimeoutError:
+                continue

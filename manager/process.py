@@ -1,0 +1,61 @@
+"""A child of the supervisor: `python -m manager.process worker CONFIG DATA_DIR | web DESCRIPTOR DATA_DIR`.
+
+Its standard input is the supervisor's pipe: at its end the supervisor is gone and the process stops.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from exchanges.errors import ExchangeConfigError
+from executor.errors import ExecutorConfigError
+from manager.config.errors import ConfigError
+from manager.errors import RegistrationError, UnknownAccount
+from manager.state.embedded import EmbeddedPostgresError
+from manager.supervisor import BAD_INPUT, stop_on_signals
+
+_GRACE_S = 20.0
+_REFUSALS = (ConfigError, ExchangeConfigError, ExecutorConfigError, RegistrationError, UnknownAccount)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one child; return 2 for input that a restart does not mend."""
+    threading.Thread(target=_stop_when_orphaned, name="orphan-watch", daemon=True).start()
+    role, given, data_dir = arguments
+    try:
+        if role == "worker":
+            from manager.bootstrap import run_worker
+
+            return asyncio.run(run_worker(Path(given), Path(data_dir)))
+        return asyncio.run(_web(int(given), Path(data_dir)))
+    except (*_REFUSALS, EmbeddedPostgresError) as error:
+        sys.stderr.write(f"propdesk {role}: {error}\n")
+        return BAD_INPUT
+
+
+async def _web(descriptor: int, data_dir: Path) -> int:
+    from manager.api.serving import serve_web
+    from manager.logs import configure_logging, secrets_of
+
+    configure_logging(secrets_of(os.environ))
+    async with stop_on_signals() as stop:
+        with socket.socket(fileno=descriptor) as listener:
+            await serve_web(listener, data_dir, stop)
+    return 0
+
+
+def _stop_when_orphaned() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(_GRACE_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

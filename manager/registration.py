@@ -1,0 +1,165 @@
+"""What a trader's definition must satisfy before it is taken on, wherever it comes from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from exchanges.types import Symbol
+from executor.baseline_styles import Style
+from executor.contract import Limits
+from executor.errors import PromptError
+from executor.prompts import PromptLibrary
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.config.fields import parse_id
+from manager.config.instruments import instruments_of_market
+from manager.config.values import Config
+from manager.desk.values import AllocationStrategy
+from manager.errors import RegistrationError, UnknownAccount
+from manager.resources import resource
+from manager.state.records import TenantId
+from traders.spec import TraderSpec
+
+HUNDRED = Decimal(100)
+LONGEST_INTERVAL_S = 30 * 86_400
+_ANY = Decimal("Infinity")
+_RANGES: Mapping[str, tuple[Decimal, Decimal]] = {
+    "max_positions": (Decimal(1), Decimal(1000)),
+    "max_position_size_usd": (Decimal("0.01"), _ANY),
+    "max_margin_usage_pct": (Decimal("0.01"), HUNDRED),
+    "major_coin_leverage": (Decimal(1), Decimal(1000)),
+    "altcoin_leverage": (Decimal(1), Decimal(1000)),
+    "min_risk_reward_ratio": (Decimal(0), HUNDRED),
+    "min_confidence": (Decimal(0), HUNDRED),
+    "max_drawdown_pct": (Decimal("0.01"), HUNDRED),
+    "cooldown_after_stop_s": (Decimal(0), Decimal(LONGEST_INTERVAL_S)),
+    "max_entries_per_hour": (Decimal(1), Decimal(3600)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountTerms:
+    """Hold what an account demands of its traders; `symbols` is None where only the venue knows them."""
+
+    venue: str
+    symbols: frozenset[str] | None
+    allocation_strategy: AllocationStrategy
+
+
+Terms = Mapping[tuple[TenantId, str], AccountTerms]
+
+
+def terms_of(config: Config) -> Terms:
+    """Return the terms of every account of a config."""
+    return {
+        (tenant_id, name): AccountTerms(
+            venue=account.type,
+            symbols=instruments_of_market(account),
+            allocation_strategy=account.rules.allocation_strategy,
+        )
+        for tenant_id, tenant in config.tenants.items()
+        for name, account in tenant.accounts.items()
+    }
+
+
+def prompt_library(config: Config) -> PromptLibrary:
+    """Return the prompt templates beside a config, then the shipped ones."""
+    return PromptLibrary(config.prompt_root, resource("prompts").parent)
+
+
+def registration_check(config: Config) -> "RegistrationCheck":
+    """Return the check of traders that are registered beside those of `config`."""
+    return RegistrationCheck(terms=terms_of(config), prompts=prompt_library(config))
+
+
+def stored(spec: TraderSpec) -> TraderSpec:
+    """Return the definition as the database may hold it: without the model's key or a reference to it."""
+    return replace(spec, executor=replace(spec.executor, api_key=""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationCheck:
+    """Check definitions against the accounts and prompt templates of this installation."""
+
+    terms: Terms
+    prompts: PromptLibrary
+
+    def check(self, tenant: TenantId, spec: TraderSpec, others: Iterable[TraderSpec]) -> None:
+        """Raise UnknownAccount or RegistrationError for the first fault; `others` are the tenant's other traders."""
+        others = tuple(others)
+        _check_id(spec, others)
+        terms = self.terms.get((tenant, spec.account))
+        if terms is None:
+            known = ", ".join(sorted(name for owner, name in self.terms if owner == tenant)) or "none"
+            raise UnknownAccount(f"trader {spec.id}: account is {spec.account!r}, expected one of: {known}")
+        if not spec.name.strip():
+            raise _wrong(spec, "name", repr(spec.name), "a text that people know it by")
+        _check_symbols(spec, terms)
+        if not 1 <= spec.decision_interval_s <= LONGEST_INTERVAL_S:
+            expected = f"1 to {LONGEST_INTERVAL_S} seconds"
+            raise _wrong(spec, "decision_interval_s", spec.decision_interval_s, expected)
+        _check_limits(spec, spec.limits)
+        _check_allocation(spec, terms, others)
+        self._check_executor(spec, spec.executor)
+
+    def _check_executor(self, spec: TraderSpec, executor: ExecutorSpec) -> None:
+        if executor.type is ExecutorType.RECORDED:
+            raise _wrong(spec, "executor.type", "recorded", "baseline or llm: recorded decisions are for a replay")
+        if executor.type is ExecutorType.BASELINE and executor.style not in list(Style):
+            raise _wrong(spec, "executor.style", repr(executor.style), f"one of {', '.join(Style)}")
+        if executor.type is ExecutorType.LLM:
+            for name in ("base_url", "model", "prompt_template"):
+                if not getattr(executor, name):
+                    raise _wrong(spec, f"executor.{name}", "empty", "a value: an executor of type llm needs one")
+            if not 0 < executor.timeout_s < float("inf"):
+                raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
+        if executor.prompt_template:
+            try:
+                self.prompts.check(executor.prompt_template)
+            except PromptError as error:
+                raise RegistrationError(f"trader {spec.id}: prompt_template: {error}") from error
+
+
+def _check_id(spec: TraderSpec, others: tuple[TraderSpec, ...]) -> None:
+    try:
+        parse_id(spec.id)
+    except ValueError as error:
+        raise RegistrationError(f"trader id {spec.id!r}: {error}") from error
+    same = next((other.id for other in others if other.id.lower() == spec.id.lower()), None)
+    if same is not None:
+        raise RegistrationError(f"trader id {spec.id!r} is taken by {same}; give each trader its own id")
+
+
+def _check_symbols(spec: TraderSpec, terms: AccountTerms) -> None:
+    if not spec.symbols:
+        raise _wrong(spec, "symbols", "empty", "at least one symbol of its account")
+    seen: set[Symbol] = set()
+    for symbol in spec.symbols:
+        if symbol in seen:
+            raise _wrong(spec, "symbols", repr(symbol), "each symbol once; remove one of the two")
+        seen.add(symbol)
+        if terms.symbols is not None and symbol not in terms.symbols:
+            raise _wrong(spec, "symbols", repr(symbol), f"some of {', '.join(sorted(terms.symbols))}")
+
+
+def _check_limits(spec: TraderSpec, limits: Limits) -> None:
+    for name, (low, high) in _RANGES.items():
+        value = Decimal(getattr(limits, name))
+        if not value.is_finite() or not low <= value <= high:
+            expected = f"{low} or more" if high == _ANY else f"{low} to {high}"
+            raise _wrong(spec, f"limits.{name}", value, expected)
+
+
+def _check_allocation(spec: TraderSpec, terms: AccountTerms, others: tuple[TraderSpec, ...]) -> None:
+    share = spec.allocation_pct
+    if not share.is_finite() or not 0 <= share <= HUNDRED:
+        raise _wrong(spec, "allocation_pct", share, "0 to 100 %")
+    if terms.allocation_strategy is not AllocationStrategy.CUSTOM:
+        return
+    taken = sum((other.allocation_pct for other in others if other.account == spec.account), Decimal(0))
+    if taken + share > HUNDRED:
+        expected = f"at most {HUNDRED - taken:f}: the others of account {spec.account} have {taken:f} %"
+        raise _wrong(spec, "allocation_pct", f"{share:f}", expected)
+
+
+def _wrong(spec: TraderSpec, field: str, value: object, expected: str) -> RegistrationError:
+    return RegistrationError(f"trader {spec.id}: {field} is {value}, expected {expected}")

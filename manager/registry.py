@@ -1,0 +1,273 @@
+"""Take traders on, change what may change, and bring the database in line with a config."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.clock import Clock
+from exchanges.types import Symbol
+from executor.contract import Limits
+from manager.config.values import Config, TenantConfig
+from manager.errors import RegistrationError, UnknownTrader
+from manager.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
+from manager.registration import RegistrationCheck, stored
+from manager.schedules import first_due, new_schedule, rescheduled
+from manager.state.errors import DuplicateRow
+from manager.state.records import AccountRow, EventRow, ScheduleRow, TenantId, TraderRow, TraderState
+from manager.state.store import Store, Transaction
+from traders.spec import ManagedBy, TraderSpec
+
+_ALL = 1_000_000
+_ATTEMPTS = 5
+_LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderChanges:
+    """Name the fields of a definition that may change; None leaves one as it is. Id and account never change."""
+
+    name: str | None = None
+    symbols: tuple[Symbol, ...] | None = None
+    limits: Limits | None = None
+    decision_interval_s: int | None = None
+    allocation_pct: Decimal | None = None
+    prompt_template: str | None = None
+
+    def applied_to(self, spec: TraderSpec) -> TraderSpec:
+        """Return the definition with the changes."""
+        fields = {
+            "name": self.name,
+            "symbols": self.symbols,
+            "limits": self.limits,
+            "decision_interval_s": self.decision_interval_s,
+            "allocation_pct": self.allocation_pct,
+        }
+        changed = replace(spec, **{name: value for name, value in fields.items() if value is not None})  # type: ignore[arg-type]  # each has its field's type
+        if self.prompt_template is None:
+            return changed
+        return replace(changed, executor=replace(changed.executor, prompt_template=self.prompt_template))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """Say what a sync did, as tenant/trader."""
+
+    registered: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+
+
+class TraderRegistry:
+    """Define traders in the store; every definition passes RegistrationCheck first.
+
+    Definitions are stored without model keys; the running process takes those from its config.
+    """
+
+    def __init__(self, store: Store, clock: Clock, check: RegistrationCheck) -> None:
+        self._store = store
+        self._clock = clock
+        self._check = check
+
+    async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
+        """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
+        async with self._store.transaction(tenant) as tx:
+            self._check_new(tenant, spec, await _traders(tx))
+        async with self._store.service() as service:
+            await service.ensure_tenant(tenant)
+        try:
+            async with self._store.transaction(tenant) as tx:
+                known = await _traders(tx)
+                self._check_new(tenant, spec, known)
+                await _ensure_account(tx, tenant, spec.account, self._check.terms[(tenant, spec.account)].venue)
+                work = _Work(tx, tenant, self._clock.now(), actor=actor)
+                return await work.insert(spec, max((row.seq for row in known), default=-1) + 1, reason)
+        except DuplicateRow as error:
+            raise RegistrationError(f"trader id {spec.id!r} was taken a moment ago; choose another id") from error
+
+    async def update(
+        self, tenant: TenantId, trader_id: str, changes: TraderChanges, *, actor: str, reason: str = ""
+    ) -> TraderRow:
+        """Change a trader's definition, effective from its next decision and round.
+
+        The next start with a config that has the trader puts the config's values back. Raises UnknownTrader or
+        RegistrationError.
+        """
+        async with self._store.transaction(tenant) as tx:
+            known = await _traders(tx)
+            row = next((one for one in known if one.trader_id == trader_id), None)
+            if row is None:
+                raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
+            spec = changes.applied_to(row.spec)
+            self._check.check(tenant, spec, _others(known, trader_id))
+            return await _Work(tx, tenant, self._clock.now(), actor=actor).change(row, spec, reason)
+
+    async def sync(self, config: Config, *, actor: str = "config") -> SyncReport:
+        """Bring accounts and config-managed traders in line with `config`; nothing is written if anything is wrong.
+
+        New traders are registered, changed ones updated, those no longer there stopped, never deleted; they start
+        again when they come back. Traders managed by the API stay as they are. Safe to run in several processes.
+        """
+        for tenant in config.tenants.values():
+            async with self._store.transaction(tenant.tenant_id) as tx:
+                await self._check_tenant(tx, tenant)
+        report = SyncReport()
+        for tenant in config.tenants.values():
+            async with self._store.service() as service:
+                await service.ensure_tenant(tenant.tenant_id)
+            report = _sum(report, await self._sync_tenant(tenant, actor))
+        return report
+
+    async def _sync_tenant(self, tenant: TenantConfig, actor: str) -> SyncReport:
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._store.transaction(tenant.tenant_id) as tx:
+                    await self._check_tenant(tx, tenant)
+                    return await _write(_Work(tx, tenant.tenant_id, self._clock.now(), actor=actor), tenant)
+            except DuplicateRow:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _check_tenant(self, tx: Transaction, tenant: TenantConfig) -> None:
+        rows = await _traders(tx)
+        known = {row.trader_id: row for row in rows}
+        wanted = {spec.id for spec in tenant.traders}
+        kept = [row for row in rows if row.spec.managed_by is ManagedBy.API]
+        for index, spec in enumerate(tenant.traders):
+            others = [*(row.spec for row in kept), *tenant.traders[:index], *tenant.traders[index + 1 :]]
+            old = known.get(spec.id)
+            if old is None:
+                self._check.check(tenant.tenant_id, spec, others)
+                continue
+            if old.spec.managed_by is not ManagedBy.CONFIG:
+                raise RegistrationError(
+                    f"trader {spec.id} is managed by the API; give the one in the config another id, or remove that one"
+                )
+            if old.account_id != spec.account:
+                raise RegistrationError(
+                    f"trader {spec.id}: exchange is {spec.account}, but its books are on {old.account_id}; "
+                    "register it under a new id instead"
+                )
+            self._check.check(tenant.tenant_id, spec, (other for other in others if other.id != spec.id))
+        cased = {trader_id.lower(): trader_id for trader_id in known}
+        for name in sorted(wanted - known.keys()):
+            if name.lower() in cased:
+                raise RegistrationError(f"trader id {name!r} is taken by {cased[name.lower()]}; choose another id")
+
+    def _check_new(self, tenant: TenantId, spec: TraderSpec, known: Sequence[TraderRow]) -> None:
+        self._check.check(tenant, spec, _others(known, ""))
+        gone = next((row for row in known if row.trader_id.lower() == spec.id.lower()), None)
+        if gone is not None:
+            raise RegistrationError(f"trader id {spec.id!r} is taken by {gone.trader_id}; give each trader its own id")
+
+
+class _Work:
+    """Write traders within one transaction, each change with its event."""
+
+    def __init__(self, tx: Transaction, tenant: TenantId, now: datetime, *, actor: str) -> None:
+        self.tx = tx
+        self.tenant = tenant
+        self.now = now
+        self.actor = actor
+
+    async def insert(self, spec: TraderSpec, seq: int, reason: str) -> TraderRow:
+        state = TraderState.RUNNING if spec.auto_start else TraderState.STOPPED
+        row = TraderRow(
+            tenant_id=self.tenant,
+            trader_id=spec.id,
+            account_id=spec.account,
+            seq=seq,
+            spec=stored(spec),
+            state=state,
+            state_reason=reason,
+        )
+        schedule = new_schedule(self.tenant, spec)
+        if spec.auto_start:
+            schedule = replace(schedule, next_due_at=first_due(schedule, self.now))
+        await self.tx.insert([row, schedule, self._event(row, "trader_registered", "", state, reason)])
+        return row
+
+    async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
+        changed = replace(row, spec=stored(spec))
+        await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
+        if spec.decision_interval_s != row.spec.decision_interval_s:
+            await self._reschedule(row, spec.decision_interval_s)
+        before, after = _difference(row.spec, changed.spec)
+        await self.tx.insert([self._event(row, "trader_updated", before, after, reason)])
+        return changed
+
+    async def _reschedule(self, row: TraderRow, interval_s: int) -> None:
+        old = await self.tx.get(ScheduleRow, row.trader_id)
+        if old is None:
+            raise UnknownTrader(f"trader {row.trader_id!r} has no schedule; it was removed a moment ago")
+        new = rescheduled(old, interval_s)
+        due = first_due(new, self.now) if row.state is TraderState.RUNNING else old.next_due_at
+        await self.tx.patch(
+            ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
+        )
+
+    def _event(self, row: TraderRow, kind: str, before: str, after: str, reason: str) -> EventRow:
+        return replace(event_of(row, self.now, kind=kind, actor=self.actor, reason=reason), before=before, after=after)
+
+
+async def _write(work: _Work, tenant: TenantConfig) -> SyncReport:
+    for name, account in tenant.accounts.items():
+        await _ensure_account(work.tx, tenant.tenant_id, name, account.type)
+    rows = {row.trader_id: row for row in await _traders(work.tx)}
+    seq = max((row.seq for row in rows.values()), default=-1) + 1
+    done: dict[str, list[str]] = {"registered": [], "updated": [], "stopped": [], "returned": []}
+    for spec in tenant.traders:
+        name, old = f"{tenant.tenant_id}/{spec.id}", rows.get(spec.id)
+        if old is None:
+            await work.insert(spec, seq, "in the config")
+            seq += 1
+            done["registered"].append(name)
+            continue
+        if stored(spec) != old.spec:
+            await work.change(old, spec, "changed in the config")
+            done["updated"].append(name)
+        if old.state is TraderState.STOPPED and old.state_reason == REMOVED_FROM_CONFIG and spec.auto_start:
+            await transition(
+                work.tx, spec.id, TraderState.RUNNING, actor=work.actor, reason="back in the config", at=work.now
+            )
+            done["returned"].append(name)
+    wanted = {spec.id for spec in tenant.traders}
+    for row in rows.values():
+        if row.spec.managed_by is ManagedBy.CONFIG and row.trader_id not in wanted and row.state in _LIVING:
+            await transition(
+                work.tx, row.trader_id, TraderState.STOPPED, actor=work.actor, reason=REMOVED_FROM_CONFIG, at=work.now
+            )
+            done["stopped"].append(f"{tenant.tenant_id}/{row.trader_id}")
+    return SyncReport(**{kind: tuple(names) for kind, names in done.items()})
+
+
+async def _ensure_account(tx: Transaction, tenant: TenantId, name: str, venue: str) -> None:
+    if await tx.get(AccountRow, name) is None:
+        await tx.insert([AccountRow(tenant_id=tenant, account_id=name, venue=venue)])
+
+
+async def _traders(tx: Transaction) -> Sequence[TraderRow]:
+    return await tx.find(TraderRow, {}, limit=_ALL)
+
+
+def _others(known: Sequence[TraderRow], trader_id: str) -> list[TraderSpec]:
+    """Return the definitions that count beside a trader's own: not those that a config no longer has."""
+    return [row.spec for row in known if row.trader_id != trader_id and row.state_reason != REMOVED_FROM_CONFIG]
+
+
+def _difference(before: TraderSpec, after: TraderSpec) -> tuple[str, str]:
+    names = [name for name in TraderSpec.__dataclass_fields__ if getattr(before, name) != getattr(after, name)]
+    shown: Mapping[bool, TraderSpec] = {False: before, True: after}
+    old, new = (", ".join(f"{name}={getattr(shown[side], name)}" for name in names) for side in (False, True))
+    return old, new
+
+
+def _sum(one: SyncReport, other: SyncReport) -> SyncReport:
+    return SyncReport(
+        registered=one.registered + other.registered,
+        updated=one.updated + other.updated,
+        stopped=one.stopped + other.stopped,
+        returned=one.returned + other.returned,
+    )

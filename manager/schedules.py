@@ -1,0 +1,55 @@
+"""When a trader decides: its phase within the interval, and its first decision after a start.
+
+The phase is a hash of tenant and id, so it is the same on every host and after every restart, and traders of one
+interval spread over it evenly without knowing each other.
+"""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from manager.state.records import ScheduleRow, TenantId
+from manager.state.slots import last_slot, next_slot
+from traders.spec import TraderSpec
+
+SOON_S = 10
+
+
+def phase_of(tenant: TenantId, trader_id: str, interval_s: int) -> int:
+    """Return the trader's phase in whole seconds, from 0 up to its interval."""
+    return _hash(tenant, trader_id) % interval_s
+
+
+def new_schedule(tenant: TenantId, spec: TraderSpec) -> ScheduleRow:
+    """Return the schedule of a trader that has never decided; it has no due time until it is started."""
+    return ScheduleRow(
+        tenant_id=tenant,
+        trader_id=spec.id,
+        account_id=spec.account,
+        interval_s=spec.decision_interval_s,
+        phase_s=phase_of(tenant, spec.id, spec.decision_interval_s),
+    )
+
+
+def rescheduled(schedule: ScheduleRow, interval_s: int) -> ScheduleRow:
+    """Return the schedule at another interval, with the phase that belongs to it."""
+    return replace(
+        schedule, interval_s=interval_s, phase_s=phase_of(schedule.tenant_id, schedule.trader_id, interval_s)
+    )
+
+
+def first_due(schedule: ScheduleRow, now: datetime) -> datetime:
+    """Return when a trader that starts at `now` first decides: within its interval and SOON_S, spread by its hash.
+
+    The decision is for the slot then under way; where that one is decided already, the next slot comes first.
+    """
+    within_ms = min(schedule.interval_s, SOON_S) * 1000
+    soon = now + timedelta(milliseconds=_hash(schedule.tenant_id, schedule.trader_id) % within_ms)
+    slot = last_slot(soon, schedule.interval_s, schedule.phase_s)
+    last = schedule.last_decision_at
+    decided = schedule.in_flight_due_at == slot or (last is not None and last >= slot)
+    return next_slot(now, schedule.interval_s, schedule.phase_s) if decided else soon
+
+
+def _hash(tenant: TenantId, trader_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{tenant}/{trader_id}".encode()).digest()[:8])
