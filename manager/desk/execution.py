@@ -78,7 +78,7 @@ async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple
         if sent.state is not OrderState.FILLED:
             incomplete.add(row.symbol)
     entries = [row for row in rows if row.purpose is OrderPurpose.ENTRY]
-    if reduced:
+    if reduced or plan.stops:
         await protect(session)
     for row, planned in zip(entries, [o for o in netted.orders if o.purpose is OrderPurpose.ENTRY], strict=True):
         await _enter(session, row, planned, plan, incomplete)
