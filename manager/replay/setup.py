@@ -22,7 +22,7 @@ from exchanges.types import Symbol
 from executor.contract import Executor
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor, load_recorded
-from executor.registry import ExecutorParts, ModelClients, build_executor
+from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_executor
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime
@@ -183,7 +183,8 @@ async def _insert_tenant(
             await tx.insert([AccountRow(tenant_id=tenant.tenant_id, account_id=name, venue="replay")])
         for seq, spec in enumerate(tenant.traders):
             interval = spec.decision_interval_s
-            due = None if spec.id in recorded else next_slot(now - timedelta(microseconds=1), interval, 0)
+            given = spec.id in recorded or spec.executor.type is ExecutorType.RECORDED
+            due = None if given else next_slot(now - timedelta(microseconds=1), interval, 0)
             await tx.insert(
                 [
                     TraderRow(
@@ -226,7 +227,14 @@ def _the_account(config: Config, request: ReplayRequest) -> tuple[TenantConfig, 
 
 
 def _check_inputs(config: Config, request: ReplayRequest, recorded: Mapping[str, Sequence[RecordedBatch]]) -> None:
-    known = {spec.id for tenant in config.tenants.values() for spec in tenant.traders}
+    specs = [spec for tenant in config.tenants.values() for spec in tenant.traders]
+    for spec in specs:
+        if request.decisions is None and spec.executor.type is ExecutorType.RECORDED:
+            raise ReplayInputError(
+                f"{request.config}: trader {spec.id}: executor type is recorded, but no recording is given; "
+                "pass --decisions FILE"
+            )
+    known = {spec.id for spec in specs}
     for trader_id in sorted(recorded.keys() - known):
         raise ReplayInputError(
             f"{request.decisions}: field trader_id: {trader_id!r} is not a trader of {request.config}; "
