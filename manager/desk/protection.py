@@ -7,7 +7,7 @@ then stops rest as plain stop orders, and targets do not rest: the desk fires th
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TypeAlias
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
@@ -18,20 +18,76 @@ from traders.book import Position
 ZERO = Decimal(0)
 NO_DUST: frozenset[tuple[str, Symbol]] = frozenset()
 _PURPOSES = (OrderPurpose.STOP, OrderPurpose.TARGET)
+_Key: TypeAlias = tuple[str, Symbol, OrderPurpose]
 
 
-class _Key(NamedTuple):
-    trader_id: str
-    symbol: Symbol
-    purpose: OrderPurpose
+class _Held:
+    """One position, its closing side and whether its legs must not be reduce-only."""
+
+    __slots__ = ("plain", "position", "quantity", "side", "symbol", "trader_id")
+
+    def __init__(self, trader_id: str, position: Position, *, plain: bool) -> None:
+        self.trader_id = trader_id
+        self.position = position
+        self.symbol = position.symbol
+        self.plain = plain
+        self.quantity = abs(position.quantity)
+        self.side = Side.SELL if position.quantity > ZERO else Side.BUY
+
+    def fits(self, order: OrderRow, trigger: Decimal) -> bool:
+        return (
+            order.side is self.side
+            and order.reduce_only is not self.plain
+            and order.trigger_price == trigger
+            and (order.quantity - order.filled if order.filled else order.quantity) == self.quantity
+        )
+
+    def covered(self, stops: Iterable[OrderRow]) -> bool:
+        covered = ZERO
+        for order in stops:
+            confirmed = order.state is OrderState.ACCEPTED and order.side is self.side
+            if confirmed and not (self.plain and order.reduce_only):
+                covered += order.quantity - order.filled
+        return covered >= self.quantity
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Plan:
+    desk: Desk
+    resting: dict[_Key, list[OrderRow]]
     place: list[ProtectiveLeg] = field(default_factory=list)
     cancel: list[OrderRow] = field(default_factory=list)
     watch: list[ProtectiveLeg] = field(default_factory=list)
     naked: list[tuple[str, Symbol]] = field(default_factory=list)
+
+    def cover(self, held: _Held, *, needs_stop: bool) -> None:
+        position = held.position
+        if needs_stop and not held.covered(self.resting.get((held.trader_id, held.symbol, OrderPurpose.STOP), ())):
+            self.naked.append((held.trader_id, held.symbol))
+        if position.stop_loss is not None:
+            self._match(held, OrderPurpose.STOP, position.stop_loss)
+        if position.take_profit is not None:
+            self._match(held, OrderPurpose.TARGET, position.take_profit)
+
+    def _match(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> None:
+        trigger = self._trigger(held, purpose, price)
+        if held.plain and purpose is OrderPurpose.TARGET:
+            self.watch.append(_leg(held, purpose, trigger))
+            return
+        right: list[OrderRow] = []
+        for order in self.resting.pop((held.trader_id, held.symbol, purpose), ()):
+            (right if held.fits(order, trigger) else self.cancel).append(order)
+        if not right:
+            self.place.append(_leg(held, purpose, trigger))
+        self.cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
+
+    def _trigger(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> Decimal:
+        """Move a trigger towards the mark to a tick, so that a stop never risks more than the trader asked for."""
+        instrument = self.desk.instruments.get(held.symbol)
+        if instrument is None or instrument.tick is None:
+            return price
+        up = (purpose is OrderPurpose.STOP) is (held.side is Side.SELL)
+        return ceil_to_tick(price, instrument.tick) if up else floor_to_tick(price, instrument.tick)
 
 
 def plan_protection(
@@ -43,21 +99,17 @@ def plan_protection(
     Applied to the orders, the plan leads to a second plan that places and cancels nothing. `dust` gets no legs.
     """
     resting = _resting(orders)
-    holding = [trader_id for trader_id, trader in desk.traders.items() if trader.book.positions]
+    holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
     if not resting and not holding:
         return ProtectionPlan()
     contested = _contested(desk, holding)
-    plan = _Plan()
-    for trader_id in sorted(holding):
+    plan = _Plan(desk=desk, resting=resting)
+    for trader_id in holding:
         trader = desk.traders[trader_id]
         for symbol, position in sorted(trader.book.positions.items()):
-            if (trader_id, symbol) in dust:
-                continue
-            stops = resting.get(_Key(trader_id, symbol, OrderPurpose.STOP), ())
-            if trader.spec.limits.stop_loss_enabled and not _covered(position, stops, symbol in contested):
-                plan.naked.append((trader_id, symbol))
-            for leg in _legs(desk, trader_id, position, symbol in contested):
-                _match(plan, leg, resting, watched=symbol in contested)
+            if (trader_id, symbol) not in dust:
+                needs_stop = trader.spec.limits.stop_loss_enabled
+                plan.cover(_Held(trader_id, position, plain=symbol in contested), needs_stop=needs_stop)
     for left in resting.values():
         plan.cancel.extend(left)
     return ProtectionPlan(
@@ -91,11 +143,12 @@ def fired_targets(
 def _resting(orders: Iterable[OrderRow]) -> dict[_Key, list[OrderRow]]:
     resting: dict[_Key, list[OrderRow]] = {}
     for order in orders:
-        if order.state.live and order.purpose in _PURPOSES:
+        if order.purpose in _PURPOSES and order.state.live:
             trader_id = order.shares[0].trader_id if order.shares else ""
-            resting.setdefault(_Key(trader_id, order.symbol, order.purpose), []).append(order)
+            resting.setdefault((trader_id, order.symbol, order.purpose), []).append(order)
     for same in resting.values():
-        same.sort(key=_keep_order)
+        if len(same) > 1:
+            same.sort(key=_keep_order)
     return resting
 
 
@@ -109,56 +162,16 @@ def _contested(desk: Desk, holding: Iterable[str]) -> frozenset[Symbol]:
     return frozenset(contested)
 
 
-def _legs(desk: Desk, trader_id: str, position: Position, plain: bool) -> list[ProtectiveLeg]:
-    instrument = desk.instruments.get(position.symbol)
-    tick = instrument.tick if instrument is not None else None
-    side = Side.SELL if position.quantity > ZERO else Side.BUY
-    legs = []
-    for purpose, price in ((OrderPurpose.STOP, position.stop_loss), (OrderPurpose.TARGET, position.take_profit)):
-        if price is None:
-            continue
-        # A tick moves a trigger towards the mark, so that a stop never risks more than the trader asked for.
-        up = (purpose is OrderPurpose.STOP) is (side is Side.SELL)
-        leg = ProtectiveLeg(
-            trader_id=trader_id,
-            symbol=position.symbol,
-            side=side,
-            purpose=purpose,
-            quantity=abs(position.quantity),
-            trigger_price=ceil_to_tick(price, tick) if up else floor_to_tick(price, tick),
-            reduce_only=not plain,
-        )
-        legs.append(leg)
-    return legs
-
-
-def _match(plan: _Plan, leg: ProtectiveLeg, resting: dict[_Key, list[OrderRow]], *, watched: bool) -> None:
-    if watched and leg.purpose is OrderPurpose.TARGET:
-        plan.watch.append(leg)
-        return
-    found = resting.pop(_Key(leg.trader_id, leg.symbol, leg.purpose), [])
-    right = [order for order in found if _fits(order, leg)]
-    plan.cancel.extend(order for order in found if not _fits(order, leg))
-    if not right:
-        plan.place.append(leg)
-    plan.cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
-
-
-def _fits(order: OrderRow, leg: ProtectiveLeg) -> bool:
-    return (
-        order.side is leg.side
-        and order.quantity - order.filled == leg.quantity
-        and order.trigger_price == leg.trigger_price
-        and order.reduce_only is leg.reduce_only
+def _leg(held: _Held, purpose: OrderPurpose, trigger: Decimal) -> ProtectiveLeg:
+    return ProtectiveLeg(
+        trader_id=held.trader_id,
+        symbol=held.symbol,
+        side=held.side,
+        purpose=purpose,
+        quantity=held.quantity,
+        trigger_price=trigger,
+        reduce_only=not held.plain,
     )
-
-
-def _covered(position: Position, stops: Iterable[OrderRow], plain: bool) -> bool:
-    closing = Side.SELL if position.quantity > ZERO else Side.BUY
-    standing = (
-        o for o in stops if o.state is OrderState.ACCEPTED and o.side is closing and not (plain and o.reduce_only)
-    )
-    return sum((order.quantity - order.filled for order in standing), ZERO) >= abs(position.quantity)
 
 
 def _keep_order(order: OrderRow) -> tuple[bool, str, str]:

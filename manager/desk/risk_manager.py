@@ -16,7 +16,7 @@ from manager.desk.risk.exposures import Entry, Exposures
 from manager.desk.risk.reducing import close, holds, reduce_to_target
 from manager.desk.risk.registry import ADJUST_RULES, DESK_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
 from manager.desk.risk.rule import apply_rules
-from manager.desk.risk.standing import Planned, Standing, Wish
+from manager.desk.risk.standing import Standing, Wish
 from manager.desk.values import Candidate, Clamp, Denial, Desk, LocalVerdict, Reduce, SizedEntry, Sizing, StopChange
 from manager.state.records import IntentRow
 
@@ -172,8 +172,7 @@ def _open(standing: Standing, wish: Wish, outcome: _Outcome) -> None:
         outcome.denials.append(checked.denial)
         return
     passed, decision = checked.case, wish.intent.decision
-    planned = Planned(direction=passed.direction, notional=passed.size_usd, leverage=passed.leverage)
-    standing.add(passed.symbol, planned)
+    standing.add(passed)
     outcome.clamps.extend(checked.clamps)
     outcome.entries.append(
         Candidate(

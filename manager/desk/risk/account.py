@@ -73,10 +73,11 @@ def _within_margin(entry: Entry, limit: Decimal, detail: str) -> Finding | None:
     worth, margin = exposures.own(entry.trader_id, entry.symbol, direction)
     elsewhere = exposures.margin_without(entry.symbol)
     beside = sides.side_margin(direction) - margin
-    after = elsewhere + max(beside + (worth + entry.size_usd) / entry.leverage, sides.side_margin(-direction))
+    result = max(margin, (worth + entry.size_usd) / entry.leverage)
+    after = elsewhere + max(beside + result, sides.side_margin(-direction))
     if after <= limit:
         return None
-    fits = elsewhere + sides.side_margin(-direction) <= limit
+    fits = elsewhere + sides.margin <= limit
     room = (limit - elsewhere - beside) * entry.leverage - worth if fits else ZERO
     return cut_to(
         room, detail, size_usd=entry.size_usd, leverage=entry.leverage, margin_after_usd=after,

@@ -87,10 +87,13 @@ class Exposures:
         return (worth, margin) if held == direction else (ZERO, ZERO)
 
     def accept(self, entry: "Entry") -> None:
-        """Count an entry that passed; its leverage becomes that of the whole position (RULES.md 7)."""
+        """Count an entry that passed; its leverage becomes that of the whole position (RULES.md 7).
+
+        A higher leverage frees no margin in this round, because the entry may not fill.
+        """
         key, direction = (entry.trader_id, entry.symbol), entry.direction
         worth, margin = self.own(entry.trader_id, entry.symbol, direction)
-        result = (worth + entry.size_usd) / entry.leverage
+        result = max(margin, (worth + entry.size_usd) / entry.leverage)
         self.sides(entry.symbol).add(direction, entry.size_usd, result - margin)
         self.orders += entry.new_orders
         self.positions.add(key)

@@ -16,11 +16,11 @@ def intent_stale(wish: Wish) -> Finding | None:
 
 def account_stale(wish: Wish) -> Finding | None:
     """Refuse when the account was not read from the venue in this round."""
-    truth = wish.desk.truth_at
-    if truth is not None and truth >= wish.desk.at:
+    truth, began = wish.desk.truth_at, wish.desk.began_at or wish.desk.at
+    if truth is not None and truth >= began:
         return None
     read = truth.isoformat() if truth is not None else "never"
-    return refuse("the account's truth is older than this round", truth_at=read, at=wish.desk.at.isoformat())
+    return refuse("the account's truth is older than this round", truth_at=read, began_at=began.isoformat())
 
 
 def symbol_not_allowed(wish: Wish) -> Finding | None:

@@ -75,7 +75,8 @@ def allocation_exceeded(wish: Wish) -> Finding | None:
 def _within_margin(wish: Wish, limit: Decimal, detail: str) -> Finding | None:
     other = wish.standing.margin_without(wish.symbol)
     held = wish.standing.notional(wish.symbol)
-    most = (limit - other) * wish.leverage - held
+    fits = other + wish.standing.margin(wish.symbol) <= limit
+    most = (limit - other) * wish.leverage - held if fits else ZERO
     if wish.size_usd <= most:
         return None
     return cut_to(

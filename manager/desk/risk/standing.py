@@ -16,11 +16,11 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """Hold what this round adds to one position: side, notional in USD and the leverage that applies to all of it."""
+    """Hold what this round adds to one position: side and notional; `margin` is the most that all of it may need."""
 
     direction: int
     notional: Decimal
-    leverage: int
+    margin: Decimal
 
 
 class Standing:
@@ -64,9 +64,18 @@ class Standing:
         self._held[symbol] = held - taken if held > ZERO else held + taken
         return taken
 
-    def add(self, symbol: Symbol, planned: Planned) -> None:
-        """Count an accepted open; its leverage becomes that of the whole position."""
-        self._planned[symbol] = replace(planned, notional=planned.notional + self.planned_usd(symbol))
+    def add(self, wish: "Wish") -> None:
+        """Count an accepted open; its leverage becomes that of the whole position (RULES.md 7).
+
+        A higher leverage frees no margin in this round, because the open may not fill.
+        """
+        symbol = wish.symbol
+        needed = (self.notional(symbol) + wish.size_usd) / wish.leverage
+        self._planned[symbol] = Planned(
+            direction=wish.direction,
+            notional=self.planned_usd(symbol) + wish.size_usd,
+            margin=max(needed, self.margin(symbol)),
+        )
         self.entries += 1
 
     def planned_usd(self, symbol: Symbol) -> Decimal:
@@ -83,11 +92,15 @@ class Standing:
 
     def notional(self, symbol: Symbol) -> Decimal:
         """Return the unsigned value in USD of what is held and being opened."""
-        total = self.planned_usd(symbol)
+        return self.planned_usd(symbol) + self._held_usd(symbol)
+
+    def margin(self, symbol: Symbol) -> Decimal:
+        """Return the most margin in USD that what is held and being opened may need."""
+        planned = self._planned.get(symbol)
+        if planned is not None:
+            return planned.margin
         position = self.position(symbol)
-        if position is not None:
-            total += abs(self.held(symbol)) * price_of(self.desk, position) * position.contract_size
-        return total
+        return self._held_usd(symbol) / position.leverage if position is not None else ZERO
 
     def reserved_notional(self, symbol: Symbol) -> Decimal:
         """Return the notional in USD of the trader's own entry orders whose outcome is not known."""
@@ -97,10 +110,7 @@ class Standing:
     def margin_without(self, symbol: Symbol) -> Decimal:
         """Return the virtual margin in USD of all other symbols and of the reserved orders."""
         total = self.trader.reserved_margin
-        for other in self._symbols():
-            if other != symbol:
-                total += self.notional(other) / self._leverage(other)
-        return total
+        return total + sum((self.margin(other) for other in self._symbols() if other != symbol), ZERO)
 
     def count_without(self, symbol: Symbol) -> int:
         """Count the other positions, being opened and reserved ones included, dust not."""
@@ -112,9 +122,11 @@ class Standing:
         held = {symbol for symbol in self.trader.book.positions if self.held(symbol)}
         return held | set(self._planned)
 
-    def _leverage(self, symbol: Symbol) -> int:
-        planned = self._planned.get(symbol)
-        return planned.leverage if planned is not None else self.trader.book.positions[symbol].leverage
+    def _held_usd(self, symbol: Symbol) -> Decimal:
+        position = self.position(symbol)
+        if position is None:
+            return ZERO
+        return abs(self.held(symbol)) * price_of(self.desk, position) * position.contract_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
