@@ -1,7 +1,7 @@
 """What every job runner promises, inline and on Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,10 +12,8 @@ from manager.jobs.inline import InlineRunner
 from manager.jobs.queue import QueueRunner
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.worker import QueueWorker
+from manager.state.postgres.roles import queue_dsn
 from manager.state.records import TenantId
-from queue_database import queue_database, queue_server
-
-pytestmark = pytest.mark.database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +23,6 @@ class Bench:
     runner: JobRunner
     handlers: RecordingHandlers
     settle: Callable[[], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with queue_server(tmp_path_factory.mktemp("jobs")) as dsn:
-        yield dsn
 
 
 def _inline() -> Bench:
@@ -62,14 +54,13 @@ async def _queued(dsn: str) -> AsyncIterator[Bench]:
         stop.set()
 
 
-@pytest.fixture(params=["inline", "queue"])
+@pytest.fixture(params=["inline", pytest.param("queue", marks=pytest.mark.database)])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     if request.param == "inline":
         yield _inline()
         return
-    with queue_database(request.getfixturevalue("server")) as dsn:
-        async for bench in _queued(dsn):
-            yield bench
+    async for bench in _queued(queue_dsn(request.getfixturevalue("database").dsn)):
+        yield bench
 
 
 async def _briefly(job: Job) -> None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 
+from database_fixtures import Database
 from job_handlers import RecordingHandlers, decide, eventually, maintain, round_of
 from manager.jobs.queue import QueueRunner
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.worker import QueueWorker, WorkerSettings
-from queue_database import queue_database, queue_server
+from queue_database import QueueDatabase, recorded_queue
 
 pytestmark = pytest.mark.database
 _ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ _ROOT = Path(__file__).parents[2]
 class Site:
     """Hold a database and the log of the worker processes on it."""
 
-    dsn: str
+    queue: QueueDatabase
     log: Path
 
     def lines(self) -> list[tuple[str, str, str, int]]:
@@ -37,41 +37,31 @@ class Site:
         fields = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
         return [(event, kind, account, int(pid)) for event, kind, account, pid in fields]
 
-    def query(self, statement: str) -> list[tuple[object, ...]]:
-        """Return the rows of a query."""
-        with psycopg.connect(self.dsn) as connection:
-            return connection.execute(statement.encode()).fetchall()
-
     async def logs(self, *line: object) -> bool:
         """Tell whether a line has been logged."""
         return line in self.lines()
 
     async def yields(self, statement: str, value: object) -> bool:
         """Tell whether a query of one value yields this one."""
-        return self.query(statement) == [(value,)]
+        return self.queue.query(statement) == [(value,)]
 
     async def is_idle(self) -> bool:
         """Tell whether no job is left."""
-        return not self.query("SELECT FROM procrastinate_jobs")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with queue_server(tmp_path_factory.mktemp("queue")) as dsn:
-        yield dsn
+        return not self.queue.query("SELECT id FROM procrastinate_jobs")
 
 
 @pytest.fixture
-def site(server: str, tmp_path: Path) -> Iterator[Site]:
-    with queue_database(server) as dsn:
-        yield Site(dsn=dsn, log=tmp_path / "log")
+def site(database: Database, tmp_path: Path) -> Iterator[Site]:
+    with recorded_queue(database) as queue:
+        yield Site(queue=queue, log=tmp_path / "log")
 
 
 @contextmanager
 def _worker(site: Site, mode: str) -> Iterator[subprocess.Popen[bytes]]:
     program = _ROOT / "tests" / "support" / "queue_process.py"
     process = subprocess.Popen(
-        [sys.executable, str(program), site.dsn, str(site.log), mode], env={**os.environ, "PYTHONPATH": str(_ROOT)}
+        [sys.executable, str(program), site.queue.dsn, str(site.log), mode],
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )
     try:
         yield process
@@ -91,10 +81,6 @@ def _assert_one_writer_each(site: Site) -> None:
     assert not holder
 
 
-def _assert_no_job_started_twice(site: Site) -> None:
-    assert site.query("SELECT count(*) > 0, count(*) = count(DISTINCT job_id) FROM job_starts") == [(True, True)]
-
-
 @pytest.mark.processes
 async def test_two_processes_never_hold_one_account_at_once(site: Site) -> None:
     async def both_have_worked(runner: QueueRunner) -> bool:
@@ -105,15 +91,15 @@ async def test_two_processes_never_hold_one_account_at_once(site: Site) -> None:
         return len(pids) == 2 and min(pids.values()) >= 30
 
     with _worker(site, "work") as first, _worker(site, "work") as second:
-        async with QueueRunner(site.dsn) as runner:
+        async with QueueRunner(site.queue.dsn) as runner:
             await eventually(partial(both_have_worked, runner))
             await eventually(site.is_idle)
         for process in (first, second):
             process.send_signal(signal.SIGTERM)
         assert [process.wait(timeout=60) for process in (first, second)] == [0, 0]
     _assert_one_writer_each(site)
-    _assert_no_job_started_twice(site)
-    assert site.query("SELECT id FROM procrastinate_workers") == []
+    assert site.queue.has_started_no_job_twice()
+    assert site.queue.query("SELECT id FROM procrastinate_workers") == []
 
 
 @pytest.mark.processes
@@ -122,7 +108,7 @@ async def test_the_jobs_of_a_killed_process_are_taken_over_once(site: Site) -> N
     held = [round_of("waiting"), round_of("quiet"), decide("trend", account_id="deciding")]
     with ExitStack() as processes:
         victim = processes.enter_context(_worker(site, "hold"))
-        async with QueueRunner(site.dsn) as runner:
+        async with QueueRunner(site.queue.dsn) as runner:
             for job in held:
                 await runner.defer(job)
             for job in held:
@@ -136,7 +122,7 @@ async def test_the_jobs_of_a_killed_process_are_taken_over_once(site: Site) -> N
         await eventually(site.is_idle)
     ended = Counter(line for line in site.lines() if line[0] == "end")
     assert ended == {("end", str(job.kind), job.account_id, heir.pid): 1 for job in held}
-    _assert_no_job_started_twice(site)
+    assert site.queue.has_started_no_job_twice()
 
 
 def test_takeover_is_within_ten_seconds_of_the_last_heartbeat_by_default() -> None:
@@ -160,12 +146,12 @@ async def test_two_thousand_waiting_decisions_take_few_connections_and_starve_no
     async def round_has_run() -> bool:
         return ("end", round_of()) in handlers.events
 
-    async with QueueRunner(site.dsn) as runner, asyncio.TaskGroup() as group:
+    async with QueueRunner(site.queue.dsn) as runner, asyncio.TaskGroup() as group:
         await asyncio.gather(*(runner.defer(decide(f"trader{n}")) for n in range(count)))
         worker = QueueWorker(runner, handlers, WorkerSettings(decision_concurrency=count))
         group.create_task(worker.run(stop))
         await eventually(all_decide)
-        [(connections, in_transaction)] = site.query(
+        [(connections, in_transaction)] = site.queue.inspect(
             "SELECT count(*), count(*) FILTER (WHERE state LIKE 'idle in%') FROM pg_stat_activity "
             "WHERE application_name = 'propdesk-queue' AND datname = current_database()"
         )
@@ -177,4 +163,4 @@ async def test_two_thousand_waiting_decisions_take_few_connections_and_starve_no
         stop.set()
     assert connections == 6
     assert in_transaction == 0
-    _assert_no_job_started_twice(site)
+    assert site.queue.has_started_no_job_twice()
