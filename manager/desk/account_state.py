@@ -166,7 +166,8 @@ class AccountState:
     def book(self, execution: Execution) -> None:
         """Apply the parts of one execution to the books and post them."""
         self.version += 1
-        contract_size = self.instruments[execution.symbol].contract_size
+        instrument = self.instruments.get(execution.symbol)
+        contract_size = instrument.contract_size if instrument is not None else Decimal(1)
         for part in execution.parts:
             self._book_part(execution, part, contract_size)
 

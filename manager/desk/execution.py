@@ -18,22 +18,22 @@ from manager.state.records import (
     OrderState,
 )
 
-_REPLANS = 3
 
+async def execute_round(session: Session) -> bool:
+    """Plan and carry out a round over the session's pending intents; truth and protection come before.
 
-async def execute_round(session: Session) -> None:
-    """Plan and carry out a round over the session's pending intents; truth and protection come before."""
-    for _ in range(_REPLANS):
-        intents = [i for i in session.state.intents.values() if i.status is IntentStatus.PENDING]
-        if not intents:
-            return
-        dust = [key for key, row in session.state.positions.items() if row.dust]
-        plan = plan_round(session.desk(), intents, outstanding_reduces(session.state), dust)
-        blocked, moved = await _clear_the_way(session, plan)
-        if not moved:
-            await _carry_out(session, plan, blocked)
-            return
-        await protect(session)
+    False when a stop or target filled while it was taken out of the way: the round starts anew from the truth.
+    """
+    intents = [i for i in session.state.intents.values() if i.status is IntentStatus.PENDING]
+    if not intents:
+        return True
+    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
+    plan = plan_round(session.desk(), intents, outstanding_reduces(session.state), dust)
+    blocked, moved = await _clear_the_way(session, plan)
+    if moved:
+        return False
+    await _carry_out(session, plan, blocked)
+    return True
 
 
 async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[tuple[str, Symbol]], bool]:
@@ -108,7 +108,8 @@ def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, in
     entries = [entry for entry in plan.entries if entry.candidate.intent.intent_id in wanted]
     desk = session.desk()
     desk = replace(desk, reservations=tuple(r for r in desk.reservations if r.symbol != planned.symbol))
-    return bool(check_desk(desk, entries, ()).denials)
+    again = check_desk(desk, entries, ())
+    return bool(again.denials or again.clamps)
 
 
 async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None:

@@ -138,7 +138,7 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
         "STOP_FAILED", "no stop stood past the grace: the position is closed", trader_id=trader_id, symbol=symbol
     )
     gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
-    if filled or not gone:
+    if filled or (not gone and is_shared(session.state, trader_id, symbol)):
         return
     quantity = abs(held.quantity)
     planned = PlannedOrder(

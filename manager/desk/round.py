@@ -1,6 +1,6 @@
 """What one round decides, as one pure function over the stages (RULES.md 3)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -32,7 +32,7 @@ def plan_round(
     desk: Desk,
     intents: Sequence[IntentRow],
     waiting: Mapping[tuple[str, Symbol], Decimal],
-    dust: Iterable[tuple[str, Symbol]] = (),
+    dust: frozenset[tuple[str, Symbol]] = frozenset(),
 ) -> RoundPlan:
     """Take intents through local checks, resolution, sizing and desk checks.
 
@@ -40,11 +40,11 @@ def plan_round(
     that it is safe whether they fill or not. `dust` are positions too small to be closed alone: each is offered again
     when its symbol trades.
     """
-    local = check_local(desk, intents)
+    local = check_local(desk, intents, dust)
     reduces = _beside(desk, (*local.reduces, *_swept(desk, local, dust)), waiting)
     resolution = resolve(desk, local.entries, reduces)
     sizing = allocate(desk, resolution.kept, reduces)
-    checked = check_desk(desk, sizing.entries, reduces)
+    checked = check_desk(desk, sizing.entries, reduces, dust)
     return RoundPlan(
         reduces=reduces,
         stops=local.stops,
@@ -71,12 +71,12 @@ def net_round(desk: Desk, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]
     return replace(netted, denials=(*netted.denials, *late))
 
 
-def _swept(desk: Desk, local: LocalVerdict, dust: Iterable[tuple[str, Symbol]]) -> list[Reduce]:
+def _swept(desk: Desk, local: LocalVerdict, dust: frozenset[tuple[str, Symbol]]) -> list[Reduce]:
     traded = {reduce.symbol for reduce in local.reduces} | {entry.symbol for entry in local.entries}
     asked = {(reduce.trader_id, reduce.symbol) for reduce in local.reduces}
     asked |= {(entry.trader_id, entry.symbol) for entry in local.entries}
     swept = []
-    for trader_id, symbol in sorted(set(dust) - asked):
+    for trader_id, symbol in sorted(dust - asked):
         held = desk.traders[trader_id].book.positions.get(symbol)
         if symbol in traded and held is not None:
             side = Side.SELL if held.quantity > 0 else Side.BUY

@@ -1,6 +1,6 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -8,7 +8,7 @@ from decimal import Decimal
 from exchanges.clock import Clock
 from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
-from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
+from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.values import Desk, DeskRules, DeskTrader, Mark, Reservation
 from manager.state.records import BookRow, IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
@@ -58,6 +58,7 @@ class Session:
         self._truth: Truth | None = None
         self._snapshot: Snapshot | None = None
         self.unresolved: set[Symbol] = set()
+        self.booked: set[str] = set()
         self.sequence = 0
         self._desk: Desk | None = None
         self._desk_version = -1
@@ -91,6 +92,26 @@ class Session:
         self.sequence += 1
         return self.sequence
 
+    def instrument(self, symbol: Symbol) -> Instrument:
+        """Return an instrument, a plain one for a symbol that only others trade on this account."""
+        return self.state.instruments.get(symbol) or Instrument(symbol=symbol)
+
+    async def unbooked(self, fills: Sequence[Fill]) -> Sequence[Fill]:
+        """Return the fills not booked yet, with the orders of late ones, already ended here, read back."""
+        fresh = [fill for fill in fills if fill.trade_id not in self.booked]
+        if not fresh:
+            return fresh
+        orders, account_id = self.state.orders, self.runtime.account_id
+        async with self._store.transaction(self.runtime.tenant_id) as tx:
+            known = await tx.known_trades(account_id, [fill.trade_id for fill in fresh])
+            self.booked |= known
+            new = [fill for fill in fresh if fill.trade_id not in known]
+            for order_id in {fill.client_order_id for fill in new if fill.client_order_id} - orders.keys():
+                order = await tx.get(OrderRow, account_id, order_id)
+                if order is not None:
+                    orders[order_id] = order
+        return new
+
     async def flush(self) -> None:
         """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""
         writes = self.state.take()
@@ -99,12 +120,15 @@ class Session:
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
 
-    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "") -> None:
-        """Record something an operator must see, once a round and subject."""
+    def incident(
+        self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", standing: bool = False
+    ) -> None:
+        """Record something an operator must see: once a round and subject, a standing one as long as it lasts."""
+        when = "standing" if standing else self.round_id
         self.state.upsert(
             IncidentRow(
                 tenant_id=self.runtime.tenant_id,
-                incident_id=f"{self.runtime.account_id}/{self.round_id}/{code}/{trader_id}/{symbol}",
+                incident_id=f"{self.runtime.account_id}/{when}/{code}/{trader_id}/{symbol}",
                 account_id=self.runtime.account_id,
                 code=code,
                 severity="high",
@@ -122,6 +146,11 @@ class Session:
             self._desk, self._desk_version = self._freeze(now), version
         return self._desk
 
+    def all_marked(self) -> bool:
+        """Tell whether every position of every book has a mark, so that equity is known."""
+        marks = self.snapshot.symbols
+        return all(symbol in marks for book in self.state.books.values() for symbol in book.positions)
+
     def _freeze(self, now: datetime) -> Desk:
         state = self.state
         marks = {
@@ -130,7 +159,7 @@ class Session:
         }
         prices = {symbol: mark.price for symbol, mark in marks.items()}
         reservations, reserved = _reservations(state, prices)
-        equity = sum((book.equity(prices) for book in state.books.values()), ZERO)
+        equity = sum((_equity(book, prices) for book in state.books.values()), ZERO)
         return Desk(
             at=now,
             account_id=self.runtime.account_id,
@@ -153,6 +182,12 @@ class Session:
             truth_at=self.truth.at,
             began_at=self.began_at,
         )
+
+
+def _equity(book: Book, prices: Mapping[Symbol, Decimal]) -> Decimal:
+    """A position without a price counts at its entry: nothing is known of its PnL, and no entry is made meanwhile."""
+    unrealized = (p.unrealized(prices[symbol]) for symbol, p in book.positions.items() if symbol in prices)
+    return sum(unrealized, book.cash)
 
 
 def outstanding_reduces(state: AccountState) -> dict[tuple[str, Symbol], Decimal]:

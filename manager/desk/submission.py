@@ -12,7 +12,7 @@ import structlog
 
 from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
 from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
-from manager.desk.reconciler import apply_report
+from manager.desk.news import apply_report
 from manager.desk.session import Session
 from manager.desk.values import PlannedOrder, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
@@ -74,7 +74,7 @@ async def send(session: Session, order: OrderRow) -> OrderRow:
         session.unresolved.add(order.symbol)
         session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol)
         return await _settle(session, order, OrderState.UNKNOWN, str(failure))
-    order = await apply_report(session, order, report)
+    order = await apply_report(session, order, report, first=True)
     await session.flush()
     return order
 

@@ -104,8 +104,8 @@ class DeskHandlers:
                 session = await self._open(job)
                 if not await self._prepare(session):
                     return
-                await execute_round(session)
-                if not await self._has_newer(session):
+                settled = await execute_round(session)
+                if settled and not await self._has_newer(session):
                     return
 
     async def maintain(self, job: Job) -> None:
@@ -119,12 +119,12 @@ class DeskHandlers:
         parts = self._parts
         parts.sampler.before(session)
         try:
-            await reconcile(session, parts.store)
+            await reconcile(session)
         except ExchangeError as failure:
-            session.incident("VENUE_UNAVAILABLE", str(failure))
+            session.incident("VENUE_UNAVAILABLE", str(failure), standing=True)
             await session.flush()
             return False
-        unfit = await keep_house(session, parts.sampler)
+        unfit = await keep_house(session, parts.sampler) if session.all_marked() else ()
         await protect(session, fire=fire)
         await session.flush()
         if unfit:
