@@ -1,11 +1,14 @@
 """`propdesk run` and `propdesk worker`."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, DATA_DEFAULT, ConfigOption, DataDirOption, read_config
+from manager.config import MarketType
 
 PortOption = Annotated[
     int, typer.Option("--port", min=0, max=65535, help="The loopback port of the web process; 0 takes a free one.")
@@ -14,7 +17,7 @@ PortOption = Annotated[
 
 def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir: DataDirOption = DATA_DEFAULT) -> None:
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
-    path = read_config(config).path
+    path = _real_time(config)
     from manager.bootstrap import run_supervised
 
     raise typer.Exit(asyncio.run(run_supervised(path, data_dir, port)))
@@ -22,7 +25,20 @@ def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir
 
 def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA_DEFAULT) -> None:
     """Run jobs only; start as many as you like on one DATABASE_URL."""
-    path = read_config(config).path
+    path = _real_time(config)
     from manager.bootstrap import run_worker
 
     raise typer.Exit(asyncio.run(run_worker(path, data_dir)))
+
+
+def _real_time(path: Path) -> Path:
+    """Return the path of a sound config whose traders all have prices that go on in real time."""
+    config = read_config(path)
+    for tenant in config.tenants.values():
+        for trader in tenant.traders:
+            if tenant.accounts[trader.account].market.type is MarketType.REPLAY:
+                raise Refused(
+                    f"{path}: trader {trader.id} is on account {trader.account}, whose market is a replay; "
+                    "use `propdesk replay`, or give the account a market of type synthetic"
+                )
+    return path

@@ -8,7 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
+from executor.registry import ExecutorType
 from manager.cli.connect import actor, manager_of, with_store
+from manager.cli.guard import Refused
 from manager.cli.options import (
     CONFIG_DEFAULT,
     DATA_DEFAULT,
@@ -89,6 +91,12 @@ def add(options: AddOptions) -> None:
     tenant = TenantId(options.tenant)
     config = read_config(options.config)
     specs = load_traders(options.file, config, tenant, os.environ)
+    for spec in specs:
+        if spec.executor.type is ExecutorType.LLM:
+            raise Refused(
+                f"{options.file}: trader {spec.id} asks a model, whose key only a config can name; "
+                f"put the trader under `traders:` of {options.config} and start the desk again"
+            )
 
     async def work(store: Store) -> list[TraderRow]:
         manager = manager_of(store, config)

@@ -32,11 +32,11 @@ from manager.state.records import (
     Row,
     ScheduleRow,
     Share,
-    TenantId,
     TraderRow,
     TraderState,
     VerdictRow,
 )
+from manager.state.store import Store
 from traders.spec import TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
@@ -285,11 +285,16 @@ def incident(severity: str = "high") -> IncidentRow:
     )
 
 
-async def desk_with_history(*more: Row, tenant: TenantId = DEFAULT_TENANT) -> MemoryStore:
-    """Return a store that holds this desk and `more`."""
-    store = MemoryStore()
+async def fill_history(store: Store, *more: Row) -> None:
+    """Write this desk and `more` into a store."""
     async with store.service() as service:
-        await service.ensure_tenant(tenant)
-    async with store.transaction(tenant) as tx:
+        await service.ensure_tenant(DEFAULT_TENANT)
+    async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.insert([*traders(), *decisions(), *happenings(), *orders(), *fills(), *more])
+
+
+async def desk_with_history(*more: Row) -> MemoryStore:
+    """Return a store in memory that holds this desk and `more`."""
+    store = MemoryStore()
+    await fill_history(store, *more)
     return store

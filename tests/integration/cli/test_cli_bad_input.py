@@ -182,3 +182,20 @@ def test_a_file_of_traders_is_judged_like_a_config(tmp_path: Path, text: str, wo
     assert "more.yaml:1: " in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "none").exists()
+
+
+def test_a_desk_in_real_time_does_not_run_on_recorded_prices(tmp_path: Path) -> None:
+    (tmp_path / "candles.csv").write_text(CANDLES + "".join(ROWS))
+    path = write_config(tmp_path, changed("{type: synthetic, seed: 7}", "{type: replay, candles: candles.csv}"))
+    for command in ("run", "worker"):
+        result = propdesk(command, "-c", path, "--data-dir", tmp_path / "none")
+        assert_one_message(result, "trader one is on account paper, whose market is a replay", "propdesk replay")
+
+
+def test_a_trader_with_a_model_is_taken_on_by_the_config_only(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text(
+        "id: three\nexchange: paper\nexecutor: {type: llm, model: m, api_key: ${SET_KEY}}\n"
+        'prompt_template: prompts/general.md\nsymbols: ["ETH/USDT:USDT"]\ndecision_interval: 1m\n'
+    )
+    arguments = ("traders", "add", tmp_path / "more.yaml", "-c", write_config(tmp_path))
+    assert_one_message(propdesk(*arguments, "--data-dir", tmp_path / "none"), "trader three asks a model", "traders:")
