@@ -38,6 +38,7 @@ def _create_paper_accounts() -> None:
         sa.Column("trade_sequence", COUNT, nullable=False),
         sa.Column("revision", COUNT, nullable=False),
         sa.Column("liquidated_at", INSTANT, nullable=True),
+        sa.Column("phase", COUNT, nullable=False),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
         sa.PrimaryKeyConstraint("tenant_id", "account"),
     )

@@ -8,7 +8,6 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Delete,
-    Insert,
     Integer,
     Select,
     Table,
@@ -24,7 +23,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, insert
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
@@ -45,7 +44,7 @@ from manager.state.records import (
 from manager.state.store import VERDICTS_SHOWN
 from manager.state.tables import TABLES
 
-_TENANT = bindparam("tenant", type_=Text())
+TENANT = bindparam("tenant", type_=Text())
 _ACCOUNT = bindparam("account", type_=Text())
 _TRADER = bindparam("trader", type_=Text())
 PENDING = text("status = 'pending'")
@@ -88,7 +87,7 @@ def writes(table: Table, *, kept: Sequence[str] = (), generated: Sequence[str] =
     return TableStatements(
         insert=plain,
         upsert=plain.on_conflict_do_update(index_elements=keys, set_=changed),
-        delete=delete(table).where(table.c.tenant_id == _TENANT, *matches),
+        delete=delete(table).where(table.c.tenant_id == TENANT, *matches),
     )
 
 
@@ -97,14 +96,20 @@ def patch(kind: type[Any], names: Sequence[str]) -> Update:
     table = TABLES[kind]
     given = recordset(table, one=True)
     matches = (table.c[name] == given.c[name] for name in KEYS[kind])
-    return update(table).values({name: given.c[name] for name in names}).where(table.c.tenant_id == _TENANT, *matches)
+    return update(table).values({name: given.c[name] for name in names}).where(table.c.tenant_id == TENANT, *matches)
 
 
 def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any = None) -> ScalarSelect[Any]:
     """Return matching rows as the text of one JSON array, in key order unless `order` says otherwise."""
     table = TABLES[kind]
     ordering = (*order, *(table.c[name] for name in KEYS[kind]))
-    rows = select(as_json(table).label("row")).where(table.c.tenant_id == _TENANT, *where).order_by(*ordering)
+    return array(
+        select(as_json(table).label("row")).where(table.c.tenant_id == TENANT, *where).order_by(*ordering), limit
+    )
+
+
+def array(rows: Select[Any], limit: Any = None) -> ScalarSelect[Any]:
+    """Return the column `row` of some rows as the text of one JSON array."""
     inner = rows.limit(limit).subquery("found")
     return select(
         cast(func.coalesce(func.json_agg(inner.c.row), literal_column("'[]'::json")), Text())
@@ -142,12 +147,12 @@ def trader() -> Select[Any]:
     positions, verdicts = TABLES[PositionRow], TABLES[VerdictRow]
     account = (
         select(traders.c.account_id)
-        .where(traders.c.tenant_id == _TENANT, traders.c.trader_id == _TRADER)
+        .where(traders.c.tenant_id == TENANT, traders.c.trader_id == _TRADER)
         .scalar_subquery()
     )
     since = (
         select(func.coalesce(schedules.c.last_decision_at, literal_column("'-infinity'::timestamptz")))
-        .where(schedules.c.tenant_id == _TENANT, schedules.c.trader_id == _TRADER)
+        .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
         .scalar_subquery()
     )
     return select(
@@ -169,7 +174,7 @@ def known_trades() -> Select[Any]:
     """Build the search for booked trades; parameters: `tenant`, `account`, `trades`."""
     fills = TABLES[FillRow]
     return select(fills.c.trade_id).where(
-        fills.c.tenant_id == _TENANT,
+        fills.c.tenant_id == TENANT,
         fills.c.account_id == _ACCOUNT,
         fills.c.trade_id == func.any(bindparam("trades", type_=ARRAY(Text()))),
     )
@@ -180,7 +185,7 @@ def acquire() -> ReturningUpdate[Any]:
     accounts = TABLES[AccountRow]
     return (
         update(accounts)
-        .where(accounts.c.tenant_id == _TENANT, accounts.c.account_id == _ACCOUNT)
+        .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .values(fencing_token=accounts.c.fencing_token + 1, holder=bindparam("by", type_=Text()))
         .returning(accounts.c.fencing_token)
     )
@@ -191,7 +196,7 @@ def fence() -> Select[Any]:
     accounts = TABLES[AccountRow]
     return (
         select(accounts.c.fencing_token, accounts.c.holder)
-        .where(accounts.c.tenant_id == _TENANT, accounts.c.account_id == _ACCOUNT)
+        .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .with_for_update(key_share=True)
     )
 

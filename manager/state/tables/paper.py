@@ -31,6 +31,7 @@ class PaperAccountTable(SQLModel, table=True):
     trade_sequence: int = Field(sa_type=COUNT)
     revision: int = Field(sa_type=COUNT)
     liquidated_at: datetime | None = Field(sa_type=INSTANT)
+    phase: int = Field(sa_type=COUNT)
 
 
 class PaperOrderTable(SQLModel, table=True):
