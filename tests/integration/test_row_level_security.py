@@ -1,0 +1,247 @@
+"""PostgreSQL itself keeps tenants apart, whatever SQL is run in a tenant's role; the hot queries use their indexes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.dialects import postgresql
+
+from database_fixtures import Database
+from manager.state.postgres import statements
+from manager.state.postgres.connection import Scope
+from manager.state.postgres.roles import APP, OWNER, QUEUE, SERVICE, queue_dsn
+from manager.state.postgres.store import PostgresStore
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountRow,
+    DecisionRow,
+    EquityRow,
+    FillRow,
+    IntentRow,
+    IntentStatus,
+    OrderRow,
+    OrderState,
+    RoundRow,
+    Row,
+    TenantId,
+    VerdictRow,
+)
+from state_rows import AT, make_account, make_row, make_trader
+
+pytestmark = pytest.mark.database
+
+OTHER = TenantId("other")
+SECOND = timedelta(seconds=1)
+_TENANT_TABLES = """
+SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
+"""
+_KEYS = """
+SELECT k.conrelid::regclass::text, k.conname, a.attname FROM pg_constraint k
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+WHERE k.contype IN ('p', 'u', 'f') AND k.connamespace = 'public'::regnamespace AND EXISTS (
+    SELECT 1 FROM pg_attribute t WHERE t.attrelid = k.conrelid AND t.attname = 'tenant_id')
+"""
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database.dsn, autocommit=True) as opened:
+        yield opened
+
+
+def _become(connection: psycopg.Connection[Any], role: str, tenant: str = "") -> None:
+    connection.execute("SELECT set_config('role', %s, false), set_config('app.tenant', %s, false)", (role, tenant))
+
+
+async def _fill(store: PostgresStore) -> None:
+    async with store.service() as service:
+        await service.ensure_tenant(OTHER)
+    for tenant in (DEFAULT_TENANT, OTHER):
+        async with store.transaction(tenant) as transaction:
+            await transaction.insert([make_account(tenant_id=tenant), make_row(RoundRow, tenant_id=tenant)])
+
+
+def test_every_tenant_table_forces_its_policies(connection: psycopg.Connection[Any]) -> None:
+    found = {row[0]: row[1:] for row in connection.execute(_TENANT_TABLES)}
+    assert len(found) >= 22
+    assert {name for name, flags in found.items() if flags != (True, True)} == set()
+    policies: dict[str, list[tuple[Any, ...]]] = {}
+    for name, *policy in connection.execute("SELECT tablename, roles::text[], cmd, qual, with_check FROM pg_policies"):
+        policies.setdefault(name, []).append(tuple(policy))
+    for name in found:
+        (app,) = [policy for policy in policies[name] if policy[0] == [APP]]
+        assert app[1] == "ALL"
+        assert all("app.tenant" in (clause or "") for clause in app[2:]), name
+        assert any(policy[0] == [SERVICE] for policy in policies[name])
+
+
+def test_every_key_starts_with_the_tenant(connection: psycopg.Connection[Any]) -> None:
+    keys = connection.execute(_KEYS).fetchall()
+    assert len(keys) > 40
+    assert [key for key in keys if key[2] != "tenant_id"] == []
+
+
+def test_no_role_bypasses_or_logs_in_and_views_are_invokers(connection: psycopg.Connection[Any]) -> None:
+    roles = connection.execute(
+        "SELECT rolname, rolsuper, rolbypassrls, rolcanlogin FROM pg_roles WHERE rolname IN (%s, %s, %s, %s)",
+        (OWNER, APP, SERVICE, QUEUE),
+    ).fetchall()
+    assert sorted(roles) == sorted((name, False, False, False) for name in (OWNER, APP, SERVICE, QUEUE))
+    views = connection.execute(
+        "SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace = 'public'::regnamespace "
+        "AND NOT coalesce('security_invoker=true' = ANY(reloptions), false)"
+    ).fetchall()
+    assert views == []
+
+
+async def test_plain_sql_in_a_tenant_sees_and_changes_only_its_rows(
+    postgres_store: PostgresStore, connection: psycopg.Connection[Any]
+) -> None:
+    await _fill(postgres_store)
+    _become(connection, APP, OTHER)
+    for table in ("accounts", "rounds", "tenants"):
+        rows = connection.execute(f"SELECT tenant_id FROM {table}".encode()).fetchall()
+        assert rows == [("other",)], table
+    assert connection.execute("UPDATE accounts SET venue = 'stolen'").rowcount == 1
+    assert connection.execute("DELETE FROM rounds").rowcount == 1
+    for refused in (
+        "UPDATE accounts SET tenant_id = 'default' WHERE account_id = 'acco'",
+        "INSERT INTO rounds SELECT 'default', 'acco', 'x', now(), 1, '{}'",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            connection.execute(refused.encode())
+    async with postgres_store.transaction(DEFAULT_TENANT) as transaction:
+        account = await transaction.get(AccountRow, "acco")
+        assert account is not None
+        assert account.venue == "paper"
+        assert len(await transaction.find(RoundRow, {})) == 1
+
+
+async def test_without_a_tenant_there_is_nothing(
+    postgres_store: PostgresStore, database: Database, connection: psycopg.Connection[Any]
+) -> None:
+    await _fill(postgres_store)
+    connection.execute(f"SET ROLE {APP}".encode())
+    assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (0,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("INSERT INTO rounds SELECT 'default', 'acco', 'x', now(), 1, '{}'")
+    with psycopg.connect(database.owner_dsn) as owner:
+        owner.execute(f"SET ROLE {OWNER}".encode())
+        assert owner.execute("SELECT count(*) FROM accounts").fetchone() == (0,)
+
+
+async def test_role_and_tenant_do_not_leak_to_the_next_user_of_a_connection(postgres_store: PostgresStore) -> None:
+    async with Scope(postgres_store.engine, tenant=DEFAULT_TENANT) as connection:
+        inside = (await connection.exec_driver_sql("SELECT current_user, current_setting('app.tenant', true)")).one()
+    assert tuple(inside) == (APP, DEFAULT_TENANT)
+    async with postgres_store.engine.connect() as connection:
+        after = await connection.exec_driver_sql(
+            "SELECT current_user = session_user, coalesce(current_setting('app.tenant', true), '')"
+        )
+        assert tuple(after.one()) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("role", "refused"),
+    [
+        (APP, "UPDATE ledger SET amount = 0"),
+        (APP, "DELETE FROM fills"),
+        (APP, "INSERT INTO tenants VALUES ('new')"),
+        (APP, "SELECT 1 FROM procrastinate_jobs"),
+        (APP, "CREATE TABLE mine (id int)"),
+        (SERVICE, "UPDATE accounts SET equity = 0"),
+        (SERVICE, "DELETE FROM schedules"),
+        (SERVICE, "INSERT INTO rounds SELECT 'default', 'acco', 'x', now(), 1, '{}'"),
+        (QUEUE, "SELECT 1 FROM accounts"),
+        (QUEUE, "DELETE FROM procrastinate_applied"),
+    ],
+)
+def test_each_role_may_do_its_own_and_no_more(connection: psycopg.Connection[Any], role: str, refused: str) -> None:
+    _become(connection, role, DEFAULT_TENANT)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(refused.encode())
+
+
+def test_the_queue_may_use_its_tables(database: Database) -> None:
+    with psycopg.connect(queue_dsn(database.dsn)) as connection:
+        connection.execute("INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')")
+        assert connection.execute("UPDATE procrastinate_jobs SET priority = 1").rowcount == 1
+        assert connection.execute("SELECT count(*) FROM procrastinate_events").fetchone() == (1,)
+        assert connection.execute("DELETE FROM procrastinate_jobs").rowcount == 1
+
+
+def _load() -> list[Row]:
+    rows: list[Row] = [make_account(f"a{n}") for n in range(20)]
+    trader, schedule, book = make_trader("t")
+    for n in range(400):
+        given = {"trader_id": f"t{n}", "account_id": f"a{n % 20}"}
+        busy = AT if n % 40 == 0 else None
+        due = replace(schedule, **given, next_due_at=AT + n * SECOND, in_flight_due_at=busy, claimed_at=AT)
+        rows += [replace(trader, **given), due, replace(book, **given)]
+    intent, order, fill, verdict = (make_row(IntentRow), make_row(OrderRow), make_row(FillRow), make_row(VerdictRow))
+    decision, sample = make_row(DecisionRow), make_row(EquityRow)
+    for n in range(3000):
+        account, mine, at, rare = (
+            {"account_id": f"a{n % 20}"},
+            {"trader_id": f"t{n % 400}"},
+            AT + n * SECOND,
+            n % 500 == 0,
+        )
+        status = IntentStatus.PENDING if rare else IntentStatus.DONE
+        state = OrderState.ACCEPTED if rare else OrderState.FILLED
+        rows += [
+            replace(intent, **account, **mine, intent_id=f"i{n}", decision_id=f"d{n}", status=status),
+            replace(order, **account, order_id=f"o{n}", round_id=f"r{n // 4}", state=state),
+            replace(fill, **account, trade_id=f"f{n}", order_id=f"o{n}", at=at),
+            replace(verdict, **account, **mine, round_id=f"r{n}", at=at),
+            replace(decision, **account, **mine, decision_id=f"d{n}", decided_at=at),
+            replace(sample, **account, **mine, at=at),
+        ]
+    return rows
+
+
+@pytest.fixture
+async def loaded(postgres_store: PostgresStore, database: Database) -> PostgresStore:
+    """Give a store with enough rows that a plan matters."""
+    async with postgres_store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.insert(_load())
+    with psycopg.connect(database.owner_dsn, autocommit=True) as owner:
+        owner.execute(f"SET ROLE {OWNER}".encode())
+        owner.execute("ANALYZE")
+    return postgres_store
+
+
+HOT = (
+    (statements.desk(), {"traders_by_account", "schedules_by_account", "intents_pending", "orders_live"}),
+    (statements.trader(), {"traders_pkey", "schedules_pkey", "books_pkey", "verdicts_by_trader"}),
+    (statements.known_trades(), {"fills_pkey"}),
+    (statements.find(DecisionRow, {"trader_id": "t1"}, "decided_at"), {"decisions_by_trader"}),
+    (statements.find(FillRow, {"account_id": "a1", "order_id": "o20"}, ""), {"fills_by_order"}),
+    (statements.find(FillRow, {"account_id": "a1"}, "at"), {"fills_by_time"}),
+    (statements.find(EquityRow, {"account_id": "a1", "trader_id": "t1"}, "at"), {"equity_pkey"}),
+)
+
+
+async def test_hot_queries_use_their_indexes_as_the_app(loaded: PostgresStore) -> None:
+    given = {"tenant": "default", "account": "a1", "trader": "t1", "trades": ["f20"], "limit": 10}
+    async with Scope(loaded.engine, tenant=DEFAULT_TENANT) as connection:
+        for statement, indexes in HOT:
+            compiled = statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
+            parameters = {name: given.get(name, value) for name, value in compiled.params.items()}
+            plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", parameters)).scalars())
+            assert {name for name in indexes if name not in plan} == set(), plan
+
+
+async def test_the_scheduler_finds_the_due_by_their_index(loaded: PostgresStore) -> None:
+    due = f"SELECT * FROM schedules WHERE next_due_at <= '{AT + 9 * SECOND}' AND in_flight_due_at IS NULL"
+    waiting = "SELECT DISTINCT tenant_id, account_id FROM intents WHERE status = 'pending'"
+    stale = f"SELECT * FROM schedules WHERE in_flight_due_at IS NOT NULL AND claimed_at < '{AT}'"
+    async with Scope(loaded.engine, tenant=None) as connection:
+        for query, index in ((due, "schedules_due"), (waiting, "intents_pending"), (stale, "schedules_in_flight")):
+            plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {query}")).scalars())
+            assert index in plan, plan
