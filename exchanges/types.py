@@ -170,7 +170,10 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingPayment:
-    """Report one funding instant of one symbol; `amount` is positive when received on the account's net position."""
+    """Report one funding instant of one symbol; `amount` is positive when received on the account's net position.
+
+    It is zero for a flat net position, where books that offset each other still owe funding to one another.
+    """
 
     symbol: Symbol
     at: datetime

@@ -59,15 +59,17 @@ def expire_waiting(state: PaperState, at: datetime) -> None:
 
 
 def _touch_and_fund(venue: PaperVenue, state: PaperState, at: datetime) -> None:
-    """Touches come by symbol, stops before targets before limits, then client order id."""
+    """Touches come by symbol, stops before targets before limits, then client order id.
+
+    Funding is reported for a flat symbol too once its leverage was set: books that offset each other owe it among them.
+    """
     for order in sorted(state.orders.values(), key=_touch_order):
         if not order.waiting and order.live_from < at and order.client_order_id in state.orders:
             _touch(venue, state, order, at)
     for symbol, when, rate in venue.path.funding(at - INSTANT, at):
-        net = state.position(symbol).quantity
-        if net != ZERO:
+        if symbol in state.positions or (symbol in state.leverage and venue.path.mark(symbol, when) is not None):
             mark = venue.mark(symbol, when)
-            amount = -net * mark * venue.terms(symbol).contract_size * rate
+            amount = -state.position(symbol).quantity * mark * venue.terms(symbol).contract_size * rate
             state.book_funding(FundingPayment(symbol=symbol, at=when, rate=rate, mark=mark, amount=amount))
 
 

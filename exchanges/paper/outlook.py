@@ -54,7 +54,7 @@ class Outlook:
             if when is not None and (found is None or when < found):
                 found = when
         end = known_until if found is None else min(found, known_until)
-        for symbol in state.positions:
+        for symbol in state.positions.keys() | state.leverage.keys():
             when = path.next_funding(symbol, advanced_to, end)
             if when is not None:
                 found = end = when

@@ -68,6 +68,7 @@ async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple
     rows = [order_row(session, planned) for planned in netted.orders]
     record(session, plan, netted)
     for cross in netted.crosses:
+        await set_leverage(session, cross.symbol)
         _book_cross(session, cross)
     await persist(session, rows)
     reduced: set[Symbol] = {cross.symbol for cross in netted.crosses}
