@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
-
-from openai import AsyncOpenAI
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
@@ -13,9 +11,11 @@ from executor.contract import Executor
 from executor.errors import ExecutorConfigError
 from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint, Structured
-from executor.models.openai_chat import OpenAIChatModel, open_client
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 _Kind = TypeVar("_Kind", bound=StrEnum)
 
@@ -52,10 +52,12 @@ class ModelClients:
     def __init__(self) -> None:
         self._clients: dict[tuple[str, str], AsyncOpenAI] = {}
 
-    def client(self, endpoint: ModelEndpoint) -> AsyncOpenAI:
+    def client(self, endpoint: ModelEndpoint) -> "AsyncOpenAI":
         """Return the client for the endpoint's URL and key, opened at first use."""
         key = (endpoint.base_url, endpoint.api_key)
         if key not in self._clients:
+            from executor.models.openai_chat import open_client
+
             self._clients[key] = open_client(endpoint)
         return self._clients[key]
 
@@ -95,6 +97,8 @@ def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
 
 
 def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
+    from executor.models.openai_chat import OpenAIChatModel
+
     for name in ("base_url", "model", "prompt_template"):
         if not getattr(spec, name):
             raise ExecutorConfigError(f"executor {name} is empty; an executor of type 'llm' needs one")

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +24,7 @@ _TICK_S = 0.5
 def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
     """Run `work` on the store of an existing desk; the embedded server is started if it is down.
 
-    Raises Refused where there is no desk, StateError where its database cannot be used.
+    Nothing is created or upgraded. Raises Refused where there is no desk, StateError where its database cannot be used.
     """
     return asyncio.run(_opened(existing_data_dir(data_dir), work))
 
@@ -45,9 +46,10 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
 
 
 async def _opened(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
-    from manager.bootstrap import open_store
+    from manager.database import open_database
+    from manager.state.postgres.store import PostgresStore
 
-    with progress("opening the database") as meter:
+    with progress("waiting for the database") as meter:
 
         async def tick() -> None:
             while True:
@@ -56,7 +58,11 @@ async def _opened(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
 
         ticking = asyncio.create_task(tick())
         try:
-            async with open_store(data_dir) as store:
-                return await work(store)
+            async with open_database(data_dir, os.environ, prepare=False) as database:
+                store = PostgresStore.open(database.dsn)
+                try:
+                    return await work(store)
+                finally:
+                    await store.close()
         finally:
             ticking.cancel()

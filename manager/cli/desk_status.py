@@ -132,7 +132,7 @@ class _Mark:
 class _Details:
     decision: DecisionRow | None
     refusals: tuple[Refusal, ...]
-    sampled: Decimal | None
+    sample: EquityRow | None
 
 
 async def read_status(store: Store, tenant: TenantId, now: datetime) -> tuple[AccountStatus, ...]:
@@ -151,7 +151,13 @@ async def _account(tx: Transaction, account: AccountRow, now: datetime) -> Accou
     books = {book.trader_id: book for book in rows.books}
     due = {schedule.trader_id: schedule.next_due_at for schedule in rows.schedules}
     traders = tuple(
-        _trader(row, _book(books, account, row.trader_id), details[row.trader_id], due.get(row.trader_id))
+        _trader(
+            row,
+            _book(books, account, row.trader_id),
+            details[row.trader_id],
+            account=account,
+            due=due.get(row.trader_id),
+        )
         for row in sorted(rows.traders, key=lambda row: row.seq)
     )
     held = sorted(rows.positions, key=lambda row: (row.trader_id, row.symbol))
@@ -169,7 +175,7 @@ async def _details(tx: Transaction, trader: TraderRow) -> _Details:
         refusals=tuple(
             Refusal(at=row.at, kind=row.kind, code=row.code, symbol=row.symbol, detail=row.detail) for row in verdicts
         ),
-        sampled=samples[0].equity if samples else None,
+        sample=samples[0] if samples else None,
     )
 
 
@@ -223,9 +229,10 @@ def _light(rows: DeskRows, incidents: Sequence[IncidentRow], now: datetime) -> t
     return Light.RUNNING, ()
 
 
-def _trader(row: TraderRow, book: BookRow, details: _Details, due: datetime | None) -> TraderStatus:
-    last, sampled = details.decision, details.sampled
-    equity = sampled if sampled is not None else _cash(book) if not book.open_positions else None
+def _trader(
+    row: TraderRow, book: BookRow, details: _Details, *, account: AccountRow, due: datetime | None
+) -> TraderStatus:
+    last, equity = details.decision, _equity(book, details.sample, account)
     return TraderStatus(
         id=row.trader_id,
         name=row.spec.name,
@@ -288,6 +295,15 @@ def _marks(newest: Sequence[DecisionRow]) -> dict[Symbol, _Mark]:
 def _book(books: Mapping[str, BookRow], account: AccountRow, trader_id: str) -> BookRow:
     empty = BookRow(tenant_id=account.tenant_id, account_id=account.account_id, trader_id=trader_id)
     return books.get(trader_id, empty)
+
+
+def _equity(book: BookRow, sample: EquityRow | None, account: AccountRow) -> Decimal | None:
+    """Return a flat book's cash, else its last sample, unless capital has moved since."""
+    if not book.open_positions:
+        return _cash(book)
+    if sample is None or (account.rebalanced_at is not None and sample.at < account.rebalanced_at):
+        return None
+    return sample.equity
 
 
 def _cash(book: BookRow) -> Decimal:

@@ -14,7 +14,7 @@ from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantO
 from manager.cli.order_story import read_story
 from manager.cli.render import instant, percent, price, print_json, say, show_table, usd
 from manager.cli.story_text import show_story
-from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.state.records import DEFAULT_TENANT, TenantId, TraderState
 
 COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "bold red", Light.STOPPED: "dim"}
 _ACTIONS_SHOWN: Final = 3
@@ -137,7 +137,7 @@ def _trader_row(trader: TraderStatus) -> list[str]:
     refusal = trader.refusals[0] if trader.refusals else None
     return [
         trader.id,
-        f"{trader.state} ({trader.reason})" if trader.reason else trader.state,
+        f"{trader.state} ({trader.reason})" if trader.reason and trader.state != TraderState.RUNNING else trader.state,
         usd(trader.equity),
         usd(trader.pnl_usd),
         str(trader.open_positions),

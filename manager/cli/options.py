@@ -47,7 +47,7 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
 
 def existing_data_dir(data_dir: Path) -> Path:
     """Return `data_dir`, so that a reading command never creates a database; raise Refused if there is none."""
-    if not os.environ.get("DATABASE_URL") and not data_dir.is_dir():
+    if not os.environ.get("DATABASE_URL") and not (data_dir / "postgres").is_dir():
         raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
     return data_dir
 

@@ -25,7 +25,7 @@ from manager.cli.options import (
 from manager.cli.render import percent, print_json, say, show_table
 from manager.config import load_traders
 from manager.manager import Manager, Removal
-from manager.state.records import DEFAULT_TENANT, TenantId, TraderRow
+from manager.state.records import DEFAULT_TENANT, TenantId, TraderRow, TraderState
 from manager.state.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
@@ -183,7 +183,7 @@ def _line(row: TraderRow) -> list[str]:
         spec.id,
         spec.name,
         spec.account,
-        f"{row.state} ({row.state_reason})" if row.state_reason else row.state,
+        f"{row.state} ({row.state_reason})" if row.state_reason and row.state != TraderState.RUNNING else row.state,
         f"{spec.executor.type} {decides}".strip(),
         f"{spec.decision_interval_s}s",
         percent(spec.allocation_pct),

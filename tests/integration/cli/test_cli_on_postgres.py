@@ -1,10 +1,15 @@
 """The reading commands see the same desk on PostgreSQL as in memory."""
 
+import asyncio
+import json
 from datetime import timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from database_fixtures import Database
 from desk_history import AT, ENTRY, STOP, desk_with_history, fill_history, incident
+from manager.cli.app import app
 from manager.cli.desk_status import read_status
 from manager.cli.operation_log import OperationQuery, read_operations
 from manager.cli.order_story import read_story
@@ -27,6 +32,32 @@ async def test_status_operations_and_why_do_not_depend_on_the_store(postgres_sto
         assert jsonable(await read_story(postgres_store, tenant, order)) == jsonable(
             await read_story(memory, tenant, order)
         )
+
+
+def test_the_commands_read_a_database_that_is_there_and_upgrade_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill() -> None:
+        store = PostgresStore.open(database.dsn)
+        await fill_history(store)
+        await store.close()
+
+    asyncio.run(fill())
+    monkeypatch.setenv("DATABASE_URL", database.dsn)
+    status = CliRunner().invoke(app, ["status", "--json"])
+    assert status.exit_code == 0, status.stderr
+    assert json.loads(status.stdout)["accounts"][0]["equity"] == "10004.55"
+    moved = CliRunner().invoke(app, ["traders", "resume", "bear"])
+    assert (moved.exit_code, moved.stdout) == (0, "bear is running.\n")
+
+
+def test_a_database_that_cannot_be_reached_is_a_failure_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:pw-secret@127.0.0.1:1/none")
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("propdesk: the database cannot be used: ")
+    assert "pw-secret" not in line
 
 
 async def test_another_tenant_reads_nothing(postgres_store: PostgresStore) -> None:

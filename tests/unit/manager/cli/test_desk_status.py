@@ -48,6 +48,13 @@ async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:
     assert account.traders[1].equity == Decimal(4500)
 
 
+async def test_a_sample_from_before_the_last_rebalance_is_not_shown() -> None:
+    store = await desk_with_history()
+    await change(store, AccountRow, "paper", rebalanced_at=AT + timedelta(seconds=1))
+    bull = (await status_of(store)).traders[0]
+    assert (bull.equity, bull.pnl_usd) == (None, None)
+
+
 async def test_a_position_is_valued_at_the_newest_mark_a_decision_saw() -> None:
     [position] = (await status_of(await desk_with_history())).positions
     assert (position.entry_price, position.mark) == (Decimal(100_000), Decimal(100_500))
