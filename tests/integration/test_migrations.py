@@ -1,6 +1,6 @@
 """A database is what its migrations and its tables both say, and an upgrade can be run by anyone, again and at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -157,18 +157,24 @@ async def test_a_store_on_an_old_database_says_what_to_run(empty_database: Datab
 
 
 @pytest.fixture
-def new_login(empty_database: Database) -> Callable[[str], str]:
-    """Create a login with some attributes and give its DSN, on servers where we may."""
+def new_login(empty_database: Database) -> Iterator[Callable[[str], str]]:
+    """Create logins with some attributes and give their DSNs, on servers where we may."""
+    made: list[sql.Identifier] = []
+    with psycopg.connect(empty_database.admin_dsn, autocommit=True) as admin:
 
-    def create(attributes: str) -> str:
-        name = f"login_{uuid4().hex}"
-        with psycopg.connect(empty_database.admin_dsn, autocommit=True) as admin:
+        def create(attributes: str) -> str:
             if admin.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() != (True,):
                 pytest.skip("only a superuser may create logins of every kind")
-            admin.execute(sql.SQL("CREATE ROLE {} LOGIN " + attributes).format(sql.Identifier(name)))
-        return make_conninfo(empty_database.admin_dsn, user=name)
+            name = f"login_{uuid4().hex}"
+            made.append(sql.Identifier(name))
+            admin.execute(sql.SQL("CREATE ROLE {} LOGIN " + attributes).format(made[-1]))
+            return make_conninfo(empty_database.admin_dsn, user=name)
 
-    return create
+        yield create
+        for login in made:
+            admin.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(login))
+            admin.execute(sql.SQL("DROP OWNED BY {}").format(login))
+            admin.execute(sql.SQL("DROP ROLE {}").format(login))
 
 
 def test_a_login_without_rights_is_told_what_an_administrator_must_run(

@@ -179,19 +179,16 @@ def _load() -> list[Row]:
     rows: list[Row] = [make_account(f"a{n}") for n in range(20)]
     trader, schedule, book = make_trader("t")
     for n in range(400):
-        given = {"trader_id": f"t{n}", "account_id": f"a{n % 20}"}
+        given: dict[str, Any] = {"trader_id": f"t{n}", "account_id": f"a{n % 20}"}
         busy = AT if n % 40 == 0 else None
         due = replace(schedule, **given, next_due_at=AT + n * SECOND, in_flight_due_at=busy, claimed_at=AT)
         rows += [replace(trader, **given), due, replace(book, **given)]
     intent, order, fill, verdict = (make_row(IntentRow), make_row(OrderRow), make_row(FillRow), make_row(VerdictRow))
     decision, sample = make_row(DecisionRow), make_row(EquityRow)
     for n in range(3000):
-        account, mine, at, rare = (
-            {"account_id": f"a{n % 20}"},
-            {"trader_id": f"t{n % 400}"},
-            AT + n * SECOND,
-            n % 500 == 0,
-        )
+        account: dict[str, Any] = {"account_id": f"a{n % 20}"}
+        mine: dict[str, Any] = {"trader_id": f"t{n % 400}"}
+        at, rare = AT + n * SECOND, n % 500 == 0
         status = IntentStatus.PENDING if rare else IntentStatus.DONE
         state = OrderState.ACCEPTED if rare else OrderState.FILLED
         rows += [
