@@ -192,7 +192,7 @@ class Oracle:
     def wish(self, who: str, item: Item) -> list[Wish]:
         sym, lot = item["symbol"], self.term(item["symbol"], "lot")
         if item["action"].startswith("open"):
-            size: str = item.get("size", item["position_size_usd"])
+            size: Any = item.get("size", item["position_size_usd"])
             q = Decimal(size) / self.worth(sym, Decimal(1)) // lot * lot
             return [Wish(who, sym, q if item["action"] == "open_long" else -q, "entry", item)]
         p = self.books[who].pos[sym]
@@ -216,7 +216,8 @@ class Oracle:
         p.q, p.cost, p.gain = p.q + w.q, p.cost + cost, p.gain + realized
         b.realized, b.fees = b.realized + realized, b.fees + fee
         if w.purpose == "entry":
-            p.lev = int(w.item.get("lev", w.item["leverage"]))
+            lev: Any = w.item.get("lev", w.item["leverage"])
+            p.lev = lev
             p.stop, p.target = number(w.item, "stop_loss") or p.stop, number(w.item, "take_profit") or p.target
         if not p.q:
             del b.pos[w.sym]
