@@ -87,7 +87,9 @@ class DataSection(Section):
 class MonitoringSection(Section):
     """Hold `monitoring:`."""
 
-    update_interval: Duration = 10
+    update_interval: Annotated[
+        Duration, Field(le=30), Expect("a duration from 1s to 30s, by which a desk shows life")
+    ] = 10
     alert_webhook: Secret | None = None
     metrics_exporter: Annotated[Literal["prometheus", "none"], Expect("prometheus or none")] = "none"
 

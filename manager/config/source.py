@@ -176,11 +176,11 @@ def _pairs(node: MappingNode, depth: int) -> Iterator[tuple[Node, Node]]:
             merged += [item] if isinstance(item, MappingNode) else list(item.value)
         else:
             yield key, item
-    own = {key.value for key, _ in node.value}
+    own = {key.value for key, _ in node.value if isinstance(key, ScalarNode)}
     for other in merged:
         if isinstance(other, MappingNode) and depth <= _DEEPEST:
             for key, item in _pairs(other, depth + 1):
-                if key.value not in own:
+                if isinstance(key, ScalarNode) and key.value not in own:
                     own.add(key.value)
                     yield key, item
 
