@@ -1,0 +1,225 @@
+"""An account whose fills happened elsewhere: a venue that only reports them, and a desk that books them."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.clock import ManualClock
+from exchanges.market import SharedMarket, Snapshot
+from exchanges.types import (
+    Balance,
+    Capabilities,
+    ClientOrderId,
+    Fill,
+    FundingPayment,
+    Instrument,
+    OrderReport,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    PositionReport,
+    Side,
+    Symbol,
+    VenueOrderId,
+)
+from executor.contract import Limits
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.desk.reconciler import reconcile
+from manager.desk.session import AccountRuntime, Session
+from manager.desk.values import DeskRules
+from manager.monitor.invariants.account import check_account
+from manager.monitor.invariants.facts import AccountFacts, Violation
+from manager.state.memory import MemoryStore
+from manager.state.records import (
+    AccountRow,
+    OrderPurpose,
+    OrderRow,
+    OrderState,
+    ScheduleRow,
+    Share,
+    TenantId,
+    TraderRow,
+    TraderState,
+)
+from manager.state.store import DeskRows, Fence
+from traders.spec import TraderSpec
+
+TENANT, ACCOUNT = TenantId("default"), "shared"
+ZERO = Decimal(0)
+
+
+class RecordedVenue:
+    """Report the fills that were added, and what they add up to; it knows nothing of traders."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, instruments: Mapping[Symbol, Instrument], cash: Decimal, clock: ManualClock) -> None:
+        self._instruments, self._cash, self._clock = instruments, cash, clock
+        self.fills: list[Fill] = []
+        self.net: dict[Symbol, Decimal] = {}
+
+    def add(self, fill: Fill) -> None:
+        """Take in one fill."""
+        self.fills.append(fill)
+        signed = fill.quantity * fill.side.sign
+        self.net[fill.symbol] = self.net.get(fill.symbol, ZERO) + signed
+        self._cash -= signed * fill.price + fill.fee
+
+    async def instruments(self) -> Mapping[Symbol, Instrument]:
+        return self._instruments
+
+    async def fetch_balance(self) -> Balance:
+        return Balance(equity=self._cash, cash=self._cash, margin_used=ZERO, at=self._clock.now())
+
+    async def fetch_positions(self) -> Sequence[PositionReport]:
+        """Positions cost nothing here: what they cost has left the cash."""
+        return [
+            PositionReport(symbol=symbol, quantity=quantity, entry_price=ZERO, leverage=1, liquidation_price=None)
+            for symbol, quantity in self.net.items()
+            if quantity
+        ]
+
+    async def fetch_open_orders(self) -> Sequence[OrderReport]:
+        return []
+
+    async def fetch_fills(self, since: datetime) -> Sequence[Fill]:
+        return [fill for fill in self.fills if fill.at >= since]
+
+    async def fetch_funding(self, since: datetime) -> Sequence[FundingPayment]:
+        return []
+
+    async def create_order(self, request: OrderRequest) -> OrderReport:
+        raise NotImplementedError
+
+    async def cancel_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport:
+        raise NotImplementedError
+
+    async def lookup_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport | None:
+        fill = next(fill for fill in self.fills if fill.client_order_id == client_order_id)
+        return OrderReport(
+            client_order_id=client_order_id,
+            venue_order_id=VenueOrderId(f"v/{client_order_id}"),
+            symbol=symbol,
+            side=fill.side,
+            type=OrderType.MARKET,
+            status=OrderStatus.FILLED,
+            quantity=fill.quantity,
+            filled=fill.quantity,
+        )
+
+    async def set_leverage(self, symbol: Symbol, leverage: int) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+class _NoMarket:
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    async def instruments(self) -> Mapping[Symbol, Instrument]:
+        return {}
+
+    async def snapshot(self, symbols: frozenset[Symbol]) -> Snapshot:
+        return Snapshot(at=self._clock.now(), symbols={})
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+class RecordedAccount:
+    """Book fills that come with a trader's order through the desk's own reconciler, one at a time."""
+
+    def __init__(self, symbols: Sequence[Symbol], start: datetime, cash: Decimal) -> None:
+        instruments = {symbol: Instrument(symbol=symbol, lot=Decimal("1E-20")) for symbol in symbols}
+        self.clock = ManualClock(start)
+        self.store = MemoryStore()
+        self.venue = RecordedVenue(instruments, cash, self.clock)
+        self.runtime = AccountRuntime(
+            tenant_id=TENANT,
+            account_id=ACCOUNT,
+            venue="recorded",
+            exchange=self.venue,
+            market=SharedMarket(_NoMarket(self.clock), self.clock),
+            rules=DeskRules(),
+            instruments=instruments,
+            start_equity=cash,
+        )
+
+    async def open(self, traders: Sequence[str]) -> None:
+        """Create the account and its traders."""
+        async with self.store.service() as service:
+            await service.ensure_tenant(TENANT)
+        async with self.store.transaction(TENANT) as tx:
+            await tx.insert([AccountRow(tenant_id=TENANT, account_id=ACCOUNT, venue="recorded")])
+            for seq, name in enumerate(traders):
+                await tx.insert([_trader(name, seq, tuple(self.runtime.instruments)), _schedule(name)])
+        async with self._session() as session:
+            await reconcile(session)
+
+    async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[DeskRows, list[Violation]]:
+        """Persist the trader's order, let the venue fill it, reconcile; return the rows and the broken invariants."""
+        self.clock.set(max(self.clock.now(), fill.at))
+        order = OrderRow(
+            tenant_id=TENANT,
+            account_id=ACCOUNT,
+            order_id=str(fill.client_order_id),
+            round_id="recorded",
+            symbol=fill.symbol,
+            side=fill.side,
+            type=OrderType.MARKET,
+            purpose=purpose,
+            quantity=fill.quantity,
+            created_at=fill.at,
+            shares=(Share(trader_id=trader_id, quantity=fill.quantity),),
+            state=OrderState.ACCEPTED,
+        )
+        async with self.store.transaction(TENANT) as tx:
+            await tx.insert([order])
+        self.venue.add(fill)
+        async with self._session() as session:
+            await reconcile(session)
+        async with self.store.transaction(TENANT) as tx:
+            rows = await tx.desk(ACCOUNT)
+        facts = AccountFacts(
+            rows=rows,
+            positions={report.symbol: report for report in await self.venue.fetch_positions()},
+            balance=await self.venue.fetch_balance(),
+            contract_sizes=dict.fromkeys(self.runtime.instruments, Decimal(1)),
+        )
+        return rows, check_account(facts)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        async with self.store.transaction(TENANT) as tx:
+            token = await tx.acquire(ACCOUNT, "test")
+            rows = await tx.desk(ACCOUNT)
+        session = Session(self.runtime, self.store, self.clock, Fence(account_id=ACCOUNT, token=token), rows)
+        yield session
+        await session.flush()
+
+
+def side_of(signed: Decimal) -> Side:
+    """Return BUY for a positive quantity, SELL for a negative one."""
+    return Side.BUY if signed > ZERO else Side.SELL
+
+
+def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
+    spec = TraderSpec(
+        id=name,
+        name=name,
+        account=ACCOUNT,
+        executor=ExecutorSpec(type=ExecutorType.RECORDED),
+        symbols=symbols,
+        decision_interval_s=60,
+        limits=Limits(stop_loss_enabled=False),
+    )
+    return TraderRow(
+        tenant_id=TENANT, trader_id=name, account_id=ACCOUNT, seq=seq, spec=spec, state=TraderState.RUNNING
+    )
+
+
+def _schedule(name: str) -> ScheduleRow:
+    return ScheduleRow(tenant_id=TENANT, trader_id=name, account_id=ACCOUNT, interval_s=60, next_due_at=None)
