@@ -46,25 +46,37 @@ def _passive(row: DecisionRow) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Retention:
-    """Decide what is kept of decisions and count them all."""
+    """Count the decisions of each trader and, without contexts, remember the one passive decision that is kept."""
 
     keep_contexts: bool
     counts: dict[tuple[TenantId, str], int] = field(default_factory=dict)
-    _pending: list[tuple[TenantId, str]] = field(default_factory=list)
+    _passive: dict[tuple[TenantId, str], str] = field(default_factory=dict)
+    _undo: list[tuple[tuple[TenantId, str], str | None]] = field(default_factory=list)
 
-    def count(self, tenant: TenantId, trader_id: str) -> None:
-        """Count one decision, until a rollback."""
-        self.counts[tenant, trader_id] = self.counts.get((tenant, trader_id), 0) + 1
-        self._pending.append((tenant, trader_id))
+    def count(self, row: DecisionRow) -> str | None:
+        """Count a decision, until a rollback; return the id of the passive one that it replaces, if any."""
+        trader = (row.tenant_id, row.trader_id)
+        held = self._passive.get(trader)
+        self.counts[trader] = self.counts.get(trader, 0) + 1
+        self._undo.append((trader, held))
+        if self.keep_contexts or not _passive(row):
+            return None
+        self._passive[trader] = row.decision_id
+        return held
 
     def commit(self) -> None:
-        """Keep the counts."""
-        self._pending.clear()
+        """Keep what was counted."""
+        self._undo.clear()
 
     def rollback(self) -> None:
-        """Take back the counts since the last commit."""
-        while self._pending:
-            self.counts[self._pending.pop()] -= 1
+        """Take back what was counted since the last commit, the last first."""
+        while self._undo:
+            trader, held = self._undo.pop()
+            self.counts[trader] -= 1
+            if held is None:
+                self._passive.pop(trader, None)
+            else:
+                self._passive[trader] = held
 
 
 class MemoryTransaction:
@@ -217,15 +229,11 @@ class MemoryTransaction:
         return found
 
     def _insert_decision(self, table: Table, key: str, row: DecisionRow) -> None:
-        retention = self._retention
-        retention.count(self._tenant, row.trader_id)
-        if not retention.keep_contexts:
-            if _passive(row):
-                for held in list(table.index("trader_id").bucket(row.trader_id).rows.values())[-1:]:
-                    if _passive(held):
-                        self._rows.put(table, held.decision_id, None)
-            if row.context is not None:
-                row = replace(row, context=None)
+        replaced = self._retention.count(row)
+        if replaced is not None:
+            self._rows.put(table, replaced, None)
+        if row.context is not None and not self._retention.keep_contexts:
+            row = replace(row, context=None)
         self._rows.put(table, key, row)
 
     def _check(self, row: Row) -> None:

@@ -1,13 +1,14 @@
 """What every paper ledger promises: all of a transaction or nothing, one at a time, history as it was booked."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from exchanges.errors import ExchangeConfigError, ExchangeError, VenueUnavailable
+from exchanges.errors import ExchangeConfigError, ExchangeError, OutcomeUnknown, VenueUnavailable
 from exchanges.paper.ledger import MemoryPaperLedger, PaperLedger
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperPosition, PaperState, Phase
 from exchanges.types import (
@@ -213,6 +214,9 @@ async def test_09_what_the_database_refuses_is_an_exchange_error(postgres_ledger
             state.book_funding(_funding(BTC, AT))
             state.cash = Decimal("Infinity")
     assert not await postgres_ledger.funding_since(ACCOUNT, AT)
+    with pytest.raises(OutcomeUnknown):  # noqa: PT012 - the block ends the transaction
+        async with postgres_ledger.transaction(ACCOUNT, order_id=ClientOrderId("o")) as state:
+            state.put_order(replace(_order(state, "o"), quantity=Decimal("NaN")))
 
 
 async def test_10_an_unreachable_database_is_an_unavailable_venue() -> None:

@@ -213,24 +213,27 @@ async def loaded(postgres_store: PostgresStore, database: Database) -> PostgresS
     return postgres_store
 
 
-HOT = (
-    (statements.desk(), {"traders_by_account", "schedules_by_account", "intents_pending", "orders_live"}),
-    (statements.trader(), {"traders_pkey", "schedules_pkey", "books_pkey", "verdicts_by_trader"}),
-    (statements.known_trades(), {"fills_pkey"}),
-    (statements.find(DecisionRow, {"trader_id": "t1"}, "decided_at"), {"decisions_by_trader"}),
-    (statements.find(FillRow, {"account_id": "a1", "order_id": "o20"}, ""), {"fills_by_order"}),
-    (statements.find(FillRow, {"account_id": "a1"}, "at"), {"fills_by_time"}),
-    (statements.find(EquityRow, {"account_id": "a1", "trader_id": "t1"}, "at"), {"equity_pkey"}),
+HOT: tuple[tuple[Any, dict[str, Any], set[str]], ...] = (
+    (statements.desk(), {}, {"traders_by_account", "schedules_by_account", "intents_pending", "orders_live"}),
+    (statements.trader(), {}, {"traders_pkey", "schedules_pkey", "books_pkey", "verdicts_by_trader"}),
+    (statements.known_trades(), {}, {"fills_pkey"}),
+    (DecisionRow, {"trader_id": "t1"}, {"decisions_by_trader"}),
+    (FillRow, {"account_id": "a1", "order_id": "o20"}, {"fills_by_order"}),
+    (FillRow, {"account_id": "a1"}, {"fills_by_time"}),
+    (EquityRow, {"account_id": "a1", "trader_id": "t1"}, {"equity_pkey"}),
 )
+NEWEST = {DecisionRow: "decided_at", FillRow: "at", EquityRow: "at"}
 
 
 async def test_hot_queries_use_their_indexes_as_the_app(loaded: PostgresStore) -> None:
     given = {"tenant": "default", "account": "a1", "trader": "t1", "trades": ["f20"], "limit": 10}
     async with Scope(loaded.engine, tenant=DEFAULT_TENANT) as connection:
-        for statement, indexes in HOT:
+        for asked, where, indexes in HOT:
+            shape, parameters = statements.shape_of(where)
+            statement = statements.find(asked, shape, NEWEST[asked]) if isinstance(asked, type) else asked
             compiled = statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
-            parameters = {name: given.get(name, value) for name, value in compiled.params.items()}
-            plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", parameters)).scalars())
+            values = {name: (given | parameters).get(name, value) for name, value in compiled.params.items()}
+            plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
             assert {name for name in indexes if name not in plan} == set(), plan
 
 

@@ -77,7 +77,7 @@ _CREATE = _WRITE_ACCOUNT.insert.on_conflict_do_nothing()
 class PostgresPaperLedger:
     """Keep a tenant's paper accounts; a row lock on the account serialises its transactions across processes.
 
-    What the database refuses becomes an exchange error: OutcomeUnknown when a commit may have been lost,
+    What the database refuses becomes an exchange error: OutcomeUnknown when the write of an order was lost on its way,
     VenueUnavailable otherwise.
     """
 
@@ -168,7 +168,8 @@ class _LedgerTransaction:
                 raise
             await self._scope.__aexit__(None, None, None)
         except StateError as failure:
-            raise OutcomeUnknown(f"paper account {self._account!r}: {failure}") from failure
+            unsettled = VenueUnavailable if self._order_id is None else OutcomeUnknown
+            raise unsettled(f"paper account {self._account!r}: {failure}") from failure
 
     async def _load(self) -> PaperState:
         parameters = {"tenant": self._tenant, "account": self._account, "order": self._order_id}

@@ -47,6 +47,7 @@ from manager.state.tables import TABLES
 TENANT = bindparam("tenant", type_=Text())
 _ACCOUNT = bindparam("account", type_=Text())
 _TRADER = bindparam("trader", type_=Text())
+Shape = tuple[tuple[str, type | None], ...]
 PENDING = text("status = 'pending'")
 LIVE_ORDERS = text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
 
@@ -116,15 +117,36 @@ def array(rows: Select[Any], limit: Any = None) -> ScalarSelect[Any]:
     ).scalar_subquery()
 
 
-def find(kind: type[Any], where: Mapping[str, Any], newest_first: str) -> Select[Any]:
-    """Build a search; parameters: `tenant` and `limit`."""
+def find(kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
+    """Build a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
     table = TABLES[kind]
-    clauses = [
-        table.c[name].in_(wanted) if isinstance(wanted, tuple) else table.c[name] == wanted
-        for name, wanted in where.items()
-    ]
+    clauses: list[ColumnElement[bool]] = []
+    for name, wanted in shape:
+        col = table.c[name]
+        if wanted is None:
+            clauses.append(col.is_(None))
+        elif wanted is tuple:
+            clauses.append(col.in_(bindparam(f"in_{name}", type_=col.type, expanding=True)))
+        else:
+            clauses.append(col == bindparam(f"is_{name}", type_=col.type))
     order = (table.c[newest_first].desc().nulls_last(),) if newest_first else ()
     return select(listed(kind, *clauses, order=order, limit=bindparam("limit", type_=Integer())))
+
+
+def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
+    """Return what a search's statement depends on, and its parameters."""
+    shape: list[tuple[str, type | None]] = []
+    parameters: dict[str, Any] = {}
+    for name, wanted in where.items():
+        if wanted is None:
+            shape.append((name, None))
+        elif isinstance(wanted, tuple):
+            shape.append((name, tuple))
+            parameters[f"in_{name}"] = wanted
+        else:
+            shape.append((name, object))
+            parameters[f"is_{name}"] = wanted
+    return tuple(shape), parameters
 
 
 def desk() -> Select[Any]:
@@ -201,26 +223,31 @@ def fence() -> Select[Any]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """Hold every statement of the store."""
+    """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
-    tables: Mapping[type[Any], TableStatements]
-    desk: Select[Any]
-    trader: Select[Any]
-    known_trades: Select[Any]
-    acquire: ReturningUpdate[Any]
-    fence: Select[Any]
+    def __init__(self) -> None:
+        kept = {AccountRow: OWNED_BY_ACQUIRE}
+        self.tables = {kind: writes(table, kept=kept.get(kind, ())) for kind, table in TABLES.items()}
+        self.desk = desk()
+        self.trader = trader()
+        self.known_trades = known_trades()
+        self.acquire = acquire()
+        self.fence = fence()
+        self._found: dict[tuple[type[Any], Shape, str], Select[Any]] = {}
+        self._patches: dict[tuple[type[Any], tuple[str, ...]], Update] = {}
 
+    def find(self, kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
+        """Return the search of a shape."""
+        key = (kind, shape, newest_first)
+        statement = self._found.get(key)
+        if statement is None:
+            statement = self._found[key] = find(*key)
+        return statement
 
-def build_statements() -> Statements:
-    """Build them; do it once for a store, so that each is compiled once."""
-    kept = {AccountRow: OWNED_BY_ACQUIRE}
-    return Statements(
-        tables={kind: writes(table, kept=kept.get(kind, ())) for kind, table in TABLES.items()},
-        desk=desk(),
-        trader=trader(),
-        known_trades=known_trades(),
-        acquire=acquire(),
-        fence=fence(),
-    )
+    def patch(self, kind: type[Any], names: tuple[str, ...]) -> Update:
+        """Return the update of some columns."""
+        statement = self._patches.get((kind, names))
+        if statement is None:
+            statement = self._patches[kind, names] = patch(kind, names)
+        return statement

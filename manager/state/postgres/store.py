@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from manager.state.postgres.codec import build_codecs
 from manager.state.postgres.connection import Scope, open_engine
 from manager.state.postgres.service import PostgresServiceTransaction
-from manager.state.postgres.statements import build_statements
+from manager.state.postgres.statements import Statements
 from manager.state.postgres.transaction import PostgresTransaction
 from manager.state.records import TenantId
 from manager.state.store import Fence, ServiceTransaction, Transaction
@@ -20,7 +20,7 @@ class PostgresStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._codecs = build_codecs()
-        self._statements = build_statements()
+        self._statements = Statements()
 
     @classmethod
     def open(cls, dsn: str, *, pool_size: int = 10) -> "PostgresStore":

@@ -12,7 +12,7 @@ from manager.state.checks import check_fields, check_rewrite, check_row
 from manager.state.errors import InvalidRow, StateError
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.failures import translated
-from manager.state.postgres.statements import Statements, find, patch
+from manager.state.postgres.statements import Statements, shape_of
 from manager.state.records import (
     KEYS,
     AccountRow,
@@ -83,7 +83,7 @@ class PostgresTransaction:
         changed = self._guard(codec.dump_fields, values)
         keyed = self._guard(codec.dump_fields, dict(zip(KEYS[kind], key, strict=True)))
         parameters = {"rows": json.dumps(changed | keyed), "tenant": self._tenant}
-        if (await self._execute(patch(kind, tuple(changed)), parameters)).rowcount == 0:
+        if (await self._execute(self._statements.patch(kind, tuple(changed)), parameters)).rowcount == 0:
             raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
 
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
@@ -107,8 +107,9 @@ class PostgresTransaction:
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
-        statement = find(kind, where, newest_first)
-        result = await self._execute(statement, {"tenant": self._tenant, "limit": limit})
+        shape, parameters = shape_of(where)
+        statement = self._statements.find(kind, shape, newest_first)
+        result = await self._execute(statement, parameters | {"tenant": self._tenant, "limit": limit})
         return self._codecs[kind].load(result.scalar_one())
 
     async def acquire(self, account_id: str, holder: str) -> int:
