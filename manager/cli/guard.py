@@ -60,7 +60,9 @@ class Guarded(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command and map what it raised."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except _BAD_INPUT as error:
             _complain(error)
             raise typer.Exit(BAD_INPUT) from None

@@ -44,6 +44,7 @@ class Roster:
         self._quoted: dict[str, frozenset[str] | None] = {}
         self._ids: dict[str, Loc] = {}
         self._shares: dict[str, Decimal] = {}
+        self._templates: dict[str, str] = {}
 
     def read(self, given: list[Any]) -> tuple[TraderSpec, ...]:
         """Return the traders that are right, in the order of the file."""
@@ -141,10 +142,17 @@ class Roster:
             self._source.report(here, "missing", mend)
         if not isinstance(template, str):
             return
+        if template not in self._templates:
+            self._templates[template] = self._fault(template)
+        if fault := self._templates[template]:
+            self._source.report(here, shown((), template), fault)
+
+    def _fault(self, template: str) -> str:
         try:
             self._prompts.check(template)
         except PromptError as error:
-            self._source.report(here, shown((), template), str(error).removeprefix(f"{template}: "))
+            return str(error).removeprefix(f"{template}: ")
+        return ""
 
     def _executor(self, loc: Loc, given: Mapping[str, Any]) -> Section | None:
         here = (*loc, "executor")

@@ -208,7 +208,9 @@ class RiskSection(Section):
     stop_loss_enabled: bool = _LIMITS.stop_loss_enabled
     take_profit_enabled: bool = _LIMITS.take_profit_enabled
     max_drawdown_pct: Share = _LIMITS.max_drawdown_pct
-    cooldown_after_stop: DurationOrZero = _LIMITS.cooldown_after_stop_s
+    cooldown_after_stop: Annotated[DurationOrZero, Field(le=2_592_000), Expect("a duration from 0s to 30d")] = (
+        _LIMITS.cooldown_after_stop_s
+    )
     max_entries_per_hour: Annotated[Count, Field(ge=1, le=3600), Expect("a whole number from 1 to 3600")] = (
         _LIMITS.max_entries_per_hour
     )
@@ -225,7 +227,7 @@ class TraderSection(Section):
         list[Text], Field(min_length=1), Expect('a list with at least one symbol, such as ["BTC/USDT:USDT"]')
     ]
     prompt_template: Text | None = None
-    decision_interval: Duration
+    decision_interval: Annotated[Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d")]
     allocation_pct: Percent = Decimal(0)
     risk_params: Annotated[RiskSection, _EMPTY_IS_DEFAULT] = RiskSection()
     auto_start: bool = True

@@ -74,7 +74,7 @@ MISTAKES = {
         line=11,
         field="traders[0].decision_interval",
         value="'0s'",
-        mend="expected a duration from 1s to 365d",
+        mend="expected a duration from 1s to 30d",
     ),
     "percent sign": Mistake(
         old="allocation_pct: 60",
@@ -266,7 +266,7 @@ MISTAKES = {
         line=13,
         field="traders[0].risk_params.max_positions",
         value="0",
-        mend="expected a whole number from 1 to 10000",
+        mend="expected a whole number from 1 to 1000",
     ),
     "half a position": Mistake(
         old="min_confidence: 80",
