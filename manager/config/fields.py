@@ -157,4 +157,5 @@ Positive = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("a number a
 Bps = Annotated[Number, Field(ge=0, lt=10_000), Expect("basis points from 0 to 10000 (1 is 0.01 %)")]
 Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 125")]
 Positions = Annotated[Count, Field(ge=1, le=1_000), Expect("a whole number from 1 to 1000")]
+AccountCount = Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1 to 100000")]
 Text = Annotated[str, Field(min_length=1, max_length=200), Expect("a text of 1 to 200 characters")]

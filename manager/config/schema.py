@@ -14,6 +14,7 @@ from executor.baseline_styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
 from manager.config.fields import (
+    AccountCount,
     Bps,
     Count,
     Duration,
@@ -63,14 +64,14 @@ class ManagerSection(Section):
     decision_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] = 64
     trading_enabled: bool = True
     protection_grace: Duration = 5
-    max_open_orders: Positions = _RULES.max_open_orders
+    max_open_orders: AccountCount = _RULES.max_open_orders
 
 
 class LimitsSection(Section):
     """Hold `global_limits:`, the limits of each account."""
 
     max_margin_usage_pct: Share = _DESK.max_margin_usage_pct
-    max_positions: Positions = _DESK.max_positions
+    max_positions: AccountCount = _DESK.max_positions
     max_symbol_exposure_pct: Annotated[
         Number, Field(gt=0, le=10_000), Expect("a percentage of equity above 0, up to 10000")
     ] = _DESK.max_symbol_exposure_pct
