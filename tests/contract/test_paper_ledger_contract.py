@@ -214,7 +214,7 @@ async def test_09_what_the_database_refuses_is_an_exchange_error(postgres_ledger
             state.book_funding(_funding(BTC, AT))
             state.cash = Decimal("Infinity")
     assert not await postgres_ledger.funding_since(ACCOUNT, AT)
-    with pytest.raises(OutcomeUnknown):  # noqa: PT012 - the block ends the transaction
+    with pytest.raises(OutcomeUnknown):
         async with postgres_ledger.transaction(ACCOUNT, order_id=ClientOrderId("o")) as state:
             state.put_order(replace(_order(state, "o"), quantity=Decimal("NaN")))
 

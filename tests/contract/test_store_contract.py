@@ -376,6 +376,11 @@ async def test_24_a_model_key_is_never_stored(store: Store) -> None:
     with pytest.raises(InvalidRow, match="api_key") as refused:
         await _seed(store, replace(trader, spec=spec))
     assert "secret" not in str(refused.value)
+    await _seed(store, trader)
+    with pytest.raises(InvalidRow, match="api_key"):
+        async with store.transaction(DEFAULT_TENANT) as transaction:
+            await transaction.patch(TraderRow, ("t1",), spec=spec)
+    assert await _read(store, TraderRow, "t1") == trader
 
 
 async def test_25_concurrent_writers_lose_nothing(store: Store) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from manager.state.checks import check_fields, check_rewrite, check_row
+from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, StateError
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.failures import translated
@@ -79,6 +79,8 @@ class PostgresTransaction:
         self._guard(check_fields, kind, tuple(values))
         if any(name in KEYS[kind] or name == "tenant_id" for name in values):
             self._fail(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
+        if kind is TraderRow and "spec" in values:
+            self._guard(check_spec, values["spec"])
         codec = self._codecs[kind]
         changed = self._guard(codec.dump_fields, values)
         keyed = self._guard(codec.dump_fields, dict(zip(KEYS[kind], key, strict=True)))
