@@ -30,6 +30,7 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
+from traders.spec import TraderSpec
 
 APPEND_ONLY = frozenset({LedgerRow, FillRow, FillPartRow, EventRow})
 PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
@@ -77,10 +78,14 @@ def check_row(row: Row, tenant: TenantId) -> None:
         raise InvalidRow(f"{type(row).__name__}.{bad}") from None
     if type(row) is ScheduleRow and row.interval_s <= 0:
         raise InvalidRow(f"ScheduleRow.interval_s is {row.interval_s}; expected at least 1")
-    if type(row) is TraderRow and row.spec.executor.api_key:
-        raise InvalidRow(
-            "TraderRow.spec.executor.api_key must not be stored; keep the key with the config and store ''"
-        )
+    if type(row) is TraderRow:
+        check_spec(row.spec)
+
+
+def check_spec(spec: TraderSpec) -> None:
+    """Raise InvalidRow if a trader's definition carries a model key, which belongs to the config or the secrets."""
+    if spec.executor.api_key:
+        raise InvalidRow("TraderRow.spec.executor.api_key must not be stored; keep it with the config and store ''")
 
 
 def check_rewrite(kind: type[Any]) -> None:
