@@ -9,7 +9,8 @@ from typing import Final
 
 from executor.contract import Context, Decision, FullDecision, ItemError
 from executor.errors import RecordedError, ReplySyntaxError
-from executor.reply import RepeatedKeys, clean_text, decision_from_mapping, read_json
+from executor.json_text import RepeatedKeys, read_json
+from executor.reply import clean_text, decision_from_mapping
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)

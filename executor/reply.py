@@ -1,26 +1,27 @@
 """What a model or a recording says, turned into decisions or into errors with a path; nothing is guessed.
 
-`read_json` is strict JSON with exact numbers, `judge_reply` checks one parsed value against the contract. A reader of
-looser text can stand in for the first and hand its value to the second.
+`read_json` reads strict JSON, `find_batch` what stands in looser text; `judge_reply` holds either against the same
+contract, item by item.
 """
 
 import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from executor.contract import CLOSES, OPENS, Action, Decision, ItemError
 from executor.errors import ReplySyntaxError
+from executor.json_text import MAX_DIGITS, RepeatedKeys, read_json
+from executor.loose_reply import as_batch, find_batch
 
 MAX_ITEMS: Final = 200
 MAX_TEXT: Final = 8_000
 _LARGEST: Final = Decimal(10) ** 15
 _SMALLEST: Final = Decimal(10) ** -18
-_MAX_DIGITS: Final = 40
 _PLAIN_NUMBER: Final = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 _SIZES_OF_OPENS: Final = ("leverage", "position_size_usd", "confidence")
 
@@ -38,22 +39,13 @@ class Reply:
     usable: bool = True
 
 
-class RepeatedKeys(dict[str, object]):
-    """Mark an object that names a key twice, so that which value was meant is unknown; `names` lists such keys."""
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.names = sorted({name for name in names if names.count(name) > 1})
-
-
 def _number(value: object) -> Decimal:
     plain = _PLAIN_NUMBER.fullmatch(value) if isinstance(value, str) else not isinstance(value, bool)
     if isinstance(value, str | int) and plain:
         value = Decimal(value)
     if not isinstance(value, Decimal):
         raise ValueError("expected a plain number such as 1250.5, without words, separators or units")
-    if not value.is_finite() or value.copy_abs() > _LARGEST or len(value.as_tuple().digits) > _MAX_DIGITS:
+    if not value.is_finite() or value.copy_abs() > _LARGEST or len(value.as_tuple().digits) > MAX_DIGITS:
         raise ValueError("expected a finite number of at most 1e15 and 40 digits")
     if not value:
         return Decimal(0)
@@ -106,32 +98,29 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     return text[:limit].replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def read_json(text: str) -> object:
-    """Return the value of a strict JSON text, fractions as exact Decimals; raise ReplySyntaxError.
-
-    NaN, Infinity and numbers beyond any range become Decimals that no field accepts, so only their item is lost.
-    """
-    try:
-        return json.loads(
-            text, parse_float=_fraction, parse_int=_integer, parse_constant=Decimal, object_pairs_hook=_object
-        )
-    except json.JSONDecodeError as error:
-        raise ReplySyntaxError(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
-    except (ValueError, RecursionError) as error:
-        raise ReplySyntaxError(f"not usable JSON: {error}") from error
-
-
 def parse_reply(text: str, allowed_symbols: Collection[str]) -> Reply:
-    """Return the decisions of a reply `{"reasoning": str, "decisions": [...]}`; each item is judged alone."""
+    """Return the decisions of a reply `{"reasoning": str, "decisions": [...]}`; each item is judged alone.
+
+    Text that is not strict JSON is searched for the one batch in it, which then meets the same contract.
+    """
     try:
         raw = read_json(text)
     except ReplySyntaxError as error:
-        return _unusable("reply", f"{error}; answer with one JSON object and nothing else")
+        try:
+            raw = find_batch(text)
+        except ReplySyntaxError as looser:
+            why = f"{error}; {looser}" if text.strip() else "empty"
+            return _unusable("reply", f"{why}; answer with one JSON object and nothing else")
     return judge_reply(raw, allowed_symbols)
 
 
 def judge_reply(raw: object, allowed_symbols: Collection[str]) -> Reply:
-    """Return the decisions of a parsed reply; unknown keys beside the two of the contract are errors, not orders."""
+    """Return the decisions of a parsed reply; unknown keys beside the two of the contract are errors, not orders.
+
+    A single decision or a bare list of decisions stands for the whole object.
+    """
+    if not isinstance(raw, RepeatedKeys):
+        raw = as_batch(raw) or raw
     if not isinstance(raw, Mapping):
         return _unusable("reply", f"expected an object with `reasoning` and `decisions`, got {_shown(raw)}")
     if isinstance(raw, RepeatedKeys):
@@ -277,22 +266,6 @@ def _item_error(path: str, problem: Mapping[str, Any]) -> ItemError:
 
 def _unusable(path: str, message: str) -> Reply:
     return Reply(errors=(ItemError(path=path, message=message),), usable=False)
-
-
-def _fraction(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return Decimal("Infinity")
-
-
-def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) <= _MAX_DIGITS else Decimal("Infinity")
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    plain = dict(pairs)
-    return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
 
 
 def _shown(value: object) -> str:

@@ -155,7 +155,7 @@ def test_a_field_given_twice_voids_its_item() -> None:
         ('{"decisions": [], "decisions": []}', "reply"),
         ("{}", "decisions"),
         ('{"decisions": null}', "decisions"),
-        ('{"decisions": {"action": "hold"}}', "decisions"),
+        ('{"decisions": {"symbol": "BTC/USDT:USDT"}}', "decisions"),
         (reply_text(*[{"symbol": BTC, "action": "hold"}] * (MAX_ITEMS + 1)), "decisions"),
     ],
 )
