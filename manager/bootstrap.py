@@ -24,7 +24,7 @@ from manager.logs import configure_logging, secrets_of
 from manager.manager import Manager
 from manager.orchestrator import Pace
 from manager.registration import prompt_library, registration_check
-from manager.state.postgres.paper import PostgresPaperLedger
+from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
 from manager.state.store import Store
 from manager.supervisor import ChildSpec, Supervisor, stop_on_signals
@@ -126,8 +126,6 @@ def _listen(port: int) -> socket.socket:
         listener.bind((_LOOPBACK, port))
     except OSError as error:
         listener.close()
-        raise PortTaken(
-            f"port {port} of {_LOOPBACK} is not free ({error.strerror}); pass another --port"
-        ) from error
+        raise PortTaken(f"port {port} of {_LOOPBACK} is not free ({error.strerror}); pass another --port") from error
     listener.listen(128)
     return listener

@@ -9,7 +9,6 @@ from typing import Final
 
 from manager.state.embedded import attach
 from manager.state.postgres.roles import LOGIN, MIGRATOR, provision, queue_dsn
-from manager.state.postgres.upgrade import upgrade
 
 DATABASE: Final = "propdesk"
 _SUPERUSER: Final = "postgres"
@@ -38,15 +37,21 @@ def reach_database(data_dir: Path, environment: Mapping[str, str], *, prepare: b
     url = external_url(environment)
     if url:
         if prepare:
-            upgrade(url)
+            _upgrade(url)
         yield Database(dsn=url, queue_dsn=queue_dsn(url))
         return
     with attach(data_dir) as server:
         if prepare:
             provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)
-            upgrade(server.dsn(user=MIGRATOR, database=DATABASE))
+            _upgrade(server.dsn(user=MIGRATOR, database=DATABASE))
         dsn = server.dsn(user=LOGIN, database=DATABASE)
         yield Database(dsn=dsn, queue_dsn=queue_dsn(dsn))
+
+
+def _upgrade(dsn: str) -> None:
+    from manager.state.postgres.upgrade import upgrade
+
+    upgrade(dsn)
 
 
 @asynccontextmanager

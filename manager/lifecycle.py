@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from uuid import uuid4
 
 from manager.errors import UnknownTrader
 from manager.schedules import first_due
@@ -28,7 +29,7 @@ async def transition(
     if to is TraderState.RUNNING:
         await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
     event = event_of(row, at, kind="trader_state", actor=actor, reason=reason)
-    await tx.insert([replace(event, event_id=f"{event.event_id}/{to}", before=row.state, after=to)])
+    await tx.insert([replace(event, before=row.state, after=to)])
     return changed
 
 
@@ -36,7 +37,7 @@ def event_of(row: TraderRow, at: datetime, *, kind: str, actor: str, reason: str
     """Return the event of one act on a trader, still without what was before and after."""
     return EventRow(
         tenant_id=row.tenant_id,
-        event_id=f"{row.trader_id}/{at.isoformat()}/{kind}",
+        event_id=f"{row.trader_id}/{at.isoformat()}/{kind}/{uuid4().hex[:8]}",
         at=at,
         actor=actor,
         kind=kind,

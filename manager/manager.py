@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from uuid import uuid4
 
 from exchanges.clock import Clock, to_ms
 from executor.contract import Action, Decision, Outcome
@@ -138,7 +139,7 @@ class Manager:
             at = self._clock.now()
             event = EventRow(
                 tenant_id=tenant,
-                event_id=f"{account_id}/{at.isoformat()}/trading_state/{state}",
+                event_id=f"{account_id}/{at.isoformat()}/trading_state/{uuid4().hex[:8]}",
                 at=at,
                 actor=actor,
                 kind="trading_state",

@@ -8,9 +8,9 @@ from typing import Final
 import psycopg
 from pydantic import BaseModel
 
-_TIMEOUT_S: Final = 3
+from manager.jobs.heartbeat import heartbeat_age_s
+
 _SILENT_S: Final = 10.0
-_BEAT = "SELECT extract(epoch FROM now() - max(last_heartbeat))::float FROM procrastinate_workers"
 
 
 class Status(StrEnum):
@@ -44,7 +44,7 @@ class Probe:
         try:
             reachable = self.dsn is not None
             if self.dsn is not None:
-                age = await _heartbeat_age(self.dsn)
+                age = await heartbeat_age_s(self.dsn)
                 self.seen = True
         except psycopg.Error:
             reachable = False
@@ -67,10 +67,3 @@ def installed_version() -> str:
         return version("propdesk")
     except PackageNotFoundError:
         return "source"
-
-
-async def _heartbeat_age(dsn: str) -> float | None:
-    async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=_TIMEOUT_S, autocommit=True) as connection:
-        await connection.execute(f"SET statement_timeout = '{_TIMEOUT_S}s'".encode())
-        row = await (await connection.execute(_BEAT)).fetchone()
-    return None if row is None else row[0]

@@ -1,0 +1,17 @@
+"""How long ago any worker gave a sign of life, for those outside the trading processes."""
+
+import psycopg
+
+_TIMEOUT_S = 3
+_NEWEST_BEAT = b"SELECT extract(epoch FROM now() - max(last_heartbeat))::float FROM procrastinate_workers"
+
+
+async def heartbeat_age_s(dsn: str) -> float | None:
+    """Return the age of the newest heartbeat in seconds, None where no worker is registered.
+
+    The DSN is one of the queue's role; raises psycopg.Error when the database does not answer.
+    """
+    async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=_TIMEOUT_S, autocommit=True) as connection:
+        await connection.execute(f"SET statement_timeout = '{_TIMEOUT_S}s'".encode())
+        row = await (await connection.execute(_NEWEST_BEAT)).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,83 @@
+"""Run a worker that kills itself: `python killed_worker.py CONFIG DSN never|persisted|taken|answered entry|stop`.
+
+With SIGKILL, at its first order of that purpose: persisted and not yet sent, taken by the venue with the answer still
+under way, or answered with the outcome not yet written. It trades restlessly; SIGTERM stops it.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from exchanges.provider import Exchange
+from exchanges.types import OrderReport, OrderRequest
+from live_desk import LiveDesk, restless
+from manager.jobs.worker import WorkerSettings
+from manager.state.records import TenantId
+from manager.state.store import Fence, Store, Transaction
+from manager.worker import WorkerParts
+
+_QUICK_TAKEOVER = WorkerSettings(heartbeat_s=0.5, stalled_after_s=2, rescue_every_s=0.5)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _MortalExchange:
+    def __init__(self, exchange: Exchange, place: str, purpose: str) -> None:
+        self._exchange = exchange
+        self._place = place
+        self._purpose = purpose
+        self.answered = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    async def create_order(self, request: OrderRequest) -> OrderReport:
+        aimed = f".{self._purpose}." in request.client_order_id
+        if aimed and self._place == "persisted":
+            _die()
+        report = await self._exchange.create_order(request)
+        if aimed and self._place == "taken":
+            _die()
+        self.answered = aimed and self._place == "answered"
+        return report
+
+
+class _MortalStore:
+    def __init__(self, store: Store, exchange: _MortalExchange) -> None:
+        self._store = store
+        self._exchange = exchange
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def transaction(self, tenant: TenantId, *, fence: Fence | None = None) -> AbstractAsyncContextManager[Transaction]:
+        if self._exchange.answered:
+            _die()
+        return self._store.transaction(tenant, fence=fence)
+
+
+def _mortal(parts: WorkerParts, place: str, purpose: str) -> WorkerParts:
+    (key, runtime), *_ = parts.accounts.items()
+    exchange = _MortalExchange(runtime.exchange, place, purpose)
+    accounts: Any = {key: replace(runtime, exchange=exchange)}
+    store: Any = _MortalStore(parts.store, exchange)
+    return replace(restless(parts), accounts=accounts, store=store, settings=_QUICK_TAKEOVER)
+
+
+async def _main(config: str, dsn: str, place: str, purpose: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    desk = LiveDesk.of(Path(config), dsn)
+    async with desk.trading(lambda parts: _mortal(parts, place, purpose)):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
