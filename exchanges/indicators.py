@@ -11,10 +11,11 @@ from dataclasses import fields
 import polars as pl
 
 from exchanges.errors import ExchangeConfigError
-from exchanges.market import IndicatorRow
+from exchanges.market import BaseCandle, IndicatorRow
 
 HOUR_MS = 3_600_000
 SHORTEST_BASE_MS = 900_000
+_PRICES = ("open", "high", "low", "close")
 INDICATORS = tuple(field.name for field in fields(IndicatorRow))
 
 
@@ -48,7 +49,7 @@ def resample(candles: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
 
 
 def indicator_columns(candles: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
-    """Return `end_ms`, `close` and one column per indicator for one symbol's candles of `interval_ms`.
+    """Return `end_ms`, `open`, `high`, `low`, `close` and one column per indicator for candles of `interval_ms`.
 
     A row belongs to the close of its candle; high_20 and low_20 are the channel of the 20 candles before it, so that a
     breakout can be seen. change_1h_pct compares with the close an hour ago, None without one or on longer candles.
@@ -79,7 +80,7 @@ def indicator_columns(candles: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
         (pl.col("middle") + pl.col("width")).alias("bollinger_upper"),
         (pl.col("middle") - pl.col("width")).alias("bollinger_lower"),
     )
-    return _with_hour_change(frame, interval_ms).select("end_ms", "close", *INDICATORS)
+    return _with_hour_change(frame, interval_ms).select("end_ms", *_PRICES, *INDICATORS)
 
 
 def _seeded(values: pl.Expr, window: int, alpha: float, *, skip: int = 0) -> pl.Expr:
@@ -103,9 +104,11 @@ def _with_hour_change(frame: pl.DataFrame, interval_ms: int) -> pl.DataFrame:
 class IndicatorTable:
     """Hold one symbol's indicators by the close of their candles; a row is visible from its candle's end on."""
 
-    __slots__ = ("_closes", "_columns", "_ends", "_last", "_row")
+    __slots__ = ("_candles", "_closes", "_columns", "_ends", "_last", "_row", "interval_ms")
 
-    def __init__(self, columns: pl.DataFrame) -> None:
+    def __init__(self, columns: pl.DataFrame, interval_ms: int) -> None:
+        self.interval_ms = interval_ms
+        self._candles = columns.select("end_ms", *_PRICES, "volume")
         self._ends: list[int] = columns["end_ms"].to_list()
         self._closes: list[float] = columns["close"].to_list()
         self._columns: list[list[float | None]] = [columns[name].to_list() for name in INDICATORS]
@@ -116,7 +119,7 @@ class IndicatorTable:
     def build(cls, candles: pl.DataFrame, candle_ms: int, base_ms: int) -> "IndicatorTable":
         """Compute the table from one symbol's candles, joined to `base_ms` first when they are shorter."""
         base = candles if base_ms == candle_ms else resample(candles, base_ms)
-        return cls(indicator_columns(base, base_ms))
+        return cls(indicator_columns(base, base_ms), base_ms)
 
     def count_at(self, at_ms: int) -> int:
         """Return how many base candles had closed at `at_ms`."""
@@ -134,3 +137,23 @@ class IndicatorTable:
     def closes(self, count: int, wanted: int) -> Sequence[float]:
         """Return up to `wanted` base closes of the first `count` candles, oldest first."""
         return self._closes[max(0, count - wanted) : count]
+
+    def candles(self, count: int, wanted: int, every: int) -> Sequence[BaseCandle]:
+        """Return up to `wanted` candles of `every` base intervals within the first `count` base candles, oldest first.
+
+        Joined candles are aligned to the epoch; one that has not ended yet, or began before the first, is left out.
+        """
+        first = max(0, count - wanted * every - every)
+        rows = self._candles.slice(first, count - first)
+        if every > 1:
+            rows = self._joined(rows, every * self.interval_ms)
+        return [BaseCandle(*row) for row in rows.tail(wanted).iter_rows()] if wanted > 0 else []
+
+    def _joined(self, rows: pl.DataFrame, length_ms: int) -> pl.DataFrame:
+        if rows.is_empty():
+            return rows
+        begin, end = rows["end_ms"][0] - self.interval_ms, rows["end_ms"][-1]
+        starts = rows.with_columns((pl.col("end_ms") - self.interval_ms).alias("ts_ms"))
+        joined = resample(starts, length_ms).with_columns((pl.col("ts_ms") + length_ms).alias("end_ms"))
+        whole = joined.filter((pl.col("ts_ms") >= begin) & (pl.col("end_ms") <= end))
+        return whole.select("end_ms", *_PRICES, "volume")

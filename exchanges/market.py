@@ -29,8 +29,24 @@ class IndicatorRow:
     volume: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BaseCandle:
+    """Hold one closed candle of the indicators' interval, or several joined; `end_ms` is when it closed."""
+
+    end_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
 class SymbolView(Protocol):
-    """Show one symbol at one instant; `age_s` is how old the mark is, `interval_s` its candle length."""
+    """Show one symbol at one instant; `age_s` is how old the mark is, `interval_s` its candle length.
+
+    `base_s` is the length of the candles behind the indicators, `open_interest` in contracts, None where a feed has
+    none.
+    """
 
     @property
     def symbol(self) -> Symbol: ...
@@ -43,6 +59,10 @@ class SymbolView(Protocol):
     @property
     def funding_rate(self) -> Decimal | None: ...
     @property
+    def open_interest(self) -> Decimal | None: ...
+    @property
+    def base_s(self) -> float: ...
+    @property
     def indicators(self) -> IndicatorRow: ...
     @property
     def last_range(self) -> tuple[Decimal, Decimal] | None:
@@ -51,6 +71,10 @@ class SymbolView(Protocol):
 
     def closes(self, count: int) -> Sequence[float]:
         """Return up to `count` closes of the base interval, oldest first."""
+        ...
+
+    def candles(self, count: int, every: int = 1) -> Sequence[BaseCandle]:
+        """Return up to `count` closed candles of `every` base intervals each, oldest first."""
         ...
 
 

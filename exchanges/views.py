@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.indicators import IndicatorTable
-from exchanges.market import IndicatorRow
+from exchanges.market import BaseCandle, IndicatorRow
 from exchanges.paper.path import PricePath
 from exchanges.types import Symbol
 
@@ -42,6 +42,16 @@ class CandleView:
         self._base_count = base_count
 
     @property
+    def open_interest(self) -> Decimal | None:
+        """Return None: candles do not carry it."""
+        return None
+
+    @property
+    def base_s(self) -> float:
+        """Return the length in seconds of the candles behind the indicators."""
+        return self._table.interval_ms / 1000
+
+    @property
     def last_range(self) -> tuple[Decimal, Decimal] | None:
         """Return low and high of the candle that ended last, None in a gap."""
         bar = self._path.last_bar(self.symbol, self._at)
@@ -50,3 +60,7 @@ class CandleView:
     def closes(self, count: int) -> Sequence[float]:
         """Return up to `count` closes of the indicators' base interval, oldest first."""
         return self._table.closes(self._base_count, count)
+
+    def candles(self, count: int, every: int = 1) -> Sequence[BaseCandle]:
+        """Return up to `count` closed candles of `every` base intervals each, oldest first."""
+        return self._table.candles(self._base_count, count, every)

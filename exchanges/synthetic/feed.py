@@ -67,7 +67,8 @@ class SyntheticFeed:
         rows = [self._candle(number)[:, row] for number in range(first, closed)]
         stamps = [number * self._base_s * 1000 for number in range(first, closed)]
         columns = dict(zip(FIELDS, np.array(rows).T, strict=True))
-        table = IndicatorTable(indicator_columns(pl.DataFrame({"ts_ms": stamps, **columns}), self._base_s * 1000))
+        base_ms = self._base_s * 1000
+        table = IndicatorTable(indicator_columns(pl.DataFrame({"ts_ms": stamps, **columns}), base_ms), base_ms)
         self._tables[symbol] = (closed, table)
         return table
 

@@ -119,7 +119,7 @@ def test_change_of_the_last_hour() -> None:
 
 def test_change_is_unknown_when_the_hour_before_is_missing() -> None:
     candles = frame([100.0] * 12).filter(~pl.col("ts_ms").is_between(2 * QUARTER, 6 * QUARTER))
-    table = IndicatorTable(indicator_columns(candles, QUARTER))
+    table = IndicatorTable(indicator_columns(candles, QUARTER), QUARTER)
     assert [table.row(count).change_1h_pct for count in range(1, 8)] == [None] * 6 + [0.0]
 
 
@@ -156,3 +156,26 @@ def test_the_base_interval() -> None:
     assert base_interval_ms(60_000, 300_000) == 300_000
     with pytest.raises(ExchangeConfigError, match="expected a multiple of the candles' 60000 ms"):
         base_interval_ms(60_000, 90_000)
+
+
+def test_candles_come_closed_and_joined_on_the_epoch() -> None:
+    table = IndicatorTable.build(frame([float(value) for value in range(10)]), QUARTER, QUARTER)
+    recent = table.candles(7, 2, 1)
+    assert [(one.end_ms // QUARTER, one.open, one.high, one.low, one.close, one.volume) for one in recent] == [
+        (6, 5.0, 6.0, 4.0, 5.0, 6.0),
+        (7, 6.0, 7.0, 5.0, 6.0, 7.0),
+    ]
+    (hour,) = table.candles(7, 3, 4)
+    assert (hour.end_ms, hour.open, hour.high, hour.low, hour.close, hour.volume) == (HOUR, 0.0, 4.0, -1.0, 3.0, 10.0)
+    assert [one.end_ms for one in table.candles(10, 3, 4)] == [HOUR, 2 * HOUR]
+    assert list(table.candles(0, 5, 1)) == list(table.candles(0, 5, 4)) == list(table.candles(5, 0, 1)) == []
+
+
+@given(st.integers(0, 30), st.integers(1, 6), st.integers(1, 5))
+def test_candles_end_by_the_count_and_begin_with_the_first(count: int, wanted: int, every: int) -> None:
+    table = IndicatorTable.build(frame(wave(30)), QUARTER, QUARTER)
+    found = table.candles(count, wanted, every)
+    assert len(found) == min(wanted, count // every)
+    assert [one.end_ms for one in found] == [
+        (count // every - back) * every * QUARTER for back in range(len(found) - 1, -1, -1)
+    ]
