@@ -83,6 +83,7 @@ def finish_closes(session: Session, plan: RoundPlan, before: Mapping[tuple[str, 
 
 
 def held_by(session: Session, reduce: Reduce) -> Decimal:
+    """Return the unsigned quantity that a reduce could still take."""
     return abs(session.state.books[reduce.trader_id].quantity(reduce.symbol))
 
 
@@ -101,12 +102,14 @@ def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
 
 
 def set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: str) -> None:
+    """Record what became of an intent; the row is written at the next boundary."""
     changed = replace(intent, status=status, code=code, round_id=session.round_id)
     session.state.intents[intent.intent_id] = changed
     session.state.upsert(changed)
 
 
 def verdict(session: Session, kind: str, denial: Denial) -> None:
+    """Record one denial, drop or clamp of this round."""
     account = session.state.account
     session.state.insert(
         VerdictRow(

@@ -96,7 +96,7 @@ def test_an_outage_stops_the_price_and_trades_nothing() -> None:
     opened, closed = EPOCH + begin * SECONDS, EPOCH + end * SECONDS
     inside = opened + (closed - opened) / 2
     mark = path.mark(BTC, inside)
-    assert mark == (path.mark(BTC, opened)[0], opened)  # type: ignore[index]
+    assert mark == (path.mark(BTC, opened)[0], opened)  # type: ignore[index]  # the feed has quoted by then
     assert path.execution_price(BTC, inside) is None
     assert path.execution_price(BTC, opened) is None
     assert path.execution_price(BTC, closed) is not None
@@ -128,7 +128,7 @@ def test_touches_and_sums_are_found_where_the_bars_have_them() -> None:
     )
     lowest = min(bar.low for bar in bars)
     assert path.next_touch(ETH, NOW, until, lowest - 1, None) is None
-    sums = [path.mark(BTC, bar.end)[0] + 3 * bar.close for bar in bars]  # type: ignore[index]
+    sums = [path.mark(BTC, bar.end)[0] + 3 * bar.close for bar in bars]  # type: ignore[index]  # as above
     threshold = sorted(sums)[3]
     weights = {BTC: Decimal(1), ETH: Decimal(3)}
     found = path.next_below(weights, threshold, NOW, until)
