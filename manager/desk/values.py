@@ -101,7 +101,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Freeze one account at the start of a round: venue truth, books, marks and rules."""
+    """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began."""
 
     at: datetime
     account_id: str
@@ -118,6 +118,7 @@ class Desk:
     liquidation_prices: Mapping[Symbol, Decimal] = field(default_factory=dict)
     open_orders: int = 0
     truth_at: datetime | None = None
+    began_at: datetime | None = None
 
     def prices(self) -> dict[Symbol, Decimal]:
         """Return the price of each mark."""
