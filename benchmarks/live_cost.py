@@ -30,7 +30,7 @@ from manager.jobs.worker import QueueWorker
 from manager.state.records import DEFAULT_TENANT, DecisionRow, OrderRow, RoundRow
 from manager.worker import serve
 
-TRADERS = 40
+TRADERS = 60
 QUEUE_JOBS = 2_000
 SAMPLE_S = 0.002
 HEAD = """\

@@ -16,7 +16,9 @@ from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
 from manager.errors import RegistrationError, UnknownAccount
+from manager.jobs.errors import JobsError
 from manager.state.embedded import EmbeddedPostgresError
+from manager.state.errors import StateError
 from manager.supervisor import BAD_INPUT, stop_on_signals
 
 _GRACE_S = 20.0
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     except (*_REFUSALS, EmbeddedPostgresError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return BAD_INPUT
+    except (StateError, JobsError) as error:
+        sys.stderr.write(f"propdesk {role}: {error}\n")
+        return 1
 
 
 async def _web(descriptor: int, data_dir: Path) -> int:
