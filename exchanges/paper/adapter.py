@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from exchanges.clock import Clock
 from exchanges.errors import OrderDenied, OrderRejected
 from exchanges.paper.account import PaperVenue, balance, position_reports
-from exchanges.paper.engine import advance, expire_waiting, finish, settle
+from exchanges.paper.engine import advance, expire_waiting, finish, fund, settle
 from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.outlook import Outlook
 from exchanges.paper.placing import MARKET_LIKE, Refusal, place
@@ -145,6 +145,16 @@ class PaperExchange:
         async with self._transaction() as state:
             return self._outlook.next_event(state, until)
 
+    async def touch(self) -> None:
+        """Catch up with the clock, of this instant with its touches only: its owner may act before `fund` goes on."""
+        async with self._transaction(touches_only=True):
+            pass
+
+    async def fund(self) -> None:
+        """Pay the funding of this instant, if `touch` held it back."""
+        async with self._transaction() as state:
+            fund(self._venue, state)
+
     async def settle(self) -> bool:
         """Test the account for liquidation at this instant, after its owner could act; tell whether it was."""
         async with self._transaction() as state:
@@ -173,7 +183,9 @@ class PaperExchange:
             )
 
     @asynccontextmanager
-    async def _transaction(self, order_id: ClientOrderId | None = None) -> AsyncIterator[PaperState]:
+    async def _transaction(
+        self, order_id: ClientOrderId | None = None, *, touches_only: bool = False
+    ) -> AsyncIterator[PaperState]:
         now = self._clock.now()
         await self._venue.path.load(now)
         if not self._opened:
@@ -181,7 +193,7 @@ class PaperExchange:
             self._opened = True
         async with self._ledger.transaction(self._account, order_id=order_id) as state:
             if state.advanced_to < now:
-                advance(self._venue, self._outlook, state, now)
+                advance(self._venue, self._outlook, state, now, touches_only=touches_only)
             yield state
 
 

@@ -13,11 +13,13 @@ INSTANT = timedelta(microseconds=1)
 TOUCH_RANK = {OrderType.STOP: 0, OrderType.TAKE_PROFIT: 1, OrderType.LIMIT: 2, OrderType.MARKET: 3}
 
 
-def advance(venue: PaperVenue, outlook: Outlook, state: PaperState, until: datetime) -> None:
+def advance(
+    venue: PaperVenue, outlook: Outlook, state: PaperState, until: datetime, *, touches_only: bool = False
+) -> None:
     """Let everything happen to the account in (state.advanced_to, until], of `until` itself only touches and funding.
 
-    Between these and its liquidation the account's owner may act (RULES.md 10): `settle` and `finish` do the rest of
-    the instant, at the latest when time moves on.
+    Between these and its liquidation the account's owner may act (RULES.md 10), with `touches_only` before the funding
+    too: `fund`, `settle` and `finish` do the rest of the instant, at the latest when time moves on.
     """
     while state.advanced_to < until:
         finish(venue, state)
@@ -25,14 +27,33 @@ def advance(venue: PaperVenue, outlook: Outlook, state: PaperState, until: datet
         if instant is None:
             state.advanced_to = until
             return
-        _touch_and_fund(venue, state, instant)
+        _touch_all(venue, state, instant)
         state.advanced_to = instant
         state.phase = Phase.TOUCHED
+        if instant < until or not touches_only:
+            fund(venue, state)
+
+
+def fund(venue: PaperVenue, state: PaperState) -> None:
+    """Pay the funding of the instant the account stands at, once.
+
+    It is reported for a flat symbol too once its leverage was set: books that offset each other owe it among them.
+    """
+    if state.phase is not Phase.TOUCHED:
+        return
+    state.phase = Phase.FUNDED
+    at = state.advanced_to
+    for symbol, when, rate in venue.path.funding(at - INSTANT, at):
+        if symbol in state.positions or (symbol in state.leverage and venue.path.mark(symbol, when) is not None):
+            mark = venue.mark(symbol, when)
+            amount = -state.position(symbol).quantity * mark * venue.terms(symbol).contract_size * rate
+            state.book_funding(FundingPayment(symbol=symbol, at=when, rate=rate, mark=mark, amount=amount))
 
 
 def settle(venue: PaperVenue, state: PaperState) -> bool:
     """Test the account for liquidation at the instant it stands at, once; tell whether it was liquidated."""
-    if state.phase is not Phase.TOUCHED:
+    fund(venue, state)
+    if state.phase is not Phase.FUNDED:
         return False
     state.phase = Phase.SETTLED
     return liquidate(venue, state, state.advanced_to)
@@ -58,19 +79,11 @@ def expire_waiting(state: PaperState, at: datetime) -> None:
             state.end_order(order, OrderStatus.EXPIRED, at, "no further price")
 
 
-def _touch_and_fund(venue: PaperVenue, state: PaperState, at: datetime) -> None:
-    """Touches come by symbol, stops before targets before limits, then client order id.
-
-    Funding is reported for a flat symbol too once its leverage was set: books that offset each other owe it among them.
-    """
+def _touch_all(venue: PaperVenue, state: PaperState, at: datetime) -> None:
+    """Touches come by symbol, stops before targets before limits, then client order id."""
     for order in sorted(state.orders.values(), key=_touch_order):
         if not order.waiting and order.live_from < at and order.client_order_id in state.orders:
             _touch(venue, state, order, at)
-    for symbol, when, rate in venue.path.funding(at - INSTANT, at):
-        if symbol in state.positions or (symbol in state.leverage and venue.path.mark(symbol, when) is not None):
-            mark = venue.mark(symbol, when)
-            amount = -state.position(symbol).quantity * mark * venue.terms(symbol).contract_size * rate
-            state.book_funding(FundingPayment(symbol=symbol, at=when, rate=rate, mark=mark, amount=amount))
 
 
 def _touch_order(order: PaperOrder) -> tuple[str, int, str]:

@@ -25,11 +25,12 @@ PaperAccountId = NewType("PaperAccountId", str)
 
 
 class Phase(IntEnum):
-    """Name how far the instant `advanced_to` has gone: its touches and funding, its liquidation, its waiting orders."""
+    """Name how far the instant `advanced_to` has gone: touches, funding, liquidation, waiting orders."""
 
     TOUCHED = 0
-    SETTLED = 1
-    DONE = 2
+    FUNDED = 1
+    SETTLED = 2
+    DONE = 3
 
 
 COST_QUANTUM = Decimal("1E-12")

@@ -16,19 +16,22 @@ _PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
 _PASSES = 4
 
 
-async def protect(session: Session, *, fire: bool = False) -> None:
-    """Bring resting stops and targets in line with the books; with `fire`, also fire touched targets that do not rest.
+async def fire_targets(session: Session) -> bool:
+    """Fire the touched targets that do not rest at the venue, before anything else happens; tell whether any was."""
+    plan = _plan(session)
+    return await _fire(session, [*plan.watch, *_watched_until_now(session, plan)])
+
+
+async def protect(session: Session) -> None:
+    """Bring resting stops and targets in line with the books.
 
     A position whose stop does not stand past the grace is closed and an incident raised.
     """
-    plan = ProtectionPlan()
+    plan = _plan(session)
     for _ in range(_PASSES):
-        plan = _plan(session)
-        again = await _carry_out(session, plan)
-        if fire and plan.watch:
-            again = await _fire(session, plan.watch) or again
-        if not again:
+        if not await _carry_out(session, plan):
             break
+        plan = _plan(session)
     await _close_naked(session, _plan(session) if plan.place or plan.cancel else plan)
 
 
@@ -82,8 +85,17 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
     return again
 
 
+def _watched_until_now(session: Session, plan: ProtectionPlan) -> list[ProtectiveLeg]:
+    """Return the targets that rest only from now on: what touched them while they were watched still counts."""
+    resting = {(o.shares[0].trader_id, o.symbol, o.purpose) for o in protective_orders(session)}
+    targets = [leg for leg in plan.place if leg.purpose is OrderPurpose.TARGET]
+    return [leg for leg in targets if (leg.trader_id, leg.symbol, leg.purpose) not in resting]
+
+
 async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
     """Fire touched targets that cannot rest: the stop's cancel is confirmed first (RULES.md 8)."""
+    if not watch:
+        return False
     desk = session.desk()
     waiting = outstanding_reduces(session.state)
     fired = False

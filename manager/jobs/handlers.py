@@ -14,7 +14,7 @@ from exchanges.types import Symbol
 from executor.contract import OPENS, PASSIVE, Context, Executor, FullDecision, Outcome, Refusal
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
-from manager.desk.protector import protect
+from manager.desk.protector import fire_targets, protect
 from manager.desk.reconciler import reconcile
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
@@ -41,7 +41,10 @@ class ExecutorSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeskParts:
-    """Hold the injected parts that every job uses."""
+    """Hold the injected parts that every job uses.
+
+    A replay fires targets in a job of its own, before the funding of an instant: then `maintain_fires` is False.
+    """
 
     store: Store
     clock: Clock
@@ -50,6 +53,7 @@ class DeskParts:
     sampler: EquitySampler
     accounts: Mapping[tuple[TenantId, str], AccountRuntime]
     holder: str
+    maintain_fires: bool = True
 
 
 class DeskHandlers:
@@ -112,23 +116,37 @@ class DeskHandlers:
         """Bring books, protection, liquidation checks and capital up to date; takes no entry."""
         with suppress(FenceLost):
             session = await self._open(job)
-            await self._prepare(session, fire=True)
+            await self._prepare(session, fire=self._parts.maintain_fires)
+
+    async def fire(self, job: Job) -> None:
+        """Fire the touched targets that do not rest, and nothing else."""
+        with suppress(FenceLost):
+            session = await self._open(job)
+            if await self._read(session):
+                await fire_targets(session)
+                await session.flush()
 
     async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
         """Reconcile, keep house and protect; False when the venue could not be read, so nothing may be traded."""
-        parts = self._parts
-        parts.sampler.before(session)
+        if not await self._read(session):
+            return False
+        if fire:
+            await fire_targets(session)
+        unfit = await keep_house(session, self._parts.sampler) if session.all_marked() else ()
+        await protect(session)
+        await session.flush()
+        if unfit:
+            await self._isolate(session, unfit)
+        return True
+
+    async def _read(self, session: Session) -> bool:
+        self._parts.sampler.before(session)
         try:
             await reconcile(session)
         except ExchangeError as failure:
             session.incident("VENUE_UNAVAILABLE", str(failure), standing=True)
             await session.flush()
             return False
-        unfit = await keep_house(session, parts.sampler) if session.all_marked() else ()
-        await protect(session, fire=fire)
-        await session.flush()
-        if unfit:
-            await self._isolate(session, unfit)
         return True
 
     async def _isolate(self, session: Session, unfit: Sequence[str]) -> None:

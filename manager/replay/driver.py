@@ -41,6 +41,7 @@ class ReplayDriver:
         self._tenant = replay.account.runtime.tenant_id
         self._account_id = replay.account.runtime.account_id
         self._deliveries = _deliveries(replay)
+        self._watches = False
         self.tally = Tally()
 
     async def run(self) -> Tally:
@@ -62,6 +63,10 @@ class ReplayDriver:
         account = self._account
         jobs = await self._due(now)
         account.sampler.publish = bool(jobs) or now >= self._end
+        if self._watches:
+            await account.exchange.touch()
+            await self._replay.handlers.fire(self._job(JobKind.MAINTAIN))
+            await account.exchange.fund()
         await self._maintain()
         if await account.exchange.settle():
             await self._maintain()
@@ -110,9 +115,11 @@ class ReplayDriver:
         return jobs
 
     async def _maintain(self) -> None:
-        job = Job(kind=JobKind.MAINTAIN, tenant_id=self._tenant, account_id=self._account_id)
-        await self._replay.runner.defer(job)
+        await self._replay.runner.defer(self._job(JobKind.MAINTAIN))
         await self._replay.runner.run_until_idle()
+
+    def _job(self, kind: JobKind) -> Job:
+        return Job(kind=kind, tenant_id=self._tenant, account_id=self._account_id)
 
     async def _next(self, now: datetime, rows: DeskRows) -> datetime:
         """Return the next instant at which anything can happen; at the latest the end."""
@@ -137,6 +144,7 @@ class ReplayDriver:
 
     def _earliest_break(self, now: datetime, until: datetime, rows: DeskRows) -> datetime:
         """Return `until`, or before it the first touch of a target that cannot rest, or the first broken book."""
+        self._watches = False
         by_symbol: dict[Symbol, list[PositionRow]] = {}
         for row in rows.positions:
             by_symbol.setdefault(row.symbol, []).append(row)
@@ -146,6 +154,7 @@ class ReplayDriver:
             for row in positions:
                 if row.take_profit is None:
                     continue
+                self._watches = True
                 low, high = (row.take_profit, None) if row.quantity < 0 else (None, row.take_profit)
                 touch = self._replay.path.next_touch(symbol, now, until, low, high)
                 until = touch if touch is not None else until

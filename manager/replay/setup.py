@@ -57,6 +57,7 @@ class Replay:
     store: MemoryStore
     clock: ManualClock
     runner: InlineRunner
+    handlers: DeskHandlers
     columns: CandleColumns
     path: ReplayPath
     account: ReplayAccount
@@ -109,23 +110,24 @@ async def assemble(request: ReplayRequest) -> Replay:
     parts = ExecutorParts(
         prompts=PromptLibrary(config.prompt_root, resource("prompts").parent), clients=clients, monotonic=clock.boot_s
     )
-    runner.attach(
-        DeskHandlers(
-            DeskParts(
-                store=store,
-                clock=clock,
-                runner=runner,
-                executors=SpecExecutors(config, parts, recorded),
-                sampler=one.sampler,
-                accounts={(tenant.tenant_id, account.name): one.runtime},
-                holder="replay",
-            )
+    handlers = DeskHandlers(
+        DeskParts(
+            store=store,
+            clock=clock,
+            runner=runner,
+            executors=SpecExecutors(config, parts, recorded),
+            sampler=one.sampler,
+            accounts={(tenant.tenant_id, account.name): one.runtime},
+            holder="replay",
+            maintain_fires=False,
         )
     )
+    runner.attach(handlers)
     return Replay(
         store=store,
         clock=clock,
         runner=runner,
+        handlers=handlers,
         columns=columns,
         path=path,
         account=one,

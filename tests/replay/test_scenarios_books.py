@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from replay_harness import judge
-from replay_scenario import Scenario, closes, flat, opens
+from replay_scenario import Scenario, close_ms, closes, flat, opens
 
-SOL = "SOL/USDT:USDT"
+BTC, SOL = "BTC/USDT:USDT", "SOL/USDT:USDT"
 NET = {"conflict_strategy": "net"}
 
 
@@ -203,3 +203,57 @@ def test_a_close_crosses_with_an_entry_of_another(tmp_path: Path) -> None:
     outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}, "b": {}}, batches=batches), tmp_path)
     assert outcome.fills("a")[1:] == [("reduce", "-4", "100"), ("reduce", "-6", "101.9898")]
     assert outcome.fills("b") == [("entry", "4", "100")]
+
+
+def test_a_watched_target_fires_though_the_opposite_book_goes_in_the_same_candle(tmp_path: Path) -> None:
+    """b's stop ends the opposition; a's target was touched in that candle all the same, and fills at its price."""
+    bars = [*flat(3, "100"), "100 112 99 111", "113 114 112 113", *flat(1, "113")]
+    batches = [
+        (1, "a", [opens(SOL, "long", "1000", take_profit="108")]),
+        (1, "b", [opens(SOL, "short", "700", stop_loss="110")]),
+    ]
+    outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}, "b": {}}, batches=batches, manager=NET), tmp_path)
+    assert outcome.fills("a")[-1] == ("target", "-10", "108")
+    assert outcome.trader("a")["fees"] == "0.2970135"
+
+
+def test_a_fired_target_comes_before_funding_and_liquidation(tmp_path: Path) -> None:
+    """At T3 the target of a was touched, funding is due and the close would break the book: it is flat by then."""
+    bars = [*flat(3, "100"), "100 107 50 51", *flat(2, "51")]
+    risk = {"risk_params": {"max_position_size_usd": 30_000, "max_margin_usage_pct": 100, "max_drawdown_pct": 100}}
+    batches = [
+        (1, "a", [opens(SOL, "long", "20000", leverage=5, take_profit="106")]),
+        (1, "b", [opens(SOL, "short", "700", take_profit="49")]),
+    ]
+    scenario = Scenario(
+        bars={SOL: bars},
+        traders={"a": risk, "b": {}},
+        batches=batches,
+        manager=NET,
+        funding=[(close_ms(3), SOL, "0.01")],
+        limits={"max_symbol_exposure_pct": 10_000},
+    )
+    outcome = judge(scenario, tmp_path)
+    assert outcome.fills("a")[-1] == ("target", "-200", "106")
+    assert outcome.trader("a")["funding"] == "0"
+    assert outcome.trader("b")["funding"] == "3.57"
+
+
+def test_a_target_moved_at_an_instant_is_not_fired_by_the_candle_before_it(tmp_path: Path) -> None:
+    """c's reduce waits for BTC's next candle, so that the books are looked at again after a's target has moved."""
+    bars: dict[str, list[str | None]] = {
+        BTC: [*flat(3, "1000"), None, *flat(3, "1000")],
+        SOL: [*flat(3, "100"), "100 104 99 100", "100 102 99 101", *flat(2, "101")],
+    }
+    adjust = {"symbol": SOL, "action": "adjust_stop", "take_profit": "103"}
+    batches = [
+        (1, "a", [opens(SOL, "long", "1000", take_profit="120")]),
+        (1, "b", [opens(SOL, "short", "700")]),
+        (1, "c", [opens(BTC, "long", "300")]),
+        (2, "c", [closes(BTC, "long")]),
+        (3, "a", [adjust]),
+    ]
+    scenario = Scenario(bars=bars, traders={"a": {}, "b": {}, "c": {}}, batches=batches, manager=NET)
+    outcome = judge(scenario, tmp_path)
+    assert {purpose for purpose, *_ in outcome.fills("a")} == {"entry"}
+    assert outcome.trades[-1]["purpose"] == "reduce"
