@@ -7,6 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from executor.details import Candle, Details
+
 
 class Action(StrEnum):
     """Name what a decision asks for; nothing outside this list is ever guessed."""
@@ -76,6 +78,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPrompt:
+    """Hold one rendered prompt; `sha256` identifies the pair of texts, `cuts` names what was left out of it.
+
+    `tokens` is an estimate.
+    """
+
+    system: str
+    user: str
+    sha256: str
+    template: str
+    version: int
+    tokens: int = 0
+    cuts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FullDecision:
     """Carry one batch with everything needed to answer "why"; a failed outcome has no decisions."""
 
@@ -85,6 +103,7 @@ class FullDecision:
     reasoning: str = ""
     model: str = ""
     prompt_hash: str = ""
+    prompt: RenderedPrompt | None = None
     reply: str = ""
     usage: Usage = field(default_factory=Usage)
     latency_s: float = 0.0
@@ -107,7 +126,10 @@ class AccountInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionInfo:
-    """Describe one position of the trader's own book; quantity is signed, negative for a short."""
+    """Describe one position of the trader's own book; quantity is signed, negative for a short.
+
+    `peak_pnl` is the highest unrealized PnL since it was opened, at candle resolution; only models are shown it.
+    """
 
     symbol: str
     quantity: Decimal
@@ -120,6 +142,7 @@ class PositionInfo:
     stop_loss: Decimal | None
     take_profit: Decimal | None
     opened_at: datetime
+    peak_pnl: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +202,10 @@ class Indicators:
 
 
 class MarketView(Protocol):
-    """Show one symbol at the instant of the decision; the candle window is read only when asked for."""
+    """Show one symbol at the instant of the decision; candles are read only when asked for.
+
+    `base_s` is the length of the base candles in seconds, `open_interest` is None where the feed has none.
+    """
 
     @property
     def symbol(self) -> str: ...
@@ -189,6 +215,10 @@ class MarketView(Protocol):
     def age_s(self) -> float: ...
     @property
     def funding_rate(self) -> Decimal | None: ...
+    @property
+    def open_interest(self) -> Decimal | None: ...
+    @property
+    def base_s(self) -> float: ...
     @property
     def indicators(self) -> Indicators: ...
     def closes(self, count: int) -> Sequence[float]:
@@ -205,10 +235,17 @@ class Refusal:
     code: str
     detail: str
 
+    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
+        """Return up to `count` closed candles of `every` base intervals each, oldest first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Carry all an executor may know: nothing of other traders' books, no secret, no account total."""
+    """Carry all an executor may know: nothing of other traders' books, no secret, no account total.
+
+    `details` are there when a model decides.
+    """
 
     trader_id: str
     trader_name: str
@@ -220,6 +257,7 @@ class Context:
     limits: Limits
     market: Mapping[str, MarketView]
     refusals: tuple[Refusal, ...] = ()
+    details: Details | None = None
 
 
 class Executor(Protocol):

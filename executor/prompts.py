@@ -1,15 +1,14 @@
 """Prompt templates: Jinja2 in a sandbox, strict about names, with a header that carries version and description.
 
 A template is a file below one of the library's folders. Its block `system` holds what stays the same from decision to
-decision (so that providers' prefix caches hit), its block `user` what changes. Includes are relative to the file.
+decision (so that providers' prefix caches hit), its block `user` what changes. Includes are relative to the file. A
+prompt over its token budget is cut step by step (prompt_values.CUTS); what was cut is told with it.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from traceback import walk_tb
 from typing import Final
@@ -18,46 +17,33 @@ from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateN
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from executor.contract import Context, Indicators
+from executor.contract import Context, RenderedPrompt
 from executor.errors import PromptError
-from executor.sample import example_replies, sample_context
+from executor.prompt_values import FILTERS, cut_steps, template_values
+from executor.sample import sample_context
+from executor.tokens import estimate_tokens
 
-CLOSES_SHOWN: Final = 30
+__all__ = ["TOKEN_BUDGET", "PromptHeader", "PromptLibrary", "RenderedPrompt"]
+
+TOKEN_BUDGET: Final = 12_000
 _BLOCKS: Final = ("system", "user")
-_HEADER_FIELDS: Final = ("version", "description")
+_REQUIRED_FIELDS: Final = ("version", "description")
+_HEADER_FIELDS: Final = (*_REQUIRED_FIELDS, "token_budget")
+_GLOBALS: Final = ("range", "dict", "namespace")
 _FENCE: Final = "---"
-_LONGEST_LINE: Final = 300
+_WHOLE_NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptHeader:
-    """Describe a template: its whole-number version and one line on what it is for."""
+    """Describe a template: its whole-number version, one line on what it is for, and how long its prompts may be."""
 
     version: int
     description: str
+    token_budget: int = TOKEN_BUDGET
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderedPrompt:
-    """Hold one rendered prompt; `sha256` identifies the pair of texts."""
-
-    system: str
-    user: str
-    sha256: str
-    template: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SymbolData:
-    """Show one symbol to a template as plain values, so that no feed or account is reachable from it."""
-
-    symbol: str
-    mark: Decimal
-    age_s: float
-    funding_rate: Decimal | None
-    indicators: Indicators
-    closes: tuple[float, ...]
+_Stamp = tuple[int, int, int]
 
 
 class _Prompts(ImmutableSandboxedEnvironment):
@@ -81,11 +67,11 @@ class _Files(BaseLoader):
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         del environment
         path = self.path(template)
-        seen = path.stat().st_mtime_ns
+        seen = _stamp(path)
         text = _read(path)
 
         def unchanged() -> bool:
-            return path.is_file() and path.stat().st_mtime_ns == seen
+            return path.is_file() and _stamp(path) == seen
 
         return text, str(path), unchanged
 
@@ -99,7 +85,7 @@ class PromptLibrary:
     def __init__(self, root: Path, *fallbacks: Path) -> None:
         self._files = _Files((root, *fallbacks))
         self._folders = (root, *fallbacks)
-        self._headers: dict[Path, tuple[int, PromptHeader]] = {}
+        self._headers: dict[Path, tuple[_Stamp, PromptHeader]] = {}
         self._environment = _Prompts(
             loader=self._files,
             undefined=StrictUndefined,
@@ -108,12 +94,14 @@ class PromptLibrary:
             lstrip_blocks=True,
         )
         self._environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-        self._environment.filters.update(number=_number, line=_line, instant=_instant)
+        self._environment.filters.update(FILTERS)
+        known = self._environment.globals
+        self._environment.globals = {name: known[name] for name in _GLOBALS}
 
     def header(self, template: str) -> PromptHeader:
         """Return the header of `template`."""
         path = self._path(template)
-        changed = path.stat().st_mtime_ns
+        changed = _stamp(path)
         known = self._headers.get(path)
         if known is None or known[0] != changed:
             known = self._headers[path] = (changed, _header(path, _read(path)))
@@ -124,11 +112,32 @@ class PromptLibrary:
         self.render(template, sample_context())
         return self.header(template)
 
-    def render(self, template: str, context: Context) -> RenderedPrompt:
-        """Return the two texts of `template` for `context`."""
+    def render(self, template: str, context: Context, *, token_budget: int | None = None) -> RenderedPrompt:
+        """Return the two texts of `template` for `context`, cut until they keep the budget.
+
+        The budget is `token_budget`, else that of the template's header; what keeps it in no way is a PromptError.
+        """
         header = self.header(template)
         path = self._path(template)
-        values = template_values(context)
+        budget = token_budget or header.token_budget
+        for cuts, shown in cut_steps():
+            system, user = self._texts(template, path, template_values(context, shown))
+            tokens = estimate_tokens(system) + estimate_tokens(user)
+            if tokens <= budget:
+                digest = hashlib.sha256(f"{system}\0{user}".encode("utf-8", "replace")).hexdigest()
+                return RenderedPrompt(
+                    system=system,
+                    user=user,
+                    sha256=digest,
+                    template=template,
+                    version=header.version,
+                    tokens=tokens,
+                    cuts=cuts,
+                )
+        mend = "raise `token_budget` in its header, or give the trader fewer symbols"
+        raise PromptError(path, f"is about {tokens} tokens long with everything cut, over its {budget}; {mend}")
+
+    def _texts(self, template: str, path: Path, values: Mapping[str, object]) -> tuple[str, str]:
         try:
             compiled = self._environment.get_template(template)
             system, user = (_block(compiled, path, name, values) for name in _BLOCKS)
@@ -145,9 +154,7 @@ class PromptLibrary:
             raise
         except Exception as error:  # a template is a program of the user's: anything may come out of it
             raise _failure(path, error) from error
-        text = f"{system}\0{user}".encode("utf-8", "replace")
-        digest = hashlib.sha256(text).hexdigest()
-        return RenderedPrompt(system=system, user=user, sha256=digest, template=template, version=header.version)
+        return system, user
 
     def _path(self, template: str) -> Path:
         try:
@@ -157,38 +164,16 @@ class PromptLibrary:
             raise PromptError(template, f"no such prompt template in {folders}; expected a path below them") from error
 
 
-def template_values(context: Context) -> dict[str, object]:
-    """Return the names a template may use: plain values of `context`, nothing that leads to a feed or a secret."""
-    return {
-        "trader_id": context.trader_id,
-        "trader_name": context.trader_name,
-        "now": context.now,
-        "symbols": context.symbols,
-        "account": context.account,
-        "positions": context.positions,
-        "performance": context.performance,
-        "limits": context.limits,
-        "refusals": context.refusals,
-        "examples": example_replies(context.limits, context.symbols),
-        "market": {
-            symbol: SymbolData(
-                symbol=symbol,
-                mark=view.mark,
-                age_s=view.age_s,
-                funding_rate=view.funding_rate,
-                indicators=view.indicators,
-                closes=tuple(view.closes(CLOSES_SHOWN)),
-            )
-            for symbol, view in context.market.items()
-        },
-    }
-
-
 def _block(template: Template, path: Path, name: str, values: Mapping[str, object]) -> str:
     render = template.blocks.get(name)
     if render is None:
         raise PromptError(path, f"has no block {name!r}; add {{% block {name} %}}...{{% endblock %}}")
     return "".join(render(template.new_context(dict(values)))).strip()
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(path: Path) -> str:
@@ -209,20 +194,27 @@ def _header(path: Path, text: str) -> PromptHeader:
             return _checked_header(path, fields, number)
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or name not in _HEADER_FIELDS or name in fields or not value:
-            expected = "expected `version: <whole number>` and `description: <text>`, once each"
+            expected = (
+                "expected `version: <whole number>`, `description: <text>` and perhaps `token_budget:`, once each"
+            )
             raise PromptError(path, f"header line {line[:80]!r} is not understood; {expected}", line=number)
         fields[name] = value
     raise PromptError(path, "the header is not closed; end it with a line of three dashes", line=len(lines))
 
 
 def _checked_header(path: Path, fields: Mapping[str, str], line: int) -> PromptHeader:
-    for name in _HEADER_FIELDS:
+    for name in _REQUIRED_FIELDS:
         if name not in fields:
             raise PromptError(path, f"the header has no `{name}`; add a line `{name}: ...`", line=line)
-    if not re.fullmatch(r"[1-9]\d{0,8}", fields["version"], re.ASCII):
-        given = fields["version"][:40]
-        raise PromptError(path, f"version is {given!r}; expected a whole number from 1, such as 1", line=line)
-    return PromptHeader(version=int(fields["version"]), description=fields["description"])
+    for name in ("version", "token_budget"):
+        if name in fields and not _WHOLE_NUMBER.fullmatch(fields[name]):
+            given = fields[name][:40]
+            raise PromptError(path, f"{name} is {given!r}; expected a whole number from 1, such as 1", line=line)
+    return PromptHeader(
+        version=int(fields["version"]),
+        description=fields["description"],
+        token_budget=int(fields.get("token_budget", TOKEN_BUDGET)),
+    )
 
 
 def _failure(path: Path, error: Exception) -> PromptError:
@@ -234,20 +226,3 @@ def _failure(path: Path, error: Exception) -> PromptError:
             place, line = template.filename or place, template.get_corresponding_lineno(number)
     mend = "correct the template; the names it may use are listed in prompts/README.md"
     return PromptError(place, f"{type(error).__name__}: {error}; {mend}", line=line)
-
-
-def _number(value: Decimal | float | None, digits: int = 7) -> str:
-    """Write a number plainly with at most `digits` significant digits, and a missing one as n/a."""
-    if value is None:
-        return "n/a"
-    rounded = Decimal(f"{value:.{digits}g}")
-    return f"{rounded.normalize():f}" if rounded.is_finite() else "n/a"
-
-
-def _line(text: str) -> str:
-    """Fold text that others wrote into one short line, so that it cannot pass for a section of the prompt."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_LONGEST_LINE]
-
-
-def _instant(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

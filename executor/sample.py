@@ -16,6 +16,7 @@ from executor.contract import (
     PositionInfo,
     Refusal,
 )
+from executor.details import Candle, ClosedTrade, Details, NetExposure, RemainingBudget, RestingOrder
 
 _MARK: Final = 100.0
 _RISK: Final = 2.0
@@ -31,11 +32,19 @@ class SampleView:
     indicators: Indicators
     age_s: float = 1.5
     funding_rate: Decimal | None = Decimal("0.0001")
+    open_interest: Decimal | None = None
+    base_s: float = 900.0
 
     def closes(self, count: int) -> Sequence[float]:
         """Return `count` closes that rise to the mark."""
         mark = float(self.mark)
         return [round(mark * (1 - 0.001 * back), 4) for back in range(count - 1, -1, -1)]
+
+    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
+        """Return `count` candles that rise to the mark."""
+        step = timedelta(seconds=every * self.base_s)
+        closes = list(enumerate(reversed(self.closes(count))))
+        return [_candle(_NOW - back * step, close) for back, close in reversed(closes)]
 
 
 def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict[str, Any]]:
@@ -52,8 +61,11 @@ def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict
 def sample_context(
     symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: Limits | None = None
 ) -> Context:
-    """Return a context with a position, a refusal and, for the last symbol, no history yet."""
-    views = {symbol: SampleView(symbol=symbol, mark=Decimal(100), indicators=_INDICATORS) for symbol in symbols[:-1]}
+    """Return a context with a position, details, a refusal and, for the last symbol, no history yet."""
+    views = {
+        symbol: SampleView(symbol=symbol, mark=Decimal(100), indicators=_INDICATORS, open_interest=Decimal(81234))
+        for symbol in symbols[:-1]
+    }
     views[symbols[-1]] = SampleView(
         symbol=symbols[-1], mark=Decimal("20.5"), indicators=Indicators(), funding_rate=None
     )
@@ -68,6 +80,7 @@ def sample_context(
         limits=limits or Limits(),
         market=views,
         refusals=(Refusal(symbol=symbols[0], action="open_long", code="COOLDOWN", detail="600 s left"),),
+        details=_details(symbols),
     )
 
 
@@ -92,6 +105,37 @@ def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: A
     }
 
 
+def _details(symbols: Sequence[str]) -> Details:
+    return Details(
+        budget=RemainingBudget(entries=2, positions=2, margin_usd=Decimal("565.83"), drawdown_pct=18.5),
+        orders=(
+            RestingOrder(
+                symbol=symbols[0],
+                purpose="stop",
+                quantity=Decimal("1.25"),
+                trigger_price=Decimal("103.5"),
+                state="accepted",
+            ),
+        ),
+        trades=(
+            ClosedTrade(
+                symbol=symbols[0],
+                at=_NOW - timedelta(hours=5),
+                how="target",
+                quantity=Decimal(2),
+                price=Decimal("98.1"),
+                pnl_usd=Decimal("6.2"),
+                fee_usd=Decimal("0.09"),
+            ),
+        ),
+        others=(NetExposure(symbol=symbols[0], quantity=Decimal("0.4"), notional_usd=Decimal(40)),),
+    )
+
+
+def _candle(at: datetime, close: float) -> Candle:
+    return Candle(at=at, open=close - 0.1, high=close + 0.2, low=close - 0.3, close=close, volume=1500.0)
+
+
 def _position(symbol: str) -> PositionInfo:
     return PositionInfo(
         symbol=symbol,
@@ -105,6 +149,7 @@ def _position(symbol: str) -> PositionInfo:
         stop_loss=Decimal("103.5"),
         take_profit=None,
         opened_at=_NOW - timedelta(hours=3),
+        peak_pnl=Decimal("4.5"),
     )
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.market import IndicatorRow, Snapshot, SymbolView
+from exchanges.clock import from_ms
+from exchanges.market import BaseCandle, IndicatorRow, Snapshot, SymbolView
 from exchanges.types import Symbol
 from executor.contract import AccountInfo, Context, Indicators, PositionInfo, Refusal
+from executor.details import Candle
 from traders import performance
 from traders.book import Book, Position
 from traders.performance import Performance
@@ -26,10 +28,28 @@ class MarketSymbol:
     funding_rate: Decimal | None
     indicators: Indicators
     source: SymbolView
+    _series: dict[tuple[int, int], Sequence[Candle]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def open_interest(self) -> Decimal | None:
+        """Return the open interest in contracts, None where the feed has none."""
+        return self.source.open_interest
+
+    @property
+    def base_s(self) -> float:
+        """Return the length of the base candles in seconds."""
+        return self.source.base_s
 
     def closes(self, count: int) -> Sequence[float]:
         """Return up to `count` closes of the base interval, oldest first."""
         return self.source.closes(count)
+
+    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
+        """Return up to `count` closed candles of `every` base intervals each, oldest first; made once for all."""
+        known = self._series.get((count, every))
+        if known is None:
+            known = self._series[count, every] = [_candle(one) for one in self.source.candles(count, every)]
+        return known
 
 
 @dataclass(slots=True)
@@ -125,6 +145,17 @@ def _position(position: Position, mark: Decimal, maintenance: Decimal | None) ->
         stop_loss=position.stop_loss,
         take_profit=position.take_profit,
         opened_at=position.opened_at,
+    )
+
+
+def _candle(candle: BaseCandle) -> Candle:
+    return Candle(
+        at=from_ms(candle.end_ms),
+        open=candle.open,
+        high=candle.high,
+        low=candle.low,
+        close=candle.close,
+        volume=candle.volume,
     )
 
 

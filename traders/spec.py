@@ -18,7 +18,10 @@ class ManagedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderSpec:
-    """Define one virtual trader; `allocation_pct` (0-100) counts under the `custom` allocation only."""
+    """Define one virtual trader; `allocation_pct` (0-100) counts under the `custom` allocation only.
+
+    `show_desk_exposure` lets its model see the net exposure of the account's other traders in its symbols.
+    """
 
     id: str
     name: str
@@ -29,4 +32,5 @@ class TraderSpec:
     allocation_pct: Decimal = Decimal(0)
     limits: Limits = field(default_factory=Limits)
     auto_start: bool = True
+    show_desk_exposure: bool = True
     managed_by: ManagedBy = ManagedBy.CONFIG

@@ -72,6 +72,7 @@ class Roster:
             allocation_pct=trader.allocation_pct,
             limits=_limits(trader.risk_params),
             auto_start=trader.auto_start,
+            show_desk_exposure=trader.show_desk_exposure,
         )
 
     def _unique(self, loc: Loc, trader_id: Any) -> None:

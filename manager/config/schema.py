@@ -232,6 +232,7 @@ class TraderSection(Section):
     allocation_pct: Percent = Decimal(0)
     risk_params: Annotated[RiskSection, _EMPTY_IS_DEFAULT] = RiskSection()
     auto_start: bool = True
+    show_desk_exposure: bool = True
 
 
 class TenantSection(Section):

@@ -12,19 +12,23 @@ from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
 from exchanges.types import Symbol
 from executor.contract import OPENS, PASSIVE, Context, Executor, FullDecision, Outcome, Refusal
+from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
 from manager.desk.protector import fire_targets, protect
 from manager.desk.reconciler import reconcile
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
+from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost
 from manager.state.records import DecisionRow, IntentRow, IntentStatus, ScheduleRow, TenantId, TraderState
 from manager.state.store import Fence, Store, TraderRows, Transaction
+from manager.state.text import storable_decision
 from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
+from traders.details import OwnRecord, with_details
 from traders.spec import TraderSpec
 
 _LOG = structlog.get_logger(__name__)
@@ -72,7 +76,8 @@ class DeskHandlers:
         if rows.schedule.in_flight_due_at != slot or rows.trader.state is not TraderState.RUNNING:
             return
         runtime = parts.accounts[(job.tenant_id, job.account_id)]
-        context, full = await self._ask(rows, runtime)
+        context, asked = await self._ask(rows, runtime)
+        full = storable_decision(asked)
         decided_at = parts.clock.now()
         decision, intents = _record(rows, full, slot, decided_at, context)
         try:
@@ -181,7 +186,13 @@ class DeskHandlers:
         views = self._views.setdefault(runtime.account_id, MarketViews()).of(snapshot)
         maintenance = {s: runtime.instruments[s].maintenance_rate for s in spec.symbols if s in runtime.instruments}
         context = build_context(spec, _own_state(rows), views, maintenance, self._parts.clock.now())
+        if spec.executor.type is ExecutorType.LLM:
+            context = with_details(context, await self._record_of(rows))
         return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
+
+    async def _record_of(self, rows: TraderRows) -> OwnRecord:
+        async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
+            return await read_record(tx, rows)
 
 
 def _own_state(rows: TraderRows) -> OwnState:

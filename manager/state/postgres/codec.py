@@ -5,7 +5,7 @@ Decimals travel as strings and so stay exact; floats in their shortest exact for
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, make_dataclass
+from dataclasses import field, fields, make_dataclass
 from types import GenericAlias
 from typing import Any, get_type_hints
 
@@ -23,7 +23,7 @@ def _mirror(kind: Any, replaced: Mapping[str, Any]) -> Any:
     hints = {**get_type_hints(kind), **replaced}
     return make_dataclass(
         f"Stored{kind.__name__}",
-        [(item.name, hints[item.name]) for item in fields(kind)],
+        [(item.name, hints[item.name], field(default=item.default)) for item in fields(kind)],
         frozen=True,
         slots=True,
         kw_only=True,
@@ -117,7 +117,7 @@ class DecisionCodec(Codec):
 
 
 def _stored_context(context: Context | None) -> Any:
-    return context and _as(_STORED_CONTEXT, context, market=record_market(context.market))
+    return context and _as(_STORED_CONTEXT, context, market=record_market(context))
 
 
 def build_codecs() -> Mapping[type[Any], Codec]:
