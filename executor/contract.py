@@ -37,6 +37,12 @@ class Outcome(StrEnum):
     UNAVAILABLE = "unavailable"
     REFUSED = "refused"
     TRUNCATED = "truncated"
+    EMPTY = "empty"
+    CONTEXT_OVERFLOW = "context_overflow"
+    RATE_LIMITED = "rate_limited"
+    UNAUTHORIZED = "unauthorized"
+    UNKNOWN_MODEL = "unknown_model"
+    OUT_OF_CREDIT = "out_of_credit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,19 @@
     |       `-- RecordedError     a file of recorded decisions is unreadable
     |-- ReplySyntaxError          a text is not JSON
     `-- ModelError                one call of a model brought no reply
-        |-- ExecutorUnavailable   nothing usable answered; the next decision may succeed
-        `-- ModelTimeout          no answer in time
+        |-- ModelTimeout          no answer in time
+        |-- ContextOverflow       the prompt is longer than the model takes
+        `-- ExecutorUnavailable   nothing usable answered; the next decision may succeed
+            |-- PassingFailure    may be over in a moment: the only errors that are retried
+            |   |-- ModelUnreachable   no connection, or it broke
+            |   |-- ModelOverloaded    500, 502, 503, 504, 529
+            |   `-- RateLimited        429, or the limit configured for the endpoint
+            |-- UnreadableAnswer  what answered is no chat completion
+            |-- CircuitOpen       the endpoint failed too often just now; it was not asked
+            |-- Unauthorized      401, 403
+            |-- UnknownModel      the endpoint does not know the model
+            |-- OutOfCredit       402, or a used-up quota
+            `-- CallRejected      the endpoint refuses this kind of call
 
 `decide` raises none of them: a failed call is an outcome of the returned value.
 """
@@ -49,9 +60,57 @@ class ModelError(ExecutorError):
     """Say why a call of a model brought no reply."""
 
 
+class ModelTimeout(ModelError):
+    """Say that the endpoint did not answer in time."""
+
+
+class ContextOverflow(ModelError):
+    """Say that the prompt is longer than the model takes."""
+
+
 class ExecutorUnavailable(ModelError):
     """Say that the endpoint could not be reached, refused the call or answered something unusable."""
 
 
-class ModelTimeout(ModelError):
-    """Say that the endpoint did not answer in time."""
+class PassingFailure(ExecutorUnavailable):
+    """Say that the same call may succeed in a moment; `retry_after_s` is what the endpoint asks to wait."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class ModelUnreachable(PassingFailure):
+    """Say that there was no connection or that it broke."""
+
+
+class ModelOverloaded(PassingFailure):
+    """Say that the endpoint failed on its side."""
+
+
+class RateLimited(PassingFailure):
+    """Say that more calls were made than the endpoint, or its configured limit, allows."""
+
+
+class UnreadableAnswer(ExecutorUnavailable):
+    """Say that what answered is not an endpoint for chat completions."""
+
+
+class CircuitOpen(ExecutorUnavailable):
+    """Say that the endpoint was not asked, because it failed too often just now."""
+
+
+class Unauthorized(ExecutorUnavailable):
+    """Say that the endpoint does not accept the key."""
+
+
+class UnknownModel(ExecutorUnavailable):
+    """Say that the endpoint does not know the model."""
+
+
+class OutOfCredit(ExecutorUnavailable):
+    """Say that the account of the key has nothing left to spend."""
+
+
+class CallRejected(ExecutorUnavailable):
+    """Say that the endpoint refuses this kind of call, whoever makes it."""

@@ -1,12 +1,23 @@
 """The executor that asks a language model: prompt, one call, one more when the reply is invalid, one deadline."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import anyio
+
 from executor.contract import Context, FullDecision, ItemError, Outcome, Usage
-from executor.errors import ModelError, ModelTimeout, PromptError
+from executor.errors import (
+    ContextOverflow,
+    ModelError,
+    ModelTimeout,
+    OutOfCredit,
+    PromptError,
+    RateLimited,
+    Unauthorized,
+    UnknownModel,
+)
+from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
 from executor.prompts import PromptLibrary, RenderedPrompt
 from executor.reply import Reply, clean_text, json_schema, parse_reply
@@ -15,6 +26,14 @@ ATTEMPTS: Final = 2
 _QUOTED_ERRORS: Final = 20
 _QUOTED_REPLY: Final = 8_000
 _KEPT_REPLY: Final = 100_000
+_OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = {
+    ModelTimeout: Outcome.TIMEOUT,
+    ContextOverflow: Outcome.CONTEXT_OVERFLOW,
+    RateLimited: Outcome.RATE_LIMITED,
+    Unauthorized: Outcome.UNAUTHORIZED,
+    UnknownModel: Outcome.UNKNOWN_MODEL,
+    OutOfCredit: Outcome.OUT_OF_CREDIT,
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,10 +47,11 @@ class _Progress:
     reply: str = ""
     errors: tuple[ItemError, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    asked: Asked = field(default_factory=Asked)
 
 
 class LLMExecutor:
-    """Decide by a language model within `timeout_s`, all attempts included.
+    """Decide by the first of its language models that answers, within `timeout_s`, all attempts included.
 
     A call that fails, or a reply that stays invalid, is a decision without orders that says why; nothing is raised.
     `monotonic` gives seconds for the latency.
@@ -40,13 +60,13 @@ class LLMExecutor:
     def __init__(
         self,
         *,
-        model: ChatModel,
+        models: Sequence[ChatModel],
         prompts: PromptLibrary,
         template: str,
         timeout_s: float,
         monotonic: Callable[[], float],
     ) -> None:
-        self._model = model
+        self._model = ModelChain(models)
         self._prompts = prompts
         self._template = template
         self._timeout_s = timeout_s
@@ -56,25 +76,23 @@ class LLMExecutor:
         """Return the model's decision; everything but DECIDED has no decisions and a reason in `errors`."""
         progress = _Progress(started=self._monotonic(), model=self._model.name)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with anyio.fail_after(self._timeout_s):
                 return await self._ask(context, progress)
         except TimeoutError:
             message = f"no decision within {self._timeout_s:g} s; raise the timeout or use a faster model"
             return self._ended(progress, Outcome.TIMEOUT, "deadline", message)
-        except ModelTimeout as error:
-            return self._ended(progress, Outcome.TIMEOUT, "model", str(error))
         except ModelError as error:
-            return self._ended(progress, Outcome.UNAVAILABLE, "model", str(error))
+            return self._ended(progress, _OUTCOMES.get(type(error), Outcome.UNAVAILABLE), "model", str(error))
         except PromptError as error:
             return self._ended(progress, Outcome.UNAVAILABLE, "prompt", str(error))
 
     async def ping(self) -> None:
-        """Raise ExecutorUnavailable if the endpoint does not answer, PromptError if the template cannot be used."""
+        """Raise ExecutorUnavailable if no endpoint answers, PromptError if the template cannot be used."""
         self._prompts.check(self._template)
         await self._model.ping()
 
     async def close(self) -> None:
-        """Close the model."""
+        """Close the models."""
         await self._model.close()
 
     async def _ask(self, context: Context, progress: _Progress) -> FullDecision:
@@ -96,26 +114,35 @@ class LLMExecutor:
             if reply.usable:
                 return self._decided(progress, reply)
             if progress.attempts >= ATTEMPTS:
-                return self._ended(progress, Outcome.INVALID_REPLY)
+                return self._invalid(progress, completion)
             messages = [*messages, *_correction(completion.text, reply)]
 
     async def _complete(self, messages: list[Message], schema: Mapping[str, Any], progress: _Progress) -> Completion:
         progress.attempts += 1
-        completion = await self._model.complete(messages, schema)
+        completion = await self._model.complete(messages, schema, progress.asked)
         progress.reply = clean_text(completion.text, _KEPT_REPLY)
         progress.model = completion.model or progress.model
         progress.usage = _sum(progress.usage, completion.usage)
         return completion
+
+    def _invalid(self, progress: _Progress, completion: Completion) -> FullDecision:
+        if completion.text.strip():
+            return self._ended(progress, Outcome.INVALID_REPLY)
+        message = f"the model answered nothing, twice (finish reason {completion.detail or 'not given'})"
+        return self._ended(progress, Outcome.EMPTY, "reply", clean_text(message, 300))
 
     def _decided(self, progress: _Progress, reply: Reply) -> FullDecision:
         ended = self._ended(progress, Outcome.DECIDED)
         return replace(ended, decisions=reply.decisions, reasoning=reply.reasoning)
 
     def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
-        reason = (ItemError(path=path, message=clean_text(message, 1_000)),) if message else ()
+        reasons = [("model", str(error)) for error in progress.asked.failures]
+        if message:
+            reasons.append((path, message))
+        told = tuple(ItemError(path=place, message=clean_text(text, 1_000)) for place, text in reasons)
         return FullDecision(
             outcome=outcome,
-            errors=(*progress.errors, *reason),
+            errors=(*progress.errors, *told),
             model=clean_text(progress.model, 200),
             prompt_hash=progress.prompt_hash,
             reply=progress.reply,

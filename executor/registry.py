@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
@@ -11,11 +11,12 @@ from executor.contract import Executor
 from executor.errors import ExecutorConfigError
 from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint, Structured
+from executor.models.clients import ModelClients
+from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+__all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor", "inline_profile"]
 
 _Kind = TypeVar("_Kind", bound=StrEnum)
 
@@ -32,7 +33,8 @@ class ExecutorType(StrEnum):
 class ExecutorSpec:
     """Say what decides for a trader; the fields of other types are ignored.
 
-    `prompt_template` is a path below the prompt library's folders.
+    `model` names a profile of the tenant's, or with a `base_url` the endpoint's own model; `fallback` names profiles.
+    `timeout_s` is for a whole decision, `prompt_template` a path below the prompt library's folders.
     """
 
     type: ExecutorType = ExecutorType.BASELINE
@@ -40,42 +42,21 @@ class ExecutorSpec:
     base_url: str = ""
     api_key: str = field(default="", repr=False)
     model: str = ""
+    fallback: tuple[str, ...] = ()
     structured: str = Structured.JSON_SCHEMA
     timeout_s: float = 30.0
     prompt_template: str = ""
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class ModelClients:
-    """Share one client, and so its connections, among the traders of an endpoint; belongs to one event loop."""
-
-    def __init__(self) -> None:
-        self._clients: dict[tuple[str, str], AsyncOpenAI] = {}
-
-    def client(self, endpoint: ModelEndpoint) -> "AsyncOpenAI":
-        """Return the client for the endpoint's URL and key, opened at first use."""
-        key = (endpoint.base_url, endpoint.api_key)
-        if key not in self._clients:
-            from executor.models.openai_chat import open_client
-
-            self._clients[key] = open_client(endpoint)
-        return self._clients[key]
-
-    async def close(self) -> None:
-        """Close every client."""
-        clients = list(self._clients.values())
-        self._clients.clear()
-        for client in clients:
-            await client.close()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorParts:
-    """Hold what executors are built from; `monotonic` returns seconds."""
+    """Hold what executors are built from; `monotonic` returns seconds, `models` are one tenant's, with their keys."""
 
     prompts: PromptLibrary
     clients: ModelClients
     monotonic: Callable[[], float]
+    models: Mapping[str, ModelProfile] = field(default_factory=dict, repr=False)
     recorded: Mapping[str, Sequence[RecordedBatch]] | None = None
 
 
@@ -97,13 +78,27 @@ def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
 
 
 def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
-    from executor.models.openai_chat import OpenAIChatModel
-
-    for name in ("base_url", "model", "prompt_template"):
+    for name in ("model", "prompt_template"):
         if not getattr(spec, name):
             raise ExecutorConfigError(f"executor {name} is empty; an executor of type 'llm' needs one")
     if not 0 < spec.timeout_s < float("inf"):
         raise ExecutorConfigError(f"executor timeout is {spec.timeout_s} s; expected a duration above 0, such as 30s")
+    first = inline_profile(spec) if spec.base_url else _profile(parts, spec.model)
+    profiles = (first, *(_profile(parts, name) for name in spec.fallback))
+    parts.prompts.check(spec.prompt_template)
+    return LLMExecutor(
+        models=[parts.clients.model(profile) for profile in profiles],
+        prompts=parts.prompts,
+        template=spec.prompt_template,
+        timeout_s=spec.timeout_s,
+        monotonic=parts.monotonic,
+    )
+
+
+def inline_profile(spec: ExecutorSpec) -> ModelProfile:
+    """Return the profile of an executor that names its endpoint itself; raise ExecutorConfigError without a key."""
+    if not spec.api_key:
+        raise ExecutorConfigError(f"api_key of model {spec.model!r} is empty; name an environment variable with a key")
     endpoint = ModelEndpoint(
         base_url=spec.base_url,
         model=spec.model,
@@ -112,14 +107,15 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
         timeout_s=spec.timeout_s,
         extra_body=spec.extra_body,
     )
-    parts.prompts.check(spec.prompt_template)
-    return LLMExecutor(
-        model=OpenAIChatModel(parts.clients.client(endpoint), endpoint),
-        prompts=parts.prompts,
-        template=spec.prompt_template,
-        timeout_s=spec.timeout_s,
-        monotonic=parts.monotonic,
-    )
+    return ModelProfile(name=spec.model, endpoint=endpoint)
+
+
+def _profile(parts: ExecutorParts, name: str) -> ModelProfile:
+    profile = parts.models.get(name)
+    if profile is None:
+        known = ", ".join(sorted(parts.models)) or "none"
+        raise ExecutorConfigError(f"model {name!r} is not under models of the config; expected one of: {known}")
+    return profile
 
 
 def _member(kind: type[_Kind], name: str, value: str) -> _Kind:

@@ -26,13 +26,17 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEndpoint:
-    """Say where a model is and how to ask it; the key stays out of every printed form."""
+    """Say where a model is and how to ask it; the key, empty where none is needed, stays out of every printed form.
+
+    `timeout_s` is for one call. Private networks are reached with `allow_private` only.
+    """
 
     base_url: str
     model: str
     api_key: str = field(repr=False)
     structured: Structured = Structured.JSON_SCHEMA
     timeout_s: float = 30.0
+    allow_private: bool = False
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -56,7 +60,10 @@ class Completion:
 
 
 class ChatModel(Protocol):
-    """Complete a conversation; raise ModelTimeout or ExecutorUnavailable, never return a made-up text."""
+    """Complete a conversation; raise a ModelError, never return a made-up text.
+
+    Whoever calls sets the deadline, as an anyio scope around the call; a wrapper that waits looks at it.
+    """
 
     @property
     def name(self) -> str:

@@ -1,23 +1,50 @@
 """Any endpoint that speaks OpenAI's chat completions, through the `openai` package."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError
+from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
 from executor.contract import Usage
-from executor.errors import ExecutorConfigError, ExecutorUnavailable, ModelTimeout
+from executor.errors import (
+    ExecutorUnavailable,
+    ModelError,
+    ModelOverloaded,
+    ModelTimeout,
+    ModelUnreachable,
+    UnreadableAnswer,
+)
+from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
+from executor.models.failures import Answered, error_in, failure_of
+from executor.models.lanes import Lanes
 
-_FINISHES: Final = {"length": Finish.LENGTH, "content_filter": Finish.REFUSED}
+_FINISHES: Final[Mapping[str, Finish]] = {
+    "length": Finish.LENGTH,
+    "max_tokens": Finish.LENGTH,
+    "model_length": Finish.LENGTH,
+    "content_filter": Finish.REFUSED,
+    "refusal": Finish.REFUSED,
+    "safety": Finish.REFUSED,
+    "sensitive": Finish.REFUSED,
+}
+_OUT_OF_RESOURCES: Final = "insufficient_system_resource"
 _REACHABLE_WITHOUT_LIST: Final = (404, 405, 501)
 _PING_TIMEOUT_S: Final = 10.0
+_CONNECT_TIMEOUT_S: Final = 5.0
+_ASK_FOR_JSON: Final = "Answer with one JSON object."
+
+
+class _Part(BaseModel):
+    text: str = ""
 
 
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
 
 
@@ -34,6 +61,7 @@ class _Tokens(BaseModel):
     prompt_tokens: int | None = Field(None, ge=0)
     completion_tokens: int | None = Field(None, ge=0)
     prompt_tokens_details: _CachedTokens | None = None
+    prompt_cache_hit_tokens: int | None = Field(None, ge=0)
 
 
 class _Body(BaseModel):
@@ -45,108 +73,122 @@ class _Body(BaseModel):
 
 
 class OpenAIChatModel:
-    """Ask one endpoint for completions; it makes no retries, the caller owns the deadline.
+    """Ask one endpoint for completions; one call each, no retries, and what goes wrong is a named error.
 
-    The client is given, so that the traders of one endpoint share its connections; `close` leaves it open.
+    The lanes are given, so that the traders of one endpoint share its connections; `close` leaves them open.
     """
 
-    def __init__(self, client: AsyncOpenAI, endpoint: ModelEndpoint) -> None:
-        self._client = client
+    def __init__(self, lanes: Lanes, endpoint: ModelEndpoint) -> None:
+        self._lanes = lanes
         self._endpoint = endpoint
+        self._where = f"model {endpoint.model!r} at {shown_url(endpoint.base_url)}"
 
     @property
     def name(self) -> str:
-        """Return the model's name as configured."""
+        """Return the model's name as the endpoint knows it."""
         return self._endpoint.model
 
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return the first choice of one call."""
-        body: dict[str, Any] = {**self._endpoint.extra_body, **_response_format(self._endpoint.structured, schema)}
+        endpoint = self._endpoint
+        body = {
+            **endpoint.extra_body,
+            **_response_format(endpoint.structured, schema),
+            "model": endpoint.model,
+            "messages": _asked(messages, endpoint.structured),
+        }
+        timeout = Timeout(endpoint.timeout_s, connect=min(_CONNECT_TIMEOUT_S, endpoint.timeout_s))
         try:
-            response = await self._client.chat.completions.with_raw_response.create(
-                model=self._endpoint.model,
-                messages=[{"role": message.role, "content": message.text} for message in messages],  # type: ignore[misc]  # a role is one of three literals
-                extra_body=body,
-                timeout=self._endpoint.timeout_s,
-            )
+            with self._lanes.lane() as client:
+                content = await client.post("/chat/completions", cast_to=bytes, body=body, options={"timeout": timeout})
         except OpenAIError as error:
             raise self._named(error) from error
-        return self._completion(response.content)
+        return self._completion(content)
 
     async def ping(self) -> None:
         """Ask for the list of models; an endpoint that has none but answers counts as reachable."""
+        timeout_s = min(_PING_TIMEOUT_S, self._endpoint.timeout_s)
         try:
-            await self._client.models.with_raw_response.list(timeout=min(_PING_TIMEOUT_S, self._endpoint.timeout_s))
+            with self._lanes.lane() as client:
+                await client.get("/models", cast_to=bytes, options={"timeout": timeout_s})
         except APIStatusError as error:
             if error.status_code not in _REACHABLE_WITHOUT_LIST:
-                raise self._named(error) from error
+                raise ExecutorUnavailable(str(self._named(error))) from error
         except OpenAIError as error:
             raise ExecutorUnavailable(str(self._named(error))) from error
 
     async def close(self) -> None:
-        """Do nothing: the client belongs to who made it."""
+        """Do nothing: the lanes belong to who made them."""
 
     def _completion(self, content: bytes) -> Completion:
         try:
             body = _Body.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            wrong = f"{place + ': ' if place else ''}{first['msg']}"
-            expected = "expected an OpenAI-compatible endpoint; base_url usually ends in /v1"
-            raise ExecutorUnavailable(f"{self._where()} answered no chat completion ({wrong}); {expected}") from error
+            raise self._unreadable(content, error) from error
         choice = body.choices[0]
-        finish = _FINISHES.get(choice.finish_reason or "", Finish.DONE)
-        if choice.message.refusal:
-            finish = Finish.REFUSED
+        reason = (choice.finish_reason or "").lower()
+        if reason == _OUT_OF_RESOURCES:
+            raise ModelOverloaded(f"{self._where} stopped within its answer ({reason})")
+        refused = choice.message.refusal
         return Completion(
-            text=choice.message.content or "",
-            finish=finish,
-            detail=choice.message.refusal or choice.finish_reason or "",
+            text=_text(choice.message.content),
+            finish=Finish.REFUSED if refused else _FINISHES.get(reason, Finish.DONE),
+            detail=refused or reason,
             model=body.model or self.name,
             usage=_usage(body.usage),
         )
 
-    def _where(self) -> str:
-        url = urlsplit(self._endpoint.base_url)
-        return f"model {self.name!r} at {url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    def _unreadable(self, content: bytes, error: ValidationError) -> ModelError:
+        wrapped = error_in(content)
+        if wrapped is not None:
+            return failure_of(self._where, wrapped, self._endpoint.api_key)
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        wrong = f"{place + ': ' if place else ''}{first['msg']}"
+        expected = "expected an OpenAI-compatible endpoint; base_url usually ends in /v1"
+        return UnreadableAnswer(f"{self._where} answered no chat completion ({wrong}); {expected}")
 
-    def _named(self, error: OpenAIError) -> ModelTimeout | ExecutorUnavailable:
+    def _named(self, error: OpenAIError) -> ModelError:
+        cause = error.__cause__ or error
         match error:
-            case APITimeoutError():
-                return ModelTimeout(f"{self._where()} did not answer within {self._endpoint.timeout_s:g} s")
+            case APITimeoutError() if type(cause).__name__ != "ConnectTimeout":
+                return ModelTimeout(f"{self._where} did not answer within {self._endpoint.timeout_s:g} s")
             case APIConnectionError():
-                cause = error.__cause__ or error
-                return ExecutorUnavailable(f"{self._where()} cannot be reached ({type(cause).__name__}: {cause})")
+                return ModelUnreachable(f"{self._where} cannot be reached ({type(cause).__name__}: {cause})")
             case APIStatusError():
-                said = _without(error.message, self._endpoint.api_key)[:300]
-                return ExecutorUnavailable(f"{self._where()} answered {error.status_code}: {said}")
+                answered = Answered(
+                    status=error.status_code, body=error.body, retry_after_s=retry_after_s(error.response.headers)
+                )
+                return failure_of(self._where, answered, self._endpoint.api_key)
             case _:
-                said = _without(str(error), self._endpoint.api_key)[:300]
-                return ExecutorUnavailable(f"{self._where()} failed ({type(error).__name__}: {said})")
+                return ExecutorUnavailable(f"{self._where} failed ({type(error).__name__})")
 
 
-def open_client(endpoint: ModelEndpoint) -> AsyncOpenAI:
-    """Return a client for `endpoint` that never retries on its own; raise ExecutorConfigError for a malformed URL."""
-    if not endpoint.base_url.startswith(("http://", "https://")):
-        expected = "expected a URL such as https://api.openai.com/v1"
-        raise ExecutorConfigError(f"base_url is {endpoint.base_url!r}; {expected}")
-    if not endpoint.api_key:
-        raise ExecutorConfigError(
-            f"api_key of model {endpoint.model!r} is empty; name an environment variable with a key"
-        )
-    try:
-        return AsyncOpenAI(
-            base_url=endpoint.base_url, api_key=endpoint.api_key, timeout=endpoint.timeout_s, max_retries=0
-        )
-    except (OpenAIError, ValueError) as error:
-        raise ExecutorConfigError(f"base_url {endpoint.base_url!r} is not usable: {error}; correct it") from error
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait, None if it does not say; a date counts from the answer's own."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(KeyError, ValueError):
+            asked_s = float(headers[name]) * unit_s
+            if isfinite(asked_s) and asked_s >= 0:
+                return asked_s
+    with suppress(KeyError, ValueError, TypeError):
+        until, since = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
+        return max(0.0, (until - since).total_seconds())
+    return None
+
+
+def _asked(messages: Sequence[Message], structured: Structured) -> list[dict[str, str]]:
+    """Name JSON where an endpoint refuses json_object for a prompt that does not."""
+    texts = [message.text for message in messages]
+    if structured is Structured.JSON_OBJECT and not any("json" in text.lower() for text in texts):
+        texts[0] = f"{texts[0]}\n\n{_ASK_FOR_JSON}"
+    return [{"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)]
 
 
 def _response_format(structured: Structured, schema: Mapping[str, Any]) -> dict[str, Any]:
     match structured:
         case Structured.JSON_SCHEMA:
-            named = {"name": "trading_decisions", "strict": True, "schema": dict(schema)}
+            named = {"name": "trading_decisions", "strict": True, "schema": schema}
             return {"response_format": {"type": "json_schema", "json_schema": named}}
         case Structured.JSON_OBJECT:
             return {"response_format": {"type": "json_object"}}
@@ -154,14 +196,16 @@ def _response_format(structured: Structured, schema: Mapping[str, Any]) -> dict[
             return {}
 
 
+def _text(content: str | list[_Part] | None) -> str:
+    return "".join(part.text for part in content) if isinstance(content, list) else content or ""
+
+
 def _usage(tokens: _Tokens | None) -> Usage:
     if tokens is None:
         return Usage()
     cached = tokens.prompt_tokens_details.cached_tokens if tokens.prompt_tokens_details else None
     return Usage(
-        input_tokens=tokens.prompt_tokens or 0, cached_tokens=cached or 0, output_tokens=tokens.completion_tokens or 0
+        input_tokens=tokens.prompt_tokens or 0,
+        cached_tokens=cached or tokens.prompt_cache_hit_tokens or 0,
+        output_tokens=tokens.completion_tokens or 0,
     )
-
-
-def _without(text: str, secret: str) -> str:
-    return text.replace(secret, "***") if secret else text

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from executor.models.chat import ModelEndpoint, Structured
@@ -14,13 +15,19 @@ Answer = Callable[[asyncio.StreamWriter], Any]
 
 @dataclass
 class Endpoint:
-    """Serve the next scripted answer for each completion, the last one for ever; keep what was asked."""
+    """Serve the next scripted answer for each completion, the last one for ever; keep what was asked.
+
+    `choose` takes the place of the script and picks the answer by what is asked; `most_at_once` counts calls in flight.
+    """
 
     base_url: str = ""
     answers: list[Answer] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     models_status: int = 200
+    choose: Callable[[dict[str, Any]], Answer] | None = None
+    in_flight: int = 0
+    most_at_once: int = 0
 
     def spec(self, timeout_s: float = 5.0, structured: Structured = Structured.JSON_SCHEMA) -> ModelEndpoint:
         """Return how to reach this endpoint."""
@@ -38,14 +45,27 @@ class Endpoint:
                 if b"/models" in line:
                     _send(writer, self.models_status, json.dumps({"object": "list", "data": []}).encode())
                 else:
-                    self.requests.append(json.loads(body))
-                    answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                    await answer(writer)
+                    await self._answer(json.loads(body), writer)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        self.requests.append(request)
+        self.in_flight += 1
+        self.most_at_once = max(self.most_at_once, self.in_flight)
+        try:
+            if self.choose is not None:
+                answer = self.choose(request)
+            else:
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            await answer(writer)
+        finally:
+            self.in_flight -= 1
 
 
 @asynccontextmanager
@@ -65,6 +85,8 @@ async def endpoint(*answers: Answer) -> AsyncIterator[Endpoint]:
         yield fake
     finally:
         server.close()
+        for _ in range(5):  # a connection accepted just now still has its task to come
+            await asyncio.sleep(0)
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -80,11 +102,27 @@ def says(text: str | None, *, finish: str = "stop", refusal: str | None = None) 
     return sends(200, json.dumps(body))
 
 
-def sends(status: int, body: str) -> Answer:
-    """Answer with a status and a body."""
+def sends(status: int, body: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with a status, a body and more headers."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
-        _send(writer, status, body.encode())
+        _send(writer, status, body.encode(), headers or {})
+
+    return answer
+
+
+def fails(status: int, message: str, **headers: str) -> Answer:
+    """Answer with an error as OpenAI words it; `retry_after="2"` is the header Retry-After."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return sends(status, json.dumps({"error": {"message": message}}), named)
+
+
+def after(event: asyncio.Event, then: Answer) -> Answer:
+    """Answer once `event` is set."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await event.wait()
+        await then(writer)
 
     return answer
 
@@ -119,6 +157,9 @@ async def _headers(reader: asyncio.StreamReader) -> dict[str, str]:
     return headers
 
 
-def _send(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+def _send(
+    writer: asyncio.StreamWriter, status: int, body: bytes, headers: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{more}\r\n"
     writer.write(head.encode() + body)

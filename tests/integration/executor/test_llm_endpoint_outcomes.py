@@ -9,13 +9,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from openai import AsyncOpenAI
 
 from executor.contract import Action, FullDecision, Outcome, Usage
 from executor.errors import ExecutorUnavailable, PromptError
 from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint, Structured
-from executor.models.openai_chat import OpenAIChatModel, open_client
+from executor.models.lanes import Lanes, open_lanes
+from executor.models.openai_chat import OpenAIChatModel
 from executor.prompts import PromptLibrary
 from executor.sample import sample_context
 from executor_contexts import open_item, reply_text
@@ -27,10 +27,10 @@ ONCE = Usage(input_tokens=100, cached_tokens=40, output_tokens=10)
 TWICE = Usage(input_tokens=200, cached_tokens=80, output_tokens=20)
 
 
-def llm(client: AsyncOpenAI, at: ModelEndpoint, template: str = "general.md") -> LLMExecutor:
+def llm(lanes: Lanes, at: ModelEndpoint, template: str = "general.md") -> LLMExecutor:
     ticks = count()
     return LLMExecutor(
-        model=OpenAIChatModel(client, at),
+        models=[OpenAIChatModel(lanes, at)],
         prompts=PromptLibrary(PROMPTS),
         template=template,
         timeout_s=at.timeout_s,
@@ -42,8 +42,8 @@ def llm(client: AsyncOpenAI, at: ModelEndpoint, template: str = "general.md") ->
 async def served(*answers: Answer, timeout_s: float = 5.0) -> AsyncIterator[tuple[Endpoint, LLMExecutor]]:
     async with endpoint(*answers) as fake:
         at = fake.spec(timeout_s)
-        async with open_client(at) as client:
-            yield fake, llm(client, at)
+        async with open_lanes(at) as lanes:
+            yield fake, llm(lanes, at)
 
 
 def decide(*answers: Answer, timeout_s: float = 5.0) -> tuple[Endpoint, FullDecision]:
@@ -83,8 +83,8 @@ def test_structured_output_is_asked_as_configured(structured: Structured, asked:
     async def run() -> Endpoint:
         async with endpoint(GOOD) as fake:
             at = fake.spec(structured=structured)
-            async with open_client(at) as client:
-                assert (await llm(client, at).decide(sample_context())).outcome is Outcome.DECIDED
+            async with open_lanes(at) as lanes:
+                assert (await llm(lanes, at).decide(sample_context())).outcome is Outcome.DECIDED
             return fake
 
     assert asyncio.run(run()).requests[0].get("response_format") == asked
@@ -143,14 +143,14 @@ def test_a_partly_valid_reply_stands_without_asking_again() -> None:
         (says('{"reasoning": "a long', finish="length"), Outcome.TRUNCATED, "output limit"),
         (says(reply_text(open_item()), finish="length"), Outcome.TRUNCATED, "output limit"),
         (sends(500, '{"error": {"message": "boom"}}'), Outcome.UNAVAILABLE, "500"),
-        (sends(429, '{"error": {"message": "slow down"}}'), Outcome.UNAVAILABLE, "slow down"),
-        (sends(401, '{"error": {"message": "bad key key-1"}}'), Outcome.UNAVAILABLE, "bad key ***"),
-        (sends(404, '{"error": {"message": "no model tiny"}}'), Outcome.UNAVAILABLE, "no model tiny"),
-        (sends(400, '{"error": {"message": "maximum context length"}}'), Outcome.UNAVAILABLE, "maximum context"),
+        (sends(429, '{"error": {"message": "slow down"}}'), Outcome.RATE_LIMITED, "slow down"),
+        (sends(401, '{"error": {"message": "bad key key-1"}}'), Outcome.UNAUTHORIZED, "bad key ***"),
+        (sends(404, '{"error": {"message": "no model tiny"}}'), Outcome.UNKNOWN_MODEL, "no model tiny"),
+        (sends(400, '{"error": {"message": "maximum context length"}}'), Outcome.CONTEXT_OVERFLOW, "maximum context"),
         (sends(200, "<html>welcome</html>"), Outcome.UNAVAILABLE, "no chat completion"),
         (sends(200, '{"choices": [{"mess'), Outcome.UNAVAILABLE, "no chat completion"),
         (sends(200, '{"choices": []}'), Outcome.UNAVAILABLE, "choices"),
-        (sends(200, '{"error": "overloaded"}'), Outcome.UNAVAILABLE, "choices"),
+        (sends(200, '{"error": "overloaded"}'), Outcome.UNAVAILABLE, "overloaded"),
         (sends(200, ""), Outcome.UNAVAILABLE, "no chat completion"),
         (cuts, Outcome.UNAVAILABLE, "cannot be reached"),
     ],
@@ -181,8 +181,8 @@ def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
     async def run() -> FullDecision:
         async with endpoint(GOOD) as fake:
             at = fake.spec()
-        async with open_client(at) as client:
-            executor = llm(client, at)
+        async with open_lanes(at) as lanes:
+            executor = llm(lanes, at)
             with pytest.raises(ExecutorUnavailable, match="cannot be reached"):
                 await executor.ping()
             return await executor.decide(sample_context())
@@ -194,8 +194,8 @@ def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
 
 def test_a_template_lost_while_running_is_an_outcome() -> None:
     async def run() -> FullDecision:
-        async with endpoint(GOOD) as fake, open_client(fake.spec()) as client:
-            executor = llm(client, fake.spec(), template="gone.md")
+        async with endpoint(GOOD) as fake, open_lanes(fake.spec()) as lanes:
+            executor = llm(lanes, fake.spec(), template="gone.md")
             with pytest.raises(PromptError):
                 await executor.ping()
             return await executor.decide(sample_context())
@@ -225,14 +225,21 @@ def test_a_hanging_endpoint_delays_no_other_trader() -> None:
 
 
 def test_cancelling_a_decision_is_not_a_timeout() -> None:
-    async def cancel(executor: LLMExecutor) -> None:
-        task = asyncio.ensure_future(executor.decide(sample_context()))
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    async def run() -> None:
+        arrived = asyncio.Event()
 
-    with_executor(cancel, hangs)
+        async def arrives(writer: asyncio.StreamWriter) -> None:
+            arrived.set()
+            await hangs(writer)
+
+        async with served(arrives) as (_, executor):
+            task = asyncio.ensure_future(executor.decide(sample_context()))
+            await arrived.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(("status", "reachable"), [(200, True), (404, True), (401, False), (503, False)])

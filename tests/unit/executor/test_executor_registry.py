@@ -1,6 +1,5 @@
 """A spec becomes its executor, or one message that says what to change."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,10 @@ def test_each_type_is_built(kind: ExecutorType, expected: type) -> None:
     [
         ({"type": "oracle"}, "'oracle'; expected one of baseline, llm, recorded"),
         ({"type": ExecutorType.BASELINE, "style": "yolo"}, "'yolo'; expected one of trend"),
-        ({"base_url": ""}, "base_url is empty"),
+        ({"base_url": ""}, "model 'tiny' is not under models of the config; expected one of: none"),
+        ({"fallback": ("slow",)}, "model 'slow' is not under models"),
+        ({"base_url": "http://10.0.0.1/v1"}, "allow_private: true"),
+        ({"base_url": "https://me:pw@example.com/v1"}, "https://example.com/v1': must not carry a user"),
         ({"base_url": "api.example.com"}, "expected a URL such as"),
         ({"model": ""}, "model is empty"),
         ({"api_key": ""}, "name an environment variable"),
@@ -81,20 +83,3 @@ def test_a_recording_must_be_given() -> None:
 def test_no_printed_form_shows_a_key() -> None:
     endpoint = ModelEndpoint(base_url="http://127.0.0.1:9", model="tiny", api_key="secret-key")
     assert "secret-key" not in f"{spec()!r}{endpoint!r}"
-
-
-def test_traders_of_one_endpoint_share_a_client() -> None:
-    async def run() -> None:
-        clients = ModelClients()
-        one = ModelEndpoint(base_url="http://127.0.0.1:9/v1", model="a", api_key="k")
-        other = ModelEndpoint(base_url="http://127.0.0.1:9/v1", model="b", api_key="k")
-        third = ModelEndpoint(base_url="http://127.0.0.1:9/v1", model="a", api_key="k2")
-        assert clients.client(one) is clients.client(other)
-        assert clients.client(one) is not clients.client(third)
-        opened = clients.client(one)
-        await clients.close()
-        assert opened.is_closed()
-        assert not clients.client(one).is_closed()
-        await clients.close()
-
-    asyncio.run(run())

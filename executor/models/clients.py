@@ -1,0 +1,56 @@
+"""The models of a process: one gate and one set of connections for each endpoint, whoever asks it."""
+
+from typing import TYPE_CHECKING
+
+from executor.models.chat import ChatModel, ModelEndpoint
+from executor.models.gate import EndpointGate, GateSettings, Pacing
+from executor.models.profile import ModelProfile
+
+if TYPE_CHECKING:
+    from executor.models.lanes import Lanes
+
+_GateKey = tuple[str, str, str, int, int | None]
+
+
+class ModelClients:
+    """Share connections, places, rate and circuit breaker among the traders of an endpoint.
+
+    Two names for the same model, key and limits are one endpoint. Belongs to one event loop.
+    """
+
+    def __init__(self, pacing: Pacing | None = None) -> None:
+        self._pacing = pacing or Pacing()
+        self._lanes: dict[tuple[str, str, bool], Lanes] = {}
+        self._gates: dict[_GateKey, EndpointGate] = {}
+
+    def model(self, profile: ModelProfile) -> ChatModel:
+        """Return the model of `profile`; raise ExecutorConfigError if its address may not be called."""
+        from executor.models.guarded import GuardedModel
+        from executor.models.openai_chat import OpenAIChatModel
+
+        endpoint = profile.endpoint
+        return GuardedModel(OpenAIChatModel(self.lanes(endpoint), endpoint), profile, self.gate(profile), self._pacing)
+
+    def lanes(self, endpoint: ModelEndpoint) -> "Lanes":
+        """Return the connections for the endpoint's URL and key."""
+        from executor.models.lanes import lanes_to
+
+        key = (endpoint.base_url, endpoint.api_key, endpoint.allow_private)
+        if key not in self._lanes:
+            self._lanes[key] = lanes_to(endpoint)
+        return self._lanes[key]
+
+    def gate(self, profile: ModelProfile) -> EndpointGate:
+        """Return what stands before the profile's endpoint."""
+        endpoint, places, rate = profile.endpoint, profile.max_concurrency, profile.requests_per_minute
+        key = (endpoint.base_url, endpoint.api_key, endpoint.model, places, rate)
+        if key not in self._gates:
+            where = f"model {endpoint.model!r} ({profile.name})"
+            settings = GateSettings(max_concurrency=places, requests_per_minute=rate)
+            self._gates[key] = EndpointGate(where, settings, self._pacing)
+        return self._gates[key]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for lanes in self._lanes.values():
+            await lanes.close()

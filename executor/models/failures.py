@@ -1,0 +1,120 @@
+"""What an endpoint's error means: a status and a text become one named error with its mend.
+
+The words are those that OpenAI, Anthropic, DeepSeek, Qwen, Mistral, Gemini, vLLM, llama.cpp, Ollama, OpenRouter and
+LiteLLM are known to answer with.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from executor.errors import (
+    CallRejected,
+    ContextOverflow,
+    ExecutorUnavailable,
+    ModelError,
+    ModelOverloaded,
+    ModelTimeout,
+    OutOfCredit,
+    RateLimited,
+    Unauthorized,
+    UnknownModel,
+)
+
+_LONGEST: Final = 300
+_TOO_LONG_STATUSES: Final = (400, 413, 422, 500)
+_OVERLOADED: Final = (500, 502, 503, 504, 529)
+_TOO_LONG: Final = re.compile(
+    r"context_?length_?exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
+    r"|(?:exceeds?|larger than|longer than|over) (?:the |its )?(?:available |maximum |model'?s? )*(?:context|model) "
+    r"(?:size|length|limit)|maximum model length|exceeds? context limit|(?:prompt|input|request) is too long"
+    r"|range of input length|input token count|reduce the length of the (?:messages|prompt|input)"
+    r"|too large for model with \d+ maximum context"
+)
+_NO_MODEL: Final = re.compile(
+    r"model_not_found|model[ _]not[ _](?:exists?|found)|(?:no|unknown|invalid) (?:such )?model|not a valid model"
+    r"|model\b.{0,120}\b(?:does not exist|do(?:es)? not have access|not found|is not available|is not supported)"
+    r"|not_found_error.{0,40}model"
+)
+_NO_CREDIT: Final = re.compile(
+    r"insufficient_quota|insufficient[ _](?:balance|credits?|funds)|credit balance is too low"
+    r"|exceeded your current quota"
+)
+_FORMAT: Final = re.compile(r"response_format|json_schema|json_object|structured output|grammar|guided")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """Hold an error as it came over the wire; `body` is parsed JSON or text."""
+
+    status: int
+    body: object
+    retry_after_s: float | None = None
+
+
+def failure_of(where: str, answered: Answered, secret: str) -> ModelError:
+    """Return the named error of an answer with a status other than success; `secret` is kept out of its message."""
+    code, text = _words(answered.body)
+    known = f"{code} {text}".lower()
+    said = f"{where} answered {answered.status}: {_without(text, secret)[:_LONGEST]}"
+    if answered.status in _TOO_LONG_STATUSES and _TOO_LONG.search(known):
+        return ContextOverflow(f"{said}; shorten the prompt, lower max_tokens or use a model with more context")
+    if answered.status == 402 or _NO_CREDIT.search(known):
+        return OutOfCredit(f"{said}; pay in at the provider or use another key")
+    if answered.status in (400, 404, 422) and _NO_MODEL.search(known):
+        return UnknownModel(f"{said}; correct the model's name")
+    return _by_status(said, known, answered)
+
+
+def error_in(content: bytes) -> Answered | None:
+    """Return the error that an endpoint wrapped into an answer of status 200, None if there is none."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    return Answered(status=status, body=error)
+
+
+def _by_status(said: str, known: str, answered: Answered) -> ModelError:
+    status, retry_after_s = answered.status, answered.retry_after_s
+    if status == 429:
+        return RateLimited(said, retry_after_s=retry_after_s)
+    if status in _OVERLOADED:
+        return ModelOverloaded(said, retry_after_s=retry_after_s)
+    if status == 408:
+        return ModelTimeout(said)
+    kind, mend = ExecutorUnavailable if status >= 500 else CallRejected, ""
+    if status in (401, 403):
+        kind, mend = Unauthorized, "; check the key in the variable that api_key names, and what it may use"
+    elif status in (404, 405):
+        mend = "; base_url usually ends in /v1"
+    elif status < 400:
+        mend = " (moved); write the new address as base_url"
+    elif _FORMAT.search(known):
+        mend = "; set structured: json_object or none for this model"
+    return kind(f"{said}{mend}")
+
+
+def _words(body: object) -> tuple[str, str]:
+    """Return the codes and the message of an error's body, whatever it looks like."""
+    if isinstance(body, str):
+        return "", body or "nothing"
+    if not isinstance(body, Mapping):
+        return "", "nothing readable"
+    inner = body.get("error", body)
+    if not isinstance(inner, Mapping):
+        return "", str(inner)
+    code = " ".join(str(inner[name]) for name in ("code", "type", "param") if inner.get(name))
+    text = next((str(inner[name]) for name in ("message", "detail", "msg") if inner.get(name)), "")
+    return code, text or json.dumps(dict(inner), default=str)
+
+
+def _without(text: str, secret: str) -> str:
+    return text.replace(secret, "***") if secret else text
