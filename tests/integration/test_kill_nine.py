@@ -1,11 +1,9 @@
 """A worker killed between persist, send and outcome: no second order, no lost fill, books that equal the venue's."""
 
+import asyncio
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from config_files import write_config
 from database_fixtures import Database as ScratchDatabase
 from job_handlers import eventually
-from live_desk import LIVELY, LiveDesk
+from live_desk import LIVELY, LiveDesk, restless
 from manager.state.records import OrderState
 
 pytestmark = [pytest.mark.database, pytest.mark.processes, pytest.mark.slow]
@@ -25,9 +23,9 @@ _ROOT = Path(__file__).parents[2]
 _SUPPORT = _ROOT / "tests" / "support"
 _ONE_TRADER = LIVELY[: LIVELY.index("  - {<<: *first, id: t2")]
 _ABSENCE = timedelta(seconds=90)
+_PATIENCE_S = 60
 _OF_PURPOSE = "SELECT order_id, state FROM orders WHERE purpose = %s ORDER BY created_at LIMIT 1"
 _AT_VENUE = "SELECT count(*) FROM paper_orders WHERE client_order_id = %s"
-_LATER = "SELECT count(*) FROM orders WHERE created_at > (SELECT created_at FROM orders WHERE order_id = %s)"
 _TOKEN = "SELECT fencing_token FROM accounts"
 
 
@@ -39,29 +37,30 @@ class Scene:
         self.dsn = database.dsn
         self._admin = database.admin_dsn
 
-    @contextmanager
-    def worker(self, place: str, purpose: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Start a worker that dies at `place`, and end it at the end."""
-        path = os.pathsep.join(map(str, (_ROOT, _SUPPORT)))
-        process = subprocess.Popen(
-            [sys.executable, str(_SUPPORT / "killed_worker.py"), str(self.config), self.dsn, place, purpose],
-            env={**os.environ, "PYTHONPATH": path, "PROPDESK_LOG": "json"},
-            stderr=subprocess.DEVNULL,
+    async def killed(self, place: str, purpose: str) -> None:
+        """Run a worker until it has been killed at `place`."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(_SUPPORT / "killed_worker.py"),
+            str(self.config),
+            self.dsn,
+            place,
+            purpose,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (_ROOT, _SUPPORT)))},
+            stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            yield process
+            async with asyncio.timeout(_PATIENCE_S):
+                assert await process.wait() == -signal.SIGKILL
         finally:
-            process.terminate()
-            process.wait(30)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     def query(self, statement: str, *parameters: str) -> tuple[object, ...]:
         """Return the first row of a query."""
         with psycopg.connect(self._admin) as connection:
             return connection.execute(statement.encode(), parameters).fetchone() or ()
-
-    async def ended(self, process: "subprocess.Popen[bytes]") -> bool:
-        """Tell whether a process has ended."""
-        return process.poll() is not None
 
     async def worked(self, since: object) -> bool:
         """Tell whether the account has had several jobs since a fencing token."""
@@ -81,21 +80,20 @@ async def test_a_killed_worker_neither_repeats_nor_loses_an_order(
     database: ScratchDatabase, tmp_path: Path, place: str, purpose: str
 ) -> None:
     scene = Scene(tmp_path, database)
-    with scene.worker(place, purpose) as process:
-        await eventually(partial(scene.ended, process))
-        assert process.returncode == -signal.SIGKILL
+    await scene.killed(place, purpose)
     order_id, state = scene.query(_OF_PURPOSE, purpose)
     at_venue = 0 if place == "persisted" else 1
     assert (state, scene.query(_AT_VENUE, str(order_id))) == ("pending", (at_venue,))
 
     (token,) = scene.query(_TOKEN)
-    with scene.worker("never", purpose):
+    desk = LiveDesk.of(scene.config, scene.dsn)
+    async with desk.trading(restless):
         await eventually(partial(scene.worked, token))
         if place != "persisted":
             await eventually(partial(scene.resolved, str(order_id)))
 
     assert scene.query(_AT_VENUE, str(order_id)) == (at_venue,), "sent a second time, or for the first"
-    books = await LiveDesk.of(scene.config, scene.dsn).settled(after=_ABSENCE)
+    books = await desk.settled(after=_ABSENCE)
     books.assert_sound()
     found = next(order for order in books.orders if order.order_id == order_id)
     assert (found.state is OrderState.ABSENT) == (place == "persisted")

@@ -1,7 +1,7 @@
-"""Run a worker that kills itself: `python killed_worker.py CONFIG DSN never|persisted|taken|answered entry|stop`.
+"""Run a worker that kills itself: `python killed_worker.py CONFIG DSN persisted|taken|answered entry|stop`.
 
 With SIGKILL, at its first order of that purpose: persisted and not yet sent, taken by the venue with the answer still
-under way, or answered with the outcome not yet written. It trades restlessly; SIGTERM stops it.
+under way, or answered with the outcome not yet written. Until then it trades restlessly.
 """
 
 import asyncio
@@ -16,12 +16,9 @@ from typing import Any
 from exchanges.provider import Exchange
 from exchanges.types import OrderReport, OrderRequest
 from live_desk import LiveDesk, restless
-from manager.jobs.worker import WorkerSettings
 from manager.state.records import TenantId
 from manager.state.store import Fence, Store, Transaction
 from manager.worker import WorkerParts
-
-_QUICK_TAKEOVER = WorkerSettings(heartbeat_s=0.5, stalled_after_s=2, rescue_every_s=0.5)
 
 
 def _die() -> None:
@@ -68,15 +65,13 @@ def _mortal(parts: WorkerParts, place: str, purpose: str) -> WorkerParts:
     exchange = _MortalExchange(runtime.exchange, place, purpose)
     accounts: Any = {key: replace(runtime, exchange=exchange)}
     store: Any = _MortalStore(parts.store, exchange)
-    return replace(restless(parts), accounts=accounts, store=store, settings=_QUICK_TAKEOVER)
+    return replace(restless(parts), accounts=accounts, store=store)
 
 
 async def _main(config: str, dsn: str, place: str, purpose: str) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     desk = LiveDesk.of(Path(config), dsn)
     async with desk.trading(lambda parts: _mortal(parts, place, purpose)):
-        await stop.wait()
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

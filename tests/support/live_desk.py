@@ -20,6 +20,7 @@ from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
+from manager.jobs.worker import WorkerSettings
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.monitor.invariants.fills import fills_split_exactly
@@ -57,7 +58,7 @@ traders:
   - {<<: *first, id: t4, executor: {type: baseline, style: short_biased}}
 monitoring: {update_interval: 1s}
 """
-PATIENCE_S = 60.0
+_QUICK_TAKEOVER = WorkerSettings(heartbeat_s=0.5, stalled_after_s=2, rescue_every_s=0.5)
 _EVERYTHING = 1_000_000
 
 
@@ -221,5 +222,5 @@ async def _read(store: Store, runtime: AccountRuntime, at: datetime) -> Books:
 
 
 def restless(parts: WorkerParts) -> WorkerParts:
-    """Return the parts with an executor that trades at every decision."""
-    return replace(parts, executors=OneExecutor(Restless()))
+    """Return the parts with an executor that trades at every decision, and a quick takeover from dead workers."""
+    return replace(parts, executors=OneExecutor(Restless()), settings=_QUICK_TAKEOVER)
