@@ -231,6 +231,10 @@ class MarketView(Protocol):
         """Return up to `count` closes of the base interval, oldest first."""
         ...
 
+    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
+        """Return up to `count` closed candles of `every` base intervals each, oldest first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
@@ -240,10 +244,6 @@ class Refusal:
     action: str
     code: str
     detail: str
-
-    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
-        """Return up to `count` closed candles of `every` base intervals each, oldest first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
