@@ -107,7 +107,8 @@ class AccountState:
         for row in rows.positions:
             self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
-            self.books.setdefault(owner, Book(trader_id=owner))
+            if owner not in self.books:
+                self.books[owner] = Book(trader_id=owner)
         self.pending = Writes(rows.account.account_id)
         self.version = 0
         self._dirty_heads: set[str] = set()
@@ -304,15 +305,12 @@ class AccountState:
         )
 
     def _head_row(self, trader_id: str) -> BookRow:
-        book = self.books[trader_id]
-        row = replace(
-            self.head(trader_id),
-            capital=book.capital,
-            realized=book.realized,
-            fees=book.fees,
-            funding=book.funding,
-            open_positions=len(book.positions),
-        )
+        book, head = self.books[trader_id], self.head(trader_id)
+        money = (book.capital, book.realized, book.fees, book.funding, len(book.positions))
+        if money == (head.capital, head.realized, head.fees, head.funding, head.open_positions):
+            return head
+        capital, realized, fees, funding, count = money
+        row = replace(head, capital=capital, realized=realized, fees=fees, funding=funding, open_positions=count)
         self.heads[trader_id] = row
         return row
 

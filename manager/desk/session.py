@@ -10,10 +10,11 @@ from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
 from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.values import Desk, DeskRules, DeskTrader, Mark, Reservation
-from manager.state.records import BookRow, IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
+from manager.desk.freezer import Freezer
+from manager.desk.values import Desk, DeskRules
+from manager.state.records import IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
 from manager.state.store import DeskRows, Fence, Store
-from traders.book import EXTERNAL, Book, Position
+from traders.book import EXTERNAL, Position
 
 ZERO = Decimal(0)
 LEASE_S = 20.0
@@ -62,6 +63,7 @@ class Session:
         self.sequence = 0
         self._desk: Desk | None = None
         self._desk_version = -1
+        self._freezer: Freezer | None = None
         self._store = store
 
     @property
@@ -80,6 +82,8 @@ class Session:
 
     def read(self, truth: Truth, snapshot: Snapshot) -> None:
         """Take in what the venue and the market said."""
+        if snapshot is not self._snapshot:
+            self._freezer = None
         self._truth, self._snapshot, self._desk = truth, snapshot, None
 
     @property
@@ -152,22 +156,16 @@ class Session:
         return all(symbol in marks for book in self.state.books.values() for symbol in book.positions)
 
     def _freeze(self, now: datetime) -> Desk:
-        state = self.state
-        marks = {
-            symbol: Mark(price=view.mark, age_s=view.age_s, interval_s=view.interval_s)
-            for symbol, view in self.snapshot.symbols.items()
-        }
-        prices = {symbol: mark.price for symbol, mark in marks.items()}
-        reservations, reserved = _reservations(state, prices)
-        equity = sum((_equity(book, prices) for book in state.books.values()), ZERO)
+        state, truth, freezer = self.state, self.truth, self._frozen_at_marks()
+        reservations = freezer.reservations(state)
         return Desk(
             at=now,
             account_id=self.runtime.account_id,
             trading_state=state.account.trading_state,
-            equity=equity,
-            traders=_desk_traders(state, reserved),
+            equity=freezer.equity(state.books),
+            traders=freezer.traders(state, reservations),
             external=state.books[EXTERNAL],
-            marks=marks,
+            marks=freezer.marks,
             instruments=self.runtime.instruments,
             rules=self.runtime.rules,
             capabilities=self.exchange.capabilities,
@@ -175,19 +173,18 @@ class Session:
             unresolved=frozenset(self.unresolved),
             liquidation_prices={
                 symbol: report.liquidation_price
-                for symbol, report in self.truth.positions.items()
+                for symbol, report in truth.positions.items()
                 if report.liquidation_price is not None
             },
-            open_orders=len(self.truth.open_orders),
-            truth_at=self.truth.at,
+            open_orders=len(truth.open_orders),
+            truth_at=truth.at,
             began_at=self.began_at,
         )
 
-
-def _equity(book: Book, prices: Mapping[Symbol, Decimal]) -> Decimal:
-    """A position without a price counts at its entry: nothing is known of its PnL, and no entry is made meanwhile."""
-    unrealized = (p.unrealized(prices[symbol]) for symbol, p in book.positions.items() if symbol in prices)
-    return sum(unrealized, book.cash)
+    def _frozen_at_marks(self) -> Freezer:
+        if self._freezer is None:
+            self._freezer = Freezer(self.snapshot)
+        return self._freezer
 
 
 def outstanding_reduces(state: AccountState) -> dict[tuple[str, Symbol], Decimal]:
@@ -225,63 +222,6 @@ def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal
 
 def _shrunk(held: Position, left: Decimal) -> Position:
     return replace(held, quantity=held.direction * left, cost=held.cost * left / abs(held.quantity))
-
-
-def _reservations(
-    state: AccountState, prices: Mapping[Symbol, Decimal]
-) -> tuple[tuple[Reservation, ...], dict[str, Decimal]]:
-    found: list[Reservation] = []
-    by_trader: dict[str, Decimal] = {}
-    for order in state.orders.values():
-        if order.purpose is OrderPurpose.ENTRY and order.state.live:
-            found.extend(_reserve(order, prices.get(order.symbol, ZERO), state))
-    for reservation in found:
-        by_trader[reservation.trader_id] = by_trader.get(reservation.trader_id, ZERO) + reservation.margin
-    return tuple(found), by_trader
-
-
-def _reserve(order: OrderRow, price: Decimal, state: AccountState) -> list[Reservation]:
-    contract_size = state.instruments[order.symbol].contract_size
-    left = order.quantity - order.filled
-    reserved = []
-    for share in order.shares:
-        quantity = min(share.quantity, left)
-        notional = quantity * price * contract_size
-        reserved.append(
-            Reservation(
-                trader_id=share.trader_id,
-                symbol=order.symbol,
-                quantity=quantity * order.side.sign,
-                notional=notional,
-                margin=notional / share.leverage,
-            )
-        )
-    return reserved
-
-
-def _desk_traders(state: AccountState, reserved: Mapping[str, Decimal]) -> dict[str, DeskTrader]:
-    traders: dict[str, DeskTrader] = {}
-    for trader_id, row in state.traders.items():
-        head: BookRow = state.head(trader_id)
-        schedule = state.schedules.get(trader_id)
-        curve = head.performance
-        book = state.books.get(trader_id)
-        traders[trader_id] = DeskTrader(
-            spec=row.spec,
-            state=row.state,
-            trading_state=row.trading_state,
-            book=book if book is not None else Book(trader_id=trader_id),
-            seq=row.seq,
-            allocated=head.allocated,
-            reserved_margin=reserved.get(trader_id, ZERO),
-            recent_entries=head.recent_entries,
-            last_stop_at=head.last_stop_at,
-            drawdown_pct=Decimal(repr(round(curve.drawdown * 100, 6))),
-            sharpe=curve.sharpe,
-            closed_trades=curve.trades,
-            failed_decisions=schedule.failed_decisions if schedule is not None else 0,
-        )
-    return traders
 
 
 def is_unresolved(order: OrderRow) -> bool:

@@ -12,6 +12,7 @@ from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
 from manager.desk.session import Session
 from manager.desk.values import Desk
+from traders.book import Book
 from traders.performance import Performance
 
 Floats = npt.NDArray[np.float64]
@@ -57,20 +58,34 @@ class ReplaySampler:
         self._traders = tuple(traders)
         self._curves = _Curves(len(traders))
         self._next = 0
+        self._before: tuple[int, tuple[Book, ...]] | None = None
         self._kept: list[tuple[int, Floats]] = []
         self._keep = keep
         self.publish = True
 
     def before(self, session: Session) -> None:
-        """Sample the closes before this instant with the books as they were."""
-        self._sample(session, int(self._closes.instants.searchsorted(to_ms(session.clock.now()), side="left")))
+        """Remember the books as they were until this instant, before its first job changes them."""
+        now_ms = to_ms(session.clock.now())
+        if self._before is not None:
+            at_ms, books = self._before
+            if at_ms == now_ms:
+                return
+            self._sample(session, books, int(self._closes.instants.searchsorted(at_ms, side="left")))
+        self._before = (now_ms, self._own(session))
 
     def after(self, session: Session, desk: Desk) -> None:
-        """Sample the close at this instant with the books as they are now."""
-        self._sample(session, int(self._closes.instants.searchsorted(to_ms(session.clock.now()), side="right")))
+        """Sample the closes before this instant with the books as they were, the close at it with those of now."""
+        own, instants = self._own(session), self._closes.instants
+        now_ms = to_ms(session.clock.now())
+        if self._before is not None:
+            books = self._before[1]
+            if any(book is not held for book, held in zip(own, books, strict=True)):
+                self._sample(session, books, int(instants.searchsorted(now_ms, side="left")))
+            self._before = None
+        self._sample(session, own, int(instants.searchsorted(now_ms, side="right")))
         if self.publish:
-            for index, trader_id in enumerate(self._traders):
-                head = session.state.head(trader_id)
+            for index in self._curves.take_changed():
+                head = session.state.head(self._traders[index])
                 session.state.set_head(replace(head, performance=self._curves.of(index, head.performance)))
 
     def first_breach(
@@ -97,12 +112,15 @@ class ReplaySampler:
             for index, trader_id in enumerate(self._traders):
                 yield instants, trader_id, block[index]
 
-    def _sample(self, session: Session, last: int) -> None:
+    def _own(self, session: Session) -> tuple[Book, ...]:
+        books = session.state.books
+        return tuple(books[trader_id] for trader_id in self._traders)
+
+    def _sample(self, session: Session, own: Sequence[Book], last: int) -> None:
         if last <= self._next:
             return
         first, self._next = self._next, last
-        books, heads = session.state.books, session.state.heads
-        own = [books[trader_id] for trader_id in self._traders]
+        heads = session.state.heads
         cash = np.array([float(book.cash) for book in own])
         equity = self._worth([tuple(book.positions.values()) for book in own], first, last) + cash[:, None]
         if self._keep:
@@ -127,7 +145,7 @@ class ReplaySampler:
 
 
 class _Curves:
-    """The running sums of traders.performance, one vector entry a trader."""
+    """The running sums of traders.performance, one vector entry a trader; `changed` since they were last taken."""
 
     def __init__(self, count: int) -> None:
         self.nav = np.ones(count)
@@ -139,6 +157,13 @@ class _Curves:
         self.mean = np.zeros(count)
         self.m2 = np.zeros(count)
         self.started = np.zeros(count, dtype=bool)
+        self.changed = np.zeros(count, dtype=bool)
+
+    def take_changed(self) -> list[int]:
+        """Return which curves have changed since the last call."""
+        found: list[int] = np.flatnonzero(self.changed).tolist()
+        self.changed[:] = False
+        return found
 
     def extend(self, units: Floats, equity: Floats, instants: npt.NDArray[np.int64]) -> None:
         alive = units > 0
@@ -148,9 +173,11 @@ class _Curves:
         peaks = np.maximum.accumulate(np.maximum(navs, self.peak[:, None]), axis=1)
         falls = (1.0 - navs / peaks).max(axis=1)
         self._pass_hours(alive, navs, instants)
-        self.nav = np.where(alive, navs[:, -1], self.nav)
-        self.peak = np.where(alive, peaks[:, -1], self.peak)
-        self.fall = np.where(alive, np.maximum(self.fall, falls), self.fall)
+        nav = np.where(alive, navs[:, -1], self.nav)
+        peak = np.where(alive, peaks[:, -1], self.peak)
+        fall = np.where(alive, np.maximum(self.fall, falls), self.fall)
+        self.changed |= (nav != self.nav) | (peak != self.peak) | (fall != self.fall)
+        self.nav, self.peak, self.fall = nav, peak, fall
 
     def _pass_hours(self, alive: npt.NDArray[np.bool_], navs: Floats, instants: npt.NDArray[np.int64]) -> None:
         hours = instants // _HOUR_MS
@@ -171,6 +198,7 @@ class _Curves:
         self.mean = mean
         self.hour_nav = np.where(first | (alive & new_hour), nav, self.hour_nav)
         self.started = self.started | first
+        self.changed |= first | (alive & new_hour)
 
     def of(self, index: int, head: Performance) -> Performance:
         """Return one curve as a value; units and trades come from the book's row, where flows and closes are noted."""

@@ -1,0 +1,104 @@
+"""Freeze an account's state for the pure stages; what did not change since the last time is not built again."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from exchanges.market import Snapshot
+from manager.desk.account_state import AccountState
+from manager.desk.values import DeskTrader, Mark, Reservation
+from manager.state.records import BookRow, OrderPurpose, OrderRow, TraderRow
+from traders.book import Book
+
+ZERO = Decimal(0)
+
+
+class Freezer:
+    """Value books and build desk traders at the marks of one snapshot; rows and books are frozen, so identity tells."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.marks = {
+            symbol: Mark(price=view.mark, age_s=view.age_s, interval_s=view.interval_s)
+            for symbol, view in snapshot.symbols.items()
+        }
+        self._prices = {symbol: mark.price for symbol, mark in self.marks.items()}
+        self._equities: dict[str, tuple[Book, Decimal]] = {}
+        self._traders: dict[str, tuple[TraderRow, BookRow, DeskTrader]] = {}
+
+    def equity(self, books: Mapping[str, Book]) -> Decimal:
+        """Return the equity of all books in USD; a position without a price counts at its entry.
+
+        Nothing is known of such a position's PnL, and no entry is made meanwhile.
+        """
+        return sum((self._equity(owner, book) for owner, book in books.items()), ZERO)
+
+    def _equity(self, owner: str, book: Book) -> Decimal:
+        known = self._equities.get(owner)
+        if known is None or known[0] is not book:
+            prices = self._prices
+            unrealized = (p.unrealized(prices[symbol]) for symbol, p in book.positions.items() if symbol in prices)
+            known = self._equities[owner] = (book, sum(unrealized, book.cash))
+        return known[1]
+
+    def reservations(self, state: AccountState) -> tuple[Reservation, ...]:
+        """Return the worst case of every entry order that may still fill."""
+        found: list[Reservation] = []
+        for order in state.orders.values():
+            if order.purpose is OrderPurpose.ENTRY and order.state.live:
+                found.extend(_reserve(order, self._prices.get(order.symbol, ZERO), state))
+        return tuple(found)
+
+    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[str, DeskTrader]:
+        """Return every trader as a round sees it."""
+        reserved: dict[str, Decimal] = {}
+        for reservation in reservations:
+            reserved[reservation.trader_id] = reserved.get(reservation.trader_id, ZERO) + reservation.margin
+        return {
+            trader_id: self._trader(state, row, reserved.get(trader_id, ZERO))
+            for trader_id, row in state.traders.items()
+        }
+
+    def _trader(self, state: AccountState, row: TraderRow, reserved: Decimal) -> DeskTrader:
+        trader_id = row.trader_id
+        head, book, known = state.head(trader_id), state.books[trader_id], self._traders.get(trader_id)
+        if known is not None and known[0] is row and known[1] is head:
+            before = known[2]
+            if before.book is book and before.reserved_margin == reserved:
+                return before
+        schedule = state.schedules.get(trader_id)
+        curve = head.performance
+        trader = DeskTrader(
+            spec=row.spec,
+            state=row.state,
+            trading_state=row.trading_state,
+            book=book,
+            seq=row.seq,
+            allocated=head.allocated,
+            reserved_margin=reserved,
+            recent_entries=head.recent_entries,
+            last_stop_at=head.last_stop_at,
+            drawdown_pct=Decimal(repr(round(curve.drawdown * 100, 6))),
+            sharpe=curve.sharpe,
+            closed_trades=curve.trades,
+            failed_decisions=schedule.failed_decisions if schedule is not None else 0,
+        )
+        self._traders[trader_id] = (row, head, trader)
+        return trader
+
+
+def _reserve(order: OrderRow, price: Decimal, state: AccountState) -> list[Reservation]:
+    contract_size = state.instruments[order.symbol].contract_size
+    left = order.quantity - order.filled
+    reserved = []
+    for share in order.shares:
+        quantity = min(share.quantity, left)
+        notional = quantity * price * contract_size
+        reserved.append(
+            Reservation(
+                trader_id=share.trader_id,
+                symbol=order.symbol,
+                quantity=quantity * order.side.sign,
+                notional=notional,
+                margin=notional / share.leverage,
+            )
+        )
+    return reserved
