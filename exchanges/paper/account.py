@@ -94,33 +94,41 @@ def margin_used(venue: PaperVenue, state: PaperState, at: datetime) -> Decimal:
     return total
 
 
-def balance(venue: PaperVenue, state: PaperState, at: datetime) -> Balance:
-    """Return the account in USD."""
-    return Balance(equity=equity(venue, state, at), cash=state.cash, margin_used=margin_used(venue, state, at), at=at)
+@dataclass(frozen=True, slots=True)
+class AccountReports:
+    """Hold what the venue says of one account at one revision and instant."""
+
+    revision: int
+    balance: Balance
+    positions: tuple[PositionReport, ...]
 
 
-def position_reports(venue: PaperVenue, state: PaperState, at: datetime) -> list[PositionReport]:
-    """Return the net positions by symbol, each with the price that would liquidate the account, others standing."""
-    if not state.positions:
-        return []
-    spare = equity(venue, state, at) - maintenance_margin(venue, state, at)
-    reports = []
-    for symbol in sorted(state.positions):
-        position = state.positions[symbol]
-        instrument = venue.terms(symbol)
-        rate = instrument.maintenance_rate
-        slope = (position.quantity - abs(position.quantity) * rate) * instrument.contract_size
-        liquidation = venue.mark(symbol, at) - spare / slope
-        reports.append(
-            PositionReport(
-                symbol=symbol,
-                quantity=position.quantity,
-                entry_price=position.cost / (position.quantity * instrument.contract_size),
-                leverage=venue.leverage(state, symbol),
-                liquidation_price=liquidation if liquidation > ZERO else None,
-            )
-        )
-    return reports
+def report_account(venue: PaperVenue, state: PaperState, at: datetime) -> AccountReports:
+    """Return the balance in USD and the net positions by symbol.
+
+    A position's liquidation price is where the account would be liquidated, the other positions standing.
+    """
+    worth = equity(venue, state, at)
+    spare = worth - maintenance_margin(venue, state, at)
+    return AccountReports(
+        state.revision,
+        Balance(equity=worth, cash=state.cash, margin_used=margin_used(venue, state, at), at=at),
+        tuple(_report(venue, state, symbol, spare, at) for symbol in sorted(state.positions)),
+    )
+
+
+def _report(venue: PaperVenue, state: PaperState, symbol: Symbol, spare: Decimal, at: datetime) -> PositionReport:
+    position, instrument = state.positions[symbol], venue.terms(symbol)
+    rate, size = instrument.maintenance_rate, instrument.contract_size
+    slope = (position.quantity - abs(position.quantity) * rate) * size
+    liquidation = venue.mark(symbol, at) - spare / slope
+    return PositionReport(
+        symbol=symbol,
+        quantity=position.quantity,
+        entry_price=position.cost / (position.quantity * size),
+        leverage=venue.leverage(state, symbol),
+        liquidation_price=liquidation if liquidation > ZERO else None,
+    )
 
 
 def book(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from exchanges.clock import Clock
 from exchanges.errors import OrderDenied, OrderRejected
-from exchanges.paper.account import PaperVenue, balance, position_reports
+from exchanges.paper.account import AccountReports, PaperVenue, report_account
 from exchanges.paper.engine import advance, expire_waiting, finish, fund, settle
 from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.outlook import Outlook
@@ -51,6 +51,9 @@ class PaperExchange:
         self._clock = clock
         self._outlook = Outlook(venue, lookahead)
         self._opened = False
+        self._caught_up: datetime | None = None
+        self._reports: AccountReports | None = None
+        self._open_orders: tuple[int, tuple[OrderReport, ...]] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -64,28 +67,29 @@ class PaperExchange:
     async def fetch_balance(self) -> Balance:
         """Return equity and cash in USD."""
         async with self._transaction() as state:
-            return balance(self._venue, state, state.advanced_to)
+            return self._report(state).balance
 
     async def fetch_positions(self) -> Sequence[PositionReport]:
         """Return the non-zero net positions."""
         async with self._transaction() as state:
-            return position_reports(self._venue, state, state.advanced_to)
+            return self._report(state).positions
 
     async def fetch_open_orders(self) -> Sequence[OrderReport]:
         """Return every resting or waiting order, oldest first."""
         async with self._transaction() as state:
-            return [order.report() for order in sorted(state.orders.values(), key=_placed)]
+            if self._open_orders is None or self._open_orders[0] != state.revision:
+                orders = sorted(state.orders.values(), key=_placed)
+                self._open_orders = (state.revision, tuple(order.report() for order in orders))
+            return self._open_orders[1]
 
     async def fetch_fills(self, since: datetime) -> Sequence[Fill]:
         """Return the fills at or after `since`, oldest first."""
-        async with self._transaction():
-            pass
+        await self._catch_up()
         return await self._ledger.fills_since(self._account, since)
 
     async def fetch_funding(self, since: datetime) -> Sequence[FundingPayment]:
         """Return the funding payments at or after `since`, oldest first."""
-        async with self._transaction():
-            pass
+        await self._catch_up()
         return await self._ledger.funding_since(self._account, since)
 
     async def create_order(self, request: OrderRequest) -> OrderReport:
@@ -182,6 +186,18 @@ class PaperExchange:
                 f"{now.isoformat()}; nothing was sent: decide again"
             )
 
+    async def _catch_up(self) -> None:
+        """Let everything up to now happen, unless another call has just seen to it."""
+        if self._caught_up != self._clock.now():
+            async with self._transaction():
+                pass
+
+    def _report(self, state: PaperState) -> AccountReports:
+        known = self._reports
+        if known is None or known.revision != state.revision or known.balance.at != state.advanced_to:
+            known = self._reports = report_account(self._venue, state, state.advanced_to)
+        return known
+
     @asynccontextmanager
     async def _transaction(
         self, order_id: ClientOrderId | None = None, *, touches_only: bool = False
@@ -191,10 +207,15 @@ class PaperExchange:
         if not self._opened:
             await self._ledger.open(self._account, self._venue.config.start_equity, now)
             self._opened = True
-        async with self._ledger.transaction(self._account, order_id=order_id) as state:
-            if state.advanced_to < now:
-                advance(self._venue, self._outlook, state, now, touches_only=touches_only)
-            yield state
+        try:
+            async with self._ledger.transaction(self._account, order_id=order_id) as state:
+                if state.advanced_to < now:
+                    advance(self._venue, self._outlook, state, now, touches_only=touches_only)
+                yield state
+        except BaseException:
+            self._reports = self._open_orders = None
+            raise
+        self._caught_up = now
 
 
 def _find(state: PaperState, client_order_id: ClientOrderId, symbol: Symbol) -> PaperOrder | None:
