@@ -118,7 +118,7 @@ class SharedMarket:
         self._clock = clock
         self._max_age_s = max_age_s
         self._done: dict[frozenset[Symbol], Snapshot] = {}
-        self._running: dict[frozenset[Symbol], asyncio.Task[Snapshot]] = {}
+        self._running: dict[frozenset[Symbol], asyncio.Future[Snapshot | None]] = {}
 
     async def instruments(self) -> Mapping[Symbol, Instrument]:
         """Return what the market quotes, by symbol."""
@@ -129,20 +129,30 @@ class SharedMarket:
         done = self._done.get(symbols)
         if done is not None and (self._clock.now() - done.at).total_seconds() < self._max_age_s:
             return done
-        task = self._running.get(symbols)
-        if task is None:
-            task = asyncio.create_task(self._fetch(symbols))
-            self._running[symbols] = task
-        return await asyncio.shield(task)
+        while (running := self._running.get(symbols)) is not None:
+            found = await asyncio.shield(running)
+            if found is not None:
+                return found
+        return await self._fetch(symbols)
 
     async def close(self) -> None:
         """Close the feed."""
         await self._feed.close()
 
     async def _fetch(self, symbols: frozenset[Symbol]) -> Snapshot:
+        """Ask the feed for all who wait; when this caller is canceled, one of them asks again."""
+        running = self._running[symbols] = asyncio.get_running_loop().create_future()
         try:
-            snapshot = await self._feed.snapshot(symbols)
-            self._done[symbols] = snapshot
+            snapshot = self._done[symbols] = await self._feed.snapshot(symbols)
+        except Exception as failure:
+            running.set_exception(failure)
+            running.exception()
+            raise
+        except BaseException:
+            running.set_result(None)
+            raise
+        else:
+            running.set_result(snapshot)
             return snapshot
         finally:
             del self._running[symbols]
