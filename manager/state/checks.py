@@ -1,7 +1,7 @@
 """Refuse values that must never be stored, the same for both stores."""
 
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -71,11 +71,26 @@ def check_row(row: Row, tenant: TenantId) -> None:
     """
     if row.tenant_id != tenant:
         raise InvalidRow(f"{type(row).__name__} belongs to tenant {row.tenant_id!r}; this transaction is in {tenant!r}")
+    _run(_ROW_CHECKS[type(row)], row)
+    _check_rules(row)
+
+
+def check_patched(row: Row, names: Iterable[str]) -> None:
+    """Raise InvalidRow as `check_row` does for a stored row of which only the fields `names` are new."""
+    checks = _FIELD_CHECKS[type(row)]
+    _run([checks[name] for name in names if name in checks], row)
+    _check_rules(row)
+
+
+def _run(checks: Iterable[_Check], row: Row) -> None:
     try:
-        for check in _ROW_CHECKS[type(row)]:
+        for check in checks:
             check(row)
     except _Bad as bad:
         raise InvalidRow(f"{type(row).__name__}.{bad}") from None
+
+
+def _check_rules(row: Row) -> None:
     if type(row) is ScheduleRow and row.interval_s <= 0:
         raise InvalidRow(f"ScheduleRow.interval_s is {row.interval_s}; expected at least 1")
     if type(row) is TraderRow:
@@ -116,16 +131,25 @@ def check_value(kind: Any, value: Any, name: str) -> None:
 
 
 def _checks_of(kind: type[Any]) -> tuple[_Check, ...]:
-    hints = get_type_hints(kind)
     plain: dict[_Check, list[str]] = {}
     checks: list[_Check] = []
-    for item in fields(kind):
-        leaf = _leaf(_without_none(hints[item.name]))
-        if leaf is not None:
-            plain.setdefault(leaf, []).append(item.name)
-        elif (nested := _nested(_without_none(hints[item.name]))) is not None:
-            checks.append(_on_field(item.name, nested))
+    for name, leaf, check in _fields_of(kind):
+        if leaf:
+            plain.setdefault(check, []).append(name)
+        else:
+            checks.append(_on_field(name, check))
     return (*(_on_leaves(leaf, names) for leaf, names in plain.items()), *checks)
+
+
+def _fields_of(kind: type[Any]) -> Iterator[tuple[str, bool, _Check]]:
+    """Yield each field that has a check: its name, whether it is a plain value, and the check of its value."""
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        hint = _without_none(hints[item.name])
+        leaf = _leaf(hint)
+        check = leaf or _nested(hint)
+        if check is not None:
+            yield item.name, leaf is not None, check
 
 
 def _without_none(hint: Any) -> Any:
@@ -220,4 +244,7 @@ def _number(value: Any) -> None:
 
 
 _ROW_CHECKS: Mapping[type[Any], tuple[_Check, ...]] = {kind: _checks_of(kind) for kind in KEYS}
+_FIELD_CHECKS: Mapping[type[Any], Mapping[str, _Check]] = {
+    kind: {name: _on_field(name, check) for name, _, check in _fields_of(kind)} for kind in KEYS
+}
 _FIELDS = {kind: frozenset(item.name for item in fields(kind)) for kind in KEYS}

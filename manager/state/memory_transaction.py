@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from executor.contract import PASSIVE, Outcome
-from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_rewrite, check_row
+from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
 from manager.state.memory_rows import Table, TenantRows
 from manager.state.records import (
@@ -101,15 +101,15 @@ class MemoryTransaction:
         if len(rows) > 1:
             rows = sorted(rows, key=_rank)
         for row in rows:
-            self._check(row)
-            table = self._rows.tables[type(row)]
-            key = table.key_of(row)
+            kept = self._kept(row) if type(row) is DecisionRow else row
+            self._check(kept)
+            table = self._rows.tables[type(kept)]
+            key = table.key_of(kept)
             if key in table.rows:
                 raise self._failed(DuplicateRow(f"{type(row).__name__} {key!r} of tenant {self._tenant!r} exists"))
-            if type(row) is DecisionRow:
-                self._insert_decision(table, key, row)
-            else:
-                self._rows.put(table, key, row)
+            if type(kept) is DecisionRow:
+                self._count(table, kept)
+            self._rows.put(table, key, kept)
 
     async def upsert(self, rows: Sequence[Row]) -> None:
         """Insert rows or replace those with the same key; an account keeps its token and holder."""
@@ -138,7 +138,8 @@ class MemoryTransaction:
         if found is None:
             raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
         row = replace(found, **values)
-        self._check(row)
+        self._guard(check_patched, row, values)
+        self._check_parent(row)
         self._rows.put(table, _bare(key), row)
 
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
@@ -228,17 +229,20 @@ class MemoryTransaction:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
         return found
 
-    def _insert_decision(self, table: Table, key: str, row: DecisionRow) -> None:
+    def _kept(self, row: DecisionRow) -> DecisionRow:
+        return row if self._retention.keep_contexts or row.context is None else replace(row, context=None)
+
+    def _count(self, table: Table, row: DecisionRow) -> None:
         replaced = self._retention.count(row)
         if replaced is not None:
             self._rows.put(table, replaced, None)
-        if row.context is not None and not self._retention.keep_contexts:
-            row = replace(row, context=None)
-        self._rows.put(table, key, row)
 
     def _check(self, row: Row) -> None:
-        kind = type(row)
         self._guard(check_row, row, self._tenant)
+        self._check_parent(row)
+
+    def _check_parent(self, row: Row) -> None:
+        kind = type(row)
         parent = _PARENT_KEYS.get(kind)
         if parent is not None:
             table, key = self._rows.tables[parent[0]], parent[1](row)

@@ -70,7 +70,7 @@ class OrderState(StrEnum):
     @property
     def live(self) -> bool:
         """Tell whether the venue may still hold or fill it."""
-        return self in (OrderState.PENDING, OrderState.ACCEPTED, OrderState.UNKNOWN)
+        return self is OrderState.ACCEPTED or self is OrderState.PENDING or self is OrderState.UNKNOWN
 
 
 class LedgerKind(StrEnum):
