@@ -42,7 +42,7 @@ class _Progress:
 
     started: float
     model: str
-    prompt_hash: str = ""
+    prompt: RenderedPrompt | None = None
     attempts: int = 0
     reply: str = ""
     errors: tuple[ItemError, ...] = ()
@@ -97,7 +97,7 @@ class LLMExecutor:
 
     async def _ask(self, context: Context, progress: _Progress) -> FullDecision:
         prompt = self._prompts.render(self._template, context)
-        progress.prompt_hash = prompt.sha256
+        progress.prompt = prompt
         symbols = _symbols(context)
         schema: Mapping[str, Any] = json_schema(symbols)
         messages = _messages(prompt)
@@ -144,7 +144,8 @@ class LLMExecutor:
             outcome=outcome,
             errors=(*progress.errors, *told),
             model=clean_text(progress.model, 200),
-            prompt_hash=progress.prompt_hash,
+            prompt_hash=progress.prompt.sha256 if progress.prompt is not None else "",
+            prompt=progress.prompt,
             reply=progress.reply,
             usage=progress.usage,
             latency_s=self._monotonic() - progress.started,

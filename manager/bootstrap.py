@@ -77,7 +77,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
             sampler=LiveSampler(config.monitoring.update_interval_s),
             accounts=accounts,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
-            pace=Pace.of(config.manager.decision_timeout_s),
+            pace=Pace.of(config.manager.decision_timeout_s, config.manager.prompt_retention_s),
         )
 
 

@@ -23,6 +23,8 @@ _STALE_TIMEOUTS = 3
 class Pace:
     """Set how often each duty is done, in seconds; a claim older than `stale_s` is given free again.
 
+    The texts of prompts are deleted when they are `keep_prompts_s` old.
+
     An idle worker looks for due traders at least every `idle_s`, for one that another process may have started.
     """
 
@@ -34,11 +36,13 @@ class Pace:
     stale_s: float = 90.0
     failed_s: float = 1.0
     batch: int = 500
+    forget_s: float = 600.0
+    keep_prompts_s: float = 30 * 86_400.0
 
     @staticmethod
-    def of(decision_timeout_s: float) -> "Pace":
-        """Return the pace for a decision timeout: three of them make a claim stale."""
-        return Pace(stale_s=_STALE_TIMEOUTS * decision_timeout_s)
+    def of(decision_timeout_s: float, keep_prompts_s: float = 30 * 86_400.0) -> "Pace":
+        """Return the pace for a decision timeout, three of which make a claim stale, and a retention of prompts."""
+        return Pace(stale_s=_STALE_TIMEOUTS * decision_timeout_s, keep_prompts_s=keep_prompts_s)
 
 
 class Orchestrator:
@@ -56,7 +60,7 @@ class Orchestrator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        duties = (self.claim, self.maintain, self.sweep, self.release)
+        duties = (self.claim, self.maintain, self.sweep, self.release, self.forget)
         async with asyncio.TaskGroup() as group:
             for duty in duties:
                 group.create_task(self._repeat(duty, stop), name=f"orchestrator-{duty.__name__}")
@@ -98,6 +102,15 @@ class Orchestrator:
         if freed:
             _LOG.warning("stale_claims_released", count=freed, older_than_s=self._pace.stale_s)
         return self._pace.release_s
+
+    async def forget(self) -> float:
+        """Delete the texts of prompts whose retention has ended."""
+        before = self._clock.now() - timedelta(seconds=self._pace.keep_prompts_s)
+        async with self._store.service() as service:
+            forgotten = await service.forget_prompts(before)
+        if forgotten:
+            _LOG.info("prompts_forgotten", count=forgotten, older_than_s=self._pace.keep_prompts_s)
+        return self._pace.forget_s * random.uniform(0.8, 1.2)
 
     async def _deliver(self) -> None:
         while self._undelivered:

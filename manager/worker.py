@@ -41,6 +41,7 @@ async def serve(parts: WorkerParts, stop: asyncio.Event) -> None:
             executors=parts.executors,
             sampler=parts.sampler,
             accounts=parts.accounts,
+            keep_prompts=parts.pace.keep_prompts_s > 0,
             holder=f"{socket.gethostname()}:{os.getpid()}",
         )
     )

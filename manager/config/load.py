@@ -136,6 +136,7 @@ def _config(
             decision_timeout_s=manager.decision_timeout,
             decision_concurrency=manager.decision_concurrency,
             max_data_age_s=root.data.max_data_age,
+            prompt_retention_s=root.data.prompt_retention,
             snapshot_max_age_s=root.data.snapshot_max_age,
         ),
         monitoring=MonitoringSettings(

@@ -79,10 +79,11 @@ class LimitsSection(Section):
 
 
 class DataSection(Section):
-    """Hold `data:`, how old prices may be."""
+    """Hold `data:`, how old prices may be and how long the texts of prompts are kept."""
 
     max_data_age: Duration = 15
     snapshot_max_age: Duration = 1
+    prompt_retention: DurationOrZero = 30 * 86_400
 
 
 class MonitoringSection(Section):

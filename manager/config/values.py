@@ -74,6 +74,7 @@ class ManagerSettings:
     decision_timeout_s: int
     decision_concurrency: int
     max_data_age_s: int
+    prompt_retention_s: int
     snapshot_max_age_s: int
 
 

@@ -23,6 +23,7 @@ from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost
+from manager.state.prompt_text import prompt_row
 from manager.state.records import DecisionRow, IntentRow, IntentStatus, ScheduleRow, TenantId, TraderState
 from manager.state.store import Fence, Store, TraderRows, Transaction
 from manager.state.text import storable_decision
@@ -47,7 +48,8 @@ class ExecutorSource(Protocol):
 class DeskParts:
     """Hold the injected parts that every job uses.
 
-    A replay fires targets in a job of its own, before the funding of an instant: then `maintain_fires` is False.
+    Without `keep_prompts` a decision keeps only the hash of its prompt. A replay fires targets in a job of its own,
+    before the funding of an instant: then `maintain_fires` is False.
     """
 
     store: Store
@@ -58,6 +60,7 @@ class DeskParts:
     accounts: Mapping[tuple[TenantId, str], AccountRuntime]
     holder: str
     maintain_fires: bool = True
+    keep_prompts: bool = True
 
 
 class DeskHandlers:
@@ -80,9 +83,10 @@ class DeskHandlers:
         full = storable_decision(asked)
         decided_at = parts.clock.now()
         decision, intents = _record(rows, full, slot, decided_at, context)
+        prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
         try:
             async with parts.store.transaction(job.tenant_id) as tx:
-                await tx.insert([decision, *intents])
+                await tx.insert([decision, *prompts, *intents])
                 await _supersede(tx, intents, rows)
                 await self._free(tx, rows, slot, full)
         except DuplicateRow:
@@ -248,6 +252,8 @@ def _record(
         latency_s=full.latency_s,
         attempts=full.attempts,
         context=context,
+        prompt_tokens=full.prompt.tokens if full.prompt is not None else 0,
+        prompt_cuts=full.prompt.cuts if full.prompt is not None else (),
     )
     intents = [
         IntentRow(

@@ -82,7 +82,8 @@ class SpecExecutors:
             if spec.id in self._recorded:
                 found = RecordedExecutor({spec.id: self._recorded[spec.id]})
             else:
-                found = build_executor(self._config.with_key(spec.executor), self._parts)
+                parts = replace(self._parts, models=self._config.models(tenant))
+                found = build_executor(self._config.with_key(spec.executor), parts)
             self._built[key] = found
         return found
 
@@ -119,6 +120,7 @@ async def assemble(request: ReplayRequest) -> Replay:
             sampler=one.sampler,
             accounts={(tenant.tenant_id, account.name): one.runtime},
             holder="replay",
+            keep_prompts=False,
             maintain_fires=False,
         )
     )

@@ -23,6 +23,7 @@ from manager.state.records import (
     LedgerRow,
     OrderRow,
     PositionRow,
+    PromptRow,
     RoundRow,
     Row,
     ScheduleRow,
@@ -41,6 +42,7 @@ PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
     **dict.fromkeys(
         (
             DecisionRow,
+            PromptRow,
             IntentRow,
             RoundRow,
             OrderRow,

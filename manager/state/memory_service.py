@@ -7,7 +7,16 @@ from decimal import Decimal
 from typing import Any
 
 from manager.state.memory_rows import TenantRows
-from manager.state.records import AccountRow, BookRow, IntentRow, ScheduleRow, TenantId, TraderRow, TraderState
+from manager.state.records import (
+    AccountRow,
+    BookRow,
+    IntentRow,
+    PromptRow,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    TraderState,
+)
 from manager.state.slots import last_slot, next_slot
 from manager.state.store import AccountKey, Claim
 
@@ -65,6 +74,16 @@ class MemoryServiceTransaction:
                     rows.put(table, key, replace(schedule, in_flight_due_at=None, claimed_at=None))
                     freed += 1
         return freed
+
+    async def forget_prompts(self, before: datetime) -> int:
+        """Delete the texts of prompts older than `before`; return how many."""
+        forgotten = 0
+        for rows in self._tenants.values():
+            table = rows.tables[PromptRow]
+            for key in [key for key, prompt in table.rows.items() if prompt.at < before]:
+                rows.put(table, key, None)
+                forgotten += 1
+        return forgotten
 
     async def next_due(self) -> datetime | None:
         """Return the earliest due time of any running trader that is not deciding."""

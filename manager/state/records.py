@@ -198,6 +198,23 @@ class DecisionRow:
     latency_s: float = 0.0
     attempts: int = 1
     context: Context | None = None
+    prompt_tokens: int = 0
+    prompt_cuts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """Keep the text of one decision's prompt, compressed, until its retention ends; written by the decide job."""
+
+    tenant_id: TenantId
+    decision_id: str
+    account_id: str
+    trader_id: str
+    at: datetime
+    template: str
+    version: int
+    sha256: str
+    body: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,6 +424,7 @@ Row = (
     | BookRow
     | PositionRow
     | DecisionRow
+    | PromptRow
     | IntentRow
     | RoundRow
     | OrderRow
@@ -427,6 +445,7 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     BookRow: ("account_id", "trader_id"),
     PositionRow: ("account_id", "trader_id", "symbol"),
     DecisionRow: ("decision_id",),
+    PromptRow: ("decision_id",),
     IntentRow: ("intent_id",),
     RoundRow: ("account_id", "round_id"),
     OrderRow: ("account_id", "order_id"),

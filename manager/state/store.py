@@ -168,6 +168,10 @@ class ServiceTransaction(Protocol):
         """Free traders whose claim is older than `before`; return how many."""
         ...
 
+    async def forget_prompts(self, before: datetime) -> int:
+        """Delete the texts of prompts older than `before`; return how many. Their decisions stay."""
+        ...
+
     async def next_due(self) -> datetime | None:
         """Return the earliest due time of any running trader that is not deciding."""
         ...

@@ -12,6 +12,7 @@ import pytest
 from manager.state.records import (
     DEFAULT_TENANT,
     IntentStatus,
+    PromptRow,
     Row,
     ScheduleRow,
     TenantId,
@@ -19,7 +20,7 @@ from manager.state.records import (
     TraderState,
 )
 from manager.state.store import Claim, Store
-from state_rows import AT, make_account, make_intent, make_trader
+from state_rows import AT, make_account, make_intent, make_row, make_trader
 from traders.performance import Performance
 
 OTHER = TenantId("other")
@@ -150,3 +151,17 @@ async def test_10_a_service_transaction_is_rolled_back_whole(store: Store) -> No
     async with store.service() as service:
         assert await service.tenants() == ["default"]
     assert (await _schedule(store, "t1")).in_flight_due_at is None
+
+
+async def test_11_only_prompts_older_than_their_retention_are_forgotten(store: Store) -> None:
+    old, fresh = (
+        make_row(PromptRow, decision_id=name, account_id="acco", at=at)
+        for name, at in (("old", AT), ("new", AT + SECOND))
+    )
+    await _seed(store, old, fresh)
+    await _seed(store, old, tenant=OTHER)
+    async with store.service() as service:
+        assert await service.forget_prompts(AT) == 0
+        assert await service.forget_prompts(AT + SECOND) == 2
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        assert list(await transaction.find(PromptRow, {})) == [fresh]

@@ -22,6 +22,7 @@ _RELEASE = text(
     "UPDATE schedules SET in_flight_due_at = NULL, claimed_at = NULL "
     "WHERE in_flight_due_at IS NOT NULL AND claimed_at < :before"
 )
+_FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
 _NEXT_DUE = text(
     "SELECT s.next_due_at FROM schedules s JOIN traders t USING (tenant_id, trader_id) "
     "WHERE t.state = 'running' AND s.in_flight_due_at IS NULL AND s.next_due_at IS NOT NULL "
@@ -95,6 +96,11 @@ class PostgresServiceTransaction:
         """Free traders whose claim is older than `before`; return how many."""
         freed: int = (await self._execute(_RELEASE, before=before)).rowcount
         return freed
+
+    async def forget_prompts(self, before: datetime) -> int:
+        """Delete the texts of prompts older than `before`; return how many."""
+        forgotten: int = (await self._execute(_FORGET_PROMPTS, before=before)).rowcount
+        return forgotten
 
     async def next_due(self) -> datetime | None:
         """Return the earliest due time of any running trader that is not deciding."""

@@ -26,6 +26,7 @@ TABLES: Mapping[type[Any], Table] = {
     records.BookRow: table_of(desk.BookTable),
     records.PositionRow: table_of(desk.PositionTable),
     records.DecisionRow: table_of(trading.DecisionTable),
+    records.PromptRow: table_of(trading.PromptTable),
     records.IntentRow: table_of(trading.IntentTable),
     records.RoundRow: table_of(trading.RoundTable),
     records.OrderRow: table_of(trading.OrderTable),

@@ -37,6 +37,28 @@ class DecisionTable(SQLModel, table=True):
     latency_s: float = Field(sa_type=REAL)
     attempts: int = Field(sa_type=COUNT)
     context: Any = Field(sa_type=JSON, nullable=True)
+    prompt_tokens: int = Field(sa_type=COUNT)
+    prompt_cuts: Any = Field(sa_type=JSON)
+
+
+class PromptTable(SQLModel, table=True):
+    """Declare PromptRow; the service deletes by time."""
+
+    __tablename__ = "prompts"
+    __table_args__ = (
+        ForeignKeyConstraint(*TO_ACCOUNT, name="prompts_account"),
+        Index("prompts_by_time", "at"),
+    )
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    decision_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY)
+    trader_id: str = Field(sa_type=KEY)
+    at: datetime = Field(sa_type=INSTANT)
+    template: str = Field(sa_type=TEXT)
+    version: int = Field(sa_type=COUNT)
+    sha256: str = Field(sa_type=TEXT)
+    body: str = Field(sa_type=TEXT)
 
 
 class IntentTable(SQLModel, table=True):

@@ -18,8 +18,9 @@ from manager.orchestrator import Orchestrator, Pace
 from manager.registration import registration_check
 from manager.schedules import phase_of
 from manager.state.memory import MemoryStore
-from manager.state.records import DEFAULT_TENANT, IntentRow, ScheduleRow, TenantId
+from manager.state.records import DEFAULT_TENANT, IntentRow, PromptRow, ScheduleRow, TenantId
 from manager.state.store import AccountKey
+from state_rows import make_row
 
 PAPER = AccountKey(tenant_id=DEFAULT_TENANT, account_id="paper")
 
@@ -125,6 +126,18 @@ async def test_a_claim_that_led_to_nothing_is_free_again_after_three_timeouts(sc
     scene.clock.set(AT + timedelta(seconds=11 + pace.stale_s))
     await orchestrator.release()
     assert (await scene.schedule("one")).in_flight_due_at is None
+
+
+async def test_prompts_are_forgotten_when_their_retention_ends(scene: Scene) -> None:
+    prompt = make_row(PromptRow, decision_id="one@0", account_id="paper", trader_id="one", at=AT)
+    async with scene.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert([prompt])
+    orchestrator = Orchestrator(scene.store, scene.queue, scene.clock, [PAPER], Pace.of(30, keep_prompts_s=3600))
+    for passed_s, left in ((3600, 1), (3601, 0)):
+        scene.clock.set(AT + timedelta(seconds=passed_s))
+        await orchestrator.forget()
+        async with scene.store.transaction(DEFAULT_TENANT) as tx:
+            assert len(await tx.find(PromptRow, {})) == left
 
 
 async def test_failed_ticks_end_nothing(scene: Scene) -> None:

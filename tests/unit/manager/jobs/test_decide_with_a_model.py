@@ -1,0 +1,175 @@
+"""A decision by a model: what it is shown, what is kept of its prompt, and that a baseline pays for none of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from config_files import write_config
+from exchanges.clock import ManualClock
+from exchanges.paper.ledger import MemoryPaperLedger
+from exchanges.registry import default_registry
+from executor.contract import Context, Executor, FullDecision
+from executor.executor import LLMExecutor
+from executor.models.chat import Completion, Message
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.accounts import account_runtimes
+from manager.bootstrap import build_manager
+from manager.config import load_config
+from manager.desk.sampling import LiveSampler
+from manager.jobs.handlers import DeskHandlers, DeskParts
+from manager.jobs.inline import InlineRunner
+from manager.jobs.runner import Job, JobKind
+from manager.registration import prompt_library
+from manager.state.memory import MemoryStore
+from manager.state.prompt_text import prompt_text
+from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId, TraderRow
+from traders.spec import TraderSpec
+
+AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
+
+
+@dataclass
+class Model:
+    """Answer the same to everything and remember what was asked."""
+
+    text: str
+    asked: list[Sequence[Message]] = field(default_factory=list)
+    name: str = "scripted"
+
+    async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
+        """Return the text."""
+        self.asked.append(messages)
+        return Completion(text=self.text)
+
+    async def ping(self) -> None:
+        """Answer."""
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+@dataclass
+class Blank:
+    """Decide nothing and keep the context."""
+
+    seen: list[Context] = field(default_factory=list)
+
+    async def decide(self, context: Context) -> FullDecision:
+        """Return an empty decision."""
+        self.seen.append(context)
+        return FullDecision(model="blank")
+
+    async def ping(self) -> None:
+        """Answer."""
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+@dataclass
+class Source:
+    """Give everyone the same executor."""
+
+    executor: Executor
+
+    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+        """Return it."""
+        return self.executor
+
+
+class Scene:
+    """One desk in memory with two traders, of which the first is decided for by a model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = load_config(write_config(folder), {})
+        self.store, self.clock = MemoryStore(), ManualClock(AT)
+        self.prompts = prompt_library(self.config)
+
+    async def decide(self, executor: Executor, *, model: bool, keep_prompts: bool = True) -> DecisionRow:
+        """Register the traders and take the first one's next decision."""
+        await build_manager(self.store, self.config, self.clock).sync(self.config)
+        async with self.store.transaction(DEFAULT_TENANT) as tx:
+            row = await tx.get(TraderRow, "one")
+            assert row is not None
+            if model:
+                await tx.upsert([replace(row, spec=replace(row.spec, executor=ExecutorSpec(type=ExecutorType.LLM)))])
+        self.clock.set(self.clock.now() + timedelta(minutes=10))
+        async with self.store.service() as service:
+            claims = {claim.trader_id: claim for claim in await service.claim_due(self.clock.now(), 10)}
+        due_at = claims["one"].due_at
+        handlers = DeskHandlers(
+            DeskParts(
+                store=self.store,
+                clock=self.clock,
+                runner=InlineRunner(),
+                executors=Source(executor),
+                sampler=LiveSampler(10),
+                accounts=await account_runtimes(
+                    self.config, default_registry(), lambda tenant: MemoryPaperLedger(), self.clock
+                ),
+                holder="test",
+                keep_prompts=keep_prompts,
+            )
+        )
+        await handlers.decide(
+            Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id="paper", trader_id="one", due_at=due_at)
+        )
+        async with self.store.transaction(DEFAULT_TENANT) as tx:
+            (decision,) = await tx.find(DecisionRow, {"trader_id": "one"})
+        return decision
+
+    def executor(self, model: Model) -> LLMExecutor:
+        """Return an executor on a shipped template."""
+        return LLMExecutor(
+            models=[model], prompts=self.prompts, template="prompts/general.md", timeout_s=5, monotonic=lambda: 0.0
+        )
+
+    async def kept(self) -> Sequence[PromptRow]:
+        """Return the prompts that are kept."""
+        async with self.store.transaction(DEFAULT_TENANT) as tx:
+            return await tx.find(PromptRow, {})
+
+
+async def test_the_prompt_that_was_sent_is_kept_with_its_decision(tmp_path: Path) -> None:
+    scene, model = Scene(tmp_path), Model('{"reasoning": "flat", "decisions": []}')
+    decision = await scene.decide(scene.executor(model), model=True)
+    (row,) = await scene.kept()
+    text, (asked,) = prompt_text(row), model.asked
+    assert [text.system, text.user] == [message.text for message in asked]
+    assert (row.decision_id, row.sha256, row.at) == (decision.decision_id, decision.prompt_hash, decision.decided_at)
+    assert (row.template, row.version) == ("prompts/general.md", 2)
+    assert (decision.prompt_tokens > 1_000, decision.prompt_cuts) == (True, ())
+    assert "candles of 15s:" in text.user
+    assert "candles of 1m:" in text.user
+    assert "entries this hour 3" in text.user
+
+
+async def test_a_stored_context_renders_the_same_prompt_again(tmp_path: Path) -> None:
+    scene, model = Scene(tmp_path), Model('{"reasoning": "flat", "decisions": []}')
+    decision = await scene.decide(scene.executor(model), model=True)
+    assert decision.context is not None
+    assert scene.prompts.render("prompts/general.md", decision.context).sha256 == decision.prompt_hash
+
+
+async def test_a_failed_decision_keeps_its_prompt_too(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    decision = await scene.decide(scene.executor(Model("I would rather not say.")), model=True)
+    assert (decision.outcome, decision.attempts) == ("invalid_reply", 2)
+    assert [row.decision_id for row in await scene.kept()] == [decision.decision_id]
+
+
+async def test_without_retention_only_the_hash_is_kept(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    model = Model('{"decisions": []}')
+    decision = await scene.decide(scene.executor(model), model=True, keep_prompts=False)
+    assert len(decision.prompt_hash) == 64
+    assert await scene.kept() == []
+
+
+async def test_a_baseline_gets_no_details_and_keeps_no_prompt(tmp_path: Path) -> None:
+    scene, blank = Scene(tmp_path), Blank()
+    decision = await scene.decide(blank, model=False)
+    assert [context.details for context in blank.seen] == [None]
+    assert (decision.prompt_tokens, await scene.kept()) == (0, [])
