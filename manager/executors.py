@@ -34,13 +34,14 @@ class Unusable:
 
 
 class ConfiguredExecutors:
-    """Build each trader's executor once, and again when its definition changes.
+    """Build each trader's executor once, and again when its definition changes; models are its tenant's.
 
     The stored definition has no key: a trader of the config gets the one that the config names, for the endpoint that
     the config names and no other.
     """
 
     def __init__(self, config: Config, parts: ExecutorParts) -> None:
+        self._config = config
         self._parts = parts
         self._configured = {
             (tenant_id, spec.id): config.with_key(spec.executor)
@@ -63,7 +64,7 @@ class ConfiguredExecutors:
         if configured is not None and configured.base_url == wanted.base_url:
             wanted = replace(wanted, api_key=configured.api_key)
         try:
-            return build_executor(wanted, self._parts)
+            return build_executor(wanted, replace(self._parts, models=self._config.models(tenant)))
         except ExecutorError as error:
             _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=str(error))
             return Unusable(str(error))

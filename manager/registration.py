@@ -1,7 +1,7 @@
 """What a trader's definition must satisfy before it is taken on, wherever it comes from."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from exchanges.types import Symbol
@@ -68,7 +68,8 @@ def prompt_library(config: Config) -> PromptLibrary:
 
 def registration_check(config: Config) -> "RegistrationCheck":
     """Return the check of traders that are registered beside those of `config`."""
-    return RegistrationCheck(terms=terms_of(config), prompts=prompt_library(config))
+    models = {tenant_id: frozenset(tenant.models) for tenant_id, tenant in config.tenants.items()}
+    return RegistrationCheck(terms=terms_of(config), prompts=prompt_library(config), models=models)
 
 
 def stored(spec: TraderSpec) -> TraderSpec:
@@ -78,10 +79,11 @@ def stored(spec: TraderSpec) -> TraderSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationCheck:
-    """Check definitions against the accounts and prompt templates of this installation."""
+    """Check definitions against the accounts, models and prompt templates of this installation."""
 
     terms: Terms
     prompts: PromptLibrary
+    models: Mapping[TenantId, frozenset[str]] = field(default_factory=dict)
 
     def check(self, tenant: TenantId, spec: TraderSpec, others: Iterable[TraderSpec]) -> None:
         """Raise UnknownAccount or RegistrationError for the first fault; `others` are the tenant's other traders."""
@@ -99,17 +101,22 @@ class RegistrationCheck:
             raise _wrong(spec, "decision_interval_s", spec.decision_interval_s, expected)
         _check_limits(spec, spec.limits)
         _check_allocation(spec, terms, others)
-        self._check_executor(spec, spec.executor)
+        self._check_executor(tenant, spec, spec.executor)
 
-    def _check_executor(self, spec: TraderSpec, executor: ExecutorSpec) -> None:
+    def _check_executor(self, tenant: TenantId, spec: TraderSpec, executor: ExecutorSpec) -> None:
         if executor.type is ExecutorType.RECORDED:
             raise _wrong(spec, "executor.type", "recorded", "baseline or llm: recorded decisions are for a replay")
         if executor.type is ExecutorType.BASELINE and executor.style not in list(Style):
             raise _wrong(spec, "executor.style", repr(executor.style), f"one of {', '.join(Style)}")
         if executor.type is ExecutorType.LLM:
-            for name in ("base_url", "model", "prompt_template"):
+            for name in ("model", "prompt_template"):
                 if not getattr(executor, name):
                     raise _wrong(spec, f"executor.{name}", "empty", "a value: an executor of type llm needs one")
+            known = self.models.get(tenant, frozenset())
+            for name in (*executor.fallback, *(() if executor.base_url else (executor.model,))):
+                if name not in known:
+                    listed = ", ".join(sorted(known)) or "none, as the config has no models"
+                    raise _wrong(spec, "executor.model", repr(name), f"one of {listed}")
             if not 0 < executor.timeout_s < float("inf"):
                 raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
         if executor.prompt_template:

@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 import typer
 
-from executor.registry import ExecutorType
 from manager.cli.connect import actor, manager_of, with_store
 from manager.cli.guard import Refused
 from manager.cli.options import (
@@ -92,10 +91,10 @@ def add(options: AddOptions) -> None:
     config = read_config(options.config)
     specs = load_traders(options.file, config, tenant, os.environ)
     for spec in specs:
-        if spec.executor.type is ExecutorType.LLM:
+        if spec.executor.base_url:
             raise Refused(
-                f"{options.file}: trader {spec.id} asks a model, whose key only a config can name; "
-                f"put the trader under `traders:` of {options.config} and start the desk again"
+                f"{options.file}: trader {spec.id} has a model of its own, whose key only a config can name; "
+                f"define it under `models:` of {options.config}, start the desk again and name it here"
             )
 
     async def work(store: Store) -> list[TraderRow]:

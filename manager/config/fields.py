@@ -153,6 +153,7 @@ DurationOrZero = Annotated[
 Percent = Annotated[Number, Field(ge=0, le=100), Expect("a percentage from 0 to 100")]
 Share = Annotated[Number, Field(gt=0, le=100), Expect("a percentage above 0, up to 100")]
 Usd = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("an amount above 0 USD")]
+Price = Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for a million tokens, 0 or more")]
 Positive = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("a number above 0")]
 Bps = Annotated[Number, Field(ge=0, lt=10_000), Expect("basis points from 0 to 10000 (1 is 0.01 %)")]
 Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 125")]

@@ -10,6 +10,7 @@ from manager.config.accounts import InstrumentsOf, Reading, read_accounts
 from manager.config.explain import refuse_references, validated
 from manager.config.fields import Environment, parse_id
 from manager.config.instruments import instruments_of_market
+from manager.config.models import read_models
 from manager.config.roster import Roster
 from manager.config.schema import LimitsSection, ManagerSection, RootSection, TenantSection
 from manager.config.source import Loc, Source, read_source, shown
@@ -63,7 +64,8 @@ def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str,
     )
     reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of_market)
     prompts = PromptLibrary(path.parent, config.prompt_root, resource("prompts").parent)
-    roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts))
+    models = known.models if known is not None else {}
+    roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts), models=models)
     specs = roster.read(_listed(source))
     source.finish()
     return tuple(replace(spec, managed_by=ManagedBy.API) for spec in specs)
@@ -119,10 +121,12 @@ def _tenant_id(source: Source, name: str) -> TenantId | None:
 def _tenant(reading: Reading, prompts: PromptLibrary, loc: Loc, section: TenantSection) -> TenantConfig:
     limits: LimitsSection = section.global_limits
     accounts = read_accounts(reading, loc, section.exchanges, limits)
-    roster = Roster(reading, prompts, loc=loc, accounts=accounts, declared=list(section.exchanges))
+    models = read_models(reading, loc, section.models)
+    declared = list(section.exchanges)
+    roster = Roster(reading, prompts, loc=loc, accounts=accounts, declared=declared, models=section.models)
     traders = roster.read(section.traders)
     tenant_id = TenantId(str(loc[-1])) if loc else DEFAULT_TENANT
-    return TenantConfig(tenant_id=tenant_id, accounts=accounts, traders=traders)
+    return TenantConfig(tenant_id=tenant_id, accounts=accounts, traders=traders, models=models)
 
 
 def _config(

@@ -1,6 +1,7 @@
 """Build traders from `traders:` and check them against each other, their accounts and the prompt folders."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from executor.registry import ExecutorSpec, ExecutorType
 from manager.config.accounts import Reading
 from manager.config.explain import validated, variant
 from manager.config.fields import one_of, parse_number
+from manager.config.models import read_llm
 from manager.config.schema import EXECUTORS, BaselineSection, LlmSection, RiskSection, Section, TraderSection
 from manager.config.source import Loc, shown
 from manager.config.values import AccountConfig, MarketType
@@ -33,6 +35,7 @@ class Roster:
         loc: Loc,
         accounts: Mapping[str, AccountConfig],
         declared: list[str],
+        models: Collection[str],
     ) -> None:
         self._reading = reading
         self._source = reading.source
@@ -41,6 +44,7 @@ class Roster:
         self._loc = loc
         self._accounts = accounts
         self._declared = declared
+        self._models = models
         self._quoted: dict[str, frozenset[str] | None] = {}
         self._ids: dict[str, Loc] = {}
         self._shares: dict[str, Decimal] = {}
@@ -66,7 +70,7 @@ class Roster:
             id=trader.id,
             name=trader.name or trader.id,
             account=trader.exchange,
-            executor=self._spec(trader, executor),
+            executor=self._spec(loc, trader, executor),
             symbols=tuple(map(Symbol, trader.symbols)),
             decision_interval_s=trader.decision_interval,
             allocation_pct=trader.allocation_pct,
@@ -160,22 +164,14 @@ class Roster:
         kind = variant(self._source, here, EXECUTORS, given["executor"])
         return validated(self._source, here, kind, given["executor"], self._reading.environment) if kind else None
 
-    def _spec(self, trader: TraderSection, executor: Section) -> ExecutorSpec:
-        timeout_s = self._reading.root.manager.decision_timeout
+    def _spec(self, loc: Loc, trader: TraderSection, executor: Section) -> ExecutorSpec:
         template = trader.prompt_template or ""
         match executor:
             case BaselineSection():
                 return ExecutorSpec(type=ExecutorType.BASELINE, style=executor.style, prompt_template=template)
             case LlmSection():
-                return ExecutorSpec(
-                    type=ExecutorType.LLM,
-                    base_url=executor.base_url,
-                    api_key=executor.api_key,
-                    model=executor.model,
-                    structured=executor.structured,
-                    timeout_s=float(executor.timeout or timeout_s),
-                    prompt_template=template,
-                    extra_body=executor.extra_body,
+                return replace(
+                    read_llm(self._reading, (*loc, "executor"), executor, self._models), prompt_template=template
                 )
         return ExecutorSpec(type=ExecutorType.RECORDED, prompt_template=template)
 

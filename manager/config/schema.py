@@ -13,6 +13,7 @@ from exchanges.types import Instrument, Symbol
 from executor.baseline_styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
+from executor.models.profile import MAX_CONCURRENCY
 from manager.config.fields import (
     AccountCount,
     Bps,
@@ -26,6 +27,7 @@ from manager.config.fields import (
     Percent,
     Positions,
     Positive,
+    Price,
     Secret,
     Share,
     Text,
@@ -174,17 +176,45 @@ class BaselineSection(Section):
 
 
 class LlmSection(Section):
-    """Hold `executor: {type: llm}`: any endpoint that speaks OpenAI's chat completions."""
+    """Hold `executor: {type: llm}`: names out of `models:`, or an endpoint of the trader's own with its key."""
 
     type: Literal["llm"]
     model: Text
-    api_key: Secret
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), Expect("a URL such as https://api.openai.com/v1")] = (
-        "https://api.openai.com/v1"
+    fallback: Annotated[list[Text], _EMPTY_IS_NOTHING, Field(max_length=10), Expect("a list of up to 10 models")] = (
+        Field(default_factory=list)
     )
-    structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
+    api_key: Secret | None = None
+    base_url: str | None = None
+    structured: Annotated[Structured, choice(Structured)] | None = None
     timeout: Duration | None = None
     extra_body: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
+
+
+class PricesSection(Section):
+    """Hold `price_per_mtok:`, USD for a million tokens; a cached one without its own price costs what others do."""
+
+    input: Price
+    cached_input: Price | None = None
+    output: Price
+
+
+class ModelSection(Section):
+    """Hold one entry of `models:`: an endpoint that speaks OpenAI's chat completions, its limits and its prices."""
+
+    model: Text
+    api_key: Secret | None = None
+    base_url: str = "https://api.openai.com/v1"
+    structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
+    timeout: Duration | None = None
+    max_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] = (
+        MAX_CONCURRENCY
+    )
+    requests_per_minute: (
+        Annotated[Count, Field(ge=1, le=1_000_000), Expect("a whole number from 1 to 1000000")] | None
+    ) = None
+    price_per_mtok: PricesSection | None = None
+    extra_body: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
+    allow_private: bool = False
 
 
 class RecordedSection(Section):
@@ -237,8 +267,9 @@ class TraderSection(Section):
 
 
 class TenantSection(Section):
-    """Hold one tenant of `tenants:`; its accounts and traders are judged one by one."""
+    """Hold one tenant of `tenants:`; its accounts, models and traders are judged one by one."""
 
+    models: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
     exchanges: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
     traders: Annotated[list[Any], _EMPTY_IS_NOTHING] = Field(default_factory=list)
     global_limits: Annotated[LimitsSection, _EMPTY_IS_DEFAULT] = LimitsSection()

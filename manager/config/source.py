@@ -17,6 +17,7 @@ from manager.config.errors import ConfigError, Problem
 Loc = tuple[str | int, ...]
 SECRET_WORDS = ("key", "secret", "token", "password", "webhook", "credential", "mnemonic")
 HIDDEN = "(hidden)"
+_PLAIN_WORDS = ("mtok",)
 _LONGEST_VALUE = 80
 _DEEPEST = 30
 _MOST_VALUES = 2_000_000
@@ -119,7 +120,7 @@ def read_source(path: Path) -> Source:
 def _secret_sounding(key: str) -> bool:
     """Also catch misspelt keys: their value may be the secret all the same."""
     name = key.lower()
-    words = name.replace("-", "_").split("_")
+    words = [word for word in name.replace("-", "_").split("_") if word not in _PLAIN_WORDS]
     return any(word in name for word in SECRET_WORDS) or any(get_close_matches(w, SECRET_WORDS, 1, 0.65) for w in words)
 
 

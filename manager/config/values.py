@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
+from executor.models.profile import ModelProfile
 from executor.registry import ExecutorSpec
 from manager.desk.values import DeskRules
 from manager.state.records import TenantId
@@ -59,11 +60,12 @@ class AccountConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantConfig:
-    """Define what one tenant owns."""
+    """Define what one tenant owns; the keys of `models` are references such as ${NAME}, or empty."""
 
     tenant_id: TenantId
     accounts: Mapping[str, AccountConfig]
     traders: tuple[TraderSpec, ...]
+    models: Mapping[str, ModelProfile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,3 +114,13 @@ class Config:
         The reference is what a trader's definition carries, so that no key reaches the database.
         """
         return replace(executor, api_key=self.secret(executor.api_key)) if executor.api_key else executor
+
+    def models(self, tenant: TenantId) -> Mapping[str, ModelProfile]:
+        """Return the models of a tenant with their keys, none for a tenant that the config does not name."""
+        owner = self.tenants.get(tenant)
+        return {} if owner is None else {name: self._with_its_key(profile) for name, profile in owner.models.items()}
+
+    def _with_its_key(self, profile: ModelProfile) -> ModelProfile:
+        reference = profile.endpoint.api_key
+        key = self.secret(reference) if reference else ""
+        return replace(profile, endpoint=replace(profile.endpoint, api_key=key))

@@ -192,10 +192,11 @@ def test_a_desk_in_real_time_does_not_run_on_recorded_prices(tmp_path: Path) -> 
         assert_one_message(result, "trader one is on account paper, whose market is a replay", "propdesk replay")
 
 
-def test_a_trader_with_a_model_is_taken_on_by_the_config_only(tmp_path: Path) -> None:
+def test_a_trader_with_a_key_of_its_own_is_taken_on_by_the_config_only(tmp_path: Path) -> None:
     (tmp_path / "more.yaml").write_text(
         "id: three\nexchange: paper\nexecutor: {type: llm, model: m, api_key: ${SET_KEY}}\n"
         'prompt_template: prompts/general.md\nsymbols: ["ETH/USDT:USDT"]\ndecision_interval: 1m\n'
     )
     arguments = ("traders", "add", tmp_path / "more.yaml", "-c", write_config(tmp_path))
-    assert_one_message(propdesk(*arguments, "--data-dir", tmp_path / "none"), "trader three asks a model", "traders:")
+    result = propdesk(*arguments, "--data-dir", tmp_path / "none")
+    assert_one_message(result, "trader three has a model of its own", "models:")

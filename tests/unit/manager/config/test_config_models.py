@@ -1,0 +1,232 @@
+"""`models:` in a config: what it defines, who may use it, and each mistake with its line and mend."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from config_files import SOUND, changed, write_config
+from executor.models.chat import Structured
+from executor.prompts import PromptLibrary
+from executor.registry import ExecutorParts, ModelClients, build_executor
+from manager.config import Config, ConfigError, Problem, load_config, load_traders
+from manager.errors import RegistrationError
+from manager.executors import ConfiguredExecutors, Unusable
+from manager.registration import registration_check
+from manager.resources import resource
+from manager.state.records import DEFAULT_TENANT, TenantId
+
+
+class Mistake(NamedTuple):
+    old: str
+    new: str
+    line: int
+    field: str
+    value: str
+    mend: str
+
+
+ENV = {"MODEL_KEY": "sk-hidden", "ACME_KEY": "sk-acme"}
+MODELS = """\
+models:
+  fast:
+    base_url: "https://api.example.com/v1"
+    api_key: ${MODEL_KEY}
+    model: small-1
+    structured: json_object
+    timeout: 20s
+    max_concurrency: 8
+    requests_per_minute: 60
+    price_per_mtok: {input: 0.27, cached_input: 0.07, output: 1.1}
+    extra_body: {temperature: 0.2, seed: 7, options: [1.5]}
+  local: {base_url: "http://127.0.0.1:11434/v1", model: qwen3, price_per_mtok: {input: 0.1, output: 0.2}}
+"""
+ASKS = "{type: llm, model: fast, fallback: [local], timeout: 45s}\n    prompt_template: prompts/general.md"
+ACME = """\
+tenants:
+  acme:
+    models: {fast: {model: big-1, api_key: ${ACME_KEY}}}
+    exchanges: {paper: {type: paper, market: {type: synthetic, seed: 7}}}
+"""
+
+
+def text_of(models: str = MODELS, asks: str = ASKS) -> str:
+    return models + changed("{type: baseline, style: trend}", asks)
+
+
+def load(folder: Path, text: str) -> Config:
+    return load_config(write_config(folder, text), ENV)
+
+
+def problems(folder: Path, text: str) -> list[Problem]:
+    with pytest.raises(ConfigError) as refused:
+        load(folder, text)
+    return list(refused.value.problems)
+
+
+def test_a_model_is_read_as_it_is_written(tmp_path: Path) -> None:
+    fast = load(tmp_path, text_of()).tenants[DEFAULT_TENANT].models["fast"]
+    assert (fast.name, fast.max_concurrency, fast.requests_per_minute) == ("fast", 8, 60)
+    assert fast.prices is not None
+    assert (fast.prices.input, fast.prices.cached_input) == (Decimal("0.27"), Decimal("0.07"))
+    at = fast.endpoint
+    assert (at.base_url, at.model, at.structured) == ("https://api.example.com/v1", "small-1", Structured.JSON_OBJECT)
+    assert (at.timeout_s, at.allow_private) == (20.0, False)
+    assert at.extra_body == {"temperature": 0.2, "seed": 7, "options": [1.5]}
+    assert [type(value) for value in at.extra_body.values()] == [float, int, list]
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    local = load(tmp_path, text_of()).tenants[DEFAULT_TENANT].models["local"]
+    assert (local.endpoint.api_key, local.endpoint.timeout_s, local.requests_per_minute) == ("", 30.0, None)
+    assert local.prices is not None
+    assert local.prices.cached_input == Decimal("0.1")
+
+
+def test_a_trader_names_its_models_in_order(tmp_path: Path) -> None:
+    spec = load(tmp_path, text_of()).tenants[DEFAULT_TENANT].traders[0].executor
+    assert (spec.model, spec.fallback, spec.base_url, spec.api_key) == ("fast", ("local",), "", "")
+    assert spec.timeout_s == 45.0
+
+
+def test_a_key_is_only_where_the_connection_is_opened(tmp_path: Path) -> None:
+    config = load(tmp_path, text_of())
+    assert config.tenants[DEFAULT_TENANT].models["fast"].endpoint.api_key == "${MODEL_KEY}"
+    opened = config.models(DEFAULT_TENANT)
+    assert (opened["fast"].endpoint.api_key, opened["local"].endpoint.api_key) == ("sk-hidden", "")
+    for shown in (config, opened, config.tenants):
+        assert "sk-hidden" not in repr(shown)
+
+
+def test_a_tenant_has_its_own_models_and_no_others(tmp_path: Path) -> None:
+    config = load(tmp_path, text_of() + ACME)
+    acme = config.models(TenantId("acme"))
+    assert [(name, profile.endpoint.model, profile.endpoint.api_key) for name, profile in acme.items()] == [
+        ("fast", "big-1", "sk-acme")
+    ]
+    assert config.models(TenantId("nobody")) == {}
+    trader = (
+        "    traders:\n      - {id: a1, exchange: paper, executor: {type: llm, model: local}, decision_interval: 3m,"
+    )
+    rest = ' prompt_template: prompts/general.md, symbols: ["BTC/USDT:USDT"]}'
+    told = problems(tmp_path, f"{text_of()}{ACME}{trader}{rest}\n")
+    assert [problem.field for problem in told] == ["tenants.acme.traders[0].executor.model"]
+
+
+def test_an_executor_is_built_from_names(tmp_path: Path) -> None:
+    config = load(tmp_path, text_of())
+    clients, prompts = ModelClients(), PromptLibrary(resource("prompts").parent)
+    parts = ExecutorParts(prompts=prompts, clients=clients, monotonic=lambda: 0.0)
+    spec = config.tenants[DEFAULT_TENANT].traders[0]
+    executors = ConfiguredExecutors(config, parts)
+    assert not isinstance(executors.of(DEFAULT_TENANT, spec), Unusable)
+    assert isinstance(executors.of(TenantId("acme"), spec), Unusable)
+    with pytest.raises(Exception, match="not under models"):
+        build_executor(spec.executor, parts)
+
+
+def test_a_trader_from_elsewhere_may_name_models_of_the_config(tmp_path: Path) -> None:
+    config = load(tmp_path, text_of())
+    more = tmp_path / "more.yaml"
+    lines = 'id: three\nexchange: paper\nprompt_template: prompts/general.md\nsymbols: ["ETH/USDT:USDT"]\n'
+    more.write_text(f"{lines}decision_interval: 1m\nexecutor: {{type: llm, model: local}}\n")
+    [spec] = load_traders(more, config, DEFAULT_TENANT, {})
+    assert (spec.executor.model, spec.executor.timeout_s) == ("local", 30.0)
+    registration_check(config).check(DEFAULT_TENANT, spec, ())
+    more.write_text(f"{lines}decision_interval: 1m\nexecutor: {{type: llm, model: lokal}}\n")
+    with pytest.raises(ConfigError, match="did you mean local"):
+        load_traders(more, config, DEFAULT_TENANT, {})
+
+
+def test_registration_refuses_a_model_that_the_tenant_lacks(tmp_path: Path) -> None:
+    spec = load(tmp_path, text_of()).tenants[DEFAULT_TENANT].traders[0]
+    bare = load(tmp_path, SOUND)
+    with pytest.raises(RegistrationError, match=r"executor\.model is 'local', expected one of none"):
+        registration_check(bare).check(DEFAULT_TENANT, spec, ())
+
+
+MISTAKES: list[tuple[str, str, int, str, str, str]] = [
+    ("json_object", "jsonobject", 6, "models.fast.structured", "'jsonobject'", "did you mean json_object?"),
+    ("requests_per", "request_per", 9, "models.fast.request_per_minute", "60", "did you mean requests_per_minute?"),
+    ("api_key: ${MODEL_KEY}", "api_key: sk-1", 4, "models.fast.api_key", "(hidden)", "${NAME}"),
+    ("timeout: 20s", "timeout: 20", 7, "models.fast.timeout", "20", "write 20s"),
+    ("max_concurrency: 8", "max_concurrency: 0", 8, "models.fast.max_concurrency", "0", "from 1 to 10000"),
+    ("minute: 60", "minute: 1.5", 9, "models.fast.requests_per_minute", "1.5", "a whole number"),
+    ("output: 1.1", "output: -1", 10, "models.fast.price_per_mtok.output", "-1", "0 or more"),
+    ("output: 1.1", "output: $1.1", 10, "models.fast.price_per_mtok.output", "'$1.1'", "expected a number"),
+    ("seed: 7", "tools: []", 11, "models.fast.extra_body.tools", "an empty list", "by their reply only"),
+    ("seed: 7", "tool_choice: auto", 11, "models.fast.extra_body.tool_choice", "'auto'", "by their reply only"),
+    ("seed: 7", "stream: true", 11, "models.fast.extra_body.stream", "true", "set for each call already"),
+    (
+        "https://api.example.com/v1",
+        "http://api.example.com/v1",
+        3,
+        "models.fast.base_url",
+        "'http://api.example.com/v1'",
+        "write https://",
+    ),
+    (
+        "https://api.example.com/v1",
+        "http://10.0.0.5/v1",
+        3,
+        "models.fast.base_url",
+        "'http://10.0.0.5/v1'",
+        "set allow_private: true",
+    ),
+    (
+        "https://api.example.com/v1",
+        "https://me:sk-1@api.example.com/v1",
+        3,
+        "models.fast.base_url",
+        "'https://api.example.com/v1'",
+        "must not carry a user or password",
+    ),
+    ('base_url: "http://127.0.0.1:11434/v1", ', "", 12, "models.local.api_key", "missing", "add `api_key: ${NAME}`"),
+    ("  local:", "  a b:", 12, "models.a b", "'a b'", "1 to 64 letters"),
+]
+
+
+@pytest.mark.parametrize("mistake", [Mistake(*row) for row in MISTAKES], ids=[f"{row[3]} {row[1]}" for row in MISTAKES])
+def test_a_mistake_in_a_model_is_told_in_full(tmp_path: Path, mistake: Mistake) -> None:
+    assert mistake.old in MODELS
+    first = problems(tmp_path, text_of(MODELS.replace(mistake.old, mistake.new, 1)))[0]
+    assert (first.line, first.field, first.value) == (mistake.line, mistake.field, mistake.value)
+    assert mistake.mend in first.mend
+    assert "sk-1" not in str(first)
+
+
+ASKED_WRONGLY = [
+    ("model: fast", "model: fats", "executor.model", "did you mean fast?"),
+    ("[local]", "[lokal]", "executor.fallback[0]", "did you mean local?"),
+    ("[local]", "[local, local]", "executor.fallback[1]", "is asked before already"),
+    ("[local]", "[fast]", "executor.fallback[0]", "is asked before already"),
+    ("[local]", "local", "executor.fallback", "a list of up to 10 models"),
+    ("timeout: 45s", "structured: none", "executor.structured", "write it under models.fast"),
+    ("timeout: 45s", "extra_body: {seed: 1}", "executor.extra_body", "write it under models.fast"),
+    ("timeout: 45s", 'base_url: "https://a.example/v1"', "executor.api_key", "add `api_key: ${NAME}`"),
+    (
+        "timeout: 45s",
+        'api_key: "${MODEL_KEY}", base_url: "http://192.168.0.9/v1"',
+        "executor.base_url",
+        "in a private network",
+    ),
+    ("timeout: 45s", 'api_key: "${MODEL_KEY}", extra_body: {n: 2}', "executor.extra_body.n", "set for each call"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "field", "mend"), ASKED_WRONGLY, ids=[row[1] for row in ASKED_WRONGLY])
+def test_a_mistake_in_naming_models_is_told_in_full(tmp_path: Path, old: str, new: str, field: str, mend: str) -> None:
+    told = problems(tmp_path, text_of(asks=ASKS.replace(old, new)))
+    assert [problem.field for problem in told] == [f"traders[0].{field}"]
+    assert mend in told[0].mend
+
+
+def test_a_model_with_a_mistake_is_told_once_and_not_at_each_trader(tmp_path: Path) -> None:
+    told = problems(tmp_path, text_of(MODELS.replace("model: small-1", "model: 5")))
+    assert [problem.field for problem in told] == ["models.fast.model"]
+
+
+def test_a_private_address_may_be_meant(tmp_path: Path) -> None:
+    text = MODELS.replace("model: qwen3", "model: qwen3, allow_private: true").replace("127.0.0.1", "10.0.0.5")
+    assert load(tmp_path, text_of(text)).tenants[DEFAULT_TENANT].models["local"].endpoint.allow_private
