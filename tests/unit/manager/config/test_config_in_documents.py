@@ -24,6 +24,11 @@ def test_the_trader_with_a_model_fits_into_the_walk_through(tmp_path: Path) -> N
     assert [trader.executor.type for trader in traders] == [ExecutorType.BASELINE, ExecutorType.LLM]
 
 
+def test_the_models_of_the_walk_through_are_sound(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path, f"{BLOCKS[0]}\n{BLOCKS[2]}"), {"OPENAI_API_KEY": "k"})
+    assert sorted(config.tenants[DEFAULT_TENANT].models) == ["fast", "local"]
+
+
 def test_the_commented_trader_of_the_shipped_config_is_sound(tmp_path: Path) -> None:
     text = resource("config.yaml").read_text(encoding="utf-8")
     shown = re.search(r"(  # - id: model_btc\n(?:  #   .*\n)+)", text)

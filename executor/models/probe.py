@@ -1,0 +1,123 @@
+"""Call a model once with a tiny question and say what was seen, in plain words."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import anyio
+
+from executor.contract import Usage
+from executor.errors import ModelError
+from executor.models.chat import ChatModel, Completion, Finish, Message, Structured
+from executor.models.profile import ModelProfile
+
+_KEY: Final = "condition_of_service"
+_STATES: Final = ("ready", "busy")
+_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {_KEY: {"type": "string", "enum": list(_STATES)}},
+    "required": [_KEY],
+    "additionalProperties": False,
+}
+_MESSAGES: Final = (
+    Message(role="system", text="You answer health checks. Reply with one short JSON object and nothing else."),
+    Message(role="user", text="Say hello."),
+)
+_NO_PRICE: Final = "no price_per_mtok is configured: its calls count as free"
+_SLOW_SHARE: Final = 0.5
+_LONGEST: Final = 500
+
+
+class Seen(StrEnum):
+    """Name what became of the wish for JSON: held to the schema, JSON of another shape, or neither."""
+
+    SCHEMA = "schema followed"
+    JSON = "json"
+    TEXT = "text"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """Hold what one call showed; `problems` stop decisions, `hints` do not. The cost is in `usage`."""
+
+    ok: bool
+    latency_s: float
+    answered_as: str = ""
+    seen: Seen = Seen.NOTHING
+    usage: Usage = field(default_factory=Usage)
+    problems: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+
+async def probe(model: ChatModel, profile: ModelProfile, monotonic: Callable[[], float]) -> ProbeResult:
+    """Ask `model` once, within the timeout of its profile; nothing is raised.
+
+    The question does not name the keys of the schema, so that only an endpoint that enforces it can hit them.
+    """
+    started, timeout_s = monotonic(), profile.endpoint.timeout_s
+    hints: tuple[str, ...] = () if profile.prices is not None else (_NO_PRICE,)
+    try:
+        with anyio.fail_after(timeout_s):
+            completion = await model.complete(_MESSAGES, _SCHEMA)
+    except TimeoutError:
+        told = f"model {model.name!r} did not answer within its timeout of {timeout_s:g} s"
+        return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(told,), hints=hints)
+    except ModelError as error:
+        return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(_line(str(error)),), hints=hints)
+    latency_s = monotonic() - started
+    seen = _seen(completion.text)
+    problems = _problems(completion)
+    if not problems:
+        hints += _hints(profile.endpoint.structured, seen)
+    if latency_s > _SLOW_SHARE * timeout_s:
+        hints += (f"took {latency_s:.1f} s of its {timeout_s:g} s for a tiny question; decisions will take longer",)
+    return ProbeResult(
+        ok=not problems,
+        latency_s=latency_s,
+        answered_as=_line(completion.model),
+        seen=seen,
+        usage=completion.usage,
+        problems=problems,
+        hints=hints,
+    )
+
+
+def _problems(completion: Completion) -> tuple[str, ...]:
+    if completion.finish is Finish.REFUSED:
+        return (_line(f"refused a harmless question: {completion.detail}"),)
+    if completion.finish is Finish.LENGTH:
+        return ("was cut at its output limit on a tiny question; raise max_tokens (or its like) in extra_body",)
+    if not completion.text.strip():
+        return (_line(f"answered nothing (finish reason {completion.detail or 'not given'})"),)
+    return ()
+
+
+def _hints(asked: Structured, seen: Seen) -> tuple[str, ...]:
+    if asked is Structured.JSON_SCHEMA and seen is not Seen.SCHEMA:
+        better = "json_object" if seen is Seen.JSON else "none"
+        return (f"does not hold its replies to a schema; structured: {better} says what it can do",)
+    if asked is Structured.JSON_OBJECT and seen is Seen.TEXT:
+        return ("does not hold its replies to JSON; structured: none says what it can do",)
+    if asked is Structured.NONE and seen is Seen.TEXT:
+        return ("wrapped its JSON in other text, or wrote none; replies are read tolerantly",)
+    return ()
+
+
+def _seen(text: str) -> Seen:
+    if not text.strip():
+        return Seen.NOTHING
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return Seen.TEXT
+    if not isinstance(value, dict):
+        return Seen.TEXT
+    return Seen.SCHEMA if len(value) == 1 and value.get(_KEY) in _STATES else Seen.JSON
+
+
+def _line(text: str) -> str:
+    """Fold what an endpoint said into one printable line."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_LONGEST]

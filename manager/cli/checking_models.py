@@ -1,0 +1,149 @@
+"""`propdesk check models`."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from exchanges.clock import Clock, SystemClock
+from executor.models.addresses import shown_url
+from executor.models.probe import ProbeResult, probe
+from executor.models.profile import ModelProfile
+from executor.registry import inline_profile
+from manager.cli.guard import FAILED
+from manager.cli.options import CONFIG_DEFAULT, ConfigOption, JsonOption, read_config
+from manager.cli.progress import progress
+from manager.cli.render import print_json, say, show_table
+from manager.config import Config
+from manager.state.records import DEFAULT_TENANT, TenantId
+
+_TICK_S = 0.5
+_COLUMNS = ("model", "endpoint", "state", "latency>", "asked", "seen", "USD/Mtok in, cached, out", "this call USD>")
+
+app = typer.Typer(no_args_is_help=True, help="Check what the desk depends on.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """Name a model of a tenant; one that a trader brings itself goes by the trader's id."""
+
+    tenant: TenantId
+    name: str
+    profile: ModelProfile
+
+    @property
+    def title(self) -> str:
+        """Return the name as a table shows it."""
+        return self.name if self.tenant == DEFAULT_TENANT else f"{self.tenant}/{self.name}"
+
+
+@app.callback()
+def group() -> None:
+    """Check what the desk depends on."""
+
+
+@app.command("models")
+def models(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -> None:
+    """Call each configured model once and say what it can do and what is wrong; exit code 1 if any fails."""
+    configured = tuple(configured_models(read_config(config)))
+    with progress("asking the models") as meter:
+        results = asyncio.run(_probed(configured, SystemClock(), meter)) if configured else []
+    ok = all(result.ok for result in results)
+    if as_json:
+        print_json({"ok": ok, "models": [_row(*pair) for pair in zip(configured, results, strict=True)]})
+    else:
+        _show(config, configured, results)
+    if not ok:
+        raise typer.Exit(FAILED)
+
+
+def configured_models(config: Config) -> Iterator[Configured]:
+    """Yield every model of every tenant with its key, those that traders bring themselves once each."""
+    for tenant_id, tenant in config.tenants.items():
+        for name, profile in config.models(tenant_id).items():
+            yield Configured(tenant=tenant_id, name=name, profile=profile)
+        seen: set[tuple[str, ...]] = set()
+        for spec in tenant.traders:
+            own = spec.executor
+            identity = (own.base_url, own.api_key, own.model, own.structured)
+            if own.base_url and identity not in seen:
+                seen.add(identity)
+                profile = inline_profile(config.with_key(own))
+                yield Configured(tenant=tenant_id, name=f"trader {spec.id}", profile=profile)
+
+
+async def _probed(configured: Sequence[Configured], clock: Clock, meter: Any) -> list[ProbeResult]:
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            meter(None)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        return list(await asyncio.gather(*(_probe(one.profile, clock) for one in configured)))
+    finally:
+        ticking.cancel()
+
+
+async def _probe(profile: ModelProfile, clock: Clock) -> ProbeResult:
+    from executor.models.lanes import open_lanes
+    from executor.models.openai_chat import OpenAIChatModel
+
+    async with open_lanes(profile.endpoint) as lanes:
+        return await probe(OpenAIChatModel(lanes, profile.endpoint), profile, clock.boot_s)
+
+
+def _show(path: Path, configured: Sequence[Configured], results: Iterable[ProbeResult]) -> None:
+    if not configured:
+        say(f"{path} names no model; there is nothing to check.")
+        return
+    pairs = list(zip(configured, results, strict=True))
+    show_table("Models", _COLUMNS, [_cells(one, result) for one, result in pairs])
+    for one, result in pairs:
+        for problem in result.problems:
+            say(f"{one.title}: failed: {problem}", style="red")
+        for hint in result.hints:
+            say(f"{one.title}: note: {hint}", style="yellow")
+
+
+def _cells(one: Configured, result: ProbeResult) -> list[str]:
+    endpoint = one.profile.endpoint
+    prices, cost = one.profile.prices, _cost(one.profile, result)
+    return [
+        one.title,
+        f"{endpoint.model} at {shown_url(endpoint.base_url)}",
+        "ok" if result.ok else "failed",
+        f"{result.latency_s:.2f} s",
+        endpoint.structured,
+        result.seen,
+        f"{prices.input:f}, {prices.cached_input:f}, {prices.output:f}" if prices else "-",
+        f"{cost:f}" if cost is not None else "-",
+    ]
+
+
+def _row(one: Configured, result: ProbeResult) -> Mapping[str, Any]:
+    endpoint = one.profile.endpoint
+    return {
+        "tenant": one.tenant,
+        "name": one.name,
+        "model": endpoint.model,
+        "base_url": shown_url(endpoint.base_url),
+        "ok": result.ok,
+        "latency_s": round(result.latency_s, 3),
+        "answered_as": result.answered_as,
+        "structured": {"asked": endpoint.structured, "seen": result.seen},
+        "price_per_mtok": one.profile.prices,
+        "tokens": {"input": result.usage.input_tokens, "output": result.usage.output_tokens},
+        "cost_usd": _cost(one.profile, result),
+        "problems": result.problems,
+        "hints": result.hints,
+    }
+
+
+def _cost(profile: ModelProfile, result: ProbeResult) -> Decimal | None:
+    prices = profile.prices
+    return prices.cost(result.usage) if prices is not None and result.ok else None
