@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from exchanges.clock import SystemClock
 from manager.bootstrap import build_manager, open_parts
