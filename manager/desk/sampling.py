@@ -8,8 +8,9 @@ from typing import Protocol
 from manager.desk.session import Session
 from manager.desk.valuation import book_equity
 from manager.desk.values import Desk
-from manager.state.records import EquityRow
+from manager.state.records import BookRow, EquityRow
 from traders import performance
+from traders.performance import Performance
 
 
 class EquitySampler(Protocol):
@@ -21,6 +22,10 @@ class EquitySampler(Protocol):
 
     def after(self, session: Session, desk: Desk) -> None:
         """Sample this instant with the books as they are now."""
+        ...
+
+    def current(self, head: BookRow) -> Performance:
+        """Return the newest curve of a book; its row may hold an older one."""
         ...
 
 
@@ -47,6 +52,10 @@ class LiveSampler:
             self._store(session, trader_id, equity, curve.drawdown)
         self._store(session, "", desk.equity, 0.0)
         state.put_account(replace(state.account, equity=desk.equity, updated_at=now))
+
+    def current(self, head: BookRow) -> Performance:
+        """Return the curve as it was stored last."""
+        return head.performance
 
     def _store(self, session: Session, trader_id: str, equity: Decimal, drawdown: float) -> None:
         account = session.state.account

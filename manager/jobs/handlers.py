@@ -30,6 +30,7 @@ from manager.state.text import storable_decision
 from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
+from traders.performance import Performance
 from traders.spec import TraderSpec
 
 _LOG = structlog.get_logger(__name__)
@@ -189,7 +190,8 @@ class DeskHandlers:
             return None, FullDecision(outcome=Outcome.UNAVAILABLE, reasoning=f"no market data: {failure}")
         views = self._views.setdefault(runtime.account_id, MarketViews()).of(snapshot)
         maintenance = {s: runtime.instruments[s].maintenance_rate for s in spec.symbols if s in runtime.instruments}
-        context = build_context(spec, _own_state(rows), views, maintenance, self._parts.clock.now())
+        own = _own_state(rows, self._parts.sampler.current(rows.book))
+        context = build_context(spec, own, views, maintenance, self._parts.clock.now())
         if spec.executor.type is ExecutorType.LLM:
             context = with_details(context, await self._record_of(rows))
         return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
@@ -199,7 +201,7 @@ class DeskHandlers:
             return await read_record(tx, rows)
 
 
-def _own_state(rows: TraderRows) -> OwnState:
+def _own_state(rows: TraderRows, curve: Performance) -> OwnState:
     head = rows.book
     positions: dict[Symbol, Position] = {
         row.symbol: Position(
@@ -226,7 +228,7 @@ def _own_state(rows: TraderRows) -> OwnState:
         Refusal(symbol=verdict.symbol, action=verdict.kind, code=verdict.code, detail=verdict.detail)
         for verdict in rows.verdicts
     )
-    return OwnState(book=book, allocated=head.allocated, performance=head.performance, refusals=refusals)
+    return OwnState(book=book, allocated=head.allocated, performance=curve, refusals=refusals)
 
 
 def _record(

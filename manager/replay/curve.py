@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
 from manager.desk.session import Session
 from manager.desk.values import Desk
+from manager.state.records import BookRow, PositionRow
+from manager.state.store import DeskRows
 from traders.book import Book
 from traders.performance import Performance
 
@@ -56,6 +59,7 @@ class ReplaySampler:
     def __init__(self, closes: Closes, traders: Sequence[str], *, keep: bool = False) -> None:
         self._closes = closes
         self._traders = tuple(traders)
+        self._index = {trader_id: index for index, trader_id in enumerate(self._traders)}
         self._curves = _Curves(len(traders))
         self._next = 0
         self._before: tuple[int, tuple[Book, ...]] | None = None
@@ -70,7 +74,7 @@ class ReplaySampler:
             at_ms, books = self._before
             if at_ms == now_ms:
                 return
-            self._sample(session, books, int(self._closes.instants.searchsorted(at_ms, side="left")))
+            self._sample_books(session, books, int(self._closes.instants.searchsorted(at_ms, side="left")))
         self._before = (now_ms, self._own(session))
 
     def after(self, session: Session, desk: Desk) -> None:
@@ -80,13 +84,35 @@ class ReplaySampler:
         if self._before is not None:
             books = self._before[1]
             if any(book is not held for book, held in zip(own, books, strict=True)):
-                self._sample(session, books, int(instants.searchsorted(now_ms, side="left")))
+                self._sample_books(session, books, int(instants.searchsorted(now_ms, side="left")))
             self._before = None
-        self._sample(session, own, int(instants.searchsorted(now_ms, side="right")))
+        self._sample_books(session, own, int(instants.searchsorted(now_ms, side="right")))
         if self.publish:
             for index in self._curves.take_changed():
                 head = session.state.head(self._traders[index])
                 session.state.set_head(replace(head, performance=self._curves.of(index, head.performance)))
+
+    def current(self, head: BookRow) -> Performance:
+        """Return the curve as far as it is sampled."""
+        return self._curves.of(self._index[head.trader_id], head.performance)
+
+    def pass_to(self, at: datetime, rows: DeskRows) -> None:
+        """Sample the closes up to this instant with the books as they are stored, where no job does it."""
+        last = int(self._closes.instants.searchsorted(to_ms(at), side="right"))
+        if last <= self._next:
+            return
+        count = len(self._traders)
+        cash, units = np.zeros(count), np.zeros(count)
+        held: list[list[PositionRow]] = [[] for _ in self._traders]
+        for head in rows.books:
+            index = self._index.get(head.trader_id)
+            if index is not None:
+                cash[index] = float(head.capital + head.realized - head.fees + head.funding)
+                units[index] = head.performance.units
+        for position in rows.positions:
+            if position.trader_id in self._index:
+                held[self._index[position.trader_id]].append(position)
+        self._sample(cash, held, units, last)
 
     def first_breach(
         self, cash: Sequence[Decimal], positions: Sequence[Sequence[Holding]], after_ms: int, until_ms: int
@@ -116,17 +142,20 @@ class ReplaySampler:
         books = session.state.books
         return tuple(books[trader_id] for trader_id in self._traders)
 
-    def _sample(self, session: Session, own: Sequence[Book], last: int) -> None:
+    def _sample_books(self, session: Session, own: Sequence[Book], last: int) -> None:
         if last <= self._next:
             return
-        first, self._next = self._next, last
         heads = session.state.heads
         cash = np.array([float(book.cash) for book in own])
-        equity = self._worth([tuple(book.positions.values()) for book in own], first, last) + cash[:, None]
+        units = [heads[t].performance.units if t in heads else 0.0 for t in self._traders]
+        self._sample(cash, [tuple(book.positions.values()) for book in own], np.array(units), last)
+
+    def _sample(self, cash: Floats, held: Sequence[Sequence[Holding]], units: Floats, last: int) -> None:
+        first, self._next = self._next, last
+        equity = self._worth(held, first, last) + cash[:, None]
         if self._keep:
             self._kept.append((first, equity))
-        units = [heads[t].performance.units if t in heads else 0.0 for t in self._traders]
-        self._curves.extend(np.array(units), equity, self._closes.instants[first:last])
+        self._curves.extend(units, equity, self._closes.instants[first:last])
 
     def _worth(
         self, books: Sequence[Sequence[Holding]], first: int, last: int, *, after_maintenance: bool = False

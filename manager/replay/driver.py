@@ -1,7 +1,7 @@
 """Jump from event to event: nothing is done candle by candle where nothing can happen (RULES.md 10)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ from manager.jobs.runner import Job, JobKind
 from manager.monitor.invariants.account import CHECKS, check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.replay.setup import Replay
+from manager.replay.upkeep import Upkeep
 from manager.state.records import PositionRow, ScheduleRow
 from manager.state.store import DeskRows
 from traders.book import EXTERNAL
@@ -42,14 +43,16 @@ class ReplayDriver:
         self._account_id = replay.account.runtime.account_id
         self._deliveries = _deliveries(replay)
         self._watches = False
+        self._upkeep = Upkeep()
+        self._event = True
         self.tally = Tally()
 
     async def run(self) -> Tally:
         """Replay everything and return the counts."""
-        now: datetime | None = self._begin
-        while now is not None:
+        now, rows = self._begin, await self._stored()
+        while True:
             self._replay.clock.set(now)
-            rows = await self._instant(now)
+            rows = await self._instant(now, rows)
             if self._progress is not None:
                 self._progress((now - self._begin) / max(self._end - self._begin, self._step))
             if now >= self._end:
@@ -58,26 +61,42 @@ class ReplayDriver:
         await self._finish()
         return self.tally
 
-    async def _instant(self, now: datetime) -> DeskRows:
-        """Do one T in the order of RULES.md 10: touches, marks, funding, liquidation, decisions, one round, fills."""
+    async def _instant(self, now: datetime, rows: DeskRows) -> DeskRows:
+        """Do one T in the order of RULES.md 10: touches, marks, funding, liquidation, decisions, one round, fills.
+
+        `rows` is what the last instant left; where only decisions are due, what comes before them is left out.
+        """
         account = self._account
         jobs = await self._due(now)
         account.sampler.publish = bool(jobs) or now >= self._end
-        if self._watches:
-            await account.exchange.touch()
-            await self._replay.handlers.fire(self._job(JobKind.MAINTAIN))
-            await account.exchange.fund()
-        await self._maintain()
-        if await account.exchange.settle():
-            await self._maintain()
-        if jobs:
-            for job in jobs:
-                await self._replay.runner.defer(job)
-            self.tally.decisions += len(jobs)
-            await self._replay.runner.run_until_idle()
+        quiet = self._upkeep.quiet(now, event=self._event)
+        if quiet:
+            account.sampler.pass_to(now, rows)
+        else:
+            await self._keep_up()
+        for job in jobs:
+            await self._replay.runner.defer(job)
+        self.tally.decisions += len(jobs)
+        await self._replay.runner.run_until_idle()
         if await account.exchange.finish():
             await self._maintain()
-        return await self._check()
+        rows = await self._check()
+        self._upkeep.left(now, rows, published=bool(jobs) and not quiet)
+        return rows
+
+    async def _keep_up(self) -> None:
+        exchange = self._account.exchange
+        if self._watches:
+            await exchange.touch()
+            await self._replay.handlers.fire(self._job(JobKind.MAINTAIN))
+            await exchange.fund()
+        await self._maintain()
+        if await exchange.settle():
+            await self._maintain()
+
+    async def _stored(self) -> DeskRows:
+        async with self._replay.store.transaction(self._tenant) as tx:
+            return await tx.desk(self._account_id)
 
     async def _due(self, now: datetime) -> list[Job]:
         async with self._replay.store.service() as service:
@@ -123,28 +142,34 @@ class ReplayDriver:
 
     async def _next(self, now: datetime, rows: DeskRows) -> datetime:
         """Return the next instant at which anything can happen; at the latest the end."""
-        candidates = [self._end, *self._next_planned(now, rows)]
+        event = self._next_rebalance(now, rows)
+        until = min(event, await self._next_decision(now))
+        happens = await self._account.exchange.next_event(until)
+        if happens is not None:
+            event = min(event, happens)
+        broken = self._earliest_break(now, min(until, event), rows)
+        if broken is not None:
+            event = min(event, broken)
+        self._event = event <= until
+        return min(until, event)
+
+    async def _next_decision(self, now: datetime) -> datetime:
         async with self._replay.store.service() as service:
             due = await service.next_due()
-        if due is not None:
-            candidates.append(self._on_grid(max(due, now + timedelta(microseconds=1))))
-        until = min(candidates)
-        event = await self._account.exchange.next_event(until)
-        if event is not None:
-            until = min(until, event)
-        return self._earliest_break(now, until, rows)
+        claimed = self._end if due is None else self._on_grid(max(due, now + timedelta(microseconds=1)))
+        return min(claimed, *self._deliveries) if self._deliveries else claimed
 
-    def _next_planned(self, now: datetime, rows: DeskRows) -> Iterable[datetime]:
-        if self._deliveries:
-            yield min(self._deliveries)
+    def _next_rebalance(self, now: datetime, rows: DeskRows) -> datetime:
         rebalanced = rows.account.rebalanced_at
-        if rebalanced is not None:
-            due = rebalanced + timedelta(seconds=self._account.runtime.rules.rebalance_interval_s)
-            yield self._on_grid(max(due, now + timedelta(microseconds=1)))
+        if rebalanced is None:
+            return self._end
+        due = rebalanced + timedelta(seconds=self._account.runtime.rules.rebalance_interval_s)
+        return self._on_grid(max(due, now + timedelta(microseconds=1)))
 
-    def _earliest_break(self, now: datetime, until: datetime, rows: DeskRows) -> datetime:
-        """Return `until`, or before it the first touch of a target that cannot rest, or the first broken book."""
+    def _earliest_break(self, now: datetime, until: datetime, rows: DeskRows) -> datetime | None:
+        """Return the first touch up to `until` of a target that cannot rest, or the first broken book."""
         self._watches = False
+        found: datetime | None = None
         by_symbol: dict[Symbol, list[PositionRow]] = {}
         for row in rows.positions:
             by_symbol.setdefault(row.symbol, []).append(row)
@@ -157,15 +182,15 @@ class ReplayDriver:
                 self._watches = True
                 low, high = (row.take_profit, None) if row.quantity < 0 else (None, row.take_profit)
                 touch = self._replay.path.next_touch(symbol, now, until, low, high)
-                until = touch if touch is not None else until
+                if touch is not None:
+                    until = found = touch
         cash, held = _holding_books(rows)
         breach = self._account.sampler.first_breach(cash, held, to_ms(now), to_ms(until))
-        return from_ms(breach) if breach is not None else until
+        return from_ms(breach) if breach is not None else found
 
     async def _check(self) -> DeskRows:
         exchange = self._account.exchange
-        async with self._replay.store.transaction(self._tenant) as tx:
-            rows = await tx.desk(self._account_id)
+        rows = await self._stored()
         facts = AccountFacts(
             rows=rows,
             positions={report.symbol: report for report in await exchange.fetch_positions()},
