@@ -96,6 +96,7 @@ class Instrument:
 class OrderRequest:
     """Ask the venue for one order; `send_before` is the instant past which it must not be accepted.
 
+    A market order that finds no price waits for one if it is reduce-only or GTC, which closes are, and dies if not.
     `liquidation` marks the close of a liquidated book, which paper fills at the mark (RULES.md 10).
     """
 

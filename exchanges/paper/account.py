@@ -25,6 +25,7 @@ from exchanges.types import (
 )
 
 POSITION_CLOSED = "reduce-only: position closed"
+OTHER_LEG = "the other leg of its bracket filled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,17 @@ def book(
     state.book_fill(fill, instrument.contract_size)
     filled = order.filled + quantity
     status = OrderStatus.FILLED if filled == order.quantity else OrderStatus.OPEN
+    if status is OrderStatus.FILLED:
+        _cancel_bracket(state, order, at)
     return state.put_order(replace(order, filled=filled, status=status, updated_at=at))
+
+
+def _cancel_bracket(state: PaperState, filled: PaperOrder, at: datetime) -> None:
+    """Where several owners hold a symbol the position outlives the leg, so reduce-only alone would not do."""
+    bracket, mark, _ = filled.client_order_id.partition("~")
+    for order in list(state.orders.values()) if mark else ():
+        if order.client_order_id != filled.client_order_id and order.client_order_id.startswith(f"{bracket}~"):
+            state.end_order(order, OrderStatus.CANCELED, at, OTHER_LEG)
 
 
 def cancel_unreducible(state: PaperState, symbol: Symbol, at: datetime) -> None:

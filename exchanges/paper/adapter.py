@@ -33,7 +33,8 @@ class PaperExchange:
     """Trade one paper account; several processes may hold the same one, the ledger serialises them.
 
     Touches of one symbol in one bar come by stops before targets, then by client order id: a caller that wants them by
-    trader encodes the trader's order there. Market orders fill at the clock's instant, touches at the end of the bar.
+    trader encodes the trader's order there. Orders whose ids share what stands before a `~` are legs of one bracket:
+    when one is filled, the others are canceled. Market orders fill at the instant, touches at the end of the bar.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PaperExchange:
         self._clock = clock
         self._outlook = Outlook(venue, lookahead)
         self._opened = False
+        self._finished_early = False
         self._caught_up: datetime | None = None
         self._reports: AccountReports | None = None
         self._open_orders: tuple[int, tuple[OrderReport, ...]] | None = None
@@ -101,7 +103,7 @@ class PaperExchange:
         async with self._transaction(request.client_order_id) as state:
             self._deny_late(request)
             if request.type in MARKET_LIKE and not request.liquidation:
-                finish(self._venue, state)
+                self._finished_early = finish(self._venue, state) or self._finished_early
             outcome = place(self._venue, state, request, state.advanced_to)
             fills = [fill for fill in state.journal.fills if fill.client_order_id == request.client_order_id]
         if isinstance(outcome, Refusal):
@@ -165,9 +167,13 @@ class PaperExchange:
             return settle(self._venue, state)
 
     async def finish(self) -> bool:
-        """Do what is left of this instant, so that its fills can be read now; tell whether anything happened."""
+        """Do what is left of this instant, so that its fills can be read now; tell whether anything happened.
+
+        An order may have finished the instant before: what happened to others by that is told here too.
+        """
+        early, self._finished_early = self._finished_early, False
         async with self._transaction() as state:
-            return finish(self._venue, state)
+            return finish(self._venue, state) or early
 
     async def expire_waiting(self) -> Sequence[OrderReport]:
         """End the orders that still wait for a price; for the end of a replay."""

@@ -101,7 +101,7 @@ def _refuse_position(venue: PaperVenue, state: PaperState, request: OrderRequest
             "REDUCE_ONLY", f"reduce-only {request.side} has nothing to reduce: net {request.symbol} is {net}"
         )
     entry = not request.reduce_only and increases(net, request.side, request.quantity)
-    if entry and request.type in MARKET_LIKE:
+    if entry and request.type in MARKET_LIKE and not _waits(request):
         return _refuse_size(venue, state, request, at)
     return None
 
@@ -143,14 +143,18 @@ def _refuse_size(venue: PaperVenue, state: PaperState, request: OrderRequest, at
 
 def _market(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime, *, at_mark: bool) -> PaperOrder:
     """A reduce without price or volume waits for the next, an entry dies; a liquidation fills at the mark."""
-    entry = not order.reduce_only and increases(state.position(order.symbol).quantity, order.side, order.quantity)
     price = venue.mark(order.symbol, at) if at_mark else venue.execution_price(order.symbol, at)
     if price is not None:
         deal = (market_price(price, order.side, venue.config), at)
         order = _take(venue, state, order, deal, any_volume=at_mark)
-    if entry and not order.status.terminal:
+    if not _waits(order) and not order.status.terminal:
         return state.end_order(order, OrderStatus.EXPIRED, at, "no price" if price is None else "volume share used up")
     return order
+
+
+def _waits(order: PaperOrder | OrderRequest) -> bool:
+    """Only what closes a position may wait: reduce-only, or good till canceled where others hold the symbol too."""
+    return order.reduce_only or (order.type is OrderType.MARKET and order.time_in_force is TimeInForce.GTC)
 
 
 def _limit(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime) -> PaperOrder:

@@ -24,7 +24,14 @@ async def execute_round(session: Session) -> bool:
 
     False when a stop or target filled while it was taken out of the way: the round starts anew from the truth.
     """
-    intents = [i for i in session.state.intents.values() if i.status is IntentStatus.PENDING]
+    under_way = {
+        share.intent_id
+        for order in session.state.orders.values()
+        if order.purpose is OrderPurpose.REDUCE and order.state.live
+        for share in order.shares
+    }
+    pending = (i for i in session.state.intents.values() if i.status is IntentStatus.PENDING)
+    intents = [intent for intent in pending if intent.intent_id not in under_way]
     if not intents:
         return True
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)

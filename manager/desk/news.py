@@ -8,7 +8,7 @@ from decimal import Decimal
 from exchanges.types import ClientOrderId, Fill, FillKind, FundingPayment, OrderReport, OrderStatus
 from manager.desk.booking import book_fill, funding_parts
 from manager.desk.session import Session
-from manager.state.records import ROUNDING, FillRow, OrderRow, OrderState, TradingState
+from manager.state.records import ROUNDING, FillRow, IntentStatus, OrderPurpose, OrderRow, OrderState, TradingState
 
 ZERO = Decimal(0)
 SINCE_FIRST = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -109,6 +109,19 @@ def _book_one(session: Session, fill: Fill, order: OrderRow | None) -> None:
         _halt(session, f"{fill.kind} of {fill.symbol} at {fill.at.isoformat()}")
     if booked.order is not None:
         state.put_order(booked.order)
+        _close_is_done(session, booked.order)
+
+
+def _close_is_done(session: Session, order: OrderRow) -> None:
+    """End the closes whose order has filled, however late, so that no round carries them out again."""
+    if order.purpose is not OrderPurpose.REDUCE or order.state is not OrderState.FILLED:
+        return
+    for share in order.shares:
+        intent = session.state.intents.get(share.intent_id)
+        if intent is not None and intent.status is IntentStatus.PENDING:
+            done = replace(intent, status=IntentStatus.DONE, round_id=order.round_id)
+            session.state.intents[done.intent_id] = done
+            session.state.upsert(done)
 
 
 def _book_funding(session: Session, payment: FundingPayment) -> None:

@@ -91,18 +91,24 @@ class _Plan:
 
 
 def plan_protection(
-    desk: Desk, orders: Sequence[OrderRow], dust: frozenset[tuple[str, Symbol]] = NO_DUST
+    desk: Desk,
+    orders: Sequence[OrderRow],
+    dust: frozenset[tuple[str, Symbol]] = NO_DUST,
+    *,
+    held: Desk | None = None,
 ) -> ProtectionPlan:
     """Return the legs to place, then those to cancel, the targets to watch and the positions without a confirmed stop.
 
     A leg of the right shape whose outcome is not known is neither placed again nor canceled, and confirms nothing.
-    Applied to the orders, the plan leads to a second plan that places and cancels nothing. `dust` gets no legs.
+    Applied to the orders, the plan leads to a second plan that places and cancels nothing. `dust` gets no legs. Where
+    `desk` has the books as they will be after waiting reduces, `held` has them as they are: until these fill, the venue
+    nets what is held, and would refuse a reduce-only leg against it.
     """
     resting = _resting(orders)
     holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
     if not resting and not holding:
         return ProtectionPlan()
-    contested = _contested(desk, holding)
+    contested = _contested(held or desk)
     plan = _Plan(desk=desk, resting=resting)
     for trader_id in holding:
         trader = desk.traders[trader_id]
@@ -152,11 +158,11 @@ def _resting(orders: Iterable[OrderRow]) -> dict[_Key, list[OrderRow]]:
     return resting
 
 
-def _contested(desk: Desk, holding: Iterable[str]) -> frozenset[Symbol]:
+def _contested(desk: Desk) -> frozenset[Symbol]:
     contested = {symbol for symbol, position in desk.external.positions.items() if position.quantity}
     directions: dict[Symbol, int] = {}
-    for trader_id in holding:
-        for symbol, position in desk.traders[trader_id].book.positions.items():
+    for trader in desk.traders.values():
+        for symbol, position in trader.book.positions.items():
             if directions.setdefault(symbol, position.direction) != position.direction:
                 contested.add(symbol)
     return frozenset(contested)

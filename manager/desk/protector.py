@@ -57,9 +57,10 @@ def protective_orders(session: Session) -> list[OrderRow]:
 
 
 def _plan(session: Session) -> ProtectionPlan:
-    desk = without_outstanding(session.desk(), outstanding_reduces(session.state))
+    held = session.desk()
+    desk = without_outstanding(held, outstanding_reduces(session.state))
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    return plan_protection(desk, protective_orders(session), dust=dust)
+    return plan_protection(desk, protective_orders(session), dust=dust, held=held)
 
 
 async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:

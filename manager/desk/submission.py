@@ -46,7 +46,7 @@ def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> Orde
         reduce_only=leg.reduce_only,
         shares=(Share(trader_id=leg.trader_id, quantity=leg.quantity),),
     )
-    order_id = f"{leg.trader_id}.{leg.purpose}.{leg.symbol}.{session.round_id}.{number:03d}"
+    order_id = f"{leg.trader_id}.{leg.symbol}~{leg.purpose}.{session.round_id}.{number:03d}"
     row = _row(session, planned, order_id, _TYPES[leg.purpose])
     return replace(row, trigger_price=leg.trigger_price, reason="fired" if fire else "")
 
@@ -136,7 +136,8 @@ def _row(session: Session, planned: PlannedOrder, order_id: str, kind: OrderType
 
 
 def _request(order: OrderRow) -> OrderRequest:
-    rests = order.type is not OrderType.MARKET and order.reason != "fired"
+    closes = order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
+    rests = closes or (order.type is not OrderType.MARKET and order.reason != "fired")
     return OrderRequest(
         client_order_id=ClientOrderId(order.order_id),
         symbol=order.symbol,

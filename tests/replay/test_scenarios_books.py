@@ -257,3 +257,79 @@ def test_a_target_moved_at_an_instant_is_not_fired_by_the_candle_before_it(tmp_p
     outcome = judge(scenario, tmp_path)
     assert {purpose for purpose, *_ in outcome.fills("a")} == {"entry"}
     assert outcome.trades[-1]["purpose"] == "reduce"
+
+
+STRICT = {"risk_params": {"stop_loss_enabled": True}}
+
+
+def gap_after(count: int, price: str, after: str) -> dict[str, list[str | None]]:
+    """Return a steady BTC and a SOL that stands, misses two candles and goes on at another price."""
+    return {BTC: flat(count + 6, "1000"), SOL: [*flat(count, price), None, None, *flat(4, after)]}
+
+
+def test_a_stop_stands_while_an_opposite_close_waits_through_a_gap(tmp_path: Path) -> None:
+    """Until a's close fills the venue is short on balance, so c's stop must stay plain; then it turns reduce-only."""
+    bars = gap_after(4, "100", "101")
+    bars[SOL][7] = "101 101 89 92"
+    batches = [
+        (1, "a", [opens(SOL, "short", "900", stop_loss="120")]),
+        (1, "c", [opens(SOL, "long", "300", stop_loss="90")]),
+        (3, "a", [closes(SOL, "short")]),
+        (4, "b", [opens(BTC, "long", "100", stop_loss="900")]),
+    ]
+    scenario = Scenario(bars=bars, traders={"a": STRICT, "b": STRICT, "c": STRICT}, batches=batches, manager=NET)
+    outcome = judge(scenario, tmp_path)
+    assert outcome.fills("a")[-1] == ("reduce", "9", "101.0101")
+    assert outcome.fills("c")[-1] == ("stop", "-3", "89.991")
+    assert {row["state"] for row in outcome.orders} <= {"filled", "canceled", "accepted"}
+
+
+def test_a_partial_close_that_waits_is_carried_out_once(tmp_path: Path) -> None:
+    """Rounds go on while it waits and after it has filled; half is closed, and half stays."""
+    bars = gap_after(4, "100", "104")
+    batches = [
+        (1, "a", [opens(SOL, "long", "1000", stop_loss="80")]),
+        (3, "a", [closes(SOL, "long", fraction="0.5")]),
+        (4, "b", [opens(BTC, "long", "100", stop_loss="900")]),
+        (5, "b", [opens(BTC, "long", "100")]),
+        (7, "b", [opens(BTC, "long", "100")]),
+    ]
+    scenario = Scenario(bars=bars, traders={"a": STRICT, "b": STRICT}, batches=batches)
+    outcome = judge(scenario, tmp_path)
+    assert outcome.fills("a") == [("entry", "10", "100.01"), ("reduce", "-5", "103.9896")]
+
+
+def test_an_entry_against_the_net_position_dies_in_a_gap_like_any_other(tmp_path: Path) -> None:
+    """b's long would shrink the venue's short, which makes it no close: without a candle it expires."""
+    batches = [
+        (1, "a", [opens(SOL, "short", "900", stop_loss="120")]),
+        (3, "b", [opens(SOL, "long", "300", stop_loss="90")]),
+    ]
+    scenario = Scenario(bars=gap_after(4, "100", "101"), traders={"a": {}, "b": {}}, batches=batches, manager=NET)
+    outcome = judge(scenario, tmp_path)
+    assert outcome.fills("b") == []
+
+
+def test_a_close_that_grows_the_net_position_waits_through_a_gap(tmp_path: Path) -> None:
+    """The books offset: closing a's long makes the venue short, and is a close all the same."""
+    batches = [
+        (1, "a", [opens(SOL, "long", "900", stop_loss="90")]),
+        (1, "b", [opens(SOL, "short", "900", stop_loss="120")]),
+        (3, "a", [closes(SOL, "long")]),
+    ]
+    scenario = Scenario(bars=gap_after(4, "100", "101"), traders={"a": {}, "b": {}}, batches=batches, manager=NET)
+    outcome = judge(scenario, tmp_path)
+    assert outcome.fills("a")[-1] == ("reduce", "-9", "100.9899")
+
+
+def test_only_one_leg_fills_when_others_hold_the_same_side(tmp_path: Path) -> None:
+    """Both legs of c are touched in one candle; b's short keeps the venue short, so reduce-only stops neither."""
+    bars = [*flat(3, "100"), "100 106 93 99", *flat(2, "99")]
+    batches = [
+        (1, "b", [opens(SOL, "short", "900", stop_loss="120", confidence=90)]),
+        (1, "c", [opens(SOL, "short", "300", stop_loss="105", take_profit="95")]),
+    ]
+    outcome = judge(Scenario(bars={SOL: bars}, traders={"b": {}, "c": {}}, batches=batches), tmp_path)
+    assert outcome.fills("c") == [("entry", "-3", "99.99"), ("stop", "3", "105.0105")]
+    assert [purpose for purpose, *_ in outcome.fills("b")] == ["entry"]
+    assert {row["trader_id"] for row in outcome.trades} == {"b", "c"}

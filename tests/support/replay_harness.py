@@ -97,24 +97,33 @@ def write(scenario: Scenario, folder: Path) -> ReplayRequest:
 
 
 def judge(scenario: Scenario, folder: Path) -> Outcome:
-    """Replay the scenario, compare every number with the oracle and return both."""
-    request = write(scenario, folder)
-    report = run_replay(request)
+    """Replay the scenario, compare every number with the oracle and what was refused with the hand, and return both."""
+    outcome = replay(scenario, folder, Oracle(scenario))
+    compare(scenario, outcome)
+    expected = Counter(item["expect"] for *_, items in scenario.batches for item in items if "expect" in item)
+    assert outcome.report["denials"] == dict(expected)
+    assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
+    return outcome
+
+
+def replay(scenario: Scenario, folder: Path, oracle: Oracle) -> Outcome:
+    """Replay the scenario and return what was reported and written beside what the oracle says."""
+    report = run_replay(write(scenario, folder))
     out = folder / "out"
-    outcome = Outcome(
+    return Outcome(
         report=report,
         trades=sorted(pl.read_parquet(out / "trades.parquet").to_dicts(), key=_time_order),
         orders=pl.read_parquet(out / "orders.parquet").to_dicts(),
-        oracle=Oracle(scenario),
+        oracle=oracle,
     )
+
+
+def compare(scenario: Scenario, outcome: Outcome) -> None:
+    """Hold every number of the replay against the oracle's."""
     _compare_fills(outcome)
     _compare_orders(outcome)
     _compare_traders(outcome, scenario)
     _compare_account(outcome)
-    expected = Counter(item["expect"] for *_, items in scenario.batches for item in items if "expect" in item)
-    assert report["denials"] == dict(expected)
-    assert report["invariants"]["violated"] == 0, report["invariants"]
-    return outcome
 
 
 def without_timings(report: dict[str, Any]) -> dict[str, Any]:

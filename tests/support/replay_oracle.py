@@ -14,7 +14,8 @@ from replay_scenario import Item, Scenario, close_ms
 
 ZERO, MAINTENANCE, HOUR_MS = Decimal(0), Decimal("0.005"), 3_600_000
 HANDLED = {"expect", "bad", "dropped"}
-DEFAULTS = {"lot": "0.000001", "contract_size": "1", "fee_bps": "4.5", "maker_fee_bps": "1.5", "slippage_bps": "1"}
+FEES = {"fee_bps": "4.5", "maker_fee_bps": "1.5", "slippage_bps": "1"}
+TERMS = {"lot": "0.000001", "contract_size": "1", "min_notional": "5"}
 
 
 @dataclass
@@ -67,8 +68,8 @@ class Oracle:
     """Run one scenario; the books, fills (`fills`) and market orders (`orders`) are there to be compared."""
 
     def __init__(self, s: Scenario) -> None:
-        self.s, self.given = s, {**DEFAULTS, **s.paper}
-        self.taker, self.maker, self.slip = (Decimal(self.given[n]) / 10_000 for n in list(DEFAULTS)[2:])
+        self.s, self.given = s, {**FEES, **s.paper}
+        self.taker, self.maker, self.slip = (Decimal(self.given[n]) / 10_000 for n in FEES)
         self.books = {who: Book() for who in sorted(s.traders)}
         self.unallocated = Decimal(s.manager.get("total_equity_usd", "10000"))
         self.mark: dict[str, Decimal] = {}
@@ -85,7 +86,7 @@ class Oracle:
         return [Decimal(x) for x in row.split()] if row else None
 
     def term(self, sym: str, name: str) -> Decimal:
-        return Decimal(self.s.instruments.get(sym, {}).get(name, DEFAULTS[name]))
+        return Decimal(self.s.instruments.get(sym, {}).get(name, TERMS[name]))
 
     def worth(self, sym: str, q: Decimal) -> Decimal:
         return q * self.mark[sym] * self.term(sym, "contract_size")
@@ -181,7 +182,11 @@ class Oracle:
                 groups.setdefault((w.purpose, w.sym, w.q > 0), []).append(w)
         due, self.waiting = [*self.waiting, *((k, group) for group in groups.values())], []
         for placed, group in due:
-            bar = self.bar(group[0].sym, k + 1)
+            sym = group[0].sym
+            worth = abs(self.worth(sym, sum((w.q for w in group), ZERO)))
+            if group[0].purpose == "entry" and worth < self.term(sym, "min_notional"):
+                continue
+            bar = self.bar(sym, k + 1)
             if bar is None and group[0].purpose == "reduce":
                 self.waiting.append((placed, group))
                 continue

@@ -151,7 +151,8 @@ async def test_a_reduce_without_a_candle_waits_for_the_next_open() -> None:
     await run.market("in", "2")
     run.at(2)
     waiting = await run.market("out", "-1", reduce=True)
-    plain = await run.market("plain-out", "-1")
+    plain = await run.exchange.create_order(order("plain-out", "-1", **REST))
+    assert (await run.market("dies", "-1")).status is OrderStatus.EXPIRED
     assert waiting.status is plain.status is OrderStatus.OPEN
     assert await run.exchange.next_event(instant(10)) == instant(4)
     run.at(3)

@@ -1,0 +1,108 @@
+"""Random candles, gaps, funding and decisions of three traders under `net`, against the oracle, to the last number."""
+
+import os
+import random
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay_harness import compare, replay
+from replay_oracle import Oracle, Wish
+from replay_scenario import Item, Scenario, close_ms
+
+SYMBOLS = ("BTC/USDT:USDT", "SOL/USDT:USDT")
+PRICES = ((SYMBOLS[0], 1000.0, 0.0), (SYMBOLS[1], 100.0, 0.1))
+COUNT = 90
+RISK = {
+    "max_position_size_usd": 1_000_000,
+    "max_margin_usage_pct": 100,
+    "max_drawdown_pct": 100,
+    "cooldown_after_stop": "0s",
+    "max_entries_per_hour": 3600,
+}
+LIMITS = {"max_symbol_exposure_pct": 10_000, "max_margin_usage_pct": 100, "max_unrealized_loss_pct": 100}
+
+
+class LenientOracle(Oracle):
+    """Refuse by itself what a random trader gets wrong, so that random decisions need no hand."""
+
+    def wish(self, who: str, item: Item) -> list[Wish]:
+        held, mark = self.books[who].pos.get(item["symbol"]), self.mark[item["symbol"]]
+        action = item["action"]
+        long = action == "open_long" or (action == "adjust_stop" and held is not None and held.q > 0)
+        if action.startswith("open"):
+            if held is not None and (held.q > 0) is not long:
+                return []
+        elif held is None or (action.startswith("close") and (held.q > 0) is not (action == "close_long")):
+            return []
+        if action.startswith(("open", "adjust")):
+            for name, below in (("stop_loss", long), ("take_profit", not long)):
+                if (name in item and (Decimal(item[name]) < mark) is not below) or Decimal(item.get(name, 0)) == mark:
+                    return []
+        return super().wish(who, item)
+
+
+def bars(dice: random.Random, price: float, gaps: float) -> list[str | None]:
+    rows: list[str | None] = []
+    for index in range(COUNT):
+        opened = price * (1 + dice.gauss(0, 0.002))
+        price = opened * (1 + dice.gauss(0, 0.01))
+        high = max(opened, price) * (1 + abs(dice.gauss(0, 0.004)))
+        low = min(opened, price) * (1 - abs(dice.gauss(0, 0.004)))
+        missing = 1 < index < COUNT - 1 and rows[-1] is not None and dice.random() < gaps
+        rows.append(None if missing else " ".join(f"{value:.4f}" for value in (opened, high, low, price)))
+    return rows
+
+
+def item(dice: random.Random, symbol: str, price: float) -> Item:
+    near, far = dice.uniform(0.005, 0.03), dice.uniform(0.005, 0.05)
+    kind = dice.choice(["open_long", "open_short", "close_long", "close_short", "adjust_stop"])
+    long = kind == "open_long" or (kind == "adjust_stop" and dice.random() < 0.5)
+    given: Item = {"symbol": symbol, "action": kind}
+    if kind.startswith("close"):
+        return given | {"fraction": dice.choice(["1", "0.5", "0.333"])}
+    if kind.startswith("open"):
+        given |= {"leverage": dice.choice([1, 2, 5]), "position_size_usd": f"{dice.uniform(20, 400):.2f}"}
+        given["confidence"] = dice.randrange(100)
+    sign = 1 if long else -1
+    if dice.random() < 0.8 or kind == "adjust_stop":
+        given["stop_loss"] = f"{price * (1 - sign * near):.4f}"
+    if dice.random() < 0.6:
+        given["take_profit"] = f"{price * (1 + sign * far):.4f}"
+    return given
+
+
+def scenario(seed: int) -> Scenario:
+    dice = random.Random(seed)
+    rows = {symbol: bars(dice, start, gaps) for symbol, start, gaps in PRICES}
+    batches = []
+    for index in range(1, COUNT - 1):
+        for name in "abc":
+            if dice.random() < 0.25:
+                symbol = dice.choice([symbol for symbol in SYMBOLS if rows[symbol][index] is not None])
+                price = float(str(rows[symbol][index]).split()[3])
+                batches.append((index, name, [item(dice, symbol, price)]))
+    funding = [
+        (close_ms(k) + dice.randrange(-400, 400), s, f"{dice.gauss(0, 0.001):.6f}")
+        for k in (20, 45, 70)
+        for s in SYMBOLS
+    ]
+    traders: dict[str, dict[str, Any]] = {name: {"risk_params": RISK} for name in "abc"}
+    manager = {"conflict_strategy": "net", "rebalance_interval": "1800s"}
+    lots = {SYMBOLS[0]: {"lot": "0.0001"}, SYMBOLS[1]: {"lot": "0.03", "contract_size": "0.5"}}
+    return Scenario(
+        bars=rows, traders=traders, batches=batches, funding=funding, manager=manager, limits=LIMITS, instruments=lots
+    )
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("PROPDESK_RANDOM_SCENARIOS", "12"))))
+def test_random_decisions_give_what_the_oracle_computes(tmp_path: Path, seed: int) -> None:
+    given = scenario(seed)
+    outcome = replay(given, tmp_path, LenientOracle(given))
+    compare(given, outcome)
+    kinds = Counter(fill[-1] for fill in outcome.oracle.fills)
+    assert kinds.keys() >= {"entry", "stop"}, kinds
+    assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
