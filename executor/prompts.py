@@ -98,6 +98,16 @@ class PromptLibrary:
         known = self._environment.globals
         self._environment.globals = {name: known[name] for name in _GLOBALS}
 
+    def templates(self, below: str = "prompts") -> tuple[str, ...]:
+        """Return the names of all templates below that folder of each library folder; parts and notes are left out."""
+        found = {
+            path.relative_to(folder).as_posix()
+            for folder in self._folders
+            for path in (folder / below).rglob("[!_]*.md")
+            if _read(path).startswith(_FENCE)
+        }
+        return tuple(sorted(found))
+
     def header(self, template: str) -> PromptHeader:
         """Return the header of `template`."""
         path = self._path(template)

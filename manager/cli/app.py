@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import checking, checking_models, database, halting, looking, replaying, running, trading
+from manager.cli import checking, checking_models, database, halting, looking, prompting, replaying, running, trading
 from manager.cli.guard import Guarded
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("resume")(halting.resume)
 app.add_typer(trading.app, name="traders")
 app.add_typer(checking.app, name="config")
 app.add_typer(checking_models.app, name="check")
+app.add_typer(prompting.app, name="prompts")
 app.add_typer(database.app, name="db")
 
 

@@ -1,13 +1,17 @@
-"""A decision's context as it is stored: the market as plain values, the candle window as far as a prompt shows it."""
+"""A decision's context as it is stored: the market as plain values, candles as far as a prompt shows them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
 from decimal import Decimal
+from typing import Any, Final, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from executor.contract import Context, Indicators, MarketView
 from executor.details import Candle
 from executor.prompt_values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
 from manager.state.checks import check_value
+from manager.state.errors import InvalidRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +64,45 @@ def _record(view: MarketView, candles: bool) -> RecordedMarket:
         recent=tuple(view.candles(CANDLES_SHOWN)) if candles else (),
         long=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if candles else (),
     )
+
+
+def mirror(kind: Any, replaced: Mapping[str, Any]) -> Any:
+    """Return a dataclass with the fields of `kind`, some of other types; what has a default may be missing in JSON."""
+    hints = {**get_type_hints(kind), **replaced}
+    return make_dataclass(
+        f"Stored{kind.__name__}",
+        [(item.name, hints[item.name], field(default=item.default)) for item in fields(kind)],
+        frozen=True,
+        slots=True,
+        kw_only=True,
+    )
+
+
+def refilled(target: Any, value: Any, **replaced: Any) -> Any:
+    """Return a `target` with the fields of `value`, those of `replaced` instead where given."""
+    return target(**{item.name: getattr(value, item.name) for item in fields(target)} | replaced)
+
+
+STORED_CONTEXT: Final = mirror(Context, {"market": dict[str, RecordedMarket]})
+_CONTEXTS: Final[TypeAdapter[Any]] = TypeAdapter(STORED_CONTEXT)
+
+
+def stored_context(context: Context) -> Any:
+    """Return a context as JSON can carry it."""
+    return refilled(STORED_CONTEXT, context, market=record_market(context))
+
+
+def context_json(context: Context) -> str:
+    """Return a context as one line of JSON."""
+    return _CONTEXTS.dump_json(stored_context(context)).decode()
+
+
+def context_of_json(text: str) -> Context:
+    """Return the context of `context_json`; raise InvalidRow that says what is wrong with other text."""
+    try:
+        found: Context = refilled(Context, _CONTEXTS.validate_json(text))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise InvalidRow(f"no recorded context: {place}: {first['msg']}") from None
+    return found

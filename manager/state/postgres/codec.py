@@ -5,7 +5,6 @@ Decimals travel as strings and so stay exact; floats in their shortest exact for
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields, make_dataclass
 from types import GenericAlias
 from typing import Any, get_type_hints
 
@@ -15,27 +14,10 @@ from pydantic_core import PydanticSerializationError
 from executor.contract import Context
 from manager.state.checks import check_value
 from manager.state.errors import InvalidRow
-from manager.state.recorded import RecordedMarket, record_market
+from manager.state.recorded import STORED_CONTEXT, mirror, refilled, stored_context
 from manager.state.records import KEYS, BookRow, DecisionRow
 
-
-def _mirror(kind: Any, replaced: Mapping[str, Any]) -> Any:
-    hints = {**get_type_hints(kind), **replaced}
-    return make_dataclass(
-        f"Stored{kind.__name__}",
-        [(item.name, hints[item.name], field(default=item.default)) for item in fields(kind)],
-        frozen=True,
-        slots=True,
-        kw_only=True,
-    )
-
-
-_STORED_CONTEXT = _mirror(Context, {"market": dict[str, RecordedMarket]})
-_STORED_DECISION = _mirror(DecisionRow, {"context": _STORED_CONTEXT | None})
-
-
-def _as(target: Any, value: Any, **replaced: Any) -> Any:
-    return target(**{item.name: getattr(value, item.name) for item in fields(target)} | replaced)
+_STORED_DECISION = mirror(DecisionRow, {"context": STORED_CONTEXT | None})
 
 
 class Codec:
@@ -101,23 +83,22 @@ class DecisionCodec(Codec):
 
     def dump(self, rows: Sequence[DecisionRow]) -> str:
         """Return the rows with the market as the decision saw it."""
-        return super().dump([_as(_STORED_DECISION, row, context=_stored_context(row.context)) for row in rows])
+        return super().dump(
+            [refilled(_STORED_DECISION, row, context=row.context and stored_context(row.context)) for row in rows]
+        )
 
     def load(self, text: str) -> tuple[DecisionRow, ...]:
         """Return the rows with a context whose market is RecordedMarket values."""
         return tuple(
-            _as(DecisionRow, row, context=row.context and _as(Context, row.context)) for row in super().load(text)
+            refilled(DecisionRow, row, context=row.context and refilled(Context, row.context))
+            for row in super().load(text)
         )
 
     def dump_fields(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return some fields, the context as it is stored."""
         if "context" in values:
-            values = {**values, "context": _stored_context(values["context"])}
+            values = {**values, "context": values["context"] and stored_context(values["context"])}
         return super().dump_fields(values)
-
-
-def _stored_context(context: Context | None) -> Any:
-    return context and _as(_STORED_CONTEXT, context, market=record_market(context))
 
 
 def build_codecs() -> Mapping[type[Any], Codec]:

@@ -1,0 +1,157 @@
+"""Compare two templates on the same contexts: what each decides, what it costs, how far they agree."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from executor.contract import PASSIVE, Context, Decision, Executor, FullDecision
+
+AT_ONCE: Final = 4
+NOTHING: Final = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sum what one template did on all contexts; `tokens` are those its endpoint counted, prices in USD."""
+
+    template: str
+    outcomes: Mapping[str, int]
+    actions: Mapping[str, int]
+    prompt_tokens: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+    latency_s: float
+    cut_prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Show what both templates want for one symbol of one context; NOTHING stands for no action."""
+
+    context: int
+    trader_id: str
+    at: datetime
+    symbol: str
+    first: str
+    second: str
+
+    @property
+    def same(self) -> bool:
+        """Tell whether both take the same action, whatever its size."""
+        return self.first.split(" ")[0] == self.second.split(" ")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Hold the whole comparison; agreement is the share of (context, symbol) with the same action, 0-100.
+
+    Only pairs that both templates decided count; `agreement_pct` is None without any.
+    """
+
+    contexts: int
+    first: Totals
+    second: Totals
+    rows: tuple[Difference, ...]
+    compared: int
+    agreement_pct: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Name one template and the executor that decides by it."""
+
+    template: str
+    executor: Executor
+
+
+async def compare(
+    contexts: Sequence[Context], first: Side, second: Side, progress: Callable[[float | None], None]
+) -> Comparison:
+    """Return what both decide on every context, a few at a time; nothing is traded."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    done = 0
+
+    async def decide(side: Side, context: Context) -> FullDecision:
+        nonlocal done
+        async with gate:
+            full = await side.executor.decide(context)
+        done += 1
+        progress(done / (2 * len(contexts)))
+        return full
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [[group.create_task(decide(side, context)) for context in contexts] for side in (first, second)]
+    ones, others = ([task.result() for task in column] for column in tasks)
+    rows = [row for index, context in enumerate(contexts) for row in _rows(index, context, ones[index], others[index])]
+    decided = {index for index in range(len(contexts)) if ones[index].outcome == others[index].outcome == "decided"}
+    compared = [row for row in rows if row.context - 1 in decided]
+    return Comparison(
+        contexts=len(contexts),
+        first=_totals(first.template, ones),
+        second=_totals(second.template, others),
+        rows=tuple(rows),
+        compared=len(compared),
+        agreement_pct=100 * sum(row.same for row in compared) / len(compared) if compared else None,
+    )
+
+
+def _rows(index: int, context: Context, one: FullDecision, other: FullDecision) -> list[Difference]:
+    symbols = dict.fromkeys([*context.symbols, *(position.symbol for position in context.positions)])
+    return [
+        Difference(
+            context=index + 1,
+            trader_id=context.trader_id,
+            at=context.now,
+            symbol=symbol,
+            first=_wish(one, symbol),
+            second=_wish(other, symbol),
+        )
+        for symbol in symbols
+    ]
+
+
+def _wish(full: FullDecision, symbol: str) -> str:
+    if full.outcome != "decided":
+        return f"({full.outcome})"
+    wishes = [item for item in full.decisions if item.symbol == symbol and item.action not in PASSIVE]
+    return ", ".join(map(_said, wishes)) or NOTHING
+
+
+def _said(item: Decision) -> str:
+    parts: list[str] = [str(item.action)]
+    if item.position_size_usd is not None:
+        parts.append(f"{item.position_size_usd:f} USD x{item.leverage}")
+    if item.stop_loss is not None:
+        parts.append(f"stop {item.stop_loss:f}")
+    if item.take_profit is not None:
+        parts.append(f"target {item.take_profit:f}")
+    if item.fraction != 1:
+        parts.append(f"fraction {item.fraction:f}")
+    return " ".join(parts)
+
+
+def _totals(template: str, decisions: Sequence[FullDecision]) -> Totals:
+    outcomes: dict[str, int] = {}
+    actions: dict[str, int] = {}
+    for full in decisions:
+        outcomes[full.outcome] = outcomes.get(full.outcome, 0) + 1
+        for item in full.decisions:
+            actions[item.action] = actions.get(item.action, 0) + 1
+    prompts = [full.prompt for full in decisions if full.prompt is not None]
+    return Totals(
+        template=template,
+        outcomes=outcomes,
+        actions=actions,
+        prompt_tokens=sum(prompt.tokens for prompt in prompts),
+        input_tokens=sum(full.usage.input_tokens for full in decisions),
+        cached_tokens=sum(full.usage.cached_tokens for full in decisions),
+        output_tokens=sum(full.usage.output_tokens for full in decisions),
+        cost_usd=sum((full.usage.cost_usd for full in decisions), Decimal(0)),
+        latency_s=sum(full.latency_s for full in decisions) / len(decisions),
+        cut_prompts=sum(bool(prompt.cuts) for prompt in prompts),
+    )

@@ -1,0 +1,284 @@
+"""`propdesk prompts`: which templates there are, what a model is sent, and what another template would decide."""
+
+import asyncio
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from exchanges.clock import SystemClock
+from executor.prompts import PromptHeader, PromptLibrary
+from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
+from executor.sample import sample_context
+from executor.tokens import Section, sections
+from manager.cli.connect import with_store
+from manager.cli.guard import Refused
+from manager.cli.options import (
+    CONFIG_DEFAULT,
+    DATA_DEFAULT,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    TenantOption,
+    read_config,
+    taking,
+)
+from manager.cli.progress import progress
+from manager.cli.prompt_contexts import (
+    ContextsOption,
+    ContextSource,
+    SaveOption,
+    TraderIdOption,
+    read_contexts,
+    save_contexts,
+)
+from manager.cli.prompt_diff import Comparison, Side, Totals, compare
+from manager.cli.render import instant, print_json, say, show_table
+from manager.config import Config
+from manager.registration import prompt_library
+from manager.resources import resource
+from manager.state.prompt_text import prompt_text
+from manager.state.records import DEFAULT_TENANT, PromptRow, TenantId
+from manager.state.store import Store
+
+TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Such as prompts/general.md.")]
+DecisionArgument = Annotated[str, typer.Argument(metavar="DECISION", help="A decision id, as `propdesk why` names it.")]
+
+app = typer.Typer(no_args_is_help=True, help="Look at prompt templates and try them.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOptions:
+    """Hold what `propdesk prompts render` is given."""
+
+    template: TemplateArgument
+    trader: TraderIdOption = ""
+    contexts: ContextsOption = None
+    save: SaveOption = None
+    token_budget: Annotated[
+        int | None, typer.Option("--token-budget", metavar="N", min=1, help="Instead of the template's own.")
+    ] = None
+    config: ConfigOption = CONFIG_DEFAULT
+    data_dir: DataDirOption = DATA_DEFAULT
+    tenant: TenantOption = DEFAULT_TENANT
+    as_json: JsonOption = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffOptions:
+    """Hold what `propdesk prompts diff` is given."""
+
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="A template, such as prompts/general.md.")]
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Another template.")]
+    trader: TraderIdOption = ""
+    contexts: ContextsOption = None
+    save: SaveOption = None
+    last: Annotated[int, typer.Option("--last", min=1, max=1000, help="Use so many contexts, the newest.")] = 10
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Ask this model of the config; else the trader's own.")
+    ] = ""
+    style: Annotated[
+        str, typer.Option("--style", metavar="NAME", help="Ask this baseline, which reads no prompt: a free trial run.")
+    ] = ""
+    config: ConfigOption = CONFIG_DEFAULT
+    data_dir: DataDirOption = DATA_DEFAULT
+    tenant: TenantOption = DEFAULT_TENANT
+    as_json: JsonOption = False
+
+
+@app.command("list")
+def list_templates(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -> None:
+    """List the templates beside the config and the shipped ones, with their length on a made-up context."""
+    known = _config(config)
+    library = _library(known)
+    users: dict[str, list[str]] = {}
+    for tenant in known.tenants.values() if known is not None else ():
+        for spec in tenant.traders:
+            users.setdefault(spec.executor.prompt_template, []).append(spec.id)
+    names = sorted({*library.templates(), *users} - {""})
+    found = [{"template": name, **_described(library, name), "traders": users.get(name, [])} for name in names]
+    if as_json:
+        print_json({"templates": found})
+        return
+    rows = [
+        [str(one["template"]), str(one["version"]), str(one["tokens"]), str(one["token_budget"]),
+         ", ".join(one["traders"]), str(one["description"])]
+        for one in found
+    ]  # fmt: skip
+    show_table("Prompt templates", ["template", "version>", "tokens>", "budget>", "traders", "description"], rows)
+
+
+@app.command("render")
+@taking(RenderOptions)
+def render(options: RenderOptions) -> None:
+    """Render a template for a trader's last context, a recorded or a made-up one, with the tokens of each section."""
+    library = _library(_config(options.config))
+    contexts = read_contexts(_source(options.trader, options.contexts, options.tenant, options.data_dir))
+    prompt = library.render(options.template, contexts[-1], token_budget=options.token_budget)
+    if options.save is not None:
+        save_contexts(contexts, options.save)
+    counted = {"system": sections(prompt.system), "user": sections(prompt.user)}
+    budget = options.token_budget or library.header(options.template).token_budget
+    if options.as_json:
+        print_json({**asdict(prompt), "token_budget": budget, "at": contexts[-1].now, "sections": counted})
+        return
+    say(prompt.system)
+    say("")
+    say(prompt.user)
+    say("")
+    _show_sections(counted)
+    cuts = f"; cut: {', '.join(prompt.cuts)}" if prompt.cuts else ""
+    say(f"About {prompt.tokens:,} tokens of {budget:,}{cuts}")
+    say(f"{prompt.template} version {prompt.version}, sha256 {prompt.sha256}")
+
+
+@app.command("sent")
+def sent(
+    decision: DecisionArgument,
+    data_dir: DataDirOption = DATA_DEFAULT,
+    tenant: TenantOption = DEFAULT_TENANT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the prompt that a decision was made on, exactly as it was sent."""
+
+    async def find(store: Store) -> PromptRow | None:
+        async with store.transaction(TenantId(tenant)) as tx:
+            return await tx.get(PromptRow, decision)
+
+    row = with_store(data_dir, find)
+    if row is None:
+        raise Refused(f"no prompt is kept for decision {decision!r}; see data.prompt_retention in the config")
+    text = prompt_text(row)
+    if as_json:
+        print_json({"decision_id": row.decision_id, "at": row.at, "template": row.template, "version": row.version,
+                    "sha256": row.sha256, "system": text.system, "user": text.user})  # fmt: skip
+        return
+    say(f"{text.system}\n\n{text.user}\n")
+    say(f"Sent {instant(row.at)} UTC by {row.trader_id}: {row.template} version {row.version}, sha256 {row.sha256}")
+
+
+@app.command("diff")
+@taking(DiffOptions)
+def diff(options: DiffOptions) -> None:
+    """Let two templates decide on the same contexts: decisions side by side, costs, agreement. Nothing is traded."""
+    config = read_config(options.config)
+    library = _library(config)
+    for template in (options.first, options.second):
+        library.check(template)
+    source = _source(options.trader, options.contexts, options.tenant, options.data_dir)
+    contexts = read_contexts(replace(source, last=options.last))
+    spec = _decider(config, options)
+    if options.save is not None:
+        save_contexts(contexts, options.save)
+
+    async def run() -> Comparison:
+        clients = ModelClients()
+        parts = ExecutorParts(
+            prompts=library,
+            clients=clients,
+            monotonic=SystemClock().boot_s,
+            models=config.models(TenantId(options.tenant)),
+        )
+        try:
+            first, second = (
+                Side(template=name, executor=build_executor(replace(spec, prompt_template=name), parts))
+                for name in (options.first, options.second)
+            )
+            with progress("deciding") as meter:
+                return await compare(contexts, first, second, meter)
+        finally:
+            await clients.close()
+
+    found = asyncio.run(run())
+    if options.as_json:
+        print_json({**_plain(found), "rows": [{**asdict(row), "same": row.same} for row in found.rows]})
+    else:
+        _show_comparison(found)
+
+
+def _config(path: Path) -> Config | None:
+    return None if path == CONFIG_DEFAULT and not path.exists() else read_config(path)
+
+
+def _library(config: Config | None) -> PromptLibrary:
+    return PromptLibrary(resource("prompts").parent) if config is None else prompt_library(config)
+
+
+def _source(trader: str, file: Path | None, tenant: str, data_dir: Path) -> ContextSource:
+    return ContextSource(trader=trader, file=file, tenant=tenant, data_dir=data_dir)
+
+
+def _described(library: PromptLibrary, template: str) -> dict[str, Any]:
+    header: PromptHeader = library.header(template)
+    prompt = library.render(template, sample_context())
+    return {"tokens": prompt.tokens, **asdict(header)}
+
+
+def _decider(config: Config, options: DiffOptions) -> ExecutorSpec:
+    """Return who decides: the model or the baseline that is named, else the trader's own executor."""
+    timeout_s = float(config.manager.decision_timeout_s)
+    if options.model and options.style:
+        raise Refused("--model and --style name two deciders; give one of them")
+    if options.style:
+        return ExecutorSpec(style=options.style)
+    if options.model:
+        return ExecutorSpec(type=ExecutorType.LLM, model=options.model, timeout_s=timeout_s)
+    tenant = config.tenants.get(TenantId(options.tenant))
+    specs = {spec.id: spec for spec in tenant.traders} if tenant is not None else {}
+    if options.trader not in specs:
+        known = ", ".join(sorted(tenant.models)) if tenant is not None and tenant.models else "none"
+        raise Refused(f"nobody is named to decide; pass --model NAME (in the config: {known}) or --style NAME")
+    return config.with_key(specs[options.trader].executor)
+
+
+def _plain(found: Comparison) -> dict[str, Any]:
+    return {name: value for name, value in asdict(found).items() if name != "rows"}
+
+
+def _show_sections(counted: dict[str, tuple[Section, ...]]) -> None:
+    rows = [
+        [part, section.name, f"{section.tokens:,}", f"{section.characters:,}"]
+        for part, parts in counted.items()
+        for section in parts
+    ]
+    show_table("Sections", ["part", "section", "tokens>", "characters>"], rows)
+
+
+def _show_comparison(found: Comparison) -> None:
+    rows = [
+        [
+            str(row.context),
+            row.trader_id,
+            instant(row.at),
+            row.symbol,
+            row.first,
+            row.second,
+            "" if row.same else "differs",
+        ]
+        for row in found.rows
+    ]
+    columns = ["context>", "trader", "at (UTC)", "symbol", found.first.template, found.second.template, ""]
+    show_table("Decisions", columns, rows)
+    show_table(
+        "Templates",
+        ["template", "outcomes", "actions", "prompt tokens>", "in>", "cached>", "out>", "USD>", "latency>", "cut>"],
+        [_totals_row(totals) for totals in (found.first, found.second)],
+    )
+    agreement = "not known" if found.agreement_pct is None else f"{found.agreement_pct:.1f} %"
+    say(f"Agreement: {agreement} of {found.compared} symbols in {found.contexts} context(s) that both decided")
+
+
+def _totals_row(totals: Totals) -> list[str]:
+    return [
+        totals.template,
+        ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items())),
+        ", ".join(f"{name} {count}" for name, count in sorted(totals.actions.items())) or "-",
+        f"{totals.prompt_tokens:,}",
+        f"{totals.input_tokens:,}",
+        f"{totals.cached_tokens:,}",
+        f"{totals.output_tokens:,}",
+        f"{totals.cost_usd:f}",
+        f"{totals.latency_s:.2f} s",
+        str(totals.cut_prompts),
+    ]
