@@ -22,6 +22,7 @@ RISK = {
     "max_drawdown_pct": 100,
     "cooldown_after_stop": "0s",
     "max_entries_per_hour": 3600,
+    "stop_loss_enabled": True,
 }
 LIMITS = {"max_symbol_exposure_pct": 10_000, "max_margin_usage_pct": 100, "max_unrealized_loss_pct": 100}
 
@@ -45,11 +46,11 @@ class LenientOracle(Oracle):
         return super().wish(who, item)
 
 
-def bars(dice: random.Random, price: float, gaps: float) -> list[str | None]:
+def bars(dice: random.Random, price: float, gaps: float, wild: float = 1) -> list[str | None]:
     rows: list[str | None] = []
     for index in range(COUNT):
         opened = price * (1 + dice.gauss(0, 0.002))
-        price = opened * (1 + dice.gauss(0, 0.01))
+        price = opened * (1 + dice.gauss(0, 0.01 * wild))
         high = max(opened, price) * (1 + abs(dice.gauss(0, 0.004)))
         low = min(opened, price) * (1 - abs(dice.gauss(0, 0.004)))
         missing = 1 < index < COUNT - 1 and rows[-1] is not None and dice.random() < gaps
@@ -68,20 +69,46 @@ def item(dice: random.Random, symbol: str, price: float) -> Item:
         given |= {"leverage": dice.choice([1, 2, 5]), "position_size_usd": f"{dice.uniform(20, 400):.2f}"}
         given["confidence"] = dice.randrange(100)
     sign = 1 if long else -1
-    if dice.random() < 0.8 or kind == "adjust_stop":
+    if kind != "adjust_stop" or dice.random() < 0.8:
         given["stop_loss"] = f"{price * (1 - sign * near):.4f}"
-    if dice.random() < 0.6:
+    if dice.random() < 0.6 or "stop_loss" not in given:
         given["take_profit"] = f"{price * (1 + sign * far):.4f}"
     return given
 
 
+def reckless(seed: int) -> Scenario:
+    """Return a scenario in which each trader enters once, with five times its capital and no stop, and then tinkers."""
+    dice = random.Random(seed)
+    rows = {symbol: bars(dice, start, gaps, wild=4) for symbol, start, gaps in PRICES}
+    batches = []
+    for name in "abcd":
+        symbol, side = dice.choice(SYMBOLS), dice.choice(["open_long", "open_short"])
+        entry = {"symbol": symbol, "action": side, "leverage": 5, "position_size_usd": "11000", "confidence": 50}
+        batches.append((1, name, [entry]))
+        close = {"symbol": symbol, "action": "close" + side[4:], "fraction": "0.25"}
+        instants = [k for k in range(3, COUNT - 1) if dice.random() < 0.04 and rows[symbol][k] is not None]
+        batches += [(index, name, [close]) for index in instants]
+    risk = {**RISK, "stop_loss_enabled": False}
+    return Scenario(
+        bars=rows,
+        traders={name: {"risk_params": risk} for name in "abcd"},
+        batches=sorted(batches, key=lambda batch: batch[0]),
+        funding=[
+            (close_ms(k), symbol, f"{dice.gauss(0, 0.003):.6f}") for k in range(5, COUNT, 7) for symbol in SYMBOLS
+        ],
+        manager={"conflict_strategy": "net"},
+        limits=LIMITS,
+    )
+
+
 def scenario(seed: int) -> Scenario:
     dice = random.Random(seed)
+    busy = dice.choice([0.1, 0.3, 0.6])
     rows = {symbol: bars(dice, start, gaps) for symbol, start, gaps in PRICES}
     batches = []
     for index in range(1, COUNT - 1):
         for name in "abc":
-            if dice.random() < 0.25:
+            if dice.random() < busy:
                 symbol = dice.choice([symbol for symbol in SYMBOLS if rows[symbol][index] is not None])
                 price = float(str(rows[symbol][index]).split()[3])
                 batches.append((index, name, [item(dice, symbol, price)]))
@@ -98,7 +125,10 @@ def scenario(seed: int) -> Scenario:
     )
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("PROPDESK_RANDOM_SCENARIOS", "12"))))
+SEEDS = range(int(os.environ.get("PROPDESK_RANDOM_SCENARIOS", "12")))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_decisions_give_what_the_oracle_computes(tmp_path: Path, seed: int) -> None:
     given = scenario(seed)
     outcome = replay(given, tmp_path, LenientOracle(given))
@@ -106,3 +136,18 @@ def test_random_decisions_give_what_the_oracle_computes(tmp_path: Path, seed: in
     kinds = Counter(fill[-1] for fill in outcome.oracle.fills)
     assert kinds.keys() >= {"entry", "stop"}, kinds
     assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reckless_books_break_as_the_oracle_computes(tmp_path: Path, seed: int) -> None:
+    given = reckless(seed)
+    outcome = replay(given, tmp_path, LenientOracle(given))
+    compare(given, outcome)
+    assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
+
+
+def test_some_reckless_books_are_liquidated(tmp_path: Path) -> None:
+    broken = [
+        seed for seed in range(6) if any(fill[-1] == "liquidation" for fill in LenientOracle(reckless(seed)).fills)
+    ]
+    assert len(broken) >= 3

@@ -147,7 +147,7 @@ class Oracle:
                     self.fill(k, wish, self.slipped(self.mark[sym], -q), self.taker)
 
     def rebalance(self) -> None:
-        equity = self.account()
+        equity = max(ZERO, self.account())
         reserve = equity * Decimal(self.s.manager.get("reserve_equity_pct", "10")) / 100
         moves = {}
         for who, b in self.books.items():
@@ -184,7 +184,8 @@ class Oracle:
         for placed, group in due:
             sym = group[0].sym
             worth = abs(self.worth(sym, sum((w.q for w in group), ZERO)))
-            if group[0].purpose == "entry" and worth < self.term(sym, "min_notional"):
+            late = any(reduces[0].sym == sym for _, reduces in self.waiting)
+            if group[0].purpose == "entry" and (late or worth < self.term(sym, "min_notional")):
                 continue
             bar = self.bar(sym, k + 1)
             if bar is None and group[0].purpose == "reduce":
