@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from exchanges.provider import Exchange
-from exchanges.types import OrderReport, OrderRequest
+from exchanges.types import OrderReport, OrderRequest, OrderType
 from live_desk import LiveDesk, restless
 from manager.state.records import TenantId
 from manager.state.store import Fence, Store, Transaction
@@ -36,7 +36,8 @@ class _MortalExchange:
         return getattr(self._exchange, name)
 
     async def create_order(self, request: OrderRequest) -> OrderReport:
-        aimed = f".{self._purpose}." in request.client_order_id
+        is_entry = request.type is OrderType.MARKET and not request.reduce_only
+        aimed = is_entry if self._purpose == "entry" else request.type is OrderType.STOP
         if aimed and self._place == "persisted":
             _die()
         report = await self._exchange.create_order(request)
