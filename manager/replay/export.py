@@ -29,7 +29,7 @@ svg{width:100%;height:auto;background:#fafafa}.wide{overflow-x:auto}</style></he
 
 
 def export(out: Path, replay: Replay, facts: ReplayFacts, report: dict[str, Any]) -> None:
-    """Write report.json, report.html, trades.parquet, orders.parquet and equity.parquet into `out`."""
+    """Write report.json, report.html, trades.parquet, orders.parquet and equity.parquet into `out`, rows by time."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     _trades(facts).write_parquet(out / "trades.parquet")
@@ -41,8 +41,9 @@ def export(out: Path, replay: Replay, facts: ReplayFacts, report: dict[str, Any]
 
 def _trades(facts: ReplayFacts) -> pl.DataFrame:
     names = ("at", "trade_id", "trader_id", "symbol", "quantity", "price", "fee", "realized", "purpose", "order_id")
+    parts = sorted(facts.parts, key=lambda part: part.at)
     return pl.DataFrame(
-        {name: [_plain(getattr(part, name)) for part in facts.parts] for name in names}, infer_schema_length=None
+        {name: [_plain(getattr(part, name)) for part in parts] for name in names}, infer_schema_length=None
     )
 
 
@@ -62,8 +63,9 @@ def _orders(facts: ReplayFacts) -> pl.DataFrame:
         "state",
         "reason",
     )
-    columns = {name: [_plain(getattr(order, name)) for order in facts.orders] for name in names}
-    columns["traders"] = [",".join(share.trader_id for share in order.shares) for order in facts.orders]
+    orders = sorted(facts.orders, key=lambda order: order.created_at)
+    columns = {name: [_plain(getattr(order, name)) for order in orders] for name in names}
+    columns["traders"] = [",".join(share.trader_id for share in order.shares) for order in orders]
     return pl.DataFrame(columns, infer_schema_length=None)
 
 

@@ -85,7 +85,7 @@ def reckless(seed: int) -> Scenario:
         symbol, side = dice.choice(SYMBOLS), dice.choice(["open_long", "open_short"])
         entry = {"symbol": symbol, "action": side, "leverage": 5, "position_size_usd": "11000", "confidence": 50}
         batches.append((1, name, [entry]))
-        close = {"symbol": symbol, "action": "close" + side[4:], "fraction": "0.25"}
+        close: Item = {"symbol": symbol, "action": "close" + side[4:], "fraction": "0.25"}
         instants = [k for k in range(3, COUNT - 1) if dice.random() < 0.04 and rows[symbol][k] is not None]
         batches += [(index, name, [close]) for index in instants]
     risk = {**RISK, "stop_loss_enabled": False}

@@ -184,7 +184,7 @@ class Oracle:
         for placed, group in due:
             sym = group[0].sym
             worth = abs(self.worth(sym, sum((w.q for w in group), ZERO)))
-            late = any(reduces[0].sym == sym for _, reduces in self.waiting)
+            late = any(at == k and reduces[0].sym == sym for at, reduces in self.waiting)
             if group[0].purpose == "entry" and (late or worth < self.term(sym, "min_notional")):
                 continue
             bar = self.bar(sym, k + 1)
