@@ -1,13 +1,22 @@
 """What a template sees: plain values of a context, and what is left out of them when a prompt grows too long."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from executor.contract import Context, Indicators, MarketView
-from executor.details import Candle
+from executor.contract import (
+    AccountInfo,
+    Context,
+    Indicators,
+    Limits,
+    MarketView,
+    PerformanceView,
+    PositionInfo,
+    Refusal,
+)
+from executor.details import Candle, ClosedTrade, NetExposure, RemainingBudget, RestingOrder
 from executor.sample import example_replies
 
 CLOSES_SHOWN: Final = 30
@@ -70,6 +79,26 @@ class SymbolData:
     long_candles: tuple[Candle, ...]
 
 
+# Plain values whose fields a sandboxed template may read without further checks; no method and nothing inherited.
+PLAIN_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
+    kind: frozenset(item.name for item in fields(kind))
+    for kind in (
+        AccountInfo,
+        Candle,
+        ClosedTrade,
+        Indicators,
+        Limits,
+        NetExposure,
+        PerformanceView,
+        PositionInfo,
+        Refusal,
+        RemainingBudget,
+        RestingOrder,
+        SymbolData,
+    )
+}
+
+
 def template_values(context: Context, shown: Shown | None = None) -> dict[str, object]:
     """Return the names a template may use: plain values of `context`, nothing that leads to a feed or a secret."""
     shown = shown or Shown()
@@ -119,6 +148,8 @@ def number(value: Decimal | float | None, digits: int = 7) -> str:
     if value is None:
         return "n/a"
     text = f"{value:.{digits}g}"
+    if type(value) is float and text.isascii() and "e" not in text and "n" not in text:
+        return text
     if not text[-1].isdigit():
         return "n/a"
     if "e" in text or "E" in text:
@@ -153,11 +184,19 @@ def duration(seconds: float) -> str:
 
 def series(candles: tuple[Candle, ...]) -> str:
     """Write candles one a line: closing time, open, high, low, close, volume."""
-    return "\n".join(
-        f"{one.at:%m-%d %H:%M} {number(one.open, 6)} {number(one.high, 6)} {number(one.low, 6)}"
-        f" {number(one.close, 6)} {number(one.volume, 4)}"
-        for one in candles
-    )
+    lines = []
+    for one in candles:
+        prices = f"{one.open:.6g} {one.high:.6g} {one.low:.6g} {one.close:.6g} {one.volume:.4g}"
+        if "e" in prices or "n" in prices:
+            prices = " ".join(number(value, 6) for value in (one.open, one.high, one.low, one.close, one.volume))
+        at = one.at
+        lines.append(f"{at.month:02}-{at.day:02} {at.hour:02}:{at.minute:02} {prices}")
+    return "\n".join(lines)
+
+
+def numbers(values: Sequence[float], digits: int = 7) -> str:
+    """Write several numbers in a row."""
+    return ", ".join(number(value, digits) for value in values) or "none"
 
 
 FILTERS: Final[Mapping[str, Callable[..., str]]] = {
@@ -167,4 +206,5 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "age": age,
     "duration": duration,
     "series": series,
+    "numbers": numbers,
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from traceback import walk_tb
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateNotFound, TemplateSyntaxError
 from jinja2.loaders import split_template_path
@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from executor.contract import Context, RenderedPrompt
 from executor.errors import PromptError
-from executor.prompt_values import FILTERS, cut_steps, template_values
+from executor.prompt_values import FILTERS, PLAIN_FIELDS, cut_steps, template_values
 from executor.sample import sample_context
 from executor.tokens import estimate_tokens
 
@@ -47,6 +47,13 @@ _Stamp = tuple[int, int, int]
 
 
 class _Prompts(ImmutableSandboxedEnvironment):
+    """Read the fields of plain values at once; what else a template asks for goes the careful way."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return (
+            getattr(obj, attribute) if attribute in PLAIN_FIELDS.get(type(obj), ()) else super().getattr(obj, attribute)
+        )
+
     def join_path(self, template: str, parent: str) -> str:
         return str(PurePosixPath(parent).parent / template)
 
@@ -85,6 +92,7 @@ class PromptLibrary:
     def __init__(self, root: Path, *fallbacks: Path) -> None:
         self._files = _Files((root, *fallbacks))
         self._folders = (root, *fallbacks)
+        self._counted: dict[str, tuple[str, int]] = {}
         self._headers: dict[Path, tuple[_Stamp, PromptHeader]] = {}
         self._environment = _Prompts(
             loader=self._files,
@@ -132,9 +140,9 @@ class PromptLibrary:
         budget = token_budget or header.token_budget
         for cuts, shown in cut_steps():
             system, user = self._texts(template, path, template_values(context, shown))
-            tokens = estimate_tokens(system) + estimate_tokens(user)
+            tokens = self._static_tokens(template, system) + estimate_tokens(user)
             if tokens <= budget:
-                digest = hashlib.sha256(f"{system}\0{user}".encode("utf-8", "replace")).hexdigest()
+                digest = prompt_digest(system, user)
                 return RenderedPrompt(
                     system=system,
                     user=user,
@@ -146,6 +154,13 @@ class PromptLibrary:
                 )
         mend = "raise `token_budget` in its header, or give the trader fewer symbols"
         raise PromptError(path, f"is about {tokens} tokens long with everything cut, over its {budget}; {mend}")
+
+    def _static_tokens(self, template: str, system: str) -> int:
+        """Count the text that rarely changes once for all prompts in a row that share it."""
+        counted = self._counted.get(template)
+        if counted is None or counted[0] != system:
+            counted = self._counted[template] = (system, estimate_tokens(system))
+        return counted[1]
 
     def _texts(self, template: str, path: Path, values: Mapping[str, object]) -> tuple[str, str]:
         try:
@@ -172,6 +187,11 @@ class PromptLibrary:
         except TemplateNotFound as error:
             folders = ", ".join(str(folder) for folder in self._folders)
             raise PromptError(template, f"no such prompt template in {folders}; expected a path below them") from error
+
+
+def prompt_digest(system: str, user: str) -> str:
+    """Return the hash by which a pair of texts is kept."""
+    return hashlib.sha256(f"{system}\0{user}".encode("utf-8", "replace")).hexdigest()
 
 
 def _block(template: Template, path: Path, name: str, values: Mapping[str, object]) -> str:

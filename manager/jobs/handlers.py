@@ -35,6 +35,7 @@ from traders.spec import TraderSpec
 
 _LOG = structlog.get_logger(__name__)
 _ROUNDS_AT_ONCE = 5
+_WITHOUT_DETAILS = (ExecutorType.BASELINE, ExecutorType.RECORDED)
 
 
 class ExecutorSource(Protocol):
@@ -192,7 +193,7 @@ class DeskHandlers:
         maintenance = {s: runtime.instruments[s].maintenance_rate for s in spec.symbols if s in runtime.instruments}
         own = _own_state(rows, self._parts.sampler.current(rows.book))
         context = build_context(spec, own, views, maintenance, self._parts.clock.now())
-        if spec.executor.type is ExecutorType.LLM:
+        if spec.executor.type not in _WITHOUT_DETAILS:
             context = with_details(context, await self._record_of(rows))
         return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
 

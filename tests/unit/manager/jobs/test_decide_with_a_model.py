@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from config_files import write_config
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from exchanges.registry import default_registry
 from executor.contract import Context, Executor, FullDecision
-from executor.executor import LLMExecutor
-from executor.models.chat import Completion, Message
-from executor.registry import ExecutorSpec, ExecutorType
+from executor.models.chat import Completion, Message, ModelEndpoint
+from executor.models.profile import ModelProfile
+from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from manager.accounts import account_runtimes
 from manager.bootstrap import build_manager
 from manager.config import load_config
@@ -48,6 +50,18 @@ class Model:
 
     async def close(self) -> None:
         """Hold nothing."""
+
+
+class Clients:
+    """Give every profile the same model."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.turn = anyio.Lock()
+
+    def model(self, *profile: object) -> Model:
+        """Return it."""
+        return self._model
 
 
 @dataclass
@@ -120,11 +134,14 @@ class Scene:
             (decision,) = await tx.find(DecisionRow, {"trader_id": "one"})
         return decision
 
-    def executor(self, model: Model) -> LLMExecutor:
+    def executor(self, model: Model) -> Executor:
         """Return an executor on a shipped template."""
-        return LLMExecutor(
-            models=[model], prompts=self.prompts, template="prompts/general.md", timeout_s=5, monotonic=lambda: 0.0
+        profile = ModelProfile(
+            name="m", endpoint=ModelEndpoint(base_url="http://127.0.0.1:9/v1", model="m", api_key="k")
         )
+        parts: Any = {"prompts": self.prompts, "clients": Clients(model), "monotonic": lambda: 0.0}
+        spec = ExecutorSpec(type=ExecutorType.LLM, model="m", prompt_template="prompts/general.md")
+        return build_executor(spec, ExecutorParts(**parts, models={"m": profile}))
 
     async def kept(self) -> Sequence[PromptRow]:
         """Return the prompts that are kept."""
