@@ -1,15 +1,15 @@
 """How many tokens a text costs, roughly, without the tokenizer of any one model.
 
-A piece is up to seven letters, up to three digits, any other character, or a run of line breaks. Vocabularies of
-100,000 to 200,000 entries keep common words whole and split long ones, group digits by three at most, and merge some
-punctuation, so this counts rather too much than too little on prompts of words and numbers.
+A piece is up to seven letters, one digit, the space before a digit, a run of line breaks, or any other character. Against
+the tokenizer of Qwen2.5, which writes digit by digit, that is 1 to 12 % too much on the shipped prompts; vocabularies that
+group digits by three take fewer tokens for numbers.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-_PIECE: Final = re.compile(r"[A-Za-z]{1,7}|[0-9]{1,3}|\n+|[^\sA-Za-z0-9]")
+_PIECE: Final = re.compile(r"[A-Za-z]{1,7}|[0-9]|\n+| (?=[0-9])|[^\sA-Za-z0-9]")
 _HEADING: Final = re.compile(r"^#{1,3} (?P<name>.*)$", re.MULTILINE)
 _PREAMBLE: Final = "(before the first heading)"
 
