@@ -20,11 +20,13 @@ from manager.state.records import (
     PositionRow,
     Row,
     ScheduleRow,
+    SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
 from manager.state.store import VERDICTS_SHOWN, DeskRows, TraderRows
+from manager.state.sums import added
 
 R = TypeVar("R")
 _RANK = {kind: rank for rank, kind in enumerate(KEYS)}
@@ -142,12 +144,12 @@ class MemoryTransaction:
         self._check_parent(row)
         self._rows.put(table, _bare(key), row)
 
-    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
         self._writable()
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, ())
-        table = self._rows.tables[kind]
+        table, deleted = self._rows.tables[kind], 0
         for key in keys:
             if (row := table.rows.get(_bare(key))) is None:
                 continue
@@ -156,6 +158,19 @@ class MemoryTransaction:
             elif kind in (AccountRow, BookRow):
                 self._refuse_parent(row)
             self._rows.put(table, _bare(key), None)
+            deleted += 1
+        return deleted
+
+    async def add(self, rows: Sequence[SpendingRow]) -> Sequence[SpendingRow]:
+        """Add the numbers of `rows` to what is stored under the same keys, and return the sums in key order."""
+        self._writable()
+        table = self._rows.tables[SpendingRow]
+        for row in rows:
+            stored = table.rows.get(table.key_of(row))
+            total = row if stored is None else added(stored, row)
+            self._check(total)
+            self._rows.put(table, table.key_of(row), total)
+        return [table.rows[key] for key in sorted({table.key_of(row) for row in rows})]
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""

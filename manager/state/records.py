@@ -390,6 +390,40 @@ class IncidentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpendingRow:
+    """Sum what models cost on one UTC day within one scope: the tenant, one of its models or one of its traders.
+
+    `spent_usd` is known and final, `reserved_usd` set aside for calls under way, `unknown_usd` the worst case of calls
+    that ended without anybody telling their cost; all three count against a budget. Written by decide jobs, by adding.
+    """
+
+    tenant_id: TenantId
+    day: datetime
+    scope: str
+    name: str
+    spent_usd: Decimal = ZERO
+    reserved_usd: Decimal = ZERO
+    unknown_usd: Decimal = ZERO
+    calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRow:
+    """Hold what one call under way has set aside; past `expires_at` its maker is gone. Written by decide jobs."""
+
+    tenant_id: TenantId
+    hold_id: str
+    day: datetime
+    model: str
+    trader_id: str
+    usd: Decimal
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
     """Hold one act on a trader or account with its actor and reason."""
 
@@ -434,6 +468,8 @@ Row = (
     | ConflictRow
     | VerdictRow
     | IncidentRow
+    | SpendingRow
+    | HoldRow
     | EventRow
     | EquityRow
 )
@@ -455,6 +491,8 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     ConflictRow: ("account_id", "round_id", "n"),
     VerdictRow: ("account_id", "round_id", "n"),
     IncidentRow: ("incident_id",),
+    SpendingRow: ("day", "scope", "name"),
+    HoldRow: ("hold_id",),
     EventRow: ("event_id",),
     EquityRow: ("account_id", "trader_id", "at"),
 }

@@ -15,6 +15,7 @@ from manager.state.records import (
     PositionRow,
     Row,
     ScheduleRow,
+    SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
@@ -105,8 +106,15 @@ class Transaction(Protocol):
         """Change only these fields of one row, so that what others write to the rest stays; KeyError if absent."""
         ...
 
-    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
-        """Delete rows by key (without the tenant); a missing one is no error."""
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
+        """Delete rows by key (without the tenant) and return how many there were; a missing one is no error."""
+        ...
+
+    async def add(self, rows: Sequence[SpendingRow]) -> Sequence[SpendingRow]:
+        """Add the numbers of `rows` to what is stored under the same keys, and return the sums in key order.
+
+        The sums are exact and last until the end of the transaction: who adds to one of them meanwhile, waits.
+        """
         ...
 
     async def get(self, kind: type[R], *key: Any) -> R | None:

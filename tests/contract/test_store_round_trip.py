@@ -31,7 +31,7 @@ async def test_a_row_is_read_as_it_was_written(store: Store, kind: type[Any]) ->
 @pytest.mark.parametrize("kind", [kind for kind in KEYS if kind not in APPEND_ONLY], ids=lambda kind: kind.__name__)
 async def test_a_row_is_replaced_and_patched_whole(store: Store, kind: type[Any]) -> None:
     old, new = examples_of(rows_of(kind), 12)[-2:]
-    kept = {name: getattr(old, name) for name in (*KEYS[kind], "account_id")}
+    kept = {name: getattr(old, name) for name in {*KEYS[kind], "account_id"} if hasattr(old, name)}
     if kind is AccountRow:
         kept |= {"fencing_token": old.fencing_token, "holder": old.holder}
     new = replace(new, **kept)

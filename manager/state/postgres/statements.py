@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from manager.state.checks import OWNED_BY_ACQUIRE
@@ -38,10 +38,12 @@ from manager.state.records import (
     OrderRow,
     PositionRow,
     ScheduleRow,
+    SpendingRow,
     TraderRow,
     VerdictRow,
 )
 from manager.state.store import VERDICTS_SHOWN
+from manager.state.sums import ADDED
 from manager.state.tables import TABLES
 
 TENANT = bindparam("tenant", type_=Text())
@@ -223,6 +225,18 @@ def fence() -> Select[Any]:
     )
 
 
+def add() -> ReturningInsert[Any]:
+    """Build the addition of rows to the sums of their keys, locked in the order given; parameter: `rows` (JSON)."""
+    table = TABLES[SpendingRow]
+    given = recordset(table)
+    names = [col.name for col in table.columns]
+    plain = insert(table).from_select(names, select(*(given.c[name] for name in names)))
+    return plain.on_conflict_do_update(
+        index_elements=[col.name for col in table.primary_key],
+        set_={name: table.c[name] + plain.excluded[name] for name in ADDED},
+    ).returning(cast(as_json(table), Text()))
+
+
 class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
@@ -234,6 +248,7 @@ class Statements:
         self.known_trades = known_trades()
         self.acquire = acquire()
         self.fence = fence()
+        self.add = add()
         self._found: dict[tuple[type[Any], Shape, str], Select[Any]] = {}
         self._patches: dict[tuple[type[Any], tuple[str, ...]], Update] = {}
 

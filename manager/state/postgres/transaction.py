@@ -22,11 +22,13 @@ from manager.state.records import (
     PositionRow,
     Row,
     ScheduleRow,
+    SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
 from manager.state.store import DeskRows, Fence, TraderRows, fence_lost
+from manager.state.sums import added
 
 R = TypeVar("R")
 _RANK = {kind: rank for rank, kind in enumerate(KEYS)}
@@ -88,16 +90,31 @@ class PostgresTransaction:
         if (await self._execute(self._statements.patch(kind, tuple(changed)), parameters)).rowcount == 0:
             raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
 
-    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> None:
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, ())
         codec = self._codecs[kind]
         names = KEYS[kind]
         given = [self._guard(codec.dump_fields, dict(zip(names, key, strict=True))) for key in keys]
-        if given:
-            statement = self._statements.tables[kind].delete
-            await self._execute(statement, {"rows": json.dumps(given), "tenant": self._tenant})
+        if not given:
+            return 0
+        statement = self._statements.tables[kind].delete
+        return (await self._execute(statement, {"rows": json.dumps(given), "tenant": self._tenant})).rowcount
+
+    async def add(self, rows: Sequence[SpendingRow]) -> Sequence[SpendingRow]:
+        """Add the numbers of `rows` to what is stored under the same keys, and return the sums in key order."""
+        sums: dict[tuple[Any, ...], SpendingRow] = {}
+        for row in rows:
+            self._guard(check_row, row, self._tenant)
+            key = (row.day, row.scope, row.name)
+            sums[key] = added(sums[key], row) if key in sums else row
+        if not sums:
+            return ()
+        text = self._dump(SpendingRow, [sums[key] for key in sorted(sums)])
+        stored = (await self._execute(self._statements.add, {"rows": text})).scalars()
+        found = self._codecs[SpendingRow].load(f"[{','.join(stored)}]")
+        return sorted(found, key=lambda row: (row.day, row.scope, row.name))
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""

@@ -7,7 +7,7 @@ from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
 
 from manager.state import records
-from manager.state.tables import desk, journal, paper, trading
+from manager.state.tables import desk, journal, paper, spending, trading
 
 METADATA: MetaData = SQLModel.metadata
 
@@ -36,6 +36,8 @@ TABLES: Mapping[type[Any], Table] = {
     records.ConflictRow: table_of(journal.ConflictTable),
     records.VerdictRow: table_of(journal.VerdictTable),
     records.IncidentRow: table_of(journal.IncidentTable),
+    records.SpendingRow: table_of(spending.SpendingTable),
+    records.HoldRow: table_of(spending.HoldTable),
     records.EventRow: table_of(journal.EventTable),
     records.EquityRow: table_of(journal.EquityTable),
 }
