@@ -46,6 +46,45 @@ class LenientOracle(Oracle):
         return super().wish(who, item)
 
 
+class ResolvingOracle(LenientOracle):
+    """Resolve conflicts too, by the table of RULES.md 4, where each trader wants one thing at an instant."""
+
+    def trade(self, k: int, items: list[tuple[str, Item]]) -> None:
+        strategy = self.s.manager["conflict_strategy"]
+        left = {(who, sym): p.q for who, book in self.books.items() for sym, p in book.pos.items()}
+        opens = []
+        for who, item in items:
+            if item["action"] != "adjust_stop":
+                for wish in self.wish(who, item):
+                    if wish.purpose == "entry":
+                        opens.append(wish)
+                    else:
+                        left[who, wish.sym] += wish.q
+        if strategy != "first_come":
+            opens.sort(key=lambda wish: (-wish.item["confidence"], wish.who))
+        kept = [wish for wish in opens if not self.opposed(wish, left, late=strategy == "first_come")]
+        sizes = {id(wish.item): self.share(wish, kept, strategy) for wish in kept}
+        resolved = []
+        for who, item in items:
+            size = sizes.get(id(item), Decimal(0))
+            verdict = {"size": size} if size else {"dropped": True}
+            resolved.append((who, {**item, **verdict} if item["action"].startswith("open") else item))
+        super().trade(k, resolved)
+
+    def opposed(self, wish: Wish, left: dict[tuple[str, str], Decimal], *, late: bool) -> bool:
+        others = [q for (who, sym), q in left.items() if sym == wish.sym and who != wish.who]
+        return any(q * wish.q < 0 or (late and q * wish.q > 0) for q in others)
+
+    def share(self, wish: Wish, kept: list[Wish], strategy: str) -> Decimal:
+        rivals = [other for other in kept if other.sym == wish.sym]
+        size = Decimal(wish.item["position_size_usd"])
+        if strategy == "aggregate":
+            sums = [sum(Decimal(o.item["position_size_usd"]) for o in rivals if o.q * wish.q * s > 0) for s in (1, -1)]
+            return max(Decimal(0), size * (sums[0] - sums[1]) / sums[0])
+        stands = wish is rivals[0] if strategy == "first_come" else wish.q * rivals[0].q > 0
+        return size if stands else Decimal(0)
+
+
 def bars(dice: random.Random, price: float, gaps: float, wild: float = 1) -> list[str | None]:
     rows: list[str | None] = []
     for index in range(COUNT):
@@ -101,9 +140,9 @@ def reckless(seed: int) -> Scenario:
     )
 
 
-def scenario(seed: int) -> Scenario:
+def scenario(seed: int, strategy: str = "net") -> Scenario:
     dice = random.Random(seed)
-    busy = dice.choice([0.1, 0.3, 0.6])
+    busy = dice.choice([0.1, 0.3, 0.6]) if strategy == "net" else 0.7
     rows = {symbol: bars(dice, start, gaps) for symbol, start, gaps in PRICES}
     batches = []
     for index in range(1, COUNT - 1):
@@ -118,7 +157,7 @@ def scenario(seed: int) -> Scenario:
         for s in SYMBOLS
     ]
     traders: dict[str, dict[str, Any]] = {name: {"risk_params": RISK} for name in "abc"}
-    manager = {"conflict_strategy": "net", "rebalance_interval": "1800s"}
+    manager = {"conflict_strategy": strategy, "rebalance_interval": "1800s"}
     lots = {SYMBOLS[0]: {"lot": "0.0001"}, SYMBOLS[1]: {"lot": "0.03", "contract_size": "0.5"}}
     return Scenario(
         bars=rows, traders=traders, batches=batches, funding=funding, manager=manager, limits=LIMITS, instruments=lots
@@ -135,6 +174,16 @@ def test_random_decisions_give_what_the_oracle_computes(tmp_path: Path, seed: in
     compare(given, outcome)
     kinds = Counter(fill[-1] for fill in outcome.oracle.fills)
     assert kinds.keys() >= {"entry", "stop"}, kinds
+    assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
+
+
+@pytest.mark.parametrize("strategy", ["first_come", "highest_confidence", "aggregate", "proportional"])
+@pytest.mark.parametrize("seed", SEEDS[: max(3, len(SEEDS) // 4)])
+def test_random_conflicts_end_as_the_table_says(tmp_path: Path, seed: int, strategy: str) -> None:
+    given = scenario(seed, strategy)
+    outcome = replay(given, tmp_path, ResolvingOracle(given))
+    compare(given, outcome)
+    assert outcome.report["conflicts"]["direction"] > 0
     assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
 
 
