@@ -20,7 +20,6 @@ class CandleView:
         "_table",
         "age_s",
         "funding_rate",
-        "indicators",
         "interval_s",
         "mark",
         "symbol",
@@ -31,15 +30,18 @@ class CandleView:
     age_s: float
     interval_s: float
     funding_rate: Decimal | None
-    indicators: IndicatorRow
 
     def __init__(self, symbol: Symbol, path: PricePath, at: datetime, table: IndicatorTable, base_count: int) -> None:
         self.symbol = symbol
-        self.indicators = table.row(base_count)
         self._path = path
         self._at = at
         self._table = table
         self._base_count = base_count
+
+    @property
+    def indicators(self) -> IndicatorRow:
+        """Return the indicators after the last base candle that closed."""
+        return self._table.row(self._base_count)
 
     @property
     def open_interest(self) -> Decimal | None:

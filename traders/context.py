@@ -58,13 +58,21 @@ class MarketViews:
 
     _snapshot: Snapshot | None = None
     _views: Mapping[str, MarketSymbol] = field(default_factory=dict)
+    _indicators: dict[str, tuple[IndicatorRow, Indicators]] = field(default_factory=dict)
 
     def of(self, snapshot: Snapshot) -> Mapping[str, MarketSymbol]:
         """Return the executor's view of every symbol in `snapshot`."""
         if snapshot is not self._snapshot:
-            self._views = {symbol: _view(view) for symbol, view in snapshot.symbols.items()}
+            self._views = {symbol: self._view(view) for symbol, view in snapshot.symbols.items()}
             self._snapshot = snapshot
         return self._views
+
+    def _view(self, view: SymbolView) -> MarketSymbol:
+        row = view.indicators
+        known = self._indicators.get(view.symbol)
+        if known is None or known[0] is not row:
+            known = self._indicators[view.symbol] = (row, _indicators(row))
+        return MarketSymbol(view.symbol, view.mark, view.age_s, view.funding_rate, known[1], view)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +165,6 @@ def _candle(candle: BaseCandle) -> Candle:
         close=candle.close,
         volume=candle.volume,
     )
-
-
-def _view(view: SymbolView) -> MarketSymbol:
-    return MarketSymbol(view.symbol, view.mark, view.age_s, view.funding_rate, _indicators(view.indicators), view)
 
 
 def _indicators(row: IndicatorRow) -> Indicators:

@@ -268,7 +268,10 @@ class AccountState:
 
     def take(self) -> Writes:
         """Return everything not written yet, with the current rows of all books and positions that changed."""
-        writes, self.pending = self.pending, Writes(self.account.account_id)
+        writes = self.pending
+        if not (writes or self._dirty_heads or self._dirty_positions):
+            return writes
+        self.pending = Writes(self.account.account_id)
         for trader_id in sorted(self._dirty_heads):
             writes.upserts.append(self._head_row(trader_id))
         for trader_id, symbol in sorted(self._dirty_positions):

@@ -79,7 +79,8 @@ class _Plan:
             (right if held.fits(order, trigger) else self.cancel).append(order)
         if not right:
             self.place.append(_leg(held, purpose, trigger))
-        self.cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
+        if len(right) > 1:
+            self.cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
 
     def _trigger(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> Decimal:
         """Move a trigger towards the mark to a tick, so that a stop never risks more than the trader asked for."""

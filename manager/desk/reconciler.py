@@ -27,10 +27,12 @@ async def reconcile(session: Session) -> None:
     await session.flush()
     await book_news(session)
     await _read_truth(session)
-    if _mismatches(session):
+    wrong = _mismatches(session)
+    if wrong:
         await book_news(session)
         await _read_truth(session)
-    _resolve_symbols(session)
+        wrong = _mismatches(session)
+    _resolve_symbols(session, wrong)
     await session.flush()
 
 
@@ -108,9 +110,9 @@ def _mismatches(session: Session) -> set[Symbol]:
     }
 
 
-def _resolve_symbols(session: Session) -> None:
+def _resolve_symbols(session: Session, wrong: set[Symbol]) -> None:
     session.unresolved = {order.symbol for order in session.state.orders.values() if is_unresolved(order)}
-    for symbol in sorted(_mismatches(session) - session.unresolved):
+    for symbol in sorted(wrong - session.unresolved):
         session.unresolved.add(symbol)
         session.incident(
             "POSITION_MISMATCH", "the venue's position differs from the sum of the books", symbol=symbol, standing=True

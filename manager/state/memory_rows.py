@@ -172,9 +172,14 @@ class Table:
             key = tuple(where[name] for name in names)
             row = self.rows.get(key[0] if len(key) == 1 else key)
             return () if row is None else (row,)
-        covering = (index.bucket(where[index.spec.by]) for index in self.indices if index.covers(where))
-        smallest = min(covering, key=lambda bucket: len(bucket.rows), default=None)
-        return self.rows.values() if smallest is None else smallest.rows.values()
+        smallest = self.rows
+        for index in self.indices:
+            if index.covers(where):
+                covered = index.bucket(where[index.spec.by]).rows
+                if not covered:
+                    return ()
+                smallest = min(smallest, covered, key=len)
+        return smallest.values()
 
 
 def _matches(row: Any, where: Mapping[str, Any]) -> bool:
