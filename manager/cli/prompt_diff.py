@@ -45,6 +45,12 @@ class Difference:
         """Tell whether both take the same action, whatever its size."""
         return self.first.split(" ")[0] == self.second.split(" ")[0]
 
+    @property
+    def verdict(self) -> str:
+        """Say how the two compare: same, differs, or failed where one did not decide."""
+        failed = "(" in (self.first[:1], self.second[:1])
+        return "failed" if failed else "same" if self.same else "differs"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

@@ -192,7 +192,7 @@ def diff(options: DiffOptions) -> None:
 
     found = asyncio.run(run())
     if options.as_json:
-        print_json({**_plain(found), "rows": [{**asdict(row), "same": row.same} for row in found.rows]})
+        print_json({**_plain(found), "rows": [{**asdict(row), "verdict": row.verdict} for row in found.rows]})
     else:
         _show_comparison(found)
 
@@ -254,7 +254,7 @@ def _show_comparison(found: Comparison) -> None:
             row.symbol,
             row.first,
             row.second,
-            "" if row.same else "differs",
+            row.verdict,
         ]
         for row in found.rows
     ]

@@ -162,9 +162,9 @@ def test_two_templates_are_compared_through_a_model(tmp_path: Path) -> None:
         found = read("diff", GENERAL, GRID, "--trader", "one", "--model", "m", "-c", path)
         asked = len(fake.requests)
     assert (found["contexts"], asked) == (2, 4)
-    assert [(row["symbol"], row["first"], row["second"], row["same"]) for row in found["rows"]] == [
-        ("BTC/USDT:USDT", "close_short", "-", False),
-        ("SOL/USDT:USDT", "-", "-", True),
+    assert [(row["symbol"], row["first"], row["second"], row["verdict"]) for row in found["rows"]] == [
+        ("BTC/USDT:USDT", "close_short", "-", "differs"),
+        ("SOL/USDT:USDT", "-", "-", "same"),
     ] * 2
     assert found["agreement_pct"] == 50.0
     assert found["first"]["outcomes"] == found["second"]["outcomes"] == {"decided": 2}

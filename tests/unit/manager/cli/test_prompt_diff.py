@@ -68,7 +68,7 @@ async def test_another_action_differs() -> None:
 async def test_what_one_side_failed_to_decide_is_shown_and_not_compared() -> None:
     failed = FullDecision(outcome=Outcome.TIMEOUT)
     found = await compared([failed, decided()], [decided(), decided()])
-    assert found.rows[0].first == "(timeout)"
+    assert (found.rows[0].first, found.rows[0].verdict, found.rows[2].verdict) == ("(timeout)", "failed", "same")
     assert (found.compared, found.agreement_pct) == (2, 100.0)
     nothing = await compared([failed], [failed])
     assert (nothing.compared, nothing.agreement_pct) == (0, None)
