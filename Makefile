@@ -9,11 +9,12 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.setup-done
 SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) tests
+GENERATED := executor/proto/decision_pb2.py
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: setup run test check lint types format bench lock clean
 
-setup: $(STAMP)
+setup: $(STAMP) $(GENERATED)
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@[ -x $(BIN)/python ] || { \
@@ -27,6 +28,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
+
+$(GENERATED): executor/proto/decision.proto hatch_build.py | $(STAMP)
+	$(BIN)/python hatch_build.py
 
 run: setup
 	$(BIN)/propdesk run -c $(CONFIG)
@@ -56,5 +60,5 @@ lock: setup
 	$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
-	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	rm -rf executor/proto/*_pb2*.py .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
 	find exchanges executor traders manager migrations benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

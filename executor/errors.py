@@ -6,6 +6,11 @@
     |       |-- PromptError       a template is missing, malformed or names what does not exist
     |       `-- RecordedError     a file of recorded decisions is unreadable
     |-- ReplySyntaxError          a text is not JSON
+    |-- RequestRefused            a request for a decision is not answered with one
+    |   |-- RequestInvalid        ... it is not what the contract says
+    |   |-- RequestTooLarge       ... it is longer than is taken
+    |   |-- KeyRefused            ... it carries no key that is known here
+    |   `-- TraderUnknown         ... no executor stands here for its trader
     `-- ModelError                one call of a model brought no reply
         |-- ModelTimeout          no answer in time
         |-- ContextOverflow       the prompt is longer than the model takes
@@ -54,6 +59,26 @@ class RecordedError(FileError):
 
 class ReplySyntaxError(ExecutorError):
     """Say where a text stops being JSON."""
+
+
+class RequestRefused(ExecutorError):
+    """Say why a request for a decision is not answered with one."""
+
+
+class RequestInvalid(RequestRefused):
+    """Say where a request is not what the contract says."""
+
+
+class RequestTooLarge(RequestRefused):
+    """Say how long a request may be."""
+
+
+class KeyRefused(RequestRefused):
+    """Say that a request carries no key that is known here."""
+
+
+class TraderUnknown(RequestRefused):
+    """Say that no executor stands here for the trader of a request."""
 
 
 class ModelError(ExecutorError):

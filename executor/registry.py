@@ -10,11 +10,13 @@ from executor.baseline_styles import Style
 from executor.contract import Executor
 from executor.errors import ExecutorConfigError
 from executor.executor import LLMExecutor
+from executor.models.addresses import shown_url
 from executor.models.chat import ModelEndpoint, Structured
 from executor.models.clients import ModelClients
 from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor
+from executor.remote.connections import RemoteConnections, RemoteEndpoint, check_remote_url
 
 __all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor", "inline_profile"]
 
@@ -27,6 +29,7 @@ class ExecutorType(StrEnum):
     BASELINE = "baseline"
     LLM = "llm"
     RECORDED = "recorded"
+    REMOTE = "remote"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class ExecutorSpec:
     """Say what decides for a trader; the fields of other types are ignored.
 
     `model` names a profile of the tenant's, or with a `base_url` the endpoint's own model; `fallback` names profiles.
+    A remote executor has its URL in `base_url` and its server's key in `api_key`.
     `timeout_s` is for a whole decision, `prompt_template` a path below the prompt library's folders.
     """
 
@@ -47,6 +51,7 @@ class ExecutorSpec:
     timeout_s: float = 30.0
     prompt_template: str = ""
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class ExecutorParts:
     monotonic: Callable[[], float]
     models: Mapping[str, ModelProfile] = field(default_factory=dict, repr=False)
     recorded: Mapping[str, Sequence[RecordedBatch]] | None = None
+    remotes: RemoteConnections = field(default_factory=RemoteConnections)
 
 
 def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
@@ -73,6 +79,8 @@ def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
             return RecordedExecutor(parts.recorded)
         case ExecutorType.LLM:
             return _llm(spec, parts)
+        case ExecutorType.REMOTE:
+            return _remote(spec, parts)
         case _:
             raise ExecutorConfigError(_expected(ExecutorType, "type", str(spec.type)))
 
@@ -81,8 +89,7 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
     for name in ("model", "prompt_template"):
         if not getattr(spec, name):
             raise ExecutorConfigError(f"executor {name} is empty; an executor of type 'llm' needs one")
-    if not 0 < spec.timeout_s < float("inf"):
-        raise ExecutorConfigError(f"executor timeout is {spec.timeout_s} s; expected a duration above 0, such as 30s")
+    _check_timeout(spec)
     first = inline_profile(spec) if spec.base_url else _profile(parts, spec.model)
     profiles = (first, *(_profile(parts, name) for name in spec.fallback))
     parts.prompts.check(spec.prompt_template)
@@ -93,6 +100,28 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
         timeout_s=spec.timeout_s,
         monotonic=parts.monotonic,
     )
+
+
+def _remote(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
+    from executor.client import GrpcExecutor, HttpExecutor
+
+    try:
+        check_remote_url(spec.base_url, allow_private=spec.allow_private)
+    except ExecutorConfigError as error:
+        raise ExecutorConfigError(f"executor url {shown_url(spec.base_url)!r}: {error}") from None
+    if not spec.api_key:
+        raise ExecutorConfigError("executor key is empty; name an environment variable with the key of its server")
+    _check_timeout(spec)
+    endpoint = RemoteEndpoint(
+        url=spec.base_url, key=spec.api_key, timeout_s=spec.timeout_s, allow_private=spec.allow_private
+    )
+    kind = GrpcExecutor if endpoint.is_grpc else HttpExecutor
+    return kind(endpoint, parts.remotes, parts.monotonic)
+
+
+def _check_timeout(spec: ExecutorSpec) -> None:
+    if not 0 < spec.timeout_s < float("inf"):
+        raise ExecutorConfigError(f"executor timeout is {spec.timeout_s} s; expected a duration above 0, such as 30s")
 
 
 def inline_profile(spec: ExecutorSpec) -> ModelProfile:

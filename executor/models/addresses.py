@@ -11,10 +11,11 @@ _INSIDE: Final = (".local", ".internal", ".lan", ".home.arpa", ".localdomain")
 _LOOPBACK: Final = "localhost"
 
 
-def check_base_url(base_url: str, *, allow_private: bool = False) -> None:
+def check_base_url(base_url: str, *, allow_private: bool = False, where: str = "in models") -> None:
     """Raise ExecutorConfigError, which never shows a password, unless an endpoint may be at `base_url`.
 
-    https goes anywhere public and to this machine, http to this machine only; private networks need `allow_private`.
+    https goes anywhere public and to this machine, http to this machine only; private networks need `allow_private`,
+    which stands `where` the message says.
     """
     try:
         url = urlsplit(base_url)
@@ -32,7 +33,7 @@ def check_base_url(base_url: str, *, allow_private: bool = False) -> None:
     private = _is_private(host)
     if private and not allow_private:
         raise ExecutorConfigError(
-            f"host {host} is in a private network; set allow_private: true in models if that is meant"
+            f"host {host} is in a private network; set allow_private: true {where} if that is meant"
         )
     if url.scheme == "http" and not private:
         raise ExecutorConfigError("sends the key and the prompts unencrypted; write https://")

@@ -1,4 +1,7 @@
-"""Every executor keeps the one contract: values in, a value out, nothing raised, nothing remembered of others."""
+"""Every executor keeps the one contract: values in, a value out, nothing raised, nothing remembered of others.
+
+Each kind is asked in this process, over HTTP and over gRPC.
+"""
 
 import asyncio
 import json
@@ -17,6 +20,7 @@ from executor.prompts import PromptLibrary
 from executor.recorded import load_recorded
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor_contexts import BTC, SOL, market_context, open_item, reply_text
+from executor_servers import remote_spec, serving_any
 from openai_endpoint import endpoint, says
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
@@ -54,7 +58,22 @@ async def llm(_: Path) -> AsyncIterator[Executor]:
         await clients.close()
 
 
-KINDS = pytest.mark.parametrize("opened", [baseline, recorded, llm], ids=["baseline", "recorded", "llm"])
+def over(scheme: str, opened: Opener) -> Opener:
+    @asynccontextmanager
+    async def remote(folder: Path) -> AsyncIterator[Executor]:
+        async with opened(folder) as served, serving_any(served) as serving:
+            local = parts(ModelClients())
+            yield build_executor(remote_spec(getattr(serving, scheme)), local)
+            await local.remotes.close()
+
+    return remote
+
+
+LOCAL: dict[str, Opener] = {"baseline": baseline, "recorded": recorded, "llm": llm}
+EVERY = LOCAL | {
+    f"{kind}-{scheme}": over(scheme, opened) for kind, opened in LOCAL.items() for scheme in ("http", "grpc")
+}
+KINDS = pytest.mark.parametrize("opened", list(EVERY.values()), ids=list(EVERY))
 
 
 def using(opened: Opener, folder: Path, use: Callable[[Executor], Awaitable[Result]]) -> Result:

@@ -1,0 +1,57 @@
+"""Plain values to protobuf messages and back; the names are those of `decision.proto`, which mirror the contract."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from executor.contract import Context, FullDecision
+from executor.proto import decision_pb2 as pb
+from executor.remote.wire import context_of_values, context_values, decision_of_values, decision_values
+
+
+def request_of(context: Context) -> pb.DecisionRequest:
+    """Return the request for a decision; raise ValueError if the context cannot travel."""
+    values = context_values(context)
+    details = values["details"]
+    if details is not None:
+        values["details"] = {
+            **details,
+            "others": details["others"] or (),
+            "others_shown": details["others"] is not None,
+        }
+    return pb.DecisionRequest(context=values)
+
+
+def context_of(request: pb.DecisionRequest) -> Context:
+    """Return the context of a request; raise RequestInvalid, which names the first faults."""
+    values = _values(request.context)
+    details = values["details"]
+    if details is not None:
+        shown = details.pop("others_shown")
+        values["details"] = {**details, "others": details["others"] if shown else None}
+    return context_of_values(values)
+
+
+def answer_of(decision: FullDecision) -> pb.FullDecision:
+    """Return the answer that carries a decision."""
+    return pb.FullDecision(**decision_values(decision))
+
+
+def decision_of(answer: pb.FullDecision, context: Context) -> FullDecision:
+    """Return the decision of an answer, judged item by item; raise UnreadableAnswer if it states none."""
+    return decision_of_values(_values(answer), context)
+
+
+def _values(message: Any) -> dict[str, Any]:
+    """Return every field of a message, None for an optional one that is not set."""
+    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _value(message: Any, field: Any) -> Any:
+    given = getattr(message, field.name)
+    if field.is_repeated:
+        if isinstance(given, Mapping) or field.message_type is None:
+            return {key: _values(item) for key, item in given.items()} if field.message_type else list(given)
+        return [_values(item) for item in given]
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    return given if field.message_type is None else _values(given)
