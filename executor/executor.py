@@ -54,7 +54,7 @@ class LLMExecutor:
     """Decide by the first of its language models that answers, within `timeout_s`, all attempts included.
 
     A call that fails, or a reply that stays invalid, is a decision without orders that says why; nothing is raised.
-    `monotonic` gives seconds for the latency.
+    `monotonic` gives seconds for the latency; prompts are rendered in `turn`, one by one.
     """
 
     def __init__(
@@ -65,12 +65,14 @@ class LLMExecutor:
         template: str,
         timeout_s: float,
         monotonic: Callable[[], float],
+        turn: anyio.Lock | None = None,
     ) -> None:
         self._model = ModelChain(models)
         self._prompts = prompts
         self._template = template
         self._timeout_s = timeout_s
         self._monotonic = monotonic
+        self._turn = turn or anyio.Lock()
 
     async def decide(self, context: Context) -> FullDecision:
         """Return the model's decision; everything but DECIDED has no decisions and a reason in `errors`."""
@@ -96,7 +98,8 @@ class LLMExecutor:
         await self._model.close()
 
     async def _ask(self, context: Context, progress: _Progress) -> FullDecision:
-        prompt = self._prompts.render(self._template, context)
+        async with self._turn:
+            prompt = self._prompts.render(self._template, context)
         progress.prompt = prompt
         symbols = _symbols(context)
         schema: Mapping[str, Any] = json_schema(symbols)

@@ -99,6 +99,7 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
         template=spec.prompt_template,
         timeout_s=spec.timeout_s,
         monotonic=parts.monotonic,
+        turn=parts.clients.turn,
     )
 
 

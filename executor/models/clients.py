@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from executor.models.chat import ChatModel, ModelEndpoint
 from executor.models.gate import EndpointGate, GateSettings, Pacing
 from executor.models.profile import ModelProfile
@@ -15,11 +17,14 @@ _GateKey = tuple[str, str, str, int, int | None]
 class ModelClients:
     """Share connections, places, rate and circuit breaker among the traders of an endpoint.
 
-    Two names for the same model, key and limits are one endpoint. Belongs to one event loop.
+    Two names for the same model, key and limits are one endpoint. `turn` is taken to render a prompt: a loop runs all
+    that is ready before it looks at its timers, and a thousand prompts at once would hold it for seconds. Belongs to
+    one event loop.
     """
 
     def __init__(self, pacing: Pacing | None = None) -> None:
         self._pacing = pacing or Pacing()
+        self.turn = anyio.Lock()
         self._lanes: dict[tuple[str, str, bool], Lanes] = {}
         self._gates: dict[_GateKey, EndpointGate] = {}
 

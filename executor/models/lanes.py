@@ -3,18 +3,21 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
+from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from httpx import create_ssl_context
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
 from executor.errors import CallRejected, ExecutorConfigError
 from executor.models.addresses import check_base_url, check_peer, shown_url
 from executor.models.chat import ModelEndpoint
 
-LANE_WIDTH: Final = 32
+LANE_WIDTH: Final = 16
 _NO_KEY: Final = "none"
 _CONNECTED: Final = "connection.connect_tcp.complete"
 
@@ -78,13 +81,20 @@ def lanes_to(endpoint: ModelEndpoint) -> Lanes:
         check_base_url(endpoint.base_url, allow_private=endpoint.allow_private)
     except ExecutorConfigError as error:
         raise ExecutorConfigError(f"base_url {shown_url(endpoint.base_url)!r}: {error}") from None
-    return Lanes(lambda: _open_client(endpoint))
+    certificates = cache(create_ssl_context)
+    return Lanes(lambda: _open_client(endpoint, certificates()))
 
 
-def _open_client(endpoint: ModelEndpoint) -> AsyncOpenAI:
-    """Open a client that neither retries on its own nor follows a redirect to where the key must not go."""
+def _open_client(endpoint: ModelEndpoint, certificates: SSLContext) -> AsyncOpenAI:
+    """Open a client that neither retries on its own nor follows a redirect to where the key must not go.
+
+    Its certificates are shared: to load them takes a client as long as twenty calls.
+    """
     http = DefaultAsyncHttpxClient(
-        base_url=endpoint.base_url, follow_redirects=False, event_hooks={"request": _hooks(endpoint)}
+        base_url=endpoint.base_url,
+        verify=certificates,
+        follow_redirects=False,
+        event_hooks={"request": _hooks(endpoint)},
     )
     try:
         return AsyncOpenAI(

@@ -35,7 +35,7 @@ _FINISHES: Final[Mapping[str, Finish]] = {
 _OUT_OF_RESOURCES: Final = "insufficient_system_resource"
 _REACHABLE_WITHOUT_LIST: Final = (404, 405, 501)
 _PING_TIMEOUT_S: Final = 10.0
-_CONNECT_TIMEOUT_S: Final = 5.0
+_CONNECT_TIMEOUT_S: Final = 10.0
 _ASK_FOR_JSON: Final = "Answer with one JSON object."
 
 

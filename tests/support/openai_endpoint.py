@@ -26,6 +26,7 @@ class Endpoint:
     keys: list[str] = field(default_factory=list)
     models_status: int = 200
     choose: Callable[[dict[str, Any]], Answer] | None = None
+    connections: int = 0
     in_flight: int = 0
     most_at_once: int = 0
 
@@ -37,6 +38,7 @@ class Endpoint:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
+        self.connections += 1
         try:
             while line := await reader.readline():
                 headers = await _headers(reader)

@@ -59,7 +59,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(*scripts: Sequence[Answer], call_s: float = 5.0, **limits: int) -> AsyncIterator[Desk]:
+async def desk(*scripts: Sequence[Answer], call_s: float = 5.0, **limits: Any) -> AsyncIterator[Desk]:
     time = ManualPacing()
     clients = ModelClients(time.pacing())
     opened = [endpoint(*script) for script in scripts]
@@ -243,6 +243,8 @@ def test_no_more_calls_are_under_way_than_the_endpoint_has_places() -> None:
             fake.choose = choose
             jobs = [asyncio.ensure_future(made.decide("a")) for _ in range(20)]
             await full.wait()
+            for _ in range(1_000):
+                await asyncio.sleep(0)
             assert gate.waiting == 17
             released.set()
             assert {decision.outcome for decision in await asyncio.gather(*jobs)} == {Outcome.DECIDED}
