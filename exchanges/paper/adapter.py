@@ -1,10 +1,10 @@
 """The paper venue as an Exchange: each call first catches up with the clock, and commits before it answers."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
-from exchanges.clock import Clock
+from exchanges.clock import EPOCH, Clock
 from exchanges.errors import OrderDenied, OrderRejected
 from exchanges.paper.account import AccountReports, PaperVenue, report_account
 from exchanges.paper.engine import advance, expire_waiting, finish, fund, settle
@@ -54,6 +54,7 @@ class PaperExchange:
         self._opened = False
         self._finished_early = False
         self._caught_up: datetime | None = None
+        self._loaded = EPOCH
         self._reports: AccountReports | None = None
         self._open_orders: tuple[int, tuple[OrderReport, ...]] | None = None
 
@@ -68,17 +69,20 @@ class PaperExchange:
 
     async def fetch_balance(self) -> Balance:
         """Return equity and cash in USD."""
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             return self._report(state).balance
 
     async def fetch_positions(self) -> Sequence[PositionReport]:
         """Return the non-zero net positions."""
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             return self._report(state).positions
 
     async def fetch_open_orders(self) -> Sequence[OrderReport]:
         """Return every resting or waiting order, oldest first."""
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             if self._open_orders is None or self._open_orders[0] != state.revision:
                 orders = sorted(state.orders.values(), key=_placed)
                 self._open_orders = (state.revision, tuple(order.report() for order in orders))
@@ -100,7 +104,8 @@ class PaperExchange:
         A client order id is good for one request: a repeated one is refused (DUPLICATE) and changes nothing.
         """
         self._deny_late(request)
-        async with self._transaction(request.client_order_id) as state:
+        async with await self._begin(request.client_order_id) as state:
+            self._arrive(state)
             self._deny_late(request)
             if request.type in MARKET_LIKE and not request.liquidation:
                 self._finished_early = finish(self._venue, state) or self._finished_early
@@ -112,7 +117,8 @@ class PaperExchange:
 
     async def cancel_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport:
         """Cancel an open order and return its final report; raise OrderRejected (UNKNOWN_ORDER) without one."""
-        async with self._transaction(client_order_id) as state:
+        async with await self._begin(client_order_id) as state:
+            self._arrive(state)
             order = _find(state, client_order_id, symbol)
             if order is not None and not order.status.terminal:
                 order = state.end_order(order, OrderStatus.CANCELED, state.advanced_to, "canceled on request")
@@ -122,7 +128,8 @@ class PaperExchange:
 
     async def lookup_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport | None:
         """Return the last report of an order, refused ones included; its fills come with it."""
-        async with self._transaction(client_order_id) as state:
+        async with await self._begin(client_order_id) as state:
+            self._arrive(state)
             order = _find(state, client_order_id, symbol)
         if order is None:
             return None
@@ -138,7 +145,8 @@ class PaperExchange:
             raise OrderRejected(
                 f"leverage {leverage} of {symbol}: expected 1 to {instrument.max_leverage}", code="LEVERAGE"
             )
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             if state.leverage.get(symbol) != leverage:
                 state.leverage[symbol] = leverage
                 state.revision += 1
@@ -148,22 +156,25 @@ class PaperExchange:
 
         A liquidation is tested there and may turn out not to be one.
         """
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             return self._outlook.next_event(state, until)
 
     async def touch(self) -> None:
         """Catch up with the clock, of this instant with its touches only: its owner may act before `fund` goes on."""
-        async with self._transaction(touches_only=True):
-            pass
+        async with await self._begin() as state:
+            self._arrive(state, touches_only=True)
 
     async def fund(self) -> None:
         """Pay the funding of this instant, if `touch` held it back."""
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             fund(self._venue, state)
 
     async def settle(self) -> bool:
         """Test the account for liquidation at this instant, after its owner could act; tell whether it was."""
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             return settle(self._venue, state)
 
     async def finish(self) -> bool:
@@ -172,12 +183,14 @@ class PaperExchange:
         An order may have finished the instant before: what happened to others by that is told here too.
         """
         early, self._finished_early = self._finished_early, False
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             return finish(self._venue, state) or early
 
     async def expire_waiting(self) -> Sequence[OrderReport]:
         """End the orders that still wait for a price; for the end of a replay."""
-        async with self._transaction() as state:
+        async with await self._begin() as state:
+            self._arrive(state)
             expire_waiting(state, state.advanced_to)
             return [order.report() for order in state.journal.orders.values()]
 
@@ -195,8 +208,10 @@ class PaperExchange:
     async def _catch_up(self) -> None:
         """Let everything up to now happen, unless another call has just seen to it."""
         if self._caught_up != self._clock.now():
-            async with self._transaction():
-                pass
+            now = self._clock.now()
+            async with await self._begin() as state:
+                self._arrive(state)
+            self._caught_up = now
 
     def _report(self, state: PaperState) -> AccountReports:
         known = self._reports
@@ -204,24 +219,18 @@ class PaperExchange:
             known = self._reports = report_account(self._venue, state, state.advanced_to)
         return known
 
-    @asynccontextmanager
-    async def _transaction(
-        self, order_id: ClientOrderId | None = None, *, touches_only: bool = False
-    ) -> AsyncIterator[PaperState]:
+    async def _begin(self, order_id: ClientOrderId | None = None) -> AbstractAsyncContextManager[PaperState]:
         now = self._clock.now()
         await self._venue.path.load(now)
         if not self._opened:
             await self._ledger.open(self._account, self._venue.config.start_equity, now)
             self._opened = True
-        try:
-            async with self._ledger.transaction(self._account, order_id=order_id) as state:
-                if state.advanced_to < now:
-                    advance(self._venue, self._outlook, state, now, touches_only=touches_only)
-                yield state
-        except BaseException:
-            self._reports = self._open_orders = None
-            raise
-        self._caught_up = now
+        self._loaded = now
+        return self._ledger.transaction(self._account, order_id=order_id)
+
+    def _arrive(self, state: PaperState, *, touches_only: bool = False) -> None:
+        if state.advanced_to < self._loaded:
+            advance(self._venue, self._outlook, state, self._loaded, touches_only=touches_only)
 
 
 def _find(state: PaperState, client_order_id: ClientOrderId, symbol: Symbol) -> PaperOrder | None:

@@ -50,8 +50,8 @@ class ExecutorSource(Protocol):
 class DeskParts:
     """Hold the injected parts that every job uses.
 
-    Without `keep_prompts` a decision keeps only the hash of its prompt. A replay fires targets in a job of its own,
-    before the funding of an instant: then `maintain_fires` is False.
+    Without `keep_prompts` a decision keeps its prompt's hash, neither prompt nor context. A replay fires targets in
+    a job of its own, before the funding of an instant: then `maintain_fires` is False.
     """
 
     store: Store
@@ -84,7 +84,8 @@ class DeskHandlers:
         context, asked = await self._ask(rows, runtime)
         full = storable_decision(asked)
         decided_at = parts.clock.now()
-        decision, intents = _record(rows, full, slot, decided_at, context)
+        kept = context if parts.keep_prompts else None
+        decision, intents = _record(rows, full, slot, decided_at, kept)
         prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
         try:
             async with parts.store.transaction(job.tenant_id) as tx:
