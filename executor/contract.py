@@ -43,6 +43,7 @@ class Outcome(StrEnum):
     UNAUTHORIZED = "unauthorized"
     UNKNOWN_MODEL = "unknown_model"
     OUT_OF_CREDIT = "out_of_credit"
+    BUDGET_EXHAUSTED = "budget_exhausted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
     ExecutorError
     |-- ExecutorConfigError       a value given by the user must change before anything can run
-    |   `-- FileError             ... in a file, named with its line
-    |       |-- PromptError       a template is missing, malformed or names what does not exist
-    |       `-- RecordedError     a file of recorded decisions is unreadable
+    |   |-- FileError             ... in a file, named with its line
+    |   |   |-- PromptError       a template is missing, malformed or names what does not exist
+    |   |   `-- RecordedError     a file of recorded decisions or calls is unreadable
+    |   `-- RecordingMissing      a call was never recorded, and none may be made
     |-- ReplySyntaxError          a text is not JSON
     |-- RequestRefused            a request for a decision is not answered with one
     |   |-- RequestInvalid        ... it is not what the contract says
@@ -14,6 +15,9 @@
     `-- ModelError                one call of a model brought no reply
         |-- ModelTimeout          no answer in time
         |-- ContextOverflow       the prompt is longer than the model takes
+        |-- CallNotMade           the desk did not make the call
+        |   |-- BudgetExhausted   nothing is left of the day's budget
+        |   `-- BudgetUnknown     what is left cannot be read, so nothing is spent
         `-- ExecutorUnavailable   nothing usable answered; the next decision may succeed
             |-- PassingFailure    may be over in a moment: the only errors that are retried
             |   |-- ModelUnreachable   no connection, or it broke
@@ -26,9 +30,11 @@
             |-- OutOfCredit       402, or a used-up quota
             `-- CallRejected      the endpoint refuses this kind of call
 
-`decide` raises none of them: a failed call is an outcome of the returned value.
+`decide` raises none of them but RecordingMissing, which ends a replay: a failed call is an outcome of the returned
+value.
 """
 
+from datetime import datetime
 from pathlib import Path
 
 
@@ -54,7 +60,21 @@ class PromptError(FileError):
 
 
 class RecordedError(FileError):
-    """Say why a file of recorded decisions cannot be used."""
+    """Say why a file of recorded decisions or calls cannot be used."""
+
+
+class RecordingMissing(ExecutorConfigError):
+    """Say which call of a model was never recorded: by its prompt, its model and, once known, who asked when."""
+
+    def __init__(self, message: str, *, prompt_hash: str, model: str) -> None:
+        self.prompt_hash = prompt_hash
+        self.model = model
+        super().__init__(message)
+
+    def asked_by(self, trader_id: str, at: datetime) -> "RecordingMissing":
+        """Return the error with the trader that asked, and when."""
+        where = f"trader {trader_id} at {at.isoformat()}: {self}"
+        return RecordingMissing(where, prompt_hash=self.prompt_hash, model=self.model)
 
 
 class ReplySyntaxError(ExecutorError):
@@ -91,6 +111,22 @@ class ModelTimeout(ModelError):
 
 class ContextOverflow(ModelError):
     """Say that the prompt is longer than the model takes."""
+
+
+class CallNotMade(ModelError):
+    """Say that the desk did not make the call, which tells nothing of the endpoint."""
+
+
+class BudgetExhausted(CallNotMade):
+    """Say whose budget of the day has no room for the call; another model may have some if it is `of_model`."""
+
+    def __init__(self, message: str, *, of_model: bool = False) -> None:
+        self.of_model = of_model
+        super().__init__(message)
+
+
+class BudgetUnknown(CallNotMade):
+    """Say that the budgets cannot be read."""
 
 
 class ExecutorUnavailable(ModelError):

@@ -8,12 +8,14 @@ import anyio
 
 from executor.contract import Context, FullDecision, ItemError, Outcome, Usage
 from executor.errors import (
+    BudgetExhausted,
     ContextOverflow,
     ModelError,
     ModelTimeout,
     OutOfCredit,
     PromptError,
     RateLimited,
+    RecordingMissing,
     Unauthorized,
     UnknownModel,
 )
@@ -33,6 +35,7 @@ _OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = {
     Unauthorized: Outcome.UNAUTHORIZED,
     UnknownModel: Outcome.UNKNOWN_MODEL,
     OutOfCredit: Outcome.OUT_OF_CREDIT,
+    BudgetExhausted: Outcome.BUDGET_EXHAUSTED,
 }
 
 
@@ -75,7 +78,10 @@ class LLMExecutor:
         self._turn = turn or anyio.Lock()
 
     async def decide(self, context: Context) -> FullDecision:
-        """Return the model's decision; everything but DECIDED has no decisions and a reason in `errors`."""
+        """Return the model's decision; everything but DECIDED has no decisions and a reason in `errors`.
+
+        Raises RecordingMissing in a replay that may make no call.
+        """
         progress = _Progress(started=self._monotonic(), model=self._model.name)
         try:
             with anyio.fail_after(self._timeout_s):
@@ -83,6 +89,8 @@ class LLMExecutor:
         except TimeoutError:
             message = f"no decision within {self._timeout_s:g} s; raise the timeout or use a faster model"
             return self._ended(progress, Outcome.TIMEOUT, "deadline", message)
+        except RecordingMissing as error:
+            raise error.asked_by(context.trader_id, context.now) from error
         except ModelError as error:
             return self._ended(progress, _OUTCOMES.get(type(error), Outcome.UNAVAILABLE), "model", str(error))
         except PromptError as error:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
+from executor.budget import Meter
 from executor.contract import Executor
 from executor.errors import ExecutorConfigError
 from executor.executor import LLMExecutor
 from executor.models.addresses import shown_url
 from executor.models.chat import ModelEndpoint, Structured
-from executor.models.clients import ModelClients
+from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor
@@ -38,7 +40,8 @@ class ExecutorSpec:
 
     `model` names a profile of the tenant's, or with a `base_url` the endpoint's own model; `fallback` names profiles.
     A remote executor has its URL in `base_url` and its server's key in `api_key`.
-    `timeout_s` is for a whole decision, `prompt_template` a path below the prompt library's folders.
+    `timeout_s` is for a whole decision, the budget for a UTC day, `prompt_template` a path below the prompt library's
+    folders.
     """
 
     type: ExecutorType = ExecutorType.BASELINE
@@ -52,18 +55,23 @@ class ExecutorSpec:
     prompt_template: str = ""
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     allow_private: bool = False
+    budget_usd_per_day: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorParts:
-    """Hold what executors are built from; `monotonic` returns seconds, `models` are one tenant's, with their keys."""
+    """Hold what executors are built from; `monotonic` returns seconds, `models` are one tenant's, with their keys.
+
+    The meter is one trader's.
+    """
 
     prompts: PromptLibrary
-    clients: ModelClients
+    clients: ModelSource
     monotonic: Callable[[], float]
     models: Mapping[str, ModelProfile] = field(default_factory=dict, repr=False)
     recorded: Mapping[str, Sequence[RecordedBatch]] | None = None
     remotes: RemoteConnections = field(default_factory=RemoteConnections)
+    meter: Meter | None = None
 
 
 def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
@@ -94,7 +102,7 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
     profiles = (first, *(_profile(parts, name) for name in spec.fallback))
     parts.prompts.check(spec.prompt_template)
     return LLMExecutor(
-        models=[parts.clients.model(profile) for profile in profiles],
+        models=[parts.clients.model(profile, parts.meter) for profile in profiles],
         prompts=parts.prompts,
         template=spec.prompt_template,
         timeout_s=spec.timeout_s,

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-from executor.errors import ExecutorUnavailable, ModelError, ModelTimeout
+from executor.errors import BudgetExhausted, ExecutorUnavailable, ModelError, ModelTimeout
 from executor.models.chat import ChatModel, Completion, Message
 from executor.models.gate import time_left
 
@@ -43,7 +43,7 @@ class ModelChain:
                     return await model.complete(messages, schema)
                 return await _within(time_left() / left, model, messages, schema)
             except ModelError as error:
-                if left == 1:
+                if left == 1 or (isinstance(error, BudgetExhausted) and not error.of_model):
                     raise
                 asked.failures.append(error)
                 asked.place += 1

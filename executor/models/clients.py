@@ -1,6 +1,6 @@
 """The models of a process: one gate and one set of connections for each endpoint, whoever asks it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -9,9 +9,27 @@ from executor.models.gate import EndpointGate, GateSettings, Pacing
 from executor.models.profile import ModelProfile
 
 if TYPE_CHECKING:
+    from executor.budget import Meter
     from executor.models.lanes import Lanes
 
 _GateKey = tuple[str, str, str, int, int | None]
+
+
+class ModelSource(Protocol):
+    """Give executors their models: called, recorded, or both; `turn` is taken to render a prompt."""
+
+    @property
+    def turn(self) -> anyio.Lock:
+        """Return the lock under which prompts are rendered one by one."""
+        ...
+
+    def model(self, profile: ModelProfile, meter: "Meter | None" = None) -> ChatModel:
+        """Return the model of `profile`, its calls within the budgets of `meter`."""
+        ...
+
+    async def close(self) -> None:
+        """Release what is held."""
+        ...
 
 
 class ModelClients:
@@ -28,13 +46,15 @@ class ModelClients:
         self._lanes: dict[tuple[str, str, bool], Lanes] = {}
         self._gates: dict[_GateKey, EndpointGate] = {}
 
-    def model(self, profile: ModelProfile) -> ChatModel:
+    def model(self, profile: ModelProfile, meter: "Meter | None" = None) -> ChatModel:
         """Return the model of `profile`; raise ExecutorConfigError if its address may not be called."""
+        from executor.budget import MeteredModel, Unmetered
         from executor.models.guarded import GuardedModel
         from executor.models.openai_chat import OpenAIChatModel
 
         endpoint = profile.endpoint
-        return GuardedModel(OpenAIChatModel(self.lanes(endpoint), endpoint), profile, self.gate(profile), self._pacing)
+        called = MeteredModel(OpenAIChatModel(self.lanes(endpoint), endpoint), profile, meter or Unmetered())
+        return GuardedModel(called, profile, self.gate(profile), self._pacing)
 
     def lanes(self, endpoint: ModelEndpoint) -> "Lanes":
         """Return the connections for the endpoint's URL and key."""

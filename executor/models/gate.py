@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 
 from executor.errors import (
+    CallNotMade,
     CircuitOpen,
     ModelError,
     ModelOverloaded,
@@ -114,6 +115,8 @@ class EndpointGate:
             self._window.hold(now + error.retry_after_s)
         if isinstance(error, _ENDPOINT_FAILED):
             self._breaker.failed(call, now)
+        elif isinstance(error, CallNotMade):
+            self._breaker.abandoned(call)
         else:
             self._breaker.succeeded(call)
 

@@ -1,7 +1,6 @@
-"""One model as its traders share it: behind the endpoint's gate, retried on passing failures, at a known cost."""
+"""One model as its traders share it: behind the endpoint's gate, and retried on passing failures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import anyio
@@ -43,13 +42,9 @@ class GuardedModel:
         return self._model.name
 
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
-        """Return one completion with its cost."""
+        """Return one completion."""
         completion: Completion = await self._retrying.copy()(self._once, messages, schema)
-        prices = self._profile.prices
-        if prices is None:
-            return completion
-        usage = replace(completion.usage, cost_usd=prices.cost(completion.usage))
-        return replace(completion, usage=usage)
+        return completion
 
     async def ping(self) -> None:
         """Ask the endpoint whether it is there, outside the gate."""

@@ -25,13 +25,21 @@ class TokenPrices:
         fresh = usage.input_tokens - cached
         return (fresh * self.input + cached * self.cached_input + usage.output_tokens * self.output) / _MILLION
 
+    def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """Return what so many tokens can cost at most, whichever of them are cached."""
+        return (input_tokens * max(self.input, self.cached_input) + output_tokens * self.output) / _MILLION
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProfile:
-    """Define one entry of `models:`; its limits count for the endpoint, whoever uses it."""
+    """Define one entry of `models:`; its limits count for the endpoint, whoever uses it.
+
+    The budget is for a UTC day and all traders of the tenant.
+    """
 
     name: str
     endpoint: ModelEndpoint
     max_concurrency: int = MAX_CONCURRENCY
     requests_per_minute: int | None = None
     prices: TokenPrices | None = None
+    budget_usd_per_day: Decimal | None = None
