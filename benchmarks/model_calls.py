@@ -1,4 +1,4 @@
-"""Measure 1,000 model calls in flight from one process: throughput, CPU, memory and event-loop lag.
+"""Measure 1,000 model calls in flight from one process, and what ten hanging ones cost forty others.
 
 The endpoint is a process of its own on loopback that answers after two seconds. Every call is a whole decision: the
 shipped template rendered for a context of about 4,000 tokens, one request, the reply judged against the contract.
@@ -29,10 +29,12 @@ from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_e
 from executor.sample import sample_context
 
 CALLS = 1_000
+SILENT, QUICK = 10, 40
 ANSWER_S = 2.0
 TICK_S = 0.005
 TOKENS = 4_000
 COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "BNB", "ADA", "AVAX", "LINK", "LTC")
+SILENT_NAME = b"the silent trader"
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
 
 
@@ -68,7 +70,7 @@ def answer() -> bytes:
 
 
 class Answering(asyncio.Protocol):
-    """Answer each request on a connection after ANSWER_S, as cheaply as possible."""
+    """Answer each request on a connection after ANSWER_S, as cheaply as possible; those of silent traders never."""
 
     reply = answer()
 
@@ -86,6 +88,8 @@ class Answering(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         if len(body) >= length:
             self._received = b""
+            if SILENT_NAME in body:
+                return
             asyncio.get_running_loop().call_later(ANSWER_S, self._transport.write, self.reply)
 
 
@@ -170,6 +174,22 @@ def build(port: int, calls: int, prompts: PromptLibrary, clients: ModelClients) 
     return [build_executor(spec, parts) for _ in range(calls)]
 
 
+async def hanging(executors: list[Executor], context: Context, silent: int) -> list[float]:
+    """Return the seconds that the last QUICK executors took while the first `silent` of the others never heard back."""
+
+    async def one(name: str, executor: Executor) -> float:
+        began = time.perf_counter()
+        await executor.decide(replace(context, trader_name=name))
+        return time.perf_counter() - began
+
+    waiting = [asyncio.create_task(one(SILENT_NAME.decode(), each)) for each in executors[:silent]]
+    took = await asyncio.gather(*(one("quick", each) for each in executors[-QUICK:]))
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    return sorted(took)
+
+
 async def measure(port: int, calls: int) -> None:
     """Run the waves and print their figures."""
     prompts, clients = PromptLibrary(PROMPTS), ModelClients()
@@ -195,6 +215,9 @@ async def measure(port: int, calls: int) -> None:
         if name.endswith("connections"):
             kept = (seen.peak_bytes - before) / calls / 1024
             print(f"  memory per call in flight, its connection included: {kept:.0f} KiB")
+    for silent in (0, SILENT):
+        took = await hanging(executors[: SILENT + QUICK], context, silent)
+        print(f"{QUICK} traders beside {silent:>2} that hang: median {took[QUICK // 2]:.2f} s, last {took[-1]:.2f} s")
     await clients.close()
 
 
