@@ -126,14 +126,16 @@ class SharedMarket:
 
     async def snapshot(self, symbols: frozenset[Symbol]) -> Snapshot:
         """Return the shared snapshot of `symbols`."""
-        done = self._done.get(symbols)
-        if done is not None and (self._clock.now() - done.at).total_seconds() < self._max_age_s:
-            return done
-        while (running := self._running.get(symbols)) is not None:
+        while True:
+            done = self._done.get(symbols)
+            if done is not None and (self._clock.now() - done.at).total_seconds() < self._max_age_s:
+                return done
+            running = self._running.get(symbols)
+            if running is None:
+                return await self._fetch(symbols)
             found = await asyncio.shield(running)
             if found is not None:
                 return found
-        return await self._fetch(symbols)
 
     async def close(self) -> None:
         """Close the feed."""
