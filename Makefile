@@ -10,6 +10,8 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) tests
 GENERATED := executor/proto/decision_pb2.py
+PEER := .venv/bench-peer
+BENCHMARKS := $(filter-out benchmarks/twelve_traders.py,$(wildcard benchmarks/[a-z]*.py))
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: setup run test check lint types format bench lock clean
@@ -53,7 +55,9 @@ format: setup
 	$(BIN)/ruff check --fix $(SOURCES)
 
 bench: setup
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@[ -d $(PEER) ] || $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEER) -r benchmarks/requirements.txt || { \
+	  rm -rf $(PEER); echo 'make bench: backtesting.py cannot be installed here; its figures are left out.' >&2; }
+	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 lock: setup
 	$(COMPILE) --output-file requirements.lock

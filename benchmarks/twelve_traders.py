@@ -1,0 +1,50 @@
+"""Write the config of the replay benchmark: twelve baseline traders of four temperaments on one paper account."""
+
+import argparse
+
+STYLES = ("trend", "mean_reversion", "breakout", "short_biased")
+SYMBOLS = tuple(
+    f"{coin}/USDT:USDT" for coin in ("ADA", "AVAX", "BCH", "BNB", "BTC", "ETH", "LINK", "LTC", "SOL", "SUI", "XRP")
+)
+TRADERS = 12
+SYMBOLS_EACH = 4
+
+
+def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence") -> str:
+    """Return the YAML; each symbol is traded by several traders, neighbours in the list are of opposite temperament."""
+    lines = [
+        "manager:",
+        "  {total_equity_usd: 100000, reserve_equity_pct: 10, allocation_strategy: equal, rebalance_interval: 1h,",
+        f"   conflict_strategy: {strategy}}}",
+        "global_limits:",
+        "  {max_margin_usage_pct: 85, max_positions: 60, max_symbol_exposure_pct: 50, max_unrealized_loss_pct: 20}",
+        "exchanges:",
+        "  paper: {type: paper, market: {type: synthetic}, fee_bps: 4.5, maker_fee_bps: 1.5, slippage_bps: 1}",
+        "traders:",
+    ]
+    for number in range(TRADERS):
+        style = STYLES[number % len(STYLES)]
+        symbols = ", ".join(f'"{SYMBOLS[(3 * number + k) % len(SYMBOLS)]}"' for k in range(SYMBOLS_EACH))
+        lines += [
+            f"  - id: t{number:02d}_{style}",
+            f"    name: Number {number}",
+            "    exchange: paper",
+            f"    executor: {{type: baseline, style: {style}}}",
+            f"    symbols: [{symbols}]",
+            f"    decision_interval: {interval}",
+            "    risk_params: {max_positions: 3, max_position_size_usd: 2000}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the config."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--interval", default="1h", help="decision interval, such as 3m or 1h")
+    parser.add_argument("--strategy", default="highest_confidence", help="conflict strategy")
+    given = parser.parse_args()
+    print(twelve_traders(given.interval, given.strategy), end="")
+
+
+if __name__ == "__main__":
+    main()
