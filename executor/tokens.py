@@ -1,8 +1,8 @@
 """How many tokens a text costs, roughly, without the tokenizer of any one model.
 
-A piece is up to seven letters, one digit, the space before a digit, a run of line breaks, or any other character. Against
-the tokenizer of Qwen2.5, which writes digit by digit, that is 1 to 12 % too much on the shipped prompts; vocabularies that
-group digits by three take fewer tokens for numbers.
+A piece is up to seven letters, one digit, the space before a digit, a run of line breaks, or any other character.
+Against the tokenizer of Qwen2.5, which writes digit by digit, that is 1 to 12 % too much on the shipped prompts;
+vocabularies that group digits by three take fewer tokens for numbers.
 """
 
 import re
