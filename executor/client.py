@@ -1,6 +1,7 @@
 """Executors elsewhere, over HTTP or gRPC, as executors: one deadline, and every failure an outcome."""
 
 from abc import ABC, abstractmethod
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from executor.contract import Context, FullDecision, ItemError, Outcome
 from executor.errors import (
@@ -144,9 +146,18 @@ class GrpcExecutor(RemoteExecutor):
         stub = decision_pb2_grpc.ExecutorStub(self._connections.grpc(self._endpoint))
         metadata = (("authorization", f"Bearer {self._endpoint.key}"),)
         try:
-            return await getattr(stub, name)(request, timeout=timeout_s, metadata=metadata)
+            answer = await getattr(stub, name)(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise _rpc_failure(error) from None
+        except grpc.aio.UsageError as error:
+            raise ModelUnreachable(f"cannot be reached ({error})") from None
+        except CancelledError:
+            # gRPC replaces the cancellation by one of its own, in which no cancel scope knows its own again.
+            await checkpoint_if_cancelled()
+            raise
+        if answer is None:
+            raise UnreadableAnswer("answered no message of decision.proto; look at what listens there")
+        return answer
 
 
 async def _content(response: httpx.Response) -> bytes:

@@ -1,9 +1,9 @@
 """Plain values to protobuf messages and back; the names are those of `decision.proto`, which mirror the contract."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from executor.contract import Context, FullDecision
+from executor.errors import RequestInvalid
 from executor.proto import decision_pb2 as pb
 from executor.remote.wire import context_of_values, context_values, decision_of_values, decision_values
 
@@ -11,6 +11,7 @@ from executor.remote.wire import context_of_values, context_values, decision_of_
 def request_of(context: Context) -> pb.DecisionRequest:
     """Return the request for a decision; raise ValueError if the context cannot travel."""
     values = context_values(context)
+    values["market"] = list(values["market"].values())
     details = values["details"]
     if details is not None:
         values["details"] = {
@@ -24,6 +25,10 @@ def request_of(context: Context) -> pb.DecisionRequest:
 def context_of(request: pb.DecisionRequest) -> Context:
     """Return the context of a request; raise RequestInvalid, which names the first faults."""
     values = _values(request.context)
+    views = {view["symbol"]: view for view in values["market"]}
+    if len(views) < len(values["market"]):
+        raise RequestInvalid("context.market: a symbol is given twice; send each once")
+    values["market"] = views
     details = values["details"]
     if details is not None:
         shown = details.pop("others_shown")
@@ -49,9 +54,7 @@ def _values(message: Any) -> dict[str, Any]:
 def _value(message: Any, field: Any) -> Any:
     given = getattr(message, field.name)
     if field.is_repeated:
-        if isinstance(given, Mapping) or field.message_type is None:
-            return {key: _values(item) for key, item in given.items()} if field.message_type else list(given)
-        return [_values(item) for item in given]
+        return list(given) if field.message_type is None else [_values(item) for item in given]
     if field.has_presence and not message.HasField(field.name):
         return None
     return given if field.message_type is None else _values(given)

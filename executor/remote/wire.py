@@ -136,12 +136,14 @@ def sent_context(context: Context) -> SentContext:
     if isinstance(context, SentContext):
         return context
     values = {field.name: getattr(context, field.name) for field in fields(context)}
-    return SentContext(**{**values, "market": {symbol: _market(view) for symbol, view in context.market.items()}})
+    return SentContext(
+        **{**values, "market": {symbol: _market(symbol, view) for symbol, view in context.market.items()}}
+    )
 
 
-def _market(view: MarketView) -> SentMarket:
+def _market(symbol: str, view: MarketView) -> SentMarket:
     return SentMarket(
-        symbol=view.symbol,
+        symbol=symbol,
         mark=view.mark,
         age_s=view.age_s,
         indicators=view.indicators,
