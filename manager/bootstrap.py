@@ -63,6 +63,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         clients = ModelClients()
         stack.push_async_callback(clients.close)
         parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
+        stack.push_async_callback(parts.remotes.close)
         accounts = await account_runtimes(
             config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
         )

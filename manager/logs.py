@@ -14,7 +14,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
-_QUIET: Final = ("procrastinate", "httpx", "httpcore", "openai", "uvicorn", "alembic", "asyncio")
+_QUIET: Final = ("procrastinate", "httpx", "httpcore", "openai", "uvicorn", "grpc", "alembic", "asyncio")
 
 
 class Redactor:
@@ -59,6 +59,8 @@ def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = No
     PROPDESK_LOG chooses it: `json`, `console`, or by default console on a terminal and JSON elsewhere.
     PROPDESK_LOG_LEVEL chooses the level, INFO by default.
     """
+    # The C core of gRPC writes lines of its own to stderr otherwise.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     out = stream or sys.stderr
     level = os.environ.get("PROPDESK_LOG_LEVEL", "INFO").upper()
     shown = os.environ.get("PROPDESK_LOG") or ("console" if out.isatty() else "json")

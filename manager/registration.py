@@ -7,9 +7,11 @@ from decimal import Decimal
 from exchanges.types import Symbol
 from executor.baseline_styles import Style
 from executor.contract import Limits
-from executor.errors import PromptError
+from executor.errors import ExecutorConfigError, PromptError
+from executor.models.addresses import shown_url
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
+from executor.remote.connections import check_remote_url
 from manager.config.fields import parse_id
 from manager.config.instruments import instruments_of_market
 from manager.config.values import Config
@@ -17,7 +19,7 @@ from manager.desk.values import AllocationStrategy
 from manager.errors import RegistrationError, UnknownAccount
 from manager.resources import resource
 from manager.state.records import TenantId
-from traders.spec import TraderSpec
+from traders.spec import ManagedBy, TraderSpec
 
 HUNDRED = Decimal(100)
 LONGEST_INTERVAL_S = 30 * 86_400
@@ -119,11 +121,25 @@ class RegistrationCheck:
                     raise _wrong(spec, "executor.model", repr(name), f"one of {listed}")
             if not 0 < executor.timeout_s < float("inf"):
                 raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
+        if executor.type is ExecutorType.REMOTE:
+            _check_remote(spec, executor)
         if executor.prompt_template:
             try:
                 self.prompts.check(executor.prompt_template)
             except PromptError as error:
                 raise RegistrationError(f"trader {spec.id}: prompt_template: {error}") from error
+
+
+def _check_remote(spec: TraderSpec, executor: ExecutorSpec) -> None:
+    if spec.managed_by is ManagedBy.API:
+        expected = "baseline or llm: the key of an executor elsewhere can be named by a config only"
+        raise _wrong(spec, "executor.type", "remote", expected)
+    try:
+        check_remote_url(executor.base_url, allow_private=executor.allow_private)
+    except ExecutorConfigError as error:
+        raise _wrong(spec, "executor.url", repr(shown_url(executor.base_url)), str(error)) from error
+    if not 0 < executor.timeout_s < float("inf"):
+        raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
 
 
 def _check_id(spec: TraderSpec, others: tuple[TraderSpec, ...]) -> None:

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import checking, checking_models, database, halting, looking, prompting, replaying, running, trading
+from manager.cli import (
+    checking,
+    checking_models,
+    database,
+    executor_serving,
+    halting,
+    looking,
+    prompting,
+    replaying,
+    running,
+    trading,
+)
 from manager.cli.guard import Guarded
 
 app = typer.Typer(
@@ -47,6 +58,7 @@ app.add_typer(checking.app, name="config")
 app.add_typer(checking_models.app, name="check")
 app.add_typer(prompting.app, name="prompts")
 app.add_typer(database.app, name="db")
+app.add_typer(executor_serving.app, name="executor")
 
 
 def main() -> None:

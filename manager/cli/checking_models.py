@@ -13,7 +13,7 @@ from exchanges.clock import Clock, SystemClock
 from executor.models.addresses import shown_url
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile
-from executor.registry import inline_profile
+from executor.registry import ExecutorType, inline_profile
 from manager.cli.guard import FAILED
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, JsonOption, read_config
 from manager.cli.progress import progress
@@ -70,7 +70,7 @@ def configured_models(config: Config) -> Iterator[Configured]:
         for spec in tenant.traders:
             own = spec.executor
             identity = (own.base_url, own.api_key, own.model, own.structured)
-            if own.base_url and identity not in seen:
+            if own.type is ExecutorType.LLM and own.base_url and identity not in seen:
                 seen.add(identity)
                 profile = inline_profile(config.with_key(own))
                 yield Configured(tenant=tenant_id, name=f"trader {spec.id}", profile=profile)

@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from executor.models.addresses import shown_url
+from executor.registry import ExecutorSpec, ExecutorType
 from manager.cli.connect import actor, manager_of, with_store
 from manager.cli.guard import Refused
 from manager.cli.options import (
@@ -91,6 +93,11 @@ def add(options: AddOptions) -> None:
     config = read_config(options.config)
     specs = load_traders(options.file, config, tenant, os.environ)
     for spec in specs:
+        if spec.executor.type is ExecutorType.REMOTE:
+            raise Refused(
+                f"{options.file}: trader {spec.id} has an executor elsewhere, whose key only a config can name; "
+                f"define the trader in {options.config} and start the desk again"
+            )
         if spec.executor.base_url:
             raise Refused(
                 f"{options.file}: trader {spec.id} has a model of its own, whose key only a config can name; "
@@ -177,7 +184,7 @@ def _show(tenant: str, rows: list[TraderRow], *, as_json: bool) -> None:
 
 def _line(row: TraderRow) -> list[str]:
     spec = row.spec
-    decides = spec.executor.model or spec.executor.style if spec.executor.type != "recorded" else ""
+    decides = _decides(spec.executor)
     return [
         spec.id,
         spec.name,
@@ -189,3 +196,12 @@ def _line(row: TraderRow) -> list[str]:
         ", ".join(spec.symbols),
         spec.managed_by,
     ]
+
+
+def _decides(executor: ExecutorSpec) -> str:
+    match executor.type:
+        case ExecutorType.BASELINE:
+            return executor.style
+        case ExecutorType.REMOTE:
+            return shown_url(executor.base_url)
+    return executor.model

@@ -19,7 +19,7 @@ from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import ManagedBy, TraderSpec
 
-SECRET_FIELDS: Final = frozenset({"api_key", "api_secret", "alert_webhook"})
+SECRET_FIELDS: Final = frozenset({"api_key", "api_secret", "alert_webhook", "key"})
 _SECTIONS: Final = ("manager", "global_limits", "monitoring", "data")
 
 
@@ -126,7 +126,14 @@ def _tenant(reading: Reading, prompts: PromptLibrary, loc: Loc, section: TenantS
     roster = Roster(reading, prompts, loc=loc, accounts=accounts, declared=declared, models=section.models)
     traders = roster.read(section.traders)
     tenant_id = TenantId(str(loc[-1])) if loc else DEFAULT_TENANT
-    return TenantConfig(tenant_id=tenant_id, accounts=accounts, traders=traders, models=models)
+    server = section.executor_server
+    return TenantConfig(
+        tenant_id=tenant_id,
+        accounts=accounts,
+        traders=traders,
+        models=models,
+        executor_key=server.key if server is not None else "",
+    )
 
 
 def _config(

@@ -15,7 +15,16 @@ from manager.config.accounts import Reading
 from manager.config.explain import validated, variant
 from manager.config.fields import one_of, parse_number
 from manager.config.models import read_llm
-from manager.config.schema import EXECUTORS, BaselineSection, LlmSection, RiskSection, Section, TraderSection
+from manager.config.remotes import read_remote
+from manager.config.schema import (
+    EXECUTORS,
+    BaselineSection,
+    LlmSection,
+    RemoteSection,
+    RiskSection,
+    Section,
+    TraderSection,
+)
 from manager.config.source import Loc, shown
 from manager.config.values import AccountConfig, MarketType
 from manager.desk.values import AllocationStrategy
@@ -173,6 +182,9 @@ class Roster:
                 return replace(
                     read_llm(self._reading, (*loc, "executor"), executor, self._models), prompt_template=template
                 )
+            case RemoteSection():
+                remote = read_remote(self._reading, (*loc, "executor"), executor)
+                return replace(remote, prompt_template=template)
         return ExecutorSpec(type=ExecutorType.RECORDED, prompt_template=template)
 
 

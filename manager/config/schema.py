@@ -223,6 +223,22 @@ class RecordedSection(Section):
     type: Literal["recorded"]
 
 
+class RemoteSection(Section):
+    """Hold `executor: {type: remote}`: a `propdesk executor serve` elsewhere, by http, https, grpc or grpcs."""
+
+    type: Literal["remote"]
+    url: Text
+    key: Secret
+    timeout: Duration | None = None
+    allow_private: bool = False
+
+
+class ExecutorServerSection(Section):
+    """Hold `executor_server:`, the key with which desks ask `propdesk executor serve` about this tenant's traders."""
+
+    key: Secret
+
+
 class RiskSection(Section):
     """Hold a trader's `risk_params:` (RULES.md 1)."""
 
@@ -273,6 +289,7 @@ class TenantSection(Section):
     exchanges: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
     traders: Annotated[list[Any], _EMPTY_IS_NOTHING] = Field(default_factory=list)
     global_limits: Annotated[LimitsSection, _EMPTY_IS_DEFAULT] = LimitsSection()
+    executor_server: ExecutorServerSection | None = None
 
 
 class RootSection(TenantSection):
@@ -288,7 +305,7 @@ MARKETS: Final[Mapping[str, type[Section]]] = MappingProxyType(
     {"synthetic": SyntheticMarketSection, "replay": ReplayMarketSection, "live": LiveMarketSection}
 )
 EXECUTORS: Final[Mapping[str, type[Section]]] = MappingProxyType(
-    {"baseline": BaselineSection, "llm": LlmSection, "recorded": RecordedSection}
+    {"baseline": BaselineSection, "llm": LlmSection, "recorded": RecordedSection, "remote": RemoteSection}
 )
 EXCHANGES: Final[Mapping[str, type[Section]]] = MappingProxyType(
     {"paper": PaperSection, "hyperliquid": LiveSection, "binance": LiveSection}

@@ -60,12 +60,13 @@ class AccountConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantConfig:
-    """Define what one tenant owns; the keys of `models` are references such as ${NAME}, or empty."""
+    """Define what one tenant owns; the keys of `models` and `executor_key` are references such as ${NAME}, or empty."""
 
     tenant_id: TenantId
     accounts: Mapping[str, AccountConfig]
     traders: tuple[TraderSpec, ...]
     models: Mapping[str, ModelProfile] = field(default_factory=dict)
+    executor_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
         tally = await ReplayDriver(assembled, request.progress).run()
     finally:
         await assembled.clients.close()
+        await assembled.remotes.close()
     facts = await collect(assembled)
     report = report_of(assembled, facts, tally, perf_counter() - started)
     if request.out is not None:

@@ -23,6 +23,7 @@ from executor.contract import Executor
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor, load_recorded
 from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_executor
+from executor.remote.connections import RemoteConnections
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime
@@ -63,6 +64,7 @@ class Replay:
     account: ReplayAccount
     recorded: Mapping[str, Sequence[int]]
     clients: ModelClients
+    remotes: RemoteConnections
 
 
 class SpecExecutors:
@@ -135,6 +137,7 @@ async def assemble(request: ReplayRequest) -> Replay:
         account=one,
         recorded={trader_id: [batch.ts_ms for batch in batches] for trader_id, batches in recorded.items()},
         clients=clients,
+        remotes=parts.remotes,
     )
 
 

@@ -1,0 +1,45 @@
+"""`propdesk executor serve`."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from manager.cli.options import CONFIG_DEFAULT, ConfigOption, read_config
+
+HttpPortOption = Annotated[
+    int, typer.Option("--http-port", min=0, max=65535, help="The port of the HTTP API; 0 takes a free one.")
+]
+GrpcPortOption = Annotated[
+    int, typer.Option("--grpc-port", min=0, max=65535, help="The port of the gRPC service; 0 takes a free one.")
+]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="The address to listen on. Nothing is encrypted here: outside this machine, put a TLS proxy in front.",
+    ),
+]
+
+app = typer.Typer(no_args_is_help=True, help="Decide for desks elsewhere.")
+
+
+@app.callback()
+def group() -> None:
+    """Decide for desks elsewhere."""
+
+
+@app.command("serve")
+def serve(
+    config: ConfigOption = CONFIG_DEFAULT,
+    http_port: HttpPortOption = 8200,
+    grpc_port: GrpcPortOption = 8201,
+    host: HostOption = "127.0.0.1",
+) -> None:
+    """Take the decisions of the config's traders for desks that ask with its key, until Ctrl-C; no database."""
+    from executor.server import Listen
+    from manager.executor_serving import serve_executors
+
+    listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port)
+    asyncio.run(serve_executors(read_config(config), listen))

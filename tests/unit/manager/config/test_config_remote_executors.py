@@ -1,0 +1,140 @@
+"""`executor: {type: remote}` and `executor_server:` in a config: what they mean, and each mistake with its mend."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from config_files import SOUND, changed, write_config
+from executor.client import GrpcExecutor, HttpExecutor
+from executor.errors import ExecutorConfigError
+from executor.registry import ExecutorParts, ExecutorType, ModelClients
+from manager.cli.checking_models import configured_models
+from manager.config import Config, ConfigError, Problem, load_config
+from manager.errors import RegistrationError
+from manager.executor_serving import desks_of
+from manager.executors import ConfiguredExecutors, Unusable
+from manager.registration import prompt_library, registration_check, stored
+from manager.state.records import DEFAULT_TENANT
+from traders.spec import ManagedBy
+
+ENV = {"DESK_KEY": "a-key-for-the-server", "ACME_KEY": "a-key-for-acme-only"}
+ASKS = '{type: remote, url: "http://127.0.0.1:8200", key: ${DESK_KEY}, timeout: 20s}'
+LOCAL = "{type: baseline, style: trend}"
+SERVES = "executor_server: {key: ${DESK_KEY}}\n"
+ACME = """\
+tenants:
+  acme:
+    executor_server: {key: ${ACME_KEY}}
+    exchanges: {paper: {type: paper, market: {type: synthetic, seed: 7}}}
+    traders:
+      - id: a1
+        exchange: paper
+        executor: {type: baseline, style: trend}
+        symbols: ["BTC/USDT:USDT"]
+        decision_interval: 3m
+"""
+
+
+def load(folder: Path, text: str) -> Config:
+    return load_config(write_config(folder, text), ENV)
+
+
+def parts_of(config: Config) -> ExecutorParts:
+    return ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=lambda: 0.0)
+
+
+def test_a_trader_names_where_its_executor_is(tmp_path: Path) -> None:
+    config = load(tmp_path, changed(LOCAL, ASKS))
+    spec = config.tenants[DEFAULT_TENANT].traders[0]
+    executor = spec.executor
+    assert (executor.type, executor.base_url) == (ExecutorType.REMOTE, "http://127.0.0.1:8200")
+    assert (executor.api_key, executor.timeout_s) == ("${DESK_KEY}", 20.0)
+    assert "a-key-for-the-server" not in repr(config)
+    assert stored(spec).executor.api_key == ""
+    registration_check(config).check(DEFAULT_TENANT, spec, ())
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"), [("http://127.0.0.1:8200", HttpExecutor), ("grpc://[::1]:8201", GrpcExecutor)]
+)
+def test_the_url_says_how_it_is_asked(tmp_path: Path, url: str, kind: type) -> None:
+    config = load(tmp_path, changed(LOCAL, ASKS.replace("http://127.0.0.1:8200", url)))
+    executors = ConfiguredExecutors(config, parts_of(config))
+    spec = stored(config.tenants[DEFAULT_TENANT].traders[0])
+    assert isinstance(executors.of(DEFAULT_TENANT, spec), kind)
+    moved = replace(spec, executor=replace(spec.executor, base_url="https://elsewhere.example.com"))
+    assert isinstance(executors.of(DEFAULT_TENANT, moved), Unusable)
+
+
+def test_only_a_config_brings_an_executor_elsewhere(tmp_path: Path) -> None:
+    config = load(tmp_path, changed(LOCAL, ASKS))
+    spec = replace(config.tenants[DEFAULT_TENANT].traders[0], managed_by=ManagedBy.API)
+    with pytest.raises(RegistrationError, match="can be named by a config only"):
+        registration_check(config).check(DEFAULT_TENANT, spec, ())
+
+
+def test_an_executor_elsewhere_is_no_model_to_check(tmp_path: Path) -> None:
+    assert list(configured_models(load(tmp_path, changed(LOCAL, ASKS)))) == []
+
+
+MISTAKES = [
+    ("http://127.0.0.1:8200", "ftp://127.0.0.1", "url", "grpc://127.0.0.1:8201"),
+    ("http://127.0.0.1:8200", "127.0.0.1:8200", "url", "expected a URL"),
+    ("http://127.0.0.1:8200", "http://executor.example.com", "url", "write https://"),
+    ("http://127.0.0.1:8200", "grpc://executor.example.com:8201", "url", "unencrypted"),
+    ("http://127.0.0.1:8200", "grpc://127.0.0.1", "url", "a host and a port"),
+    ("http://127.0.0.1:8200", "http://10.0.0.7:8200", "url", "set allow_private: true beside it"),
+    ("http://127.0.0.1:8200", "http://me:pass@127.0.0.1:8200", "url", "must not carry a user or password"),
+    ("${DESK_KEY}", "secret-itself", "key", "${NAME}"),
+    ("${DESK_KEY}", "${NO_SUCH_KEY}", "key", "NO_SUCH_KEY is not set"),
+    ("timeout: 20s", "timeout: 20", "timeout", "write 20s"),
+    ("timeout: 20s", "deadline: 20s", "deadline", "unknown key"),
+    (", key: ${DESK_KEY}", "", "key", "add `key: ...`"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "field", "mend"), MISTAKES, ids=[f"{row[2]} {row[1]}" for row in MISTAKES])
+def test_a_mistake_is_told_in_full(tmp_path: Path, old: str, new: str, field: str, mend: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, changed(LOCAL, ASKS.replace(old, new)))
+    problem: Problem = refused.value.problems[0]
+    assert (problem.line, problem.field) == (9, f"traders[0].executor.{field}")
+    assert mend in problem.mend
+    assert "secret-itself" not in str(refused.value)
+    assert "me:pass" not in str(refused.value)
+
+
+def test_a_private_address_may_be_meant(tmp_path: Path) -> None:
+    private = ASKS.replace("127.0.0.1", "10.0.0.7").replace("timeout: 20s", "allow_private: true")
+    assert load(tmp_path, changed(LOCAL, private)).tenants[DEFAULT_TENANT].traders[0].executor.allow_private
+
+
+def test_each_key_opens_the_traders_of_its_tenant(tmp_path: Path) -> None:
+    config = load(tmp_path, SERVES + SOUND + ACME)
+    desks = {desk.key: desk for desk in desks_of(config, parts_of(config))}
+    assert desks[ENV["DESK_KEY"]].traders == ("one", "two")
+    assert desks[ENV["ACME_KEY"]].traders == ("a1",)
+    assert desks[ENV["DESK_KEY"]].find("a1") is None
+    assert "a-key-for" not in repr(desks[ENV["ACME_KEY"]])
+
+
+NOT_SERVED = [
+    ("", SOUND, "executor_server is missing"),
+    (SERVES, changed(LOCAL, ASKS), "trader one: executor type is 'remote', so the server would only ask on"),
+    (SERVES, changed(LOCAL, "{type: recorded}"), "trader one: executor type is 'recorded'"),
+]
+
+
+@pytest.mark.parametrize(("server", "text", "said"), NOT_SERVED)
+def test_what_cannot_be_served_is_named(tmp_path: Path, server: str, text: str, said: str) -> None:
+    config = load(tmp_path, server + text)
+    with pytest.raises(ExecutorConfigError, match=said):
+        desks_of(config, parts_of(config))
+
+
+def test_a_key_of_a_server_is_a_reference(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, "executor_server: {key: secret-itself}\n" + SOUND)
+    assert refused.value.problems[0].field == "executor_server.key"
+    assert "secret-itself" not in str(refused.value)
