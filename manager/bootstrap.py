@@ -24,6 +24,7 @@ from manager.logs import configure_logging, secrets_of
 from manager.manager import Manager
 from manager.orchestrator import Pace
 from manager.registration import prompt_library, registration_check
+from manager.spending import Spending
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
 from manager.state.store import Store
@@ -74,7 +75,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
             store=store,
             clock=clock,
             runner=runner,
-            executors=ConfiguredExecutors(config, parts),
+            executors=ConfiguredExecutors(config, parts, Spending(store, clock, config)),
             sampler=LiveSampler(config.monitoring.update_interval_s),
             accounts=accounts,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),

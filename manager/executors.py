@@ -8,6 +8,7 @@ from executor.contract import Context, Executor, FullDecision, Outcome
 from executor.errors import ExecutorError, ExecutorUnavailable
 from executor.registry import ExecutorParts, ExecutorSpec, build_executor
 from manager.config.values import Config
+from manager.spending import Spending
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
 
@@ -40,9 +41,10 @@ class ConfiguredExecutors:
     the config names and no other.
     """
 
-    def __init__(self, config: Config, parts: ExecutorParts) -> None:
+    def __init__(self, config: Config, parts: ExecutorParts, spending: Spending | None = None) -> None:
         self._config = config
         self._parts = parts
+        self._spending = spending
         self._configured = {
             (tenant_id, spec.id): config.with_key(spec.executor)
             for tenant_id, tenant in config.tenants.items()
@@ -63,8 +65,9 @@ class ConfiguredExecutors:
         wanted, configured = spec.executor, self._configured.get((tenant, spec.id))
         if configured is not None and configured.base_url == wanted.base_url:
             wanted = replace(wanted, api_key=configured.api_key)
+        meter = None if self._spending is None else self._spending.meter(tenant, spec)
         try:
-            return build_executor(wanted, replace(self._parts, models=self._config.models(tenant)))
+            return build_executor(wanted, replace(self._parts, models=self._config.models(tenant), meter=meter))
         except ExecutorError as error:
             _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=str(error))
             return Unusable(str(error))

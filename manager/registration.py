@@ -9,9 +9,11 @@ from executor.baseline_styles import Style
 from executor.contract import Limits
 from executor.errors import ExecutorConfigError, PromptError
 from executor.models.addresses import shown_url
+from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.connections import check_remote_url
+from manager.config.budgets import asked_models
 from manager.config.fields import parse_id
 from manager.config.instruments import instruments_of_market
 from manager.config.values import Config
@@ -70,8 +72,13 @@ def prompt_library(config: Config) -> PromptLibrary:
 
 def registration_check(config: Config) -> "RegistrationCheck":
     """Return the check of traders that are registered beside those of `config`."""
-    models = {tenant_id: frozenset(tenant.models) for tenant_id, tenant in config.tenants.items()}
-    return RegistrationCheck(terms=terms_of(config), prompts=prompt_library(config), models=models)
+    models = {tenant_id: tenant.models for tenant_id, tenant in config.tenants.items()}
+    budgeted = {
+        tenant_id for tenant_id, tenant in config.tenants.items() if tenant.budgets.tenant_usd_per_day is not None
+    }
+    return RegistrationCheck(
+        terms=terms_of(config), prompts=prompt_library(config), models=models, budgeted=frozenset(budgeted)
+    )
 
 
 def stored(spec: TraderSpec) -> TraderSpec:
@@ -81,11 +88,15 @@ def stored(spec: TraderSpec) -> TraderSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationCheck:
-    """Check definitions against the accounts, models and prompt templates of this installation."""
+    """Check definitions against the accounts, models and prompt templates of this installation.
+
+    `budgeted` tenants may spend so much a day for models, so that each model needs a price.
+    """
 
     terms: Terms
     prompts: PromptLibrary
-    models: Mapping[TenantId, frozenset[str]] = field(default_factory=dict)
+    models: Mapping[TenantId, Mapping[str, ModelProfile]] = field(default_factory=dict)
+    budgeted: frozenset[TenantId] = frozenset()
 
     def check(self, tenant: TenantId, spec: TraderSpec, others: Iterable[TraderSpec]) -> None:
         """Raise UnknownAccount or RegistrationError for the first fault; `others` are the tenant's other traders."""
@@ -114,11 +125,10 @@ class RegistrationCheck:
             for name in ("model", "prompt_template"):
                 if not getattr(executor, name):
                     raise _wrong(spec, f"executor.{name}", "empty", "a value: an executor of type llm needs one")
-            known = self.models.get(tenant, frozenset())
-            for name in (*executor.fallback, *(() if executor.base_url else (executor.model,))):
-                if name not in known:
-                    listed = ", ".join(sorted(known)) or "none, as the config has no models"
-                    raise _wrong(spec, "executor.model", repr(name), f"one of {listed}")
+            known = self.models.get(tenant, {})
+            _check_names(spec, asked_models(executor), known)
+            if executor.budget_usd_per_day is not None or tenant in self.budgeted:
+                _check_prices(spec, executor, known)
             if not 0 < executor.timeout_s < float("inf"):
                 raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
         if executor.type is ExecutorType.REMOTE:
@@ -140,6 +150,20 @@ def _check_remote(spec: TraderSpec, executor: ExecutorSpec) -> None:
         raise _wrong(spec, "executor.url", repr(shown_url(executor.base_url)), str(error)) from error
     if not 0 < executor.timeout_s < float("inf"):
         raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
+
+
+def _check_names(spec: TraderSpec, names: Iterable[str], known: Mapping[str, ModelProfile]) -> None:
+    for name in names:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none, as the config has no models"
+            raise _wrong(spec, "executor.model", repr(name), f"one of {listed}")
+
+
+def _check_prices(spec: TraderSpec, executor: ExecutorSpec, known: Mapping[str, ModelProfile]) -> None:
+    unpriced = [name for name in asked_models(executor) if known[name].prices is None]
+    if executor.base_url or unpriced:
+        given = f"{unpriced[0]!r} without a price" if unpriced else "an endpoint of its own, whose prices are not known"
+        raise _wrong(spec, "executor.model", given, "models with price_per_mtok, because a budget counts their calls")
 
 
 def _check_id(spec: TraderSpec, others: tuple[TraderSpec, ...]) -> None:

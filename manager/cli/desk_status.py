@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from exchanges.types import Symbol
+from executor.registry import ExecutorType
 from manager.state.records import (
     UNALLOCATED,
     AccountRow,
@@ -16,6 +17,7 @@ from manager.state.records import (
     EquityRow,
     IncidentRow,
     PositionRow,
+    SpendingRow,
     TenantId,
     TraderRow,
     TraderState,
@@ -23,6 +25,7 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.store import DeskRows, Store, Transaction
+from manager.state.sums import TRADER, day_of
 
 ZERO: Final = Decimal(0)
 HUNDRED: Final = Decimal(100)
@@ -62,8 +65,24 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCost:
+    """Hold what a trader's model calls cost on this UTC day; `unknown_usd` is the worst case of calls cut off."""
+
+    calls: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    spent_usd: Decimal
+    unknown_usd: Decimal
+    budget_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraderStatus:
-    """Hold one trader; money in USD, `pnl_usd` is equity less capital, so flows do not count."""
+    """Hold one trader; money in USD, `pnl_usd` is equity less capital, so flows do not count.
+
+    `models_today` is None for a trader that asks no model.
+    """
 
     id: str
     name: str
@@ -76,6 +95,7 @@ class TraderStatus:
     fees: Decimal
     funding: Decimal
     open_positions: int
+    models_today: ModelCost | None
     next_decision_at: datetime | None
     last_decision: LastDecision | None
     refusals: tuple[Refusal, ...]
@@ -133,6 +153,7 @@ class _Details:
     decision: DecisionRow | None
     refusals: tuple[Refusal, ...]
     sample: EquityRow | None
+    spending: SpendingRow | None
 
 
 async def read_status(store: Store, tenant: TenantId, now: datetime) -> tuple[AccountStatus, ...]:
@@ -146,7 +167,7 @@ async def _account(tx: Transaction, account: AccountRow, now: datetime) -> Accou
     where = {"account_id": account.account_id}
     rows = await tx.desk(account.account_id)
     incidents = await tx.find(IncidentRow, {**where, "resolved_at": None}, newest_first="at", limit=20)
-    details = {row.trader_id: await _details(tx, row) for row in rows.traders}
+    details = {row.trader_id: await _details(tx, row, now) for row in rows.traders}
     marks = _marks([detail.decision for detail in details.values() if detail.decision is not None])
     books = {book.trader_id: book for book in rows.books}
     due = {schedule.trader_id: schedule.next_due_at for schedule in rows.schedules}
@@ -165,8 +186,9 @@ async def _account(tx: Transaction, account: AccountRow, now: datetime) -> Accou
     return _summary(rows, now, traders=traders, positions=positions, incidents=tuple(incidents))
 
 
-async def _details(tx: Transaction, trader: TraderRow) -> _Details:
+async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Details:
     who = {"trader_id": trader.trader_id}
+    asks = trader.spec.executor.type is ExecutorType.LLM
     decisions = await tx.find(DecisionRow, who, newest_first="decided_at", limit=1)
     verdicts = await tx.find(VerdictRow, who, newest_first="at", limit=_REFUSALS_EACH)
     samples = await tx.find(EquityRow, {"account_id": trader.account_id, **who}, newest_first="at", limit=1)
@@ -176,6 +198,7 @@ async def _details(tx: Transaction, trader: TraderRow) -> _Details:
             Refusal(at=row.at, kind=row.kind, code=row.code, symbol=row.symbol, detail=row.detail) for row in verdicts
         ),
         sample=samples[0] if samples else None,
+        spending=await tx.get(SpendingRow, day_of(now), TRADER, trader.trader_id) if asks else None,
     )
 
 
@@ -245,9 +268,24 @@ def _trader(
         fees=book.fees,
         funding=book.funding,
         open_positions=book.open_positions,
+        models_today=_model_cost(row, details.spending),
         next_decision_at=due,
         last_decision=None if last is None else _decision(last),
         refusals=details.refusals,
+    )
+
+
+def _model_cost(trader: TraderRow, row: SpendingRow | None) -> ModelCost | None:
+    if trader.spec.executor.type is not ExecutorType.LLM:
+        return None
+    return ModelCost(
+        calls=row.calls if row else 0,
+        input_tokens=row.input_tokens if row else 0,
+        cached_tokens=row.cached_tokens if row else 0,
+        output_tokens=row.output_tokens if row else 0,
+        spent_usd=row.spent_usd if row else ZERO,
+        unknown_usd=row.unknown_usd if row else ZERO,
+        budget_usd=trader.spec.executor.budget_usd_per_day,
     )
 
 

@@ -110,7 +110,18 @@ def _show_account(account: AccountStatus) -> None:
     say(f"  sampled {instant(account.sampled_at)} UTC, trading {account.trading_state}")
     show_table(
         "Traders",
-        ["trader", "state", "equity>", "PnL>", "positions>", "last decision", "outcome", "actions", "last refusal"],
+        [
+            "trader",
+            "state",
+            "equity>",
+            "PnL>",
+            "positions>",
+            "last decision",
+            "outcome",
+            "actions",
+            "models USD>",
+            "last refusal",
+        ],
         [_trader_row(trader) for trader in account.traders],
     )
     show_table(
@@ -144,8 +155,17 @@ def _trader_row(trader: TraderStatus) -> list[str]:
         instant(last.at if last else None),
         last.outcome if last else "-",
         (", ".join(actions) + more) or ("nothing to do" if last else "-"),
+        _model_cost(trader),
         f"{refusal.code} {refusal.symbol}" if refusal else "-",
     ]
+
+
+def _model_cost(trader: TraderStatus) -> str:
+    cost = trader.models_today
+    if cost is None:
+        return "-"
+    used = f"{cost.spent_usd + cost.unknown_usd:.4f}"
+    return used if cost.budget_usd is None else f"{used} of {usd(cost.budget_usd)}"
 
 
 def _position_row(position: PositionStatus) -> list[str]:

@@ -98,6 +98,7 @@ def _profile(reading: Reading, loc: Loc, section: ModelSection) -> ModelProfile:
         max_concurrency=section.max_concurrency,
         requests_per_minute=section.requests_per_minute,
         prices=_prices(section.price_per_mtok),
+        budget_usd_per_day=section.budget_usd_per_day,
     )
 
 

@@ -79,7 +79,7 @@ class Roster:
             id=trader.id,
             name=trader.name or trader.id,
             account=trader.exchange,
-            executor=self._spec(loc, trader, executor),
+            executor=replace(self._spec(loc, trader, executor), budget_usd_per_day=trader.budget_usd_per_day),
             symbols=tuple(map(Symbol, trader.symbols)),
             decision_interval_s=trader.decision_interval,
             allocation_pct=trader.allocation_pct,

@@ -213,6 +213,7 @@ class ModelSection(Section):
         Annotated[Count, Field(ge=1, le=1_000_000), Expect("a whole number from 1 to 1000000")] | None
     ) = None
     price_per_mtok: PricesSection | None = None
+    budget_usd_per_day: Usd | None = None
     extra_body: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
     allow_private: bool = False
 
@@ -275,6 +276,7 @@ class TraderSection(Section):
         list[Text], Field(min_length=1), Expect('a list with at least one symbol, such as ["BTC/USDT:USDT"]')
     ]
     prompt_template: Text | None = None
+    budget_usd_per_day: Usd | None = None
     decision_interval: Annotated[Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d")]
     allocation_pct: Percent = Decimal(0)
     risk_params: Annotated[RiskSection, _EMPTY_IS_DEFAULT] = RiskSection()
@@ -282,10 +284,19 @@ class TraderSection(Section):
     show_desk_exposure: bool = True
 
 
+class BudgetsSection(Section):
+    """Hold `budgets:`, what models may cost on a UTC day: in all, and each model and trader without its own."""
+
+    tenant_usd_per_day: Usd | None = None
+    model_usd_per_day: Usd | None = None
+    trader_usd_per_day: Usd | None = None
+
+
 class TenantSection(Section):
     """Hold one tenant of `tenants:`; its accounts, models and traders are judged one by one."""
 
     models: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
+    budgets: Annotated[BudgetsSection, _EMPTY_IS_DEFAULT] = BudgetsSection()
     exchanges: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
     traders: Annotated[list[Any], _EMPTY_IS_NOTHING] = Field(default_factory=list)
     global_limits: Annotated[LimitsSection, _EMPTY_IS_DEFAULT] = LimitsSection()

@@ -59,6 +59,14 @@ class AccountConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """Hold what models may cost a tenant on a UTC day; `trader_usd_per_day` is for traders without their own."""
+
+    tenant_usd_per_day: Decimal | None = None
+    trader_usd_per_day: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantConfig:
     """Define what one tenant owns; the keys of `models` and `executor_key` are references such as ${NAME}, or empty."""
 
@@ -66,6 +74,7 @@ class TenantConfig:
     accounts: Mapping[str, AccountConfig]
     traders: tuple[TraderSpec, ...]
     models: Mapping[str, ModelProfile] = field(default_factory=dict)
+    budgets: Budgets = field(default_factory=Budgets)
     executor_key: str = ""
 
 

@@ -1,6 +1,7 @@
-"""Read what a model is shown of the desk's own record: orders, trades, and what others hold in its symbols."""
+"""Read what a model is shown of the desk's own record: orders, trades, what others hold, what its calls may cost."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from executor.details import ClosedTrade, RestingOrder
@@ -11,8 +12,10 @@ from manager.state.records import (
     OrderRow,
     OrderState,
     PositionRow,
+    SpendingRow,
 )
 from manager.state.store import TraderRows, Transaction
+from manager.state.sums import TRADER, day_of, used_usd
 from traders.book import EXTERNAL
 from traders.details import OwnRecord
 
@@ -21,8 +24,8 @@ _RESTING = (OrderPurpose.STOP, OrderPurpose.TARGET)
 _PARTS_READ = 10 * TRADES_SHOWN
 
 
-async def read_record(tx: Transaction, rows: TraderRows) -> OwnRecord:
-    """Return the record of one trader, as of now; others' holdings only where its definition shows them."""
+async def read_record(tx: Transaction, rows: TraderRows, now: datetime) -> OwnRecord:
+    """Return the record of one trader; others' holdings only where its definition shows them."""
     trader = rows.trader
     account, trader_id, symbols = trader.account_id, trader.trader_id, trader.spec.symbols
     orders = await tx.find(OrderRow, {"account_id": account, "state": _LIVE})
@@ -37,7 +40,17 @@ async def read_record(tx: Transaction, rows: TraderRows) -> OwnRecord:
         trades=tuple(_trade(part) for part in parts if part.purpose != OrderPurpose.ENTRY)[:TRADES_SHOWN],
         entries=rows.book.recent_entries,
         others=None if held is None else _net(held, trader_id),
+        model_usd=await _left_for_models(tx, rows, now),
     )
+
+
+async def _left_for_models(tx: Transaction, rows: TraderRows, now: datetime) -> Decimal | None:
+    """Return what is left of the trader's own budget of the day, None if it has none."""
+    budget = rows.trader.spec.executor.budget_usd_per_day
+    if budget is None:
+        return None
+    spending = await tx.get(SpendingRow, day_of(now), TRADER, rows.trader.trader_id)
+    return budget if spending is None else max(Decimal(0), budget - used_usd(spending))
 
 
 def _own_part(row: OrderRow, trader_id: str) -> list[RestingOrder]:

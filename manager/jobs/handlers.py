@@ -103,14 +103,16 @@ class DeskHandlers:
         current = await tx.get(ScheduleRow, rows.trader.trader_id)
         if current is None or current.in_flight_due_at != due_at:
             return
-        failed = full.outcome is not Outcome.DECIDED
+        failures = current.failed_decisions
+        if full.outcome is not Outcome.BUDGET_EXHAUSTED:
+            failures = 0 if full.outcome is Outcome.DECIDED else failures + 1
         await tx.patch(
             ScheduleRow,
             (rows.trader.trader_id,),
             in_flight_due_at=None,
             claimed_at=None,
             last_decision_at=self._parts.clock.now(),
-            failed_decisions=current.failed_decisions + 1 if failed else 0,
+            failed_decisions=failures,
         )
 
     async def round(self, job: Job) -> None:
@@ -200,7 +202,7 @@ class DeskHandlers:
 
     async def _record_of(self, rows: TraderRows) -> OwnRecord:
         async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
-            return await read_record(tx, rows)
+            return await read_record(tx, rows, self._parts.clock.now())
 
 
 def _own_state(rows: TraderRows, curve: Performance) -> OwnState:

@@ -11,8 +11,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NewType
 
-from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from traders.performance import Performance
 from traders.spec import TraderSpec
 from traders.trader import TraderState as TraderState

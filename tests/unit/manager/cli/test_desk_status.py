@@ -1,5 +1,6 @@
 """What `propdesk status` reads from the store."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,9 +8,19 @@ from typing import Any
 import pytest
 
 from desk_history import AT, desk_with_history, incident
-from manager.cli.desk_status import AccountStatus, Light, read_status
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.cli.desk_status import AccountStatus, Light, ModelCost, read_status
 from manager.state.memory import MemoryStore
-from manager.state.records import DEFAULT_TENANT, AccountRow, TenantId, TraderRow, TraderState, TradingState
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountRow,
+    SpendingRow,
+    TenantId,
+    TraderRow,
+    TraderState,
+    TradingState,
+)
+from manager.state.sums import TRADER, day_of
 
 
 async def status_of(store: MemoryStore, after_s: int = 5) -> AccountStatus:
@@ -41,6 +52,33 @@ async def test_a_trader_shows_its_equity_pnl_and_last_decision() -> None:
     assert (bull.last_decision.outcome, bull.last_decision.actions) == ("decided", ("open_long BTC/USDT:USDT",))
     assert bear.last_decision is None
     assert [refusal.code for refusal in bear.refusals] == ["DIRECTION"]
+
+
+async def test_a_model_trader_shows_what_its_calls_cost_today() -> None:
+    store = await desk_with_history()
+    asks = ExecutorSpec(type=ExecutorType.LLM, budget_usd_per_day=Decimal(2))
+    spent: dict[str, Any] = {"spent_usd": Decimal("0.5"), "unknown_usd": Decimal("0.1"), "calls": 3, "input_tokens": 7}
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        row = await tx.get(TraderRow, "bull")
+        assert row is not None
+        await tx.patch(TraderRow, ("bull",), spec=replace(row.spec, executor=asks))
+        await tx.add(
+            [
+                SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope=TRADER, name="bull", **spent)
+                for day in (day_of(AT), day_of(AT) - timedelta(days=1))
+            ]
+        )
+    bull, bear = (await status_of(store)).traders
+    assert bull.models_today == ModelCost(
+        calls=3,
+        input_tokens=7,
+        cached_tokens=0,
+        output_tokens=0,
+        spent_usd=Decimal("0.5"),
+        unknown_usd=Decimal("0.1"),
+        budget_usd=Decimal(2),
+    )
+    assert bear.models_today is None
 
 
 async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from config_files import write_config
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from exchanges.registry import default_registry
-from executor.contract import Context, Executor, FullDecision
+from executor.contract import Context, Executor, FullDecision, Outcome
 from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
@@ -26,7 +27,7 @@ from manager.jobs.runner import Job, JobKind
 from manager.registration import prompt_library
 from manager.state.memory import MemoryStore
 from manager.state.prompt_text import prompt_text
-from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId, TraderRow
+from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, ScheduleRow, TenantId, TraderRow
 from traders.spec import TraderSpec
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
@@ -69,11 +70,12 @@ class Blank:
     """Decide nothing and keep the context."""
 
     seen: list[Context] = field(default_factory=list)
+    outcome: Outcome = Outcome.DECIDED
 
     async def decide(self, context: Context) -> FullDecision:
         """Return an empty decision."""
         self.seen.append(context)
-        return FullDecision(model="blank")
+        return FullDecision(model="blank", outcome=self.outcome)
 
     async def ping(self) -> None:
         """Answer."""
@@ -190,3 +192,16 @@ async def test_a_baseline_gets_no_details_and_keeps_no_prompt(tmp_path: Path) ->
     decision = await scene.decide(blank, model=False)
     assert [context.details for context in blank.seen] == [None]
     assert (decision.prompt_tokens, await scene.kept()) == (0, [])
+
+
+@pytest.mark.parametrize(("outcome", "failures"), [("budget_exhausted", 2), ("timeout", 3), ("decided", 0)])
+async def test_a_used_up_budget_is_no_failed_decision(tmp_path: Path, outcome: str, failures: int) -> None:
+    scene = Scene(tmp_path)
+    await build_manager(scene.store, scene.config, scene.clock).sync(scene.config)
+    async with scene.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(ScheduleRow, ("one",), failed_decisions=2)
+    decision = await scene.decide(Blank(outcome=Outcome(outcome)), model=False)
+    async with scene.store.transaction(DEFAULT_TENANT) as tx:
+        schedule = await tx.get(ScheduleRow, "one")
+    assert schedule is not None
+    assert (decision.outcome, schedule.failed_decisions, schedule.in_flight_due_at) == (outcome, failures, None)

@@ -1,9 +1,11 @@
 """What a model is shown of the desk's own record comes from the right rows, and only from those."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from exchanges.types import OrderType, Side
+from executor.registry import ExecutorSpec, ExecutorType
 from manager.jobs.details import read_record
 from manager.state.memory import MemoryStore
 from manager.state.records import (
@@ -17,9 +19,11 @@ from manager.state.records import (
     PositionRow,
     ScheduleRow,
     Share,
+    SpendingRow,
     TraderRow,
 )
 from manager.state.store import Store
+from manager.state.sums import TRADER, day_of
 from state_rows import AT, BTC, make_row
 from traders.book import EXTERNAL
 from traders.details import OwnRecord
@@ -79,7 +83,7 @@ async def record(store: Store, *, show: bool = True) -> OwnRecord:
                 part("4", "t1", OrderPurpose.STOP, 4),
             ]
         )
-        return await read_record(tx, await tx.trader("t1"))
+        return await read_record(tx, await tx.trader("t1"), AT)
 
 
 async def test_only_own_parts_of_resting_protection_are_shown() -> None:
@@ -103,3 +107,21 @@ async def test_others_are_summed_without_oneself_and_without_external() -> None:
 
 async def test_others_are_not_read_where_they_are_not_shown() -> None:
     assert (await record(MemoryStore(), show=False)).others is None
+
+
+async def test_what_is_left_for_models_is_shown_to_who_has_a_budget() -> None:
+    store = MemoryStore()
+    assert (await record(store)).model_usd is None
+    asks = ExecutorSpec(type=ExecutorType.LLM, budget_usd_per_day=Decimal(2))
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        row = await tx.get(TraderRow, "t1")
+        assert row is not None
+        await tx.patch(TraderRow, ("t1",), spec=replace(row.spec, executor=asks))
+        trader = await tx.trader("t1")
+        assert (await read_record(tx, trader, AT)).model_usd == 2
+        sums = SpendingRow(tenant_id=DEFAULT_TENANT, day=day_of(AT), scope=TRADER, name="t1")
+        await tx.add([replace(sums, spent_usd=Decimal("0.5"), unknown_usd=Decimal("0.25"))])
+        assert (await read_record(tx, trader, AT)).model_usd == Decimal("1.25")
+        await tx.add([replace(sums, spent_usd=Decimal(9))])
+        assert (await read_record(tx, trader, AT)).model_usd == 0
+        assert (await read_record(tx, trader, AT + timedelta(days=1))).model_usd == 2

@@ -1,0 +1,63 @@
+"""Read `budgets:`, and see that what has a budget has a price."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from executor.models.profile import ModelProfile
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.config.schema import BudgetsSection
+from manager.config.source import Loc, Source, shown
+from manager.config.values import Budgets, TenantConfig
+from traders.spec import TraderSpec
+
+
+def read_budgets(section: BudgetsSection) -> Budgets:
+    """Return the budgets of a tenant."""
+    return Budgets(tenant_usd_per_day=section.tenant_usd_per_day, trader_usd_per_day=section.trader_usd_per_day)
+
+
+def budgeted_models(models: Mapping[str, ModelProfile], default: Decimal | None) -> dict[str, ModelProfile]:
+    """Return the models with the default budget where they have none of their own."""
+    return {
+        name: one if one.budget_usd_per_day is not None else replace(one, budget_usd_per_day=default)
+        for name, one in models.items()
+    }
+
+
+def budgeted_traders(traders: Sequence[TraderSpec], default: Decimal | None) -> tuple[TraderSpec, ...]:
+    """Return the traders with the default budget where a model decides and they have none of their own."""
+    return tuple(
+        replace(spec, executor=replace(spec.executor, budget_usd_per_day=default))
+        if spec.executor.type is ExecutorType.LLM and spec.executor.budget_usd_per_day is None
+        else spec
+        for spec in traders
+    )
+
+
+def check_budgets(source: Source, loc: Loc, given: Sequence[Any], tenant: TenantConfig) -> None:
+    """Note each budget that could not hold, because what it covers has no price; `given` are the traders as read."""
+    places = {item.get("id"): index for index, item in enumerate(given) if isinstance(item, dict)}
+    covered: set[str] = set()
+    for spec in tenant.traders:
+        here = (*loc, "traders", places[spec.id])
+        own = spec.executor.budget_usd_per_day
+        if spec.executor.type is not ExecutorType.LLM:
+            if own is not None:
+                mend = f"an executor of type {spec.executor.type} calls no model from here; remove it"
+                source.report((*here, "budget_usd_per_day"), shown((), own), mend)
+        elif own is not None or tenant.budgets.tenant_usd_per_day is not None:
+            covered.update(asked_models(spec.executor))
+            if spec.executor.base_url:
+                mend = "has a budget and an endpoint of its own, whose prices are not known; define it under models"
+                source.report((*here, "executor"), "", mend)
+    for name, one in tenant.models.items():
+        if one.prices is None and (name in covered or one.budget_usd_per_day is not None):
+            mend = "a budget counts its calls; add price_per_mtok: {input: ..., output: ...}, 0 where it costs nothing"
+            source.report((*loc, "models", name, "price_per_mtok"), "missing", mend)
+
+
+def asked_models(executor: ExecutorSpec) -> tuple[str, ...]:
+    """Return the names under `models:` that an executor asks."""
+    return executor.fallback if executor.base_url else (*executor.fallback, executor.model)

@@ -1,0 +1,53 @@
+"""Budgets, traders and quotes for tests of spending: one output token costs one USD."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from executor.budget import Charge, Quote
+from executor.contract import Usage
+from executor.models.chat import Message, ModelEndpoint
+from executor.models.profile import ModelProfile, TokenPrices
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.config.values import Budgets, Config, ManagerSettings, MonitoringSettings, TenantConfig
+from manager.state.records import DEFAULT_TENANT
+from state_rows import make_spec
+from traders.spec import TraderSpec
+
+DOLLAR_A_TOKEN = TokenPrices(input=Decimal(0), cached_input=Decimal(0), output=Decimal(1_000_000))
+
+
+def budget_config(tenant_usd: Decimal | None) -> Config:
+    """Return a config of one tenant with a budget and nothing else."""
+    budgets = Budgets(tenant_usd_per_day=tenant_usd)
+    tenant = TenantConfig(tenant_id=DEFAULT_TENANT, accounts={}, traders=(), budgets=budgets)
+    manager = ManagerSettings(
+        total_equity_usd=Decimal(1),
+        decision_timeout_s=1,
+        decision_concurrency=1,
+        max_data_age_s=1,
+        prompt_retention_s=0,
+        snapshot_max_age_s=1,
+    )
+    monitoring = MonitoringSettings(update_interval_s=1, alert_webhook="", metrics_exporter="none")
+    return Config(path=Path(), manager=manager, monitoring=monitoring, tenants={DEFAULT_TENANT: tenant})
+
+
+def trader(name: str, usd: Decimal | None) -> TraderSpec:
+    """Return a trader that asks a model, with a budget of its own or none."""
+    return replace(make_spec(name), executor=ExecutorSpec(type=ExecutorType.LLM, budget_usd_per_day=usd))
+
+
+def quote(worst: int, model: str = "m", usd: Decimal | None = None, lasts_s: float = 30.0) -> Quote:
+    """Return a quote of a call whose worst case is `worst` USD; `usd` is the model's budget."""
+    body: Mapping[str, Any] = {"max_tokens": worst}
+    endpoint = ModelEndpoint(base_url="http://x/v1", model="x", api_key="", timeout_s=lasts_s, extra_body=body)
+    profile = ModelProfile(name=model, endpoint=endpoint, prices=DOLLAR_A_TOKEN, budget_usd_per_day=usd)
+    return Quote(profile, [Message(role="user", text="hello")])
+
+
+def costs(usd: int | Decimal) -> Charge:
+    """Return the charge of an answered call."""
+    return Charge(calls=1, usage=Usage(input_tokens=3, cached_tokens=1, output_tokens=2, cost_usd=Decimal(usd)))
