@@ -12,6 +12,7 @@ from manager.cli.guard import FAILED, Refused
 from manager.cli.options import JsonOption, taking
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
+from manager.replay.request import RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 
 _TRADER_COLUMNS = (
     ("trader", "id"),
@@ -60,6 +61,13 @@ class ReplayOptions:
     decisions: Annotated[
         Path | None, _file("Recorded decisions, JSONL: ts_ms, trader_id, decisions.", "--decisions")
     ] = None
+    models: Annotated[
+        ModelsMode,
+        typer.Option("--models", help="Where a model decides: read recordings only, call it, or call it and record."),
+    ] = ModelsMode.RECORDED
+    recordings: Annotated[
+        Path, typer.Option("--recordings", metavar="DIR", help="Where calls of models are recorded.")
+    ] = RECORDINGS_DEFAULT
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the tables and the report there.")] = (
         None
     )
@@ -74,7 +82,6 @@ def replay(options: ReplayOptions) -> None:
         raise Refused(f"{given} leaves no time to replay; give a --to after --from")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise Refused(f"--out {options.out} is a file; name a folder")
-    from manager.replay.request import ReplayRequest
     from manager.replay.run import run_replay
 
     with progress("replay") as meter:
@@ -86,6 +93,8 @@ def replay(options: ReplayOptions) -> None:
                 start=options.start,
                 end=options.end,
                 decisions=options.decisions,
+                models=options.models,
+                recordings=options.recordings,
                 out=options.out,
                 progress=meter,
             )
@@ -103,6 +112,8 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
     show_table("Traders", names, [[_cell(row.get(key)) for _, key in _TRADER_COLUMNS] for row in result["traders"]])
     account = result["account"]
     show_table("Account", [f"{name}>" for name in account], [[_cell(value) for value in account.values()]])
+    if result["models"]:
+        _show_models(result["models"])
     for title in ("conflicts", "denials", "clamps"):
         rows = [[str(name), str(count)] for name, count in sorted(result[title].items())]
         show_table(title.capitalize(), ["what", "count>"], rows)
@@ -114,6 +125,13 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
     )
     if out is not None:
         say(f"Written to {out}")
+
+
+def _show_models(models: Mapping[str, Any]) -> None:
+    rows = [("all", models["total"]), *((row["id"], row) for kind in ("models", "traders") for row in models[kind])]
+    columns = ("calls", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "unknown_usd")
+    titles = ["of", "calls>", "tokens in>", "cached>", "out>", "USD>", "unknown USD>"]
+    show_table("Models", titles, [[name, *(str(row[key]) for key in columns)] for name, row in rows])
 
 
 def _cell(value: Any) -> str:

@@ -10,8 +10,18 @@ from exchanges.types import Symbol
 from manager.monitor.invariants.facts import Violation
 from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
+from manager.replay.models import models_report
 from manager.replay.setup import Replay
-from manager.state.records import UNALLOCATED, BookRow, ConflictRow, FillPartRow, FillRow, OrderRow, VerdictRow
+from manager.state.records import (
+    UNALLOCATED,
+    BookRow,
+    ConflictRow,
+    FillPartRow,
+    FillRow,
+    OrderRow,
+    SpendingRow,
+    VerdictRow,
+)
 from manager.state.store import DeskRows, Transaction
 
 ZERO = Decimal(0)
@@ -32,6 +42,7 @@ class ReplayFacts:
     verdicts: Sequence[VerdictRow]
     marks: Mapping[Symbol, Decimal]
     venue_equity: Decimal
+    spending: Sequence[SpendingRow]
 
 
 async def collect(replay: Replay) -> ReplayFacts:
@@ -49,6 +60,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             verdicts=await _all(tx, VerdictRow, runtime.account_id),
             marks=snapshot.marks(),
             venue_equity=balance.equity,
+            spending=await tx.find(SpendingRow, {}, limit=_ALL),
         )
 
 
@@ -78,6 +90,7 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
             "funding": _money(sum((head.funding for head in heads.values()), ZERO)),
             "unallocated": _money(equities.get(UNALLOCATED, ZERO)),
         },
+        "models": models_report(facts.spending),
         "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
         "denials": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "denial"},
         "clamps": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "clamp"},

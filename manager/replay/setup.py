@@ -20,19 +20,23 @@ from exchanges.replay.loader import load_candles, load_funding
 from exchanges.replay.path import ReplayPath
 from exchanges.types import Symbol
 from executor.contract import Executor
+from executor.models.clients import ModelSource
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor, load_recorded
-from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_executor
+from executor.registry import ExecutorParts, ExecutorType, build_executor
 from executor.remote.connections import RemoteConnections
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
+from manager.registration import stored
 from manager.replay.curve import Closes, ReplaySampler
 from manager.replay.errors import ReplayInputError
+from manager.replay.models import model_source
 from manager.replay.request import ReplayRequest
 from manager.resources import resource
+from manager.spending import Spending
 from manager.state.memory import MemoryStore
 from manager.state.records import AccountRow, ScheduleRow, TenantId, TraderRow, TraderState
 from manager.state.slots import next_slot
@@ -63,17 +67,32 @@ class Replay:
     path: ReplayPath
     account: ReplayAccount
     recorded: Mapping[str, Sequence[int]]
-    clients: ModelClients
+    clients: ModelSource
     remotes: RemoteConnections
 
 
 class SpecExecutors:
-    """Build each trader's executor once, from its definition; recorded decisions come first."""
+    """Build each trader's executor once, from its definition; recorded decisions come first.
 
-    def __init__(self, config: Config, parts: ExecutorParts, recorded: Mapping[str, Sequence[RecordedBatch]]) -> None:
+    Budgets hold as they do live, on the replay's days.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        parts: ExecutorParts,
+        recorded: Mapping[str, Sequence[RecordedBatch]],
+        spending: Spending,
+    ) -> None:
         self._config = config
         self._parts = parts
         self._recorded = recorded
+        self._spending = spending
+        self._keys = {
+            (tenant_id, spec.id): config.with_key(spec.executor).api_key
+            for tenant_id, tenant in config.tenants.items()
+            for spec in tenant.traders
+        }
         self._built: dict[tuple[TenantId, str], Executor] = {}
 
     def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
@@ -84,8 +103,9 @@ class SpecExecutors:
             if spec.id in self._recorded:
                 found = RecordedExecutor({spec.id: self._recorded[spec.id]})
             else:
-                parts = replace(self._parts, models=self._config.models(tenant))
-                found = build_executor(self._config.with_key(spec.executor), parts)
+                meter = self._spending.meter(tenant, spec)
+                parts = replace(self._parts, models=self._config.models(tenant), meter=meter)
+                found = build_executor(replace(spec.executor, api_key=self._keys[key]), parts)
             self._built[key] = found
         return found
 
@@ -104,8 +124,9 @@ async def assemble(request: ReplayRequest) -> Replay:
     path = ReplayPath(columns, funding)
     feed = ReplayFeed(columns, clock, funding=funding, instruments=path.instruments)
     market = SharedMarket(feed, clock, max_age_s=columns.interval_ms / 2000)
-    store, runner, clients = MemoryStore(keep_contexts=False), InlineRunner(strict=True), ModelClients()
+    store, runner = MemoryStore(keep_contexts=False), InlineRunner(strict=True)
     tenant, account = _the_account(config, request)
+    clients = model_source(request.models, request.recordings, asked=_asks_models(tenant, recorded))
     await _insert_tenant(store, tenant, clock.now(), recorded)
     traders = tuple(spec.id for spec in tenant.traders)
     world = _World(clock, path, market, columns, traders, keep=request.out is not None)
@@ -118,7 +139,7 @@ async def assemble(request: ReplayRequest) -> Replay:
             store=store,
             clock=clock,
             runner=runner,
-            executors=SpecExecutors(config, parts, recorded),
+            executors=SpecExecutors(config, parts, recorded, Spending(store, clock, config)),
             sampler=one.sampler,
             accounts={(tenant.tenant_id, account.name): one.runtime},
             holder="replay",
@@ -199,7 +220,7 @@ async def _insert_tenant(
                         trader_id=spec.id,
                         account_id=spec.account,
                         seq=seq,
-                        spec=spec,
+                        spec=stored(spec),
                         state=TraderState.RUNNING,
                     ),
                     ScheduleRow(
@@ -211,6 +232,10 @@ async def _insert_tenant(
                     ),
                 ]
             )
+
+
+def _asks_models(tenant: TenantConfig, recorded: Mapping[str, Sequence[RecordedBatch]]) -> bool:
+    return any(spec.executor.type is ExecutorType.LLM and spec.id not in recorded for spec in tenant.traders)
 
 
 def _symbols(tenant: TenantConfig, account: str) -> frozenset[Symbol]:

@@ -1,0 +1,63 @@
+"""Whether a replay calls models, keeps what they say, or only reads what was kept; and what that cost."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from executor.models.clients import ModelClients, ModelSource
+from executor.models.recorded import RecordedModels, RecordingModels
+from executor.recording import RecordingFile, Recordings
+from manager.replay.errors import ReplayInputError
+from manager.replay.request import ModelsMode
+from manager.state.records import SpendingRow
+from manager.state.sums import MODEL, TENANT, TRADER, added
+
+_LISTS: Final = {MODEL: "models", TRADER: "traders"}
+
+
+def model_source(mode: ModelsMode, folder: Path, *, asked: bool) -> ModelSource:
+    """Return where models come from; raise ReplayInputError if recordings are to be read and there are none.
+
+    `asked` says whether any trader asks a model. What is recorded costs nothing and opens no connection.
+    """
+    if mode is ModelsMode.RECORD:
+        return RecordingModels(ModelClients(), RecordingFile(folder))
+    if mode is ModelsMode.LIVE or not asked:
+        return ModelClients()
+    if not folder.is_dir():
+        raise ReplayInputError(
+            f"there are no recordings in {folder}, and a trader asks a model; run it with --models record first, "
+            "which calls the models and keeps their replies, or with --models live"
+        )
+    return RecordedModels(Recordings(folder))
+
+
+def models_report(rows: Sequence[SpendingRow]) -> dict[str, Any]:
+    """Return calls, tokens and costs over all days: in total, by model and by trader; empty without any call."""
+    sums: dict[tuple[str, str], SpendingRow] = {}
+    for row in rows:
+        key = (row.scope, row.name)
+        sums[key] = added(sums[key], row) if key in sums else row
+    report: dict[str, Any] = {"total": {}, "models": [], "traders": []} if sums else {}
+    for (scope, name), row in sorted(sums.items()):
+        if scope == TENANT:
+            report["total"] = _numbers(row)
+        else:
+            report[_LISTS[scope]].append({"id": name, **_numbers(row)})
+    return report
+
+
+def _numbers(row: SpendingRow) -> dict[str, Any]:
+    return {
+        "calls": row.calls,
+        "input_tokens": row.input_tokens,
+        "cached_tokens": row.cached_tokens,
+        "output_tokens": row.output_tokens,
+        "cost_usd": _usd(row.spent_usd),
+        "unknown_usd": _usd(row.unknown_usd),
+    }
+
+
+def _usd(amount: Decimal) -> str:
+    return f"{amount.normalize():f}" if amount else "0"
