@@ -25,12 +25,11 @@ def translated(*, opening: bool = False, committing: bool = False) -> Iterator[N
         raise StoreUnavailable(
             f"no database connection was free: {error}; raise pool_size or lower concurrency"
         ) from error
-    except DBAPIError as error:
-        if opening and isinstance(error.orig, _NO_ROLE):
-            raise StoreUnavailable(f"{error.orig}; run `propdesk db upgrade` with this login first") from error
-        raise _translate(error.orig, committing, error) from error
-    except (psycopg.Error, OSError) as error:
-        raise _translate(error, committing, error) from error
+    except (DBAPIError, psycopg.Error, OSError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if opening and isinstance(cause, _NO_ROLE):
+            raise StoreUnavailable(f"{cause}; run `propdesk db upgrade` with this login first") from error
+        raise _translate(cause, committing, error) from error
 
 
 def _translate(cause: BaseException | None, committing: bool, error: Exception) -> Exception:

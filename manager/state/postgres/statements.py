@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    ClauseElement,
     ColumnElement,
     Delete,
+    Dialect,
     Integer,
     Select,
     Table,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
@@ -49,6 +52,7 @@ from manager.state.tables import TABLES
 TENANT = bindparam("tenant", type_=Text())
 _ACCOUNT = bindparam("account", type_=Text())
 _TRADER = bindparam("trader", type_=Text())
+_DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
 Shape = tuple[tuple[str, type | None], ...]
 PENDING = text("status = 'pending'")
 LIVE_ORDERS = text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
@@ -128,7 +132,7 @@ def find(kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
         if wanted is None:
             clauses.append(col.is_(None))
         elif wanted is tuple:
-            clauses.append(col.in_(bindparam(f"in_{name}", type_=col.type, expanding=True)))
+            clauses.append(col == func.any(bindparam(f"in_{name}", type_=ARRAY(col.type))))
         else:
             clauses.append(col == bindparam(f"is_{name}", type_=col.type))
     order = (table.c[newest_first].desc().nulls_last(),) if newest_first else ()
@@ -144,7 +148,7 @@ def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
             shape.append((name, None))
         elif isinstance(wanted, tuple):
             shape.append((name, tuple))
-            parameters[f"in_{name}"] = wanted
+            parameters[f"in_{name}"] = list(wanted)
         else:
             shape.append((name, object))
             parameters[f"is_{name}"] = wanted
@@ -237,32 +241,62 @@ def add() -> ReturningInsert[Any]:
     ).returning(cast(as_json(table), Text()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Hold a statement as the driver takes it, and the parameters that never change."""
+
+    sql: bytes
+    fixed: Mapping[str, Any]
+
+    @staticmethod
+    def of(statement: ClauseElement) -> "Command":
+        """Compile a statement, once for all its executions."""
+        compiled = statement.compile(dialect=_DIALECT)
+        fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        return Command(sql=str(compiled).encode(), fixed=fixed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableCommands:
+    """Hold the writes of one table; parameters: `rows` (JSON) and `tenant`."""
+
+    insert: Command
+    upsert: Command
+    delete: Command
+
+
 class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
     def __init__(self) -> None:
         kept = {AccountRow: OWNED_BY_ACQUIRE}
-        self.tables = {kind: writes(table, kept=kept.get(kind, ())) for kind, table in TABLES.items()}
-        self.desk = desk()
-        self.trader = trader()
-        self.known_trades = known_trades()
-        self.acquire = acquire()
-        self.fence = fence()
-        self.add = add()
-        self._found: dict[tuple[type[Any], Shape, str], Select[Any]] = {}
-        self._patches: dict[tuple[type[Any], tuple[str, ...]], Update] = {}
+        self.tables = {kind: _commands(writes(table, kept=kept.get(kind, ()))) for kind, table in TABLES.items()}
+        self.desk = Command.of(desk())
+        self.trader = Command.of(trader())
+        self.known_trades = Command.of(known_trades())
+        self.acquire = Command.of(acquire())
+        self.fence = Command.of(fence())
+        self.add = Command.of(add())
+        self._found: dict[tuple[type[Any], Shape, str], Command] = {}
+        self._patches: dict[tuple[type[Any], tuple[str, ...]], Command] = {}
 
-    def find(self, kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
+    def find(self, kind: type[Any], shape: Shape, newest_first: str) -> Command:
         """Return the search of a shape."""
         key = (kind, shape, newest_first)
-        statement = self._found.get(key)
-        if statement is None:
-            statement = self._found[key] = find(*key)
-        return statement
+        command = self._found.get(key)
+        if command is None:
+            command = self._found[key] = Command.of(find(*key))
+        return command
 
-    def patch(self, kind: type[Any], names: tuple[str, ...]) -> Update:
+    def patch(self, kind: type[Any], names: tuple[str, ...]) -> Command:
         """Return the update of some columns."""
-        statement = self._patches.get((kind, names))
-        if statement is None:
-            statement = self._patches[kind, names] = patch(kind, names)
-        return statement
+        command = self._patches.get((kind, names))
+        if command is None:
+            command = self._patches[kind, names] = Command.of(patch(kind, names))
+        return command
+
+
+def _commands(table: TableStatements) -> TableCommands:
+    return TableCommands(
+        insert=Command.of(table.insert), upsert=Command.of(table.upsert), delete=Command.of(table.delete)
+    )

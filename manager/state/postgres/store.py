@@ -50,9 +50,9 @@ class _Block:
         self._scope = Scope(store.engine, tenant=tenant)
 
     async def __aenter__(self) -> Transaction:
-        connection = await self._scope.__aenter__()
+        _ = await self._scope.__aenter__()
         self._transaction = PostgresTransaction(
-            connection, self._tenant, codecs=self._store._codecs, statements=self._store._statements
+            self._scope.driver, self._tenant, codecs=self._store._codecs, statements=self._store._statements
         )
         if self._fence is not None:
             try:

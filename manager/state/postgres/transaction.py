@@ -4,15 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable
-from sqlalchemy.engine import CursorResult
-from sqlalchemy.ext.asyncio import AsyncConnection
+import psycopg
 
 from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, StateError
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.failures import translated
-from manager.state.postgres.statements import Statements, shape_of
+from manager.state.postgres.statements import Command, Statements, shape_of
 from manager.state.records import (
     KEYS,
     AccountRow,
@@ -41,7 +39,7 @@ class PostgresTransaction:
 
     def __init__(
         self,
-        connection: AsyncConnection,
+        connection: psycopg.AsyncConnection[Any],
         tenant: TenantId,
         *,
         codecs: Mapping[type[Any], Codec],
@@ -55,9 +53,8 @@ class PostgresTransaction:
 
     async def check_fence(self, fence: Fence) -> None:
         """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on."""
-        result = await self._execute(self._statements.fence, {"tenant": self._tenant, "account": fence.account_id})
-        found = result.one_or_none()
-        if found is None or found.fencing_token != fence.token:
+        found = await self._row(self._statements.fence, {"tenant": self._tenant, "account": fence.account_id})
+        if found is None or found[0] != fence.token:
             raise fence_lost(fence, *(found or (None, "")))
 
     async def insert(self, rows: Sequence[Row]) -> None:
@@ -112,8 +109,8 @@ class PostgresTransaction:
         if not sums:
             return ()
         text = self._dump(SpendingRow, [sums[key] for key in sorted(sums)])
-        stored = (await self._execute(self._statements.add, {"rows": text})).scalars()
-        found = self._codecs[SpendingRow].load(f"[{','.join(stored)}]")
+        stored = await (await self._execute(self._statements.add, {"rows": text})).fetchall()
+        found = self._codecs[SpendingRow].load(f"[{','.join(row[0] for row in stored)}]")
         return sorted(found, key=lambda row: (row.day, row.scope, row.name))
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
@@ -128,22 +125,23 @@ class PostgresTransaction:
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
         shape, parameters = shape_of(where)
         statement = self._statements.find(kind, shape, newest_first)
-        result = await self._execute(statement, parameters | {"tenant": self._tenant, "limit": limit})
-        return self._codecs[kind].load(result.scalar_one())
+        row = await self._row(statement, parameters | {"tenant": self._tenant, "limit": limit})
+        return self._codecs[kind].load(row[0])
 
     async def acquire(self, account_id: str, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         parameters = {"tenant": self._tenant, "account": account_id, "by": holder}
-        token: int | None = (await self._execute(self._statements.acquire, parameters)).scalar_one_or_none()
-        if token is None:
+        row = await self._row(self._statements.acquire, parameters)
+        if row is None:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        token: int = row[0]
         return token
 
     async def desk(self, account_id: str) -> DeskRows:
         """Return what a round reads."""
-        result = await self._execute(self._statements.desk, {"tenant": self._tenant, "account": account_id})
+        row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id})
         kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow)
-        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, result.one(), strict=True)]
+        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
         accounts, traders, schedules, books, positions, intents, orders = found
         if not accounts:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
@@ -159,9 +157,9 @@ class PostgresTransaction:
 
     async def trader(self, trader_id: str) -> TraderRows:
         """Return what a decision reads."""
-        result = await self._execute(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        row = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
         kinds = (TraderRow, ScheduleRow, BookRow, PositionRow, VerdictRow)
-        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, result.one(), strict=True)]
+        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
         traders, schedules, books, positions, verdicts = found
         if not traders or not schedules:
             raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
@@ -180,7 +178,7 @@ class PostgresTransaction:
         if not trade_ids:
             return set()
         parameters = {"tenant": self._tenant, "account": account_id, "trades": list(trade_ids)}
-        return set((await self._execute(self._statements.known_trades, parameters)).scalars())
+        return {row[0] for row in await (await self._execute(self._statements.known_trades, parameters)).fetchall()}
 
     def _grouped(self, rows: Sequence[Row]) -> Sequence[tuple[type[Any], list[Any]]]:
         groups: dict[type[Any], list[Any]] = {}
@@ -206,12 +204,15 @@ class PostgresTransaction:
         self.failure = error
         raise error
 
-    async def _execute(self, statement: Executable, parameters: Mapping[str, Any]) -> CursorResult[Any]:
+    async def _row(self, command: Command, parameters: Mapping[str, Any]) -> Any:
+        return await (await self._execute(command, parameters)).fetchone()
+
+    async def _execute(self, command: Command, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
         if self.failure is not None:
             raise self.failure
         try:
             with translated():
-                return await self._connection.execute(statement, parameters)
+                return await self._connection.execute(command.sql, {**command.fixed, **parameters})
         except StateError as error:
             self.failure = error
             raise
