@@ -13,7 +13,7 @@ from config_files import write_config
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from exchanges.registry import default_registry
-from executor.contract import Context, Executor, FullDecision, Outcome
+from executor.contract import Action, Context, Decision, Executor, FullDecision, Outcome
 from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
@@ -27,7 +27,17 @@ from manager.jobs.runner import Job, JobKind
 from manager.registration import prompt_library
 from manager.state.memory import MemoryStore
 from manager.state.prompt_text import prompt_text
-from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, ScheduleRow, TenantId, TraderRow
+from manager.state.records import (
+    DEFAULT_TENANT,
+    DecisionRow,
+    IntentRow,
+    IntentStatus,
+    PromptRow,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+)
+from state_rows import make_row
 from traders.spec import TraderSpec
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
@@ -205,3 +215,22 @@ async def test_a_used_up_budget_is_no_failed_decision(tmp_path: Path, outcome: s
         schedule = await tx.get(ScheduleRow, "one")
     assert schedule is not None
     assert (decision.outcome, schedule.failed_decisions, schedule.in_flight_due_at) == (outcome, failures, None)
+
+
+async def test_a_used_up_budget_withdraws_opens_that_wait_and_leaves_closes(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    await build_manager(scene.store, scene.config, scene.clock).sync(scene.config)
+    wishes = {
+        action: Decision(symbol="BTC/USDT:USDT", action=action) for action in (Action.OPEN_LONG, Action.CLOSE_LONG)
+    }
+    async with scene.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert(
+            [
+                make_row(IntentRow, intent_id=action, account_id="paper", trader_id="one", decision=wish)
+                for action, wish in wishes.items()
+            ]
+        )
+    await scene.decide(Blank(outcome=Outcome.BUDGET_EXHAUSTED), model=False)
+    async with scene.store.transaction(DEFAULT_TENANT) as tx:
+        found = {row.intent_id: row.status for row in await tx.find(IntentRow, {})}
+    assert found == {"open_long": IntentStatus.SUPERSEDED, "close_long": IntentStatus.PENDING}
