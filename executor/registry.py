@@ -18,7 +18,7 @@ from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor
-from executor.remote.connections import RemoteConnections, RemoteEndpoint, check_remote_url
+from executor.remote.connections import RemoteConnections, RemoteEndpoint, check_grpc, check_remote_url
 
 __all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor", "inline_profile"]
 
@@ -124,6 +124,8 @@ def _remote(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
     endpoint = RemoteEndpoint(
         url=spec.base_url, key=spec.api_key, timeout_s=spec.timeout_s, allow_private=spec.allow_private
     )
+    if endpoint.is_grpc:
+        check_grpc()
     kind = GrpcExecutor if endpoint.is_grpc else HttpExecutor
     return kind(endpoint, parts.remotes, parts.monotonic)
 

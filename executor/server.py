@@ -18,6 +18,7 @@ LOOPBACK: Final = "127.0.0.1"
 HTTP_PORT: Final = 8200
 GRPC_PORT: Final = 8201
 _KEEP_ALIVE_S: Final = 75
+_BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +75,16 @@ async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Servi
 
 def _listener(listen: Listen) -> socket.socket:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    # Without the protocol's number asyncio leaves TCP_NODELAY off, which costs 40 ms an answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((listen.host, listen.http_port), family=family, backlog=1024)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((listen.host, listen.http_port))
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         raise _taken(listen, "--http-port", listen.http_port, f" ({error.strerror})") from error
+    return listener
 
 
 def _taken(listen: Listen, option: str, port: int, why: str) -> ExecutorConfigError:

@@ -42,12 +42,24 @@ def desks_of(config: Config, parts: ExecutorParts) -> tuple[Desk, ...]:
     desks = []
     for tenant_id, tenant in config.tenants.items():
         if tenant.executor_key:
+            _check_budgets(config, tenant)
             own = replace(parts, models=config.models(tenant_id))
             desks.append(desk_of(config.secret(tenant.executor_key), _executors(config, tenant, own)))
     if not desks:
         mend = "add `executor_server: {key: ${NAME}}` with a key that the desks have too"
         raise ExecutorConfigError(f"{config.path}: executor_server is missing; {mend}")
     return tuple(desks)
+
+
+def _check_budgets(config: Config, tenant: TenantConfig) -> None:
+    limited = ["budgets"] * (tenant.budgets.tenant_usd_per_day is not None)
+    limited += [f"model {name}" for name, one in tenant.models.items() if one.budget_usd_per_day is not None]
+    limited += [f"trader {spec.id}" for spec in tenant.traders if spec.executor.budget_usd_per_day is not None]
+    if limited:
+        mend = "what was spent is kept in a desk's database, and a server has none; remove it here and watch the costs"
+        raise ExecutorConfigError(
+            f"{config.path}: {limited[0]}: a daily budget cannot be held here; {mend} that desks see"
+        )
 
 
 def _executors(config: Config, tenant: TenantConfig, parts: ExecutorParts) -> dict[str, Executor]:

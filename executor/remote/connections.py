@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -52,6 +53,17 @@ def check_remote_url(url: str, *, allow_private: bool = False) -> None:
     parts = urlsplit(f"{_SCHEMES[scheme]}://{rest}")
     if scheme.startswith("grpc") and (parts.port is None or parts.path.strip("/")):
         raise ExecutorConfigError("a grpc address is a host and a port, such as grpc://127.0.0.1:8201")
+
+
+def check_grpc() -> None:
+    """Raise ExecutorConfigError if gRPC, or the code generated for it, cannot be used here."""
+    try:
+        import_module("executor.proto.decision_pb2_grpc")
+    except Exception as error:  # noqa: BLE001 - generated code has errors of its own for a runtime too old
+        mend = "run `make setup`, or install Propdesk again"
+        raise ExecutorConfigError(
+            f"the code of executor/proto/decision.proto cannot be used ({error}); {mend}"
+        ) from error
 
 
 class RemoteConnections:

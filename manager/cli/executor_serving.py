@@ -38,6 +38,9 @@ def serve(
     host: HostOption = "127.0.0.1",
 ) -> None:
     """Take the decisions of the config's traders for desks that ask with its key, until Ctrl-C; no database."""
+    from executor.remote.connections import check_grpc
+
+    check_grpc()
     from executor.server import Listen
     from manager.executor_serving import serve_executors
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
 from executor.contract import Executor, FullDecision, Outcome
-from executor.errors import ExecutorUnavailable
+from executor.errors import ExecutorConfigError, ExecutorUnavailable
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorParts, ModelClients, build_executor
 from executor.sample import sample_context
@@ -147,6 +148,12 @@ def test_a_message_that_is_no_decision_is_unavailable(content: bytes) -> None:
     decision = asyncio.run(run())
     assert decision.outcome is Outcome.UNAVAILABLE
     assert "answered no" in decision.errors[0].message
+
+
+def test_code_that_was_not_generated_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "executor.proto.decision_pb2_grpc", None)
+    with pytest.raises(ExecutorConfigError, match="run `make setup`"):
+        build_executor(remote_spec("grpc://127.0.0.1:8201"), parts())
 
 
 @SCHEMES

@@ -21,6 +21,14 @@ from traders.spec import ManagedBy
 ENV = {"DESK_KEY": "a-key-for-the-server", "ACME_KEY": "a-key-for-acme-only"}
 ASKS = '{type: remote, url: "http://127.0.0.1:8200", key: ${DESK_KEY}, timeout: 20s}'
 LOCAL = "{type: baseline, style: trend}"
+MODEL = """\
+models:
+  fast:
+    model: small-1
+    api_key: ${DESK_KEY}
+    price_per_mtok: {input: 1, output: 1}
+    budget_usd_per_day: 3
+"""
 SERVES = "executor_server: {key: ${DESK_KEY}}\n"
 ACME = """\
 tenants:
@@ -123,6 +131,8 @@ NOT_SERVED = [
     ("", SOUND, "executor_server is missing"),
     (SERVES, changed(LOCAL, ASKS), "trader one: executor type is 'remote', so the server would only ask on"),
     (SERVES, changed(LOCAL, "{type: recorded}"), "trader one: executor type is 'recorded'"),
+    (SERVES + "budgets: {tenant_usd_per_day: 5}\n", SOUND, "budgets: a daily budget cannot be held here"),
+    (SERVES + MODEL, SOUND, "model fast: a daily budget cannot be held here"),
 ]
 
 
