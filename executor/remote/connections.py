@@ -59,7 +59,7 @@ def check_grpc() -> None:
     """Raise ExecutorConfigError if gRPC, or the code generated for it, cannot be used here."""
     try:
         import_module("executor.proto.decision_pb2_grpc")
-    except Exception as error:  # noqa: BLE001 - generated code has errors of its own for a runtime too old
+    except Exception as error:  # generated code has errors of its own for a runtime that is too old
         mend = "run `make setup`, or install Propdesk again"
         raise ExecutorConfigError(
             f"the code of executor/proto/decision.proto cannot be used ({error}); {mend}"
