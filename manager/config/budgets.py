@@ -38,7 +38,7 @@ def budgeted_traders(traders: Sequence[TraderSpec], default: Decimal | None) -> 
 
 def check_budgets(source: Source, loc: Loc, given: Sequence[Any], tenant: TenantConfig) -> None:
     """Note each budget that could not hold, because what it covers has no price; `given` are the traders as read."""
-    places = {item.get("id"): index for index, item in enumerate(given) if isinstance(item, dict)}
+    places = {str(item.get("id")): index for index, item in enumerate(given) if isinstance(item, dict)}
     covered: set[str] = set()
     for spec in tenant.traders:
         here = (*loc, "traders", places[spec.id])
