@@ -332,7 +332,7 @@ class AccountState:
             stop_loss=position.stop_loss,
             take_profit=position.take_profit,
             realized=position.realized,
-            dust=old.dust if old else False,
+            dust=old is not None and old.dust and abs(position.quantity) <= abs(old.quantity),
             naked_since=old.naked_since if old else None,
         )
 

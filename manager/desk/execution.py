@@ -55,7 +55,7 @@ async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[t
     for reduce in plan.reduces:
         shared = reduce.symbol in crossing or is_shared(session.state, reduce.trader_id, reduce.symbol)
         gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=shared)
-        if not gone:
+        if not gone and shared:
             blocked.add((reduce.trader_id, reduce.symbol))
         moved = moved or filled
     return frozenset(blocked), moved
@@ -79,16 +79,23 @@ async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple
         _book_cross(session, cross)
     await persist(session, rows)
     reduced: set[Symbol] = {cross.symbol for cross in netted.crosses}
-    incomplete: set[Symbol] = set()
+    incomplete: set[Symbol] = {symbol for _, symbol in blocked}
+    short: set[str] = {trader_id for trader_id, _ in blocked}
     for row in [row for row in rows if row.purpose is OrderPurpose.REDUCE]:
         sent = await send(session, row)
         reduced.add(row.symbol)
         if sent.state is not OrderState.FILLED:
             incomplete.add(row.symbol)
+            short.update(share.trader_id for share in row.shares)
     entries = [row for row in rows if row.purpose is OrderPurpose.ENTRY]
     if reduced or plan.stops:
         await protect(session)
     for row, planned in zip(entries, [o for o in netted.orders if o.purpose is OrderPurpose.ENTRY], strict=True):
+        if any(share.trader_id in short for share in row.shares):
+            await _deny(
+                session, row, "REDUCE_INCOMPLETE", "a trader's own limits counted on a reduce that is not terminal"
+            )
+            continue
         await _enter(session, row, planned, plan, incomplete)
     finish_closes(session, plan, before)
     await session.flush()
@@ -98,6 +105,9 @@ async def _enter(
     session: Session, row: OrderRow, planned: PlannedOrder, plan: RoundPlan, incomplete: set[Symbol]
 ) -> None:
     """Send one entry and place its stops, unless a reduce it counted on is incomplete."""
+    if row.symbol in session.unresolved:
+        await _deny(session, row, "SYMBOL_UNRESOLVED", "an order on this symbol has no known outcome yet")
+        return
     if incomplete and _no_longer_fits(session, planned, plan, incomplete):
         await _deny(session, row, "REDUCE_INCOMPLETE", "a reduce that this entry counted on is not terminal")
         return

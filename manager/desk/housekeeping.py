@@ -45,7 +45,7 @@ async def _liquidate(session: Session, broken: tuple[Reduce, ...]) -> None:
         if (reduce.trader_id, reduce.symbol) in waiting:
             continue
         gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=True)
-        if filled or not gone:
+        if filled or (not gone and is_shared(session.state, reduce.trader_id, reduce.symbol)):
             continue
         session.incident(
             "BOOK_LIQUIDATED",

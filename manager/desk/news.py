@@ -49,11 +49,11 @@ async def book_news(session: Session) -> None:
     """Book new fills and funding in the order of their instants; of one instant, fills come first."""
     state = session.state
     account = state.account
-    seen = await session.exchange.fetch_fills(account.fills_since or SINCE_FIRST)
-    fills = await session.unbooked(seen)
     funding: Sequence[FundingPayment] = ()
     if session.exchange.capabilities.reports_funding:
         funding = await session.exchange.fetch_funding(account.funding_since or SINCE_FIRST)
+    seen = await session.exchange.fetch_fills(account.fills_since or SINCE_FIRST)
+    fills = await session.unbooked(seen)
     funding = [payment for payment in funding if not _funding_known(session, payment)]
     fills_since = seen[-1].at if seen else account.fills_since
     if not fills and not funding:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from exchanges.types import Side, Symbol
+from manager.desk.news import book_news
 from manager.desk.protection import fired_targets, plan_protection
 from manager.desk.session import Session, is_shared, outstanding_reduces, without_outstanding
 from manager.desk.submission import cancel, leg_row, order_row, persist, send
@@ -41,10 +42,10 @@ async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_
     Return (all surely gone, any had filled).
     """
     gone, filled = True, False
-    for order in protective_orders(session):
+    for order in sorted(protective_orders(session), key=lambda order: order.purpose is OrderPurpose.STOP):
         if order.symbol != symbol or order.shares[0].trader_id != trader_id:
             continue
-        if order.purpose is OrderPurpose.STOP and not stops_too:
+        if order.purpose is OrderPurpose.STOP and not (stops_too and gone):
             continue
         result = await cancel(session, order.order_id)
         gone, filled = gone and result.gone, filled or result.filled
@@ -57,8 +58,9 @@ def protective_orders(session: Session) -> list[OrderRow]:
 
 
 def _plan(session: Session) -> ProtectionPlan:
-    held = session.desk()
-    desk = without_outstanding(held, outstanding_reduces(session.state))
+    held, state = session.desk(), session.state
+    # Alone on its symbol a reduce-only stop is safe whether the reduce fills or not, so it stays until it has.
+    desk = without_outstanding(held, outstanding_reduces(state, harmless=False))
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
     return plan_protection(desk, protective_orders(session), dust=dust, held=held)
 
@@ -66,8 +68,17 @@ def _plan(session: Session) -> ProtectionPlan:
 async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
     """Place, then cancel; return whether the books or the plan may have changed by it."""
     again = False
-    if plan.place:
-        rows = [leg_row(session, leg) for leg in plan.place]
+    place = []
+    for leg in plan.place:
+        replaced = [o for o in plan.cancel if not leg.reduce_only and _same_leg(session.state.orders[o], leg)]
+        results = [await cancel(session, order_id) for order_id in replaced]
+        if any(result.filled for result in results):
+            await book_news(session)
+            return True
+        if all(result.gone for result in results):
+            place.append(leg)
+    if place:
+        rows = [leg_row(session, leg) for leg in place]
         await persist(session, rows)
         for row in rows:
             sent = await send(session, row)
@@ -80,10 +91,32 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
                     symbol=row.symbol,
                 )
     for order_id in plan.cancel:
-        if session.state.orders[order_id].state.live:
+        resting = session.state.orders[order_id]
+        if resting.state.live and not _last_stop(session, resting):
             result = await cancel(session, order_id)
-            again = again or result.filled
+            if result.filled:
+                await book_news(session)
+                return True
     return again
+
+
+def _same_leg(order: OrderRow, leg: ProtectiveLeg) -> bool:
+    return (order.shares[0].trader_id, order.symbol, order.purpose) == (leg.trader_id, leg.symbol, leg.purpose)
+
+
+def _last_stop(session: Session, old: OrderRow) -> bool:
+    """Tell whether a confirmed stop must stay: no other one stands for its position, and it cannot flip it."""
+    trader_id = old.shares[0].trader_id
+    held = session.state.books[trader_id].quantity(old.symbol)
+    if old.purpose is not OrderPurpose.STOP or old.state is not OrderState.ACCEPTED or held * old.side.sign >= 0:
+        return False
+    others = (o for o in protective_orders(session) if o.purpose is OrderPurpose.STOP and o.order_id != old.order_id)
+    if any(
+        o.state is OrderState.ACCEPTED and (o.shares[0].trader_id, o.symbol) == (trader_id, old.symbol) for o in others
+    ):
+        return False
+    alone = old.reduce_only and not is_shared(session.state, trader_id, old.symbol)
+    return alone or old.quantity - old.filled <= abs(held)
 
 
 def _watched_until_now(session: Session, plan: ProtectionPlan) -> list[ProtectiveLeg]:

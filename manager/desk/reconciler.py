@@ -92,7 +92,12 @@ async def _end_vanished(session: Session, orders: Mapping[str, OrderReport]) -> 
     """Settle orders that the books think resting and the venue does not list: filled, cancelled or expired there."""
     for order in list(session.state.orders.values()):
         if order.state is OrderState.ACCEPTED and order.order_id not in orders:
-            report = await session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
+            try:
+                report = await session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
+            except ExchangeError as failure:
+                session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol, standing=True)
+                session.state.put_order(replace(order, state=OrderState.UNKNOWN))
+                continue
             if report is not None and report.status.terminal:
                 await apply_report(session, order, report)
 

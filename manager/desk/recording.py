@@ -88,7 +88,7 @@ def held_by(session: Session, reduce: Reduce) -> Decimal:
 
 
 def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
-    for reduce in dust:
+    for reduce in (one for one in dust if one.closes):
         key = (reduce.trader_id, reduce.symbol)
         row = session.state.positions.get(key)
         if row is None or not row.dust:

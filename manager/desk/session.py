@@ -187,15 +187,22 @@ class Session:
         return self._freezer
 
 
-def outstanding_reduces(state: AccountState) -> dict[tuple[str, Symbol], Decimal]:
-    """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again."""
+def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[tuple[str, Symbol], Decimal]:
+    """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again.
+
+    A plain target is one that the desk fired. Without `harmless`, reduce-only orders of books alone on their symbol are
+    left out: a reduce-only stop beside them is safe whether they fill or not.
+    """
     waiting: dict[tuple[str, Symbol], Decimal] = {}
     for order in state.orders.values():
-        if not order.state.live or order.purpose not in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION):
+        fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
+        if not order.state.live or (order.purpose not in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION) and not fired):
             continue
         left = order.quantity - order.filled
         for share in order.shares:
             key = (share.trader_id, order.symbol)
+            if not harmless and order.reduce_only and not is_shared(state, *key):
+                continue
             waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
     return waiting
 

@@ -83,6 +83,8 @@ async def cancel(session: Session, order_id: str) -> CancelResult:
     """Cancel a resting order and book what it had filled; `gone` is False when the venue's answer is not known."""
     order = session.state.orders[order_id]
     before = order.filled
+    if session.clock.boot_s() > session.lease_until_s:
+        return CancelResult(gone=False, filled=False)
     try:
         report = await session.exchange.cancel_order(ClientOrderId(order_id), order.symbol)
     except ExchangeError as failure:
@@ -103,8 +105,9 @@ async def set_leverage(session: Session, symbol: Symbol) -> bool:
         row.spec.limits.max_leverage(symbol) for row in session.state.traders.values() if symbol in row.spec.symbols
     ]
     wanted = min(runtime.instruments[symbol].max_leverage, max(caps, default=1))
-    current = runtime.leverages.get(symbol)
-    held = symbol in session.truth.positions
+    report = session.truth.positions.get(symbol)
+    held = report is not None
+    current = runtime.leverages.get(symbol) or (report.leverage if report is not None else None)
     if current == wanted or (current is not None and held and wanted < current):
         return True
     try:
