@@ -113,18 +113,10 @@ class Orchestrator:
         return self._pace.forget_s * random.uniform(0.8, 1.2)
 
     async def _deliver(self) -> None:
-        while self._undelivered:
-            claim = self._undelivered[0]
-            await self._runner.defer(
-                Job(
-                    kind=JobKind.DECIDE,
-                    tenant_id=claim.tenant_id,
-                    account_id=claim.account_id,
-                    trader_id=claim.trader_id,
-                    due_at=claim.due_at,
-                )
-            )
-            del self._undelivered[0]
+        waiting = self._undelivered
+        if waiting:
+            await self._runner.defer_decisions([_decision(claim) for claim in waiting])
+            self._undelivered = []
 
     async def _wake(self, kind: JobKind, accounts: Collection[AccountKey]) -> None:
         for account in accounts:
@@ -141,3 +133,13 @@ class Orchestrator:
                 await asyncio.wait_for(stop.wait(), pause_s)
             except TimeoutError:
                 continue
+
+
+def _decision(claim: Claim) -> Job:
+    return Job(
+        kind=JobKind.DECIDE,
+        tenant_id=claim.tenant_id,
+        account_id=claim.account_id,
+        trader_id=claim.trader_id,
+        due_at=claim.due_at,
+    )

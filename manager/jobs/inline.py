@@ -1,6 +1,7 @@
 """Run jobs in this process, one after the other, with the lock semantics of the queue."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import structlog
 
@@ -42,6 +43,10 @@ class InlineRunner:
                 self._waiting.add(key)
         self._jobs.append(job)
         return True
+
+    async def defer_decisions(self, jobs: Sequence[Job]) -> None:
+        """Queue decisions."""
+        self._jobs.extend(jobs)
 
     async def run_until_idle(self) -> int:
         """Run until nothing waits, jobs deferred meanwhile included, and return how many ran.

@@ -1,8 +1,12 @@
 """Queue jobs with Procrastinate on the Postgres that holds the state."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 import psycopg_pool
@@ -15,9 +19,11 @@ from manager.jobs.runner import Job, JobKind
 from manager.jobs.steady import SteadyJobManager, cause_of
 from manager.state.records import TenantId
 
+R = TypeVar("R")
 DECIDE_QUEUE = "decide"
 ACCOUNT_QUEUE = "account"
 _POOL_TIMEOUT_S = 5
+_FRESH_S = 0.25
 _ALREADY_WAITS = """
 SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(key)s AND status = 'todo') AS waits
 """
@@ -56,6 +62,42 @@ async def _configure(connection: psycopg.AsyncConnection) -> None:
     await connection.execute("SET enable_sort = off")
 
 
+def _queued(job: Job) -> jobs.Job:
+    return jobs.Job(
+        queue=queue_of(job.kind),
+        task_name=job.kind.value,
+        lock=job.lock,
+        queueing_lock=job.coalesce_key,
+        task_kwargs=to_arguments(job),
+    )
+
+
+class _Check:
+    """Ask a connection whether it lives only after it has been idle: asking costs as much as a query."""
+
+    def __init__(self) -> None:
+        self._asked: WeakKeyDictionary[psycopg.AsyncConnection[Any], float] = WeakKeyDictionary()
+
+    async def __call__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._asked.get(connection, 0.0) >= _FRESH_S:
+            await psycopg_pool.AsyncConnectionPool.check_connection(connection)
+        self._asked[connection] = now
+
+    def distrust(self) -> None:
+        """Ask every connection at its next use."""
+        self._asked.clear()
+
+    def pool(self, **given: Any) -> psycopg_pool.AsyncConnectionPool[Any]:
+        """Return a pool that checks its connections so."""
+        return psycopg_pool.AsyncConnectionPool(**{**given, "check": self})
+
+
+def _is_lost(error: ConnectorException) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, psycopg.OperationalError) and not isinstance(cause, psycopg_pool.PoolTimeout)
+
+
 class QueueRunner:
     """Defer jobs, each in its own autocommit call on the queue's own small pool, never in another's transaction.
 
@@ -64,7 +106,9 @@ class QueueRunner:
     """
 
     def __init__(self, dsn: str, *, max_connections: int = 4) -> None:
+        self._check = _Check()
         self.connector = PsycopgConnector(
+            pool_factory=self._check.pool,
             conninfo=dsn,
             min_size=1,
             max_size=max_connections,
@@ -102,26 +146,42 @@ class QueueRunner:
 
         Raises QueueUnavailable; the job is then not queued, and the sweep finds its work again.
         """
-        key = job.coalesce_key
         try:
-            if key is not None and await self._waits(key):
-                return False
-            await self.manager.defer_job_async(
-                jobs.Job(
-                    queue=queue_of(job.kind),
-                    task_name=job.kind.value,
-                    lock=job.lock,
-                    queueing_lock=key,
-                    task_kwargs=to_arguments(job),
-                )
-            )
+            return await self._surely(partial(self._defer, job))
         except AlreadyEnqueued:
             return False
         except ConnectorException as error:
             raise QueueUnavailable(
                 f"{job.kind} of account {job.tenant_id}/{job.account_id} was not queued: {cause_of(error)}"
             ) from error
+
+    async def defer_decisions(self, given: Sequence[Job]) -> None:
+        """Queue decisions in one statement; raise QueueUnavailable, and ValueError for jobs that coalesce."""
+        if any(job.coalesce_key is not None for job in given):
+            raise ValueError("only decisions are queued together: one job that already waits would refuse them all")
+        if not given:
+            return
+        try:
+            await self._surely(partial(self.manager.batch_defer_jobs_async, [_queued(job) for job in given]))
+        except ConnectorException as error:
+            raise QueueUnavailable(f"{len(given)} decisions were not queued: {cause_of(error)}") from error
+
+    async def _defer(self, job: Job) -> bool:
+        key = job.coalesce_key
+        if key is not None and await self._waits(key):
+            return False
+        await self.manager.defer_job_async(_queued(job))
         return True
+
+    async def _surely(self, act: Callable[[], Awaitable[R]]) -> R:
+        try:
+            return await act()
+        except ConnectorException as error:
+            if not _is_lost(error):
+                raise
+        # Twice in the queue is once done: a waiting round refuses the second, a decided slot ignores it.
+        self._check.distrust()
+        return await act()
 
     async def _waits(self, key: str) -> bool:
         # Spares the server's log an error for each wake of a busy account. A job seen waiting here starts after this

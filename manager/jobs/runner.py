@@ -1,5 +1,6 @@
 """What every job runner promises: one account, one writer; a waiting round is enough for any number of wakes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -57,4 +58,8 @@ class JobRunner(Protocol):
 
     async def defer(self, job: Job) -> bool:
         """Queue a job; False if an equal one already waits, which is success."""
+        ...
+
+    async def defer_decisions(self, jobs: Sequence[Job]) -> None:
+        """Queue decisions in one call, all of them or, when it raises, none that counts: a slot is decided once."""
         ...

@@ -105,6 +105,14 @@ async def test_decisions_never_coalesce(bench: Bench) -> None:
     assert sorted(job.trader_id for job in bench.handlers.ran) == ["a", "b", "b"]
 
 
+async def test_decisions_are_deferred_together_and_none_is_lost_or_merged(bench: Bench) -> None:
+    jobs = [decide("a"), decide("b"), decide("b"), decide("日本 'x' {}")]
+    await bench.runner.defer_decisions([])
+    await bench.runner.defer_decisions(jobs)
+    await bench.settle()
+    assert sorted(bench.handlers.ran, key=repr) == sorted(jobs, key=repr)
+
+
 async def test_wakes_during_a_round_lead_to_exactly_one_more_after_it(bench: Bench) -> None:
     answers: list[bool] = []
 

@@ -1,6 +1,7 @@
 """Time becomes jobs: claims once each, upkeep of every account, rounds for waiting intents, stuck claims freed."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,6 +39,12 @@ class Queue:
             raise QueueUnavailable("down")
         self.jobs.append(job)
         return True
+
+    async def defer_decisions(self, jobs: Sequence[Job]) -> None:
+        if self.refuse:
+            self.refuse -= 1
+            raise QueueUnavailable("down")
+        self.jobs.extend(jobs)
 
 
 class Scene:
