@@ -11,7 +11,7 @@ import structlog
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
 from exchanges.types import Symbol
-from executor.contract import OPENS, PASSIVE, Context, Executor, FullDecision, Outcome, Refusal
+from executor.contract import PASSIVE, Context, Executor, FullDecision, Outcome, Refusal
 from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
@@ -24,8 +24,8 @@ from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost
 from manager.state.prompt_text import prompt_row
-from manager.state.records import DecisionRow, IntentRow, IntentStatus, ScheduleRow, TenantId, TraderState
-from manager.state.store import Fence, Store, TraderRows, Transaction
+from manager.state.records import DecisionRow, IntentRow, IntentStatus, TenantId, TraderState
+from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
 from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
@@ -87,33 +87,16 @@ class DeskHandlers:
         kept = context if parts.keep_prompts else None
         decision, intents = _record(rows, full, slot, decided_at, kept)
         prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
+        failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
+        end = Conclusion(decision=decision, prompts=prompts, intents=intents, failed=failed, at=parts.clock.now())
         try:
             async with parts.store.transaction(job.tenant_id) as tx:
-                await tx.insert([decision, *prompts, *intents])
-                await _supersede(tx, intents, rows)
-                await self._free(tx, rows, slot, full)
+                await tx.conclude(end)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
             return
         if intents:
             await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id="", due_at=None))
-
-    async def _free(self, tx: Transaction, rows: TraderRows, due_at: datetime, full: FullDecision) -> None:
-        """Free the trader for its next slot, unless its claim has been given to another slot meanwhile."""
-        current = await tx.get(ScheduleRow, rows.trader.trader_id)
-        if current is None or current.in_flight_due_at != due_at:
-            return
-        failures = current.failed_decisions
-        if full.outcome is not Outcome.BUDGET_EXHAUSTED:
-            failures = 0 if full.outcome is Outcome.DECIDED else failures + 1
-        await tx.patch(
-            ScheduleRow,
-            (rows.trader.trader_id,),
-            in_flight_due_at=None,
-            claimed_at=None,
-            last_decision_at=self._parts.clock.now(),
-            failed_decisions=failures,
-        )
 
     async def round(self, job: Job) -> None:
         """Trade the account once, and again while newer intents keep coming in."""
@@ -276,18 +259,3 @@ def _record(
         if item.action not in PASSIVE
     ]
     return decision, intents
-
-
-async def _supersede(tx: Transaction, intents: Sequence[IntentRow], rows: TraderRows) -> None:
-    """End what the trader wanted before: its opens have expired, its closes on the same symbols are replaced."""
-    trader = rows.trader
-    where = {"account_id": trader.account_id, "trader_id": trader.trader_id, "status": IntentStatus.PENDING}
-    fresh = {intent.intent_id for intent in intents}
-    symbols = {intent.decision.symbol for intent in intents}
-    changed = [
-        replace(old, status=IntentStatus.SUPERSEDED)
-        for old in await tx.find(IntentRow, where)
-        if old.intent_id not in fresh and (old.decision.symbol in symbols or old.decision.action in OPENS)
-    ]
-    if changed:
-        await tx.upsert(changed)

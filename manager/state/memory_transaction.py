@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from executor.contract import PASSIVE, Outcome
+from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
 from manager.state.memory_rows import Table, TenantRows
@@ -16,6 +16,7 @@ from manager.state.records import (
     DecisionRow,
     FillRow,
     IntentRow,
+    IntentStatus,
     OrderRow,
     PositionRow,
     Row,
@@ -25,7 +26,7 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import VERDICTS_SHOWN, DeskRows, TraderRows
+from manager.state.store import VERDICTS_SHOWN, Conclusion, DeskRows, TraderRows
 from manager.state.sums import added
 
 R = TypeVar("R")
@@ -171,6 +172,29 @@ class MemoryTransaction:
             self._check(total)
             self._rows.put(table, table.key_of(row), total)
         return [table.rows[key] for key in sorted({table.key_of(row) for row in rows})]
+
+    async def conclude(self, end: Conclusion) -> None:
+        """Insert a decision, end what its trader wanted before, and free the trader."""
+        decision, symbols = end.decision, {intent.decision.symbol for intent in end.intents}
+        trader_id = decision.trader_id
+        where = {"account_id": decision.account_id, "trader_id": trader_id, "status": IntentStatus.PENDING}
+        before = await self.find(IntentRow, where)
+        await self.insert([decision, *end.prompts, *end.intents])
+        ended = [old for old in before if old.decision.symbol in symbols or old.decision.action in OPENS]
+        if ended:
+            await self.upsert([replace(old, status=IntentStatus.SUPERSEDED) for old in ended])
+        schedule = await self.get(ScheduleRow, trader_id)
+        if schedule is None or schedule.in_flight_due_at != decision.due_at:
+            return
+        failures = 0 if end.failed is False else schedule.failed_decisions + bool(end.failed)
+        await self.patch(
+            ScheduleRow,
+            (trader_id,),
+            in_flight_due_at=None,
+            claimed_at=None,
+            last_decision_at=end.at,
+            failed_decisions=failures,
+        )
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""

@@ -10,9 +10,11 @@ from manager.state.errors import FenceLost
 from manager.state.records import (
     AccountRow,
     BookRow,
+    DecisionRow,
     IntentRow,
     OrderRow,
     PositionRow,
+    PromptRow,
     Row,
     ScheduleRow,
     SpendingRow,
@@ -68,6 +70,17 @@ class TraderRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """Hold all a decision writes; `failed` counts it, False starts the count anew and None leaves it, `at` is now."""
+
+    decision: DecisionRow
+    prompts: Sequence[PromptRow]
+    intents: Sequence[IntentRow]
+    failed: bool | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Say that one trader is due and that this worker, and no other, shall decide for it."""
 
@@ -114,6 +127,14 @@ class Transaction(Protocol):
         """Add the numbers of `rows` to what is stored under the same keys, and return the sums in key order.
 
         The sums are exact and last until the end of the transaction: who adds to one of them meanwhile, waits.
+        """
+        ...
+
+    async def conclude(self, end: Conclusion) -> None:
+        """Insert a decision with what belongs to it, end what its trader wanted before, and free the trader.
+
+        Its pending opens have expired, its pending intents on the symbols of the new ones are replaced. A claim given
+        to another slot meanwhile stays. Raises as `insert` does.
         """
         ...
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ClauseElement,
     ColumnElement,
     Delete,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    null,
+    or_,
     select,
     text,
     update,
@@ -30,14 +33,17 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
+from executor.contract import OPENS
 from manager.state.checks import OWNED_BY_ACQUIRE
 from manager.state.memory_rows import LIVE
 from manager.state.records import (
     KEYS,
     AccountRow,
     BookRow,
+    DecisionRow,
     FillRow,
     IntentRow,
+    IntentStatus,
     OrderRow,
     PositionRow,
     ScheduleRow,
@@ -48,6 +54,7 @@ from manager.state.records import (
 from manager.state.store import VERDICTS_SHOWN
 from manager.state.sums import ADDED
 from manager.state.tables import TABLES
+from manager.state.tables.types import INSTANT
 
 TENANT = bindparam("tenant", type_=Text())
 _ACCOUNT = bindparam("account", type_=Text())
@@ -55,6 +62,7 @@ _TRADER = bindparam("trader", type_=Text())
 _DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
 Shape = tuple[tuple[str, type | None], ...]
 PENDING = text("status = 'pending'")
+_OPENING = text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
 LIVE_ORDERS = text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
 
 
@@ -229,6 +237,38 @@ def fence() -> Select[Any]:
     )
 
 
+def conclude() -> Update:
+    """Build the end of a decision: it is stored, older intents end, then its trader is free.
+
+    Parameters: `rows` (JSON, the decision), `tenant`, `account`, `trader`, `due`, `at`, `symbols`, and for the count of
+    failures `kept` (0 or 1) and `failed` (what is added). The order is the one in which rows are locked elsewhere.
+    """
+    intents, schedules, wanted = TABLES[IntentRow], TABLES[ScheduleRow], bindparam("symbols", type_=ARRAY(Text()))
+    stored = writes(TABLES[DecisionRow]).insert.cte("stored")
+    ended = (
+        update(intents)
+        .where(intents.c.tenant_id == TENANT, intents.c.account_id == _ACCOUNT, intents.c.trader_id == _TRADER, PENDING)
+        .where(or_(intents.c.decision["symbol"].astext == func.any(wanted), _OPENING))
+        .values(status=IntentStatus.SUPERSEDED.value)
+        .returning(intents.c.intent_id)
+        .cte("ended")
+    )
+    kept, failed = bindparam("kept", type_=BigInteger()), bindparam("failed", type_=BigInteger())
+    return (
+        update(schedules)
+        .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
+        .where(schedules.c.in_flight_due_at == bindparam("due", type_=INSTANT))
+        .where(select(func.count()).select_from(ended).scalar_subquery() >= 0)
+        .values(
+            in_flight_due_at=null(),
+            claimed_at=null(),
+            last_decision_at=bindparam("at", type_=INSTANT),
+            failed_decisions=schedules.c.failed_decisions * kept + failed,
+        )
+        .add_cte(stored)
+    )
+
+
 def add() -> ReturningInsert[Any]:
     """Build the addition of rows to the sums of their keys, locked in the order given; parameter: `rows` (JSON)."""
     table = TABLES[SpendingRow]
@@ -277,6 +317,7 @@ class Statements:
         self.acquire = Command.of(acquire())
         self.fence = Command.of(fence())
         self.add = Command.of(add())
+        self.conclude = Command.of(conclude())
         self._found: dict[tuple[type[Any], Shape, str], Command] = {}
         self._patches: dict[tuple[type[Any], tuple[str, ...]], Command] = {}
 

@@ -15,6 +15,7 @@ from manager.state.records import (
     KEYS,
     AccountRow,
     BookRow,
+    DecisionRow,
     IntentRow,
     OrderRow,
     PositionRow,
@@ -25,7 +26,7 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import DeskRows, Fence, TraderRows, fence_lost
+from manager.state.store import Conclusion, DeskRows, Fence, TraderRows, fence_lost
 from manager.state.sums import added
 
 R = TypeVar("R")
@@ -112,6 +113,24 @@ class PostgresTransaction:
         stored = await (await self._execute(self._statements.add, {"rows": text})).fetchall()
         found = self._codecs[SpendingRow].load(f"[{','.join(row[0] for row in stored)}]")
         return sorted(found, key=lambda row: (row.day, row.scope, row.name))
+
+    async def conclude(self, end: Conclusion) -> None:
+        """Insert a decision, end what its trader wanted before, and free the trader."""
+        decision = end.decision
+        self._guard(check_row, decision, self._tenant)
+        parameters = {
+            "rows": self._dump(DecisionRow, [decision]),
+            "tenant": self._tenant,
+            "account": decision.account_id,
+            "trader": decision.trader_id,
+            "due": decision.due_at,
+            "at": end.at,
+            "symbols": sorted({intent.decision.symbol for intent in end.intents}),
+            "kept": int(end.failed is not False),
+            "failed": int(bool(end.failed)),
+        }
+        await self._execute(self._statements.conclude, parameters)
+        await self.insert([*end.prompts, *end.intents])
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""

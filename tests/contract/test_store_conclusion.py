@@ -1,0 +1,85 @@
+"""What every store promises of the end of a decision: stored once, older wishes ended, the trader freed."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from executor.contract import Action, Decision
+from manager.state.errors import DuplicateRow
+from manager.state.records import DEFAULT_TENANT, DecisionRow, IntentRow, IntentStatus, ScheduleRow
+from manager.state.store import Conclusion, Store
+from state_rows import AT, make_account, make_intent, make_row, make_trader
+
+SECOND = timedelta(seconds=1)
+
+
+async def _seed(store: Store, *rows: Any) -> None:
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.insert([make_account(), *rows])
+
+
+async def _read(store: Store, kind: type[Any], key: str) -> Any:
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        return await transaction.get(kind, key)
+
+
+def _conclusion(name: str, *, due_at: datetime, failed: bool | None) -> Conclusion:
+    wanted = Decision(symbol="BTC", action=Action.CLOSE_LONG)
+    return Conclusion(
+        decision=make_row(DecisionRow, decision_id=name, trader_id="t1", due_at=due_at),
+        prompts=[],
+        intents=[make_intent(name, trader_id="t1", decision=wanted)],
+        failed=failed,
+        at=AT + SECOND,
+    )
+
+
+async def _conclude(store: Store, end: Conclusion) -> None:
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.conclude(end)
+
+
+@pytest.mark.parametrize(("failed", "count"), [(True, 3), (False, 0), (None, 2)])
+async def test_a_conclusion_stores_ends_and_frees_at_once(store: Store, failed: bool | None, count: int) -> None:
+    made = make_trader("t1", in_flight_due_at=AT, claimed_at=AT, failed_decisions=2)
+    schedule = made[1]
+    wants = {
+        "open": Decision(symbol="ETH", action=Action.OPEN_LONG),
+        "same": Decision(symbol="BTC", action=Action.CLOSE_LONG),
+        "other": Decision(symbol="ETH", action=Action.CLOSE_LONG),
+    }
+    older = [make_intent(name, trader_id="t1", decision=wanted) for name, wanted in wants.items()]
+    stranger = make_intent("stranger", trader_id="t2", decision=wants["same"])
+    consumed = make_intent("consumed", trader_id="t1", decision=wants["open"], status=IntentStatus.CONSUMED)
+    await _seed(store, *made, *older, stranger, consumed)
+    await _conclude(store, _conclusion("new", due_at=AT, failed=failed))
+    read = {
+        name: (await _read(store, IntentRow, name)).status.value for name in (*wants, "stranger", "consumed", "new")
+    }
+    pending, ended = IntentStatus.PENDING.value, IntentStatus.SUPERSEDED.value
+    assert read == {
+        "open": ended,
+        "same": ended,
+        "other": pending,
+        "stranger": pending,
+        "consumed": IntentStatus.CONSUMED.value,
+        "new": pending,
+    }
+    left = replace(schedule, in_flight_due_at=None, claimed_at=None, last_decision_at=AT + SECOND)
+    assert await _read(store, ScheduleRow, "t1") == replace(left, failed_decisions=count)
+
+
+async def test_a_conclusion_leaves_the_claim_of_another_slot_and_is_written_once(store: Store) -> None:
+    made = make_trader("t1", in_flight_due_at=AT + SECOND, claimed_at=AT)
+    schedule = made[1]
+    older = make_intent("open", trader_id="t1", decision=Decision(symbol="ETH", action=Action.OPEN_LONG))
+    await _seed(store, *made, older)
+    await _conclude(store, _conclusion("late", due_at=AT, failed=False))
+    assert await _read(store, ScheduleRow, "t1") == schedule
+    assert (await _read(store, IntentRow, "open")).status is IntentStatus.SUPERSEDED
+    with pytest.raises(DuplicateRow):
+        await _conclude(store, _conclusion("late", due_at=AT + SECOND, failed=False))
+    assert await _read(store, ScheduleRow, "t1") == schedule
+    assert (await _read(store, IntentRow, "late")).status is IntentStatus.PENDING
