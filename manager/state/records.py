@@ -15,7 +15,7 @@ from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from traders.performance import Performance
 from traders.spec import TraderSpec
-from traders.trader import TraderState as TraderState
+from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
 
 TenantId = NewType("TenantId", str)
 DEFAULT_TENANT = TenantId("default")
