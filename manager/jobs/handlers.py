@@ -91,11 +91,13 @@ class DeskHandlers:
         end = Conclusion(decision=decision, prompts=prompts, intents=intents, failed=failed, at=parts.clock.now())
         try:
             async with parts.store.transaction(job.tenant_id) as tx:
-                await tx.conclude(end)
+                in_time = await tx.conclude(end)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
             return
-        if intents:
+        if not in_time:
+            _LOG.warning("decision_came_late", trader=job.trader_id, due_at=slot.isoformat())
+        elif intents:
             await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id="", due_at=None))
 
     async def round(self, job: Job) -> None:

@@ -173,19 +173,20 @@ class MemoryTransaction:
             self._rows.put(table, table.key_of(row), total)
         return [table.rows[key] for key in sorted({table.key_of(row) for row in rows})]
 
-    async def conclude(self, end: Conclusion) -> None:
-        """Insert a decision, end what its trader wanted before, and free the trader."""
+    async def conclude(self, end: Conclusion) -> bool:
+        """Insert a decision, end what its trader wanted before, and free the trader; False for one that came late."""
         decision, symbols = end.decision, {intent.decision.symbol for intent in end.intents}
         trader_id = decision.trader_id
+        schedule = await self.get(ScheduleRow, trader_id)
+        if schedule is None or schedule.in_flight_due_at != decision.due_at:
+            await self.insert([decision, *end.prompts])
+            return False
         where = {"account_id": decision.account_id, "trader_id": trader_id, "status": IntentStatus.PENDING}
         before = await self.find(IntentRow, where)
         await self.insert([decision, *end.prompts, *end.intents])
         ended = [old for old in before if old.decision.symbol in symbols or old.decision.action in OPENS]
         if ended:
             await self.upsert([replace(old, status=IntentStatus.SUPERSEDED) for old in ended])
-        schedule = await self.get(ScheduleRow, trader_id)
-        if schedule is None or schedule.in_flight_due_at != decision.due_at:
-            return
         failures = 0 if end.failed is False else schedule.failed_decisions + bool(end.failed)
         await self.patch(
             ScheduleRow,
@@ -195,6 +196,7 @@ class MemoryTransaction:
             last_decision_at=end.at,
             failed_decisions=failures,
         )
+        return True
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""

@@ -130,11 +130,12 @@ class Transaction(Protocol):
         """
         ...
 
-    async def conclude(self, end: Conclusion) -> None:
+    async def conclude(self, end: Conclusion) -> bool:
         """Insert a decision with what belongs to it, end what its trader wanted before, and free the trader.
 
-        Its pending opens have expired, its pending intents on the symbols of the new ones are replaced. A claim given
-        to another slot meanwhile stays. Raises as `insert` does.
+        Its pending opens have expired, its pending intents on the symbols of the new ones are replaced. A decision
+        whose claim was taken back or given to another slot meanwhile came late: it is stored without its intents, and
+        nothing else changes; then the answer is False. Raises as `insert` does.
         """
         ...
 

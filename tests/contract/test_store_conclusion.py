@@ -36,9 +36,9 @@ def _conclusion(name: str, *, due_at: datetime, failed: bool | None) -> Conclusi
     )
 
 
-async def _conclude(store: Store, end: Conclusion) -> None:
+async def _conclude(store: Store, end: Conclusion) -> bool:
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        await transaction.conclude(end)
+        return await transaction.conclude(end)
 
 
 @pytest.mark.parametrize(("failed", "count"), [(True, 3), (False, 0), (None, 2)])
@@ -54,7 +54,7 @@ async def test_a_conclusion_stores_ends_and_frees_at_once(store: Store, failed: 
     stranger = make_intent("stranger", trader_id="t2", decision=wants["same"])
     consumed = make_intent("consumed", trader_id="t1", decision=wants["open"], status=IntentStatus.CONSUMED)
     await _seed(store, *made, *older, stranger, consumed)
-    await _conclude(store, _conclusion("new", due_at=AT, failed=failed))
+    assert await _conclude(store, _conclusion("new", due_at=AT, failed=failed))
     read = {
         name: (await _read(store, IntentRow, name)).status.value for name in (*wants, "stranger", "consumed", "new")
     }
@@ -71,15 +71,28 @@ async def test_a_conclusion_stores_ends_and_frees_at_once(store: Store, failed: 
     assert await _read(store, ScheduleRow, "t1") == replace(left, failed_decisions=count)
 
 
-async def test_a_conclusion_leaves_the_claim_of_another_slot_and_is_written_once(store: Store) -> None:
-    made = make_trader("t1", in_flight_due_at=AT + SECOND, claimed_at=AT)
-    schedule = made[1]
-    older = make_intent("open", trader_id="t1", decision=Decision(symbol="ETH", action=Action.OPEN_LONG))
-    await _seed(store, *made, older)
-    await _conclude(store, _conclusion("late", due_at=AT, failed=False))
-    assert await _read(store, ScheduleRow, "t1") == schedule
-    assert (await _read(store, IntentRow, "open")).status is IntentStatus.SUPERSEDED
+@pytest.mark.parametrize("claim", [AT + SECOND, None])
+async def test_a_late_conclusion_is_stored_once_and_wants_and_ends_nothing(
+    store: Store, claim: datetime | None
+) -> None:
+    made = make_trader("t1", in_flight_due_at=claim, claimed_at=claim and AT, failed_decisions=2)
+    wants = (Decision(symbol="ETH", action=Action.OPEN_LONG), Decision(symbol="BTC", action=Action.CLOSE_LONG))
+    newer = [make_intent(wanted.symbol, trader_id="t1", decision=wanted) for wanted in wants]
+    await _seed(store, *made, *newer)
+    late = _conclusion("late", due_at=AT, failed=True)
+    assert not await _conclude(store, late)
+    assert (await _read(store, DecisionRow, "late")).decision_id == "late"
+    assert await _read(store, IntentRow, "late") is None
+    assert [(await _read(store, IntentRow, intent.intent_id)).status.value for intent in newer] == ["pending"] * 2
+    assert await _read(store, ScheduleRow, "t1") == made[1]
     with pytest.raises(DuplicateRow):
-        await _conclude(store, _conclusion("late", due_at=AT + SECOND, failed=False))
-    assert await _read(store, ScheduleRow, "t1") == schedule
-    assert (await _read(store, IntentRow, "late")).status is IntentStatus.PENDING
+        await _conclude(store, late)
+
+
+async def test_a_slot_is_concluded_once(store: Store) -> None:
+    made = make_trader("t1", in_flight_due_at=AT, claimed_at=AT)
+    await _seed(store, *made)
+    assert await _conclude(store, _conclusion("one", due_at=AT, failed=False))
+    with pytest.raises(DuplicateRow):
+        await _conclude(store, _conclusion("one", due_at=AT, failed=False))
+    assert (await _read(store, IntentRow, "one")).status is IntentStatus.PENDING

@@ -238,17 +238,25 @@ def fence() -> Select[Any]:
 
 
 def conclude() -> Update:
-    """Build the end of a decision: it is stored, older intents end, then its trader is free.
+    """Build the end of a decision: it is stored and, while its claim stands, older intents end and its trader is free.
 
     Parameters: `rows` (JSON, the decision), `tenant`, `account`, `trader`, `due`, `at`, `symbols`, and for the count of
-    failures `kept` (0 or 1) and `failed` (what is added). The order is the one in which rows are locked elsewhere.
+    failures `kept` (0 or 1) and `failed` (what is added). The claim is locked first, so that it cannot move on.
     """
     intents, schedules, wanted = TABLES[IntentRow], TABLES[ScheduleRow], bindparam("symbols", type_=ARRAY(Text()))
     stored = writes(TABLES[DecisionRow]).insert.cte("stored")
+    claimed = (
+        select(schedules.c.trader_id)
+        .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
+        .where(schedules.c.in_flight_due_at == bindparam("due", type_=INSTANT))
+        .with_for_update()
+        .cte("claimed")
+    )
     ended = (
         update(intents)
         .where(intents.c.tenant_id == TENANT, intents.c.account_id == _ACCOUNT, intents.c.trader_id == _TRADER, PENDING)
         .where(or_(intents.c.decision["symbol"].astext == func.any(wanted), _OPENING))
+        .where(intents.c.trader_id.in_(select(claimed.c.trader_id)))
         .values(status=IntentStatus.SUPERSEDED.value)
         .returning(intents.c.intent_id)
         .cte("ended")
@@ -257,7 +265,7 @@ def conclude() -> Update:
     return (
         update(schedules)
         .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
-        .where(schedules.c.in_flight_due_at == bindparam("due", type_=INSTANT))
+        .where(schedules.c.trader_id.in_(select(claimed.c.trader_id)))
         .where(select(func.count()).select_from(ended).scalar_subquery() >= 0)
         .values(
             in_flight_due_at=null(),

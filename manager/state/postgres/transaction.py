@@ -114,8 +114,8 @@ class PostgresTransaction:
         found = self._codecs[SpendingRow].load(f"[{','.join(row[0] for row in stored)}]")
         return sorted(found, key=lambda row: (row.day, row.scope, row.name))
 
-    async def conclude(self, end: Conclusion) -> None:
-        """Insert a decision, end what its trader wanted before, and free the trader."""
+    async def conclude(self, end: Conclusion) -> bool:
+        """Insert a decision, end what its trader wanted before, and free the trader; False for one that came late."""
         decision = end.decision
         self._guard(check_row, decision, self._tenant)
         parameters = {
@@ -129,8 +129,9 @@ class PostgresTransaction:
             "kept": int(end.failed is not False),
             "failed": int(bool(end.failed)),
         }
-        await self._execute(self._statements.conclude, parameters)
-        await self.insert([*end.prompts, *end.intents])
+        in_time = (await self._execute(self._statements.conclude, parameters)).rowcount == 1
+        await self.insert([*end.prompts, *(end.intents if in_time else ())])
+        return in_time
 
     async def get(self, kind: type[R], *key: Any) -> R | None:
         """Return the row with this key, or None."""
