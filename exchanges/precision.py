@@ -1,6 +1,6 @@
 """Lots, ticks and minimums: how a wish in USD becomes a quantity a venue accepts."""
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from exchanges.types import Instrument
 
@@ -34,11 +34,6 @@ def notional(quantity: Decimal, price: Decimal, instrument: Instrument) -> Decim
 def meets_minimum(quantity: Decimal, price: Decimal, instrument: Instrument) -> bool:
     """Tell whether an entry of `quantity` at `price` reaches the venue's minimum notional."""
     return notional(quantity, price, instrument) >= instrument.min_notional
-
-
-def round_to_tick(price: Decimal, tick: Decimal | None) -> Decimal:
-    """Return the nearest multiple of `tick`; without a tick the price stands."""
-    return _to_tick(price, tick, ROUND_HALF_EVEN)
 
 
 def floor_to_tick(price: Decimal, tick: Decimal | None) -> Decimal:

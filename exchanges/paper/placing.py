@@ -22,7 +22,6 @@ from exchanges.precision import is_whole_lots, notional
 from exchanges.types import Instrument, Liquidity, OrderRequest, OrderStatus, OrderType, TimeInForce
 
 MARKET_LIKE = (OrderType.MARKET, OrderType.LIMIT)
-TRIGGERED = (OrderType.STOP, OrderType.TAKE_PROFIT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,6 @@ class CandleColumns:
         """Return the closes, symbols by instants; a gap carries the last close, it is 0 before the first."""
         return self._closes
 
-    def bars_until(self, at_ms: int) -> int:
-        """Return how many candles, of all symbols, had ended at `at_ms`."""
-        return sum(columns.rows_ended(at_ms) for columns in self.by_symbol.values())
-
     def first_below(self, weights: Mapping[Symbol, float], level: float, after_ms: int, until_ms: int) -> int | None:
         """Return the first instant in (after, until] at which sum(weight x close) is below `level`, widened by 1e-9."""
         first, last = bisect_right(self.instants, after_ms), bisect_right(self.instants, until_ms)

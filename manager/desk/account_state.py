@@ -33,7 +33,6 @@ from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, appl
 ZERO = Decimal(0)
 _HOUR = timedelta(hours=1)
 _ACCOUNT_FIELDS = tuple(item.name for item in fields(AccountRow))
-_REDUCING = frozenset({OrderPurpose.REDUCE, OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.LIQUIDATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +112,6 @@ class AccountState:
         self.version = 0
         self._dirty_heads: set[str] = set()
         self._dirty_positions: set[tuple[str, Symbol]] = set()
-
-    def trader_books(self) -> dict[str, Book]:
-        """Return the books of traders, without EXTERNAL, UNALLOCATED and ROUNDING."""
-        return {trader_id: self.books[trader_id] for trader_id in self.traders}
 
     def head(self, trader_id: str) -> BookRow:
         """Return the money row of a book, a new one when it has none yet."""

@@ -5,7 +5,7 @@ A position without a mark is valued at its entry price: its PnL is not known and
 
 from decimal import Decimal
 
-from manager.desk.values import Desk, DeskTrader
+from manager.desk.values import Desk
 from traders.book import Book, Position
 
 ZERO = Decimal(0)
@@ -31,9 +31,3 @@ def book_equity(desk: Desk, book: Book) -> Decimal:
 def book_margin(desk: Desk, book: Book) -> Decimal:
     """Return the virtual margin of a book's positions in USD (RULES.md 7)."""
     return sum((position.margin(price_of(desk, position)) for position in book.positions.values()), ZERO)
-
-
-def available_margin(desk: Desk, trader: DeskTrader) -> Decimal:
-    """Return max(0, min(allocated, equity) - margin of positions - reserved margin), in USD (RULES.md 1)."""
-    free = min(trader.allocated, book_equity(desk, trader.book)) - book_margin(desk, trader.book)
-    return max(ZERO, free - trader.reserved_margin)

@@ -18,7 +18,6 @@ def table_of(model: Any) -> Table:
     return table
 
 
-TENANTS = table_of(desk.TenantTable)
 TABLES: Mapping[type[Any], Table] = {
     records.AccountRow: table_of(desk.AccountTable),
     records.TraderRow: table_of(desk.TraderTable),

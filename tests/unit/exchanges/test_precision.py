@@ -13,7 +13,6 @@ from exchanges.precision import (
     is_whole_lots,
     meets_minimum,
     quantity_for,
-    round_to_tick,
 )
 from exchanges.types import Instrument
 from paper_market import BTC
@@ -62,7 +61,6 @@ def test_the_minimum_counts_the_contract_size() -> None:
 
 def test_ticks() -> None:
     price, tick = Decimal("100.26"), Decimal("0.1")
-    assert round_to_tick(price, tick) == Decimal("100.3")
     assert floor_to_tick(price, tick) == Decimal("100.2")
     assert ceil_to_tick(price, tick) == Decimal("100.3")
-    assert round_to_tick(price, None) == price
+    assert floor_to_tick(price, None) == ceil_to_tick(price, None) == price

@@ -147,7 +147,6 @@ def test_recorded_candles_are_read(name: str, bars: int, interval_s: int) -> Non
         pytest.skip(f"the recorded candles are not here: {name}.parquet")
     columns = load_candles(path)
     assert (columns.bars, columns.interval_ms) == (bars, interval_s * 1000)
-    assert columns.bars_until(columns.instants[-1]) == bars
 
 
 def test_recorded_hourly_funding_has_its_jitter_removed() -> None:

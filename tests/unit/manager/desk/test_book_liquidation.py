@@ -1,6 +1,5 @@
 """A book is closed whole when its equity is below its maintenance margin, and not before."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from desk_factory import BTC, ETH, make_book, make_desk, make_position, make_trader
 from exchanges.types import Instrument, Side
 from manager.desk.liquidation import books_to_liquidate, liquidation_price
-from manager.desk.valuation import available_margin, book_equity, book_margin
+from manager.desk.valuation import book_equity, book_margin
 from manager.desk.values import Desk
 from traders.book import EXTERNAL
 
@@ -57,14 +56,11 @@ def test_a_position_closed_at_its_liquidation_price_leaves_the_maintenance_margi
     assert margin + held.unrealized(price) == held.cost * D("0.005")
 
 
-def test_what_is_available_is_free_of_margin_and_reservations() -> None:
-    trader = replace(make_trader("a", make_position(BTC, 10, price=110)), reserved_margin=D(50))
+def test_a_position_counts_at_the_mark() -> None:
+    trader = make_trader("a", make_position(BTC, 10, price=110))
     desk = make_desk(trader)
     assert book_equity(desk, trader.book) == D(900)
     assert book_margin(desk, trader.book) == D(200)
-    assert available_margin(desk, trader) == D(650)
-    assert available_margin(desk, replace(trader, allocated=D(300))) == D(50)
-    assert available_margin(desk, replace(trader, allocated=D(200))) == D(0)
 
 
 def test_without_a_mark_a_position_counts_at_its_entry_price() -> None:
