@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from manager.errors import DatabaseUrlRefused
 from manager.state.embedded import attach
 from manager.state.postgres.roles import LOGIN, MIGRATOR, provision, queue_dsn
 
 DATABASE: Final = "propdesk"
 _SUPERUSER: Final = "postgres"
+_SCHEMES: Final = ("postgresql://", "postgres://")
+_NOT_A_URI: Final = "DATABASE_URL is not a PostgreSQL URI; write postgresql://user:password@host/db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +29,25 @@ class Database:
 
 
 def external_url(environment: Mapping[str, str]) -> str:
-    """Return DATABASE_URL as a libpq URI, empty when it is not set."""
-    return environment.get("DATABASE_URL", "").replace("+psycopg", "", 1)
+    """Return DATABASE_URL as a libpq URI, empty when it is not set.
+
+    Raises DatabaseUrlRefused for anything else; the message never holds the value, which may hold a password.
+    """
+    url = environment.get("DATABASE_URL", "").replace("postgresql+psycopg://", "postgresql://", 1)
+    if url and not _is_uri(url):
+        raise DatabaseUrlRefused(_NOT_A_URI)
+    return url
+
+
+def _is_uri(url: str) -> bool:
+    if not url.startswith(_SCHEMES) or "\0" in url:
+        return False
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.Error:
+        return False
+    ports = str(parts.get("port", "")).split(",")
+    return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports)
 
 
 @contextmanager
@@ -32,7 +55,7 @@ def reach_database(data_dir: Path, environment: Mapping[str, str], *, prepare: b
     """Give the database; the embedded server runs at least until the end of the block.
 
     With `prepare`, roles, tables and the queue are brought to this version first. Blocks for as long as a recovery
-    takes. Raises EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
+    takes. Raises DatabaseUrlRefused, EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
     """
     url = external_url(environment)
     if url:

@@ -6,6 +6,7 @@ ManagerError
  +- RegistrationError  the trader cannot be taken on as defined
  +- NotFlat            the trader holds positions and was not forced
  +- PortTaken          the web's port is not free
+ +- DatabaseUrlRefused DATABASE_URL is of another kind
 """
 
 
@@ -31,3 +32,7 @@ class NotFlat(ManagerError):
 
 class PortTaken(ManagerError):
     """Report that the web cannot listen where it was told to."""
+
+
+class DatabaseUrlRefused(ManagerError):
+    """Report a DATABASE_URL that is no PostgreSQL URI, without its value."""

@@ -49,7 +49,10 @@ class Redactor:
 
 def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the values that must never be logged: those the config names and the database's password."""
-    password = urlsplit(environment.get("DATABASE_URL", "")).password
+    try:
+        password = urlsplit(environment.get("DATABASE_URL", "")).password
+    except ValueError:  # no URI at all; what opens the database refuses it
+        password = None
     return (*named, *((password, unquote(password)) if password else ()))
 
 

@@ -15,14 +15,21 @@ from pathlib import Path
 from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
-from manager.errors import RegistrationError, UnknownAccount
+from manager.errors import DatabaseUrlRefused, RegistrationError, UnknownAccount
 from manager.jobs.errors import JobsError
 from manager.state.embedded import EmbeddedPostgresError
 from manager.state.errors import StateError
 from manager.supervisor import BAD_INPUT, stop_on_signals
 
 _GRACE_S = 20.0
-_REFUSALS = (ConfigError, ExchangeConfigError, ExecutorConfigError, RegistrationError, UnknownAccount)
+_REFUSALS = (
+    ConfigError,
+    ExchangeConfigError,
+    ExecutorConfigError,
+    RegistrationError,
+    UnknownAccount,
+    DatabaseUrlRefused,
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,7 +10,15 @@ from typer.core import TyperGroup
 from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavailable
 from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
-from manager.errors import ManagerError, NotFlat, PortTaken, RegistrationError, UnknownAccount, UnknownTrader
+from manager.errors import (
+    DatabaseUrlRefused,
+    ManagerError,
+    NotFlat,
+    PortTaken,
+    RegistrationError,
+    UnknownAccount,
+    UnknownTrader,
+)
 from manager.replay.errors import ReplayError, ReplayInputError
 from manager.state.embedded_process import EmbeddedPostgresError
 from manager.state.errors import StateError
@@ -41,6 +49,7 @@ _BAD_INPUT: Final = (
     RegistrationError,
     ReplayInputError,
     PortTaken,
+    DatabaseUrlRefused,
 )
 _FAILED: Final = (
     Failed,

@@ -1,0 +1,71 @@
+"""A DATABASE_URL of another kind: one line without its value, before anything is opened or started."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from config_files import write_config
+from manager.cli.app import app
+from manager.database import external_url
+from manager.errors import DatabaseUrlRefused
+from manager.logs import secrets_of
+
+WRONG = [
+    "mysql://u:hunter2@127.0.0.1:1/db",
+    "sqlite:///hunter2",
+    "hunter2",
+    "host=127.0.0.1 password=hunter2",
+    "postgresql://u:hunter2@127.0.0.1:port/db",
+    "postgresql://u:hunter2@127.0.0.1:99999/db",
+    "postgresql://u:hunter2@[127.0.0.1/db",
+    "postgresql://u:hunter2@127.0.0.1/db?no_such_option=1",
+    "postgresql+asyncpg://u:hunter2@127.0.0.1/db",
+]
+COMMANDS = [["run", "-c", "CONFIG"], ["worker", "-c", "CONFIG"], ["status"], ["db", "upgrade"], ["traders", "list"]]
+
+
+@pytest.mark.parametrize("url", WRONG)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+def test_what_is_no_postgresql_uri_is_refused_without_its_value(tmp_path: Path, command: list[str], url: str) -> None:
+    config = str(write_config(tmp_path))
+    arguments = [config if word == "CONFIG" else word for word in command]
+    runner = CliRunner(env={"DATABASE_URL": url})
+    result = runner.invoke(app, [*arguments, "--data-dir", str(tmp_path / "data")])
+    assert result.exit_code == 2, result.output
+    assert [line for line in result.stderr.splitlines() if "waiting" not in line and "upgrading" not in line] == [
+        "propdesk: DATABASE_URL is not a PostgreSQL URI; write postgresql://user:password@host/db"
+    ]
+    assert "hunter2" not in result.output
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("url", WRONG)
+def test_the_log_can_be_set_up_beside_any_value(url: str) -> None:
+    assert isinstance(secrets_of({"DATABASE_URL": url}), tuple)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@host/db",
+        "postgres://host",
+        "postgresql://u@one:1,two:2/db?target_session_attrs=any",
+        "postgresql://u@/db?host=%2Frun%2Fpostgresql&port=5433",
+        "postgresql://u:p@[::1]:5432/db",
+    ],
+)
+def test_what_libpq_takes_is_taken_as_it_is(url: str) -> None:
+    assert external_url({"DATABASE_URL": url}) == url
+
+
+def test_the_driver_of_sqlalchemy_may_be_named() -> None:
+    assert external_url({"DATABASE_URL": "postgresql+psycopg://u:a+psycopg@h/d"}) == "postgresql://u:a+psycopg@h/d"
+    assert external_url({}) == ""
+
+
+def test_the_error_itself_holds_no_value() -> None:
+    with pytest.raises(DatabaseUrlRefused) as caught:
+        external_url({"DATABASE_URL": WRONG[0]})
+    assert "hunter2" not in repr(caught.value)
+    assert caught.value.__context__ is None
