@@ -117,7 +117,7 @@ class Manager:
                 return Removal.REMOVED
             if not force:
                 symbols = ", ".join(sorted(position.symbol for position in held)) or "nothing, but has live orders"
-                raise NotFlat(f"trader {trader_id} holds {symbols}; wait until it is flat, or pass force to close it")
+                raise NotFlat(f"trader {trader_id} holds {symbols}; wait until it is flat, or pass --force to close it")
             if row.state in _DECIDING:
                 await transition(tx, trader_id, TraderState.STOPPED, actor=actor, reason=reason, at=at)
             await _supersede(tx, desk, trader_id)

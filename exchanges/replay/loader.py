@@ -27,12 +27,13 @@ def load_candles(path: Path, *, start: datetime | None = None, end: datetime | N
     frame = source.read({"ts_ms": pl.Int64} | dict.fromkeys(PRICES, pl.Float64))
     _check_prices(source, frame)
     interval_ms = _check_times(source, frame)
+    known = f"the file has {_instant(frame['ts_ms'].min())} to {_instant(frame['ts_ms'].max(), interval_ms)}"
     if start is not None:
         frame = frame.filter(pl.col("ts_ms") >= to_ms(start))
     if end is not None:
         frame = frame.filter(pl.col("ts_ms") + interval_ms <= to_ms(end))
     if frame.is_empty():
-        raise MarketDataError(f"{path}: no candle between {start} and {end}; widen the window")
+        raise MarketDataError(f"{path}: no candle {_window(start, end)}; {known}")
     parts = frame.drop(ROW).partition_by("symbol", as_dict=True, include_key=False)
     return CandleColumns({Symbol(str(key[0])): part.rechunk() for key, part in parts.items()}, interval_ms)
 
@@ -99,6 +100,8 @@ class _Source:
             ".parquet": pl.read_parquet,
             ".csv": lambda path: pl.read_csv(path, infer_schema=False),
         }
+        if self.path.is_dir():
+            raise MarketDataError(f"{self.path}: is a directory; name one *.parquet or *.csv file")
         reader = readers.get(self.path.suffix.lower())
         if reader is None:
             raise MarketDataError(f"{self.path}: expected a file named *.parquet or *.csv; convert or rename it")
@@ -111,6 +114,16 @@ class _Source:
         except (pl.exceptions.PolarsError, OSError) as error:
             first_line = str(error).splitlines()[0]
             raise MarketDataError(f"{self.path}: cannot be read ({first_line}); export it again") from error
+
+
+def _window(start: datetime | None, end: datetime | None) -> str:
+    if start is not None and end is not None:
+        return f"between {start.isoformat()} and {end.isoformat()}"
+    return f"after {start.isoformat()}" if start is not None else f"before {end.isoformat() if end else 'the end'}"
+
+
+def _instant(at_ms: object, later_ms: int = 0) -> str:
+    return from_ms(int(str(at_ms)) + later_ms).isoformat()
 
 
 def _wanted(kind: type[pl.DataType]) -> str:

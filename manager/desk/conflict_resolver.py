@@ -135,14 +135,18 @@ def _refuse_for_holders(refused: Sequence[Candidate], holders: set[str], code: s
     held = _word(-refused[0].direction if opposite else refused[0].direction)
     names = sorted(holders)
     for wish in refused:
-        others = ", ".join(name for name in names if name != wish.trader_id)
-        result.drop(wish, code, f"{_word(wish.direction)} of {wish.trader_id} refused: {others} holds a {held}")
+        others = [name for name in names if name != wish.trader_id]
+        standing = f"{', '.join(others)} {_holds(others)} a {held}"
+        result.drop(wish, code, f"{_word(wish.direction)} of {wish.trader_id} refused: {standing}")
     involved = _confidences(refused)
-    verb = "holds" if len(names) == 1 else "hold"
-    outcome = f"kept the standing {held} that {', '.join(names)} {verb}; dropped {_names(refused)}"
+    outcome = f"kept the standing {held} that {', '.join(names)} {_holds(names)}; dropped {_names(refused)}"
     for name in names:
         involved.setdefault(name, None)
     result.record(code.lower(), refused[0].symbol, involved, outcome)
+
+
+def _holds(names: Sequence[str]) -> str:
+    return "holds" if len(names) == 1 else "hold"
 
 
 def _among_wishes(wishes: list[Candidate], strategy: ConflictStrategy, result: _Outcome) -> list[Candidate]:

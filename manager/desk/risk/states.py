@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from manager.desk.risk.rule import Finding, refuse
+from manager.desk.risk.rule import Finding, plain, refuse
 from manager.desk.risk.standing import Wish
 from manager.desk.values import Desk, DeskTrader
 from manager.state.records import TraderState, TradingState
@@ -63,7 +63,8 @@ def max_drawdown(wish: Wish) -> Finding | None:
     drawdown, limit = wish.trader.drawdown_pct, wish.trader.spec.limits.max_drawdown_pct
     if drawdown <= limit:
         return None
-    return refuse("drawdown is above the trader's limit", drawdown_pct=drawdown, limit_pct=limit)
+    detail = f"drawdown of {plain(drawdown)} % is above the trader's limit of {plain(limit)} %"
+    return refuse(detail, drawdown_pct=drawdown, limit_pct=limit)
 
 
 def cooldown(wish: Wish) -> Finding | None:

@@ -47,8 +47,15 @@ def test_the_window_keeps_whole_candles(tmp_path: Path) -> None:
     path = csv(tmp_path, *(line(minute) for minute in range(6)))
     columns = load_candles(path, start=instant(1), end=instant(4))
     assert columns.by_symbol[BTC].ends == [START_MS + minute * MINUTE_MS for minute in (2, 3, 4)]
-    with pytest.raises(MarketDataError, match="widen the window"):
-        load_candles(path, start=instant(50))
+    whole = f"the file has {instant(0).isoformat()} to {instant(6).isoformat()}"
+    for start, end, window in (
+        (instant(50), None, f"after {instant(50).isoformat()}"),
+        (None, instant(-1), f"before {instant(-1).isoformat()}"),
+        (instant(50), instant(60), f"between {instant(50).isoformat()} and {instant(60).isoformat()}"),
+    ):
+        with pytest.raises(MarketDataError) as caught:
+            load_candles(path, start=start, end=end)
+        assert str(caught.value) == f"{path}: no candle {window}; {whole}"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_candles(tmp_path / "none.csv")
     with pytest.raises(MarketDataError, match="expected a file named"):
         load_candles(tmp_path / "candles.txt")
+    for folder in (tmp_path, tmp_path / "folder.csv"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(MarketDataError, match=f"{folder}: is a directory; name one"):
+            load_candles(folder)
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"PAR1 no more")
     with pytest.raises(MarketDataError, match="cannot be read"):

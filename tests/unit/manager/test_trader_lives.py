@@ -182,7 +182,7 @@ async def test_a_flat_trader_leaves_and_its_money_goes_to_unallocated(lives: Liv
 async def test_one_that_is_not_flat_stays_whatever_it_holds(lives: Lives, kept: Any) -> None:
     await lives.put(kept)
     before = await lives.get(AccountRow, "paper")
-    with pytest.raises(NotFlat, match="force"):
+    with pytest.raises(NotFlat, match="or pass --force to close it"):
         await lives.manager.unregister(DEFAULT_TENANT, "one", actor="ann")
     assert (await lives.get(TraderRow, "one")).state is TraderState.RUNNING
     assert await lives.get(AccountRow, "paper") == before

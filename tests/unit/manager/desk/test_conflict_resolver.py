@@ -143,6 +143,15 @@ def test_an_open_against_a_standing_position_is_dropped(strategy: ConflictStrate
     assert result.conflicts[0].outcome == "kept the standing long that holder holds; dropped b"
 
 
+def test_several_holders_hold_and_one_holds() -> None:
+    one, two = (make_trader(name, make_position(BTC, -1)) for name in ("one", "two"))
+    several = resolve(make_desk(one, two), [make_candidate("b", 1)], ())
+    assert several.dropped[0].detail == "long of b refused: one, two hold a short"
+    assert several.conflicts[0].outcome == "kept the standing short that one, two hold; dropped b"
+    single = resolve(make_desk(one), [make_candidate("b", 1)], ())
+    assert single.dropped[0].detail == "long of b refused: one holds a short"
+
+
 def test_net_ignores_standing_positions() -> None:
     desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=NET)
     assert len(resolve(desk, [make_candidate("b", -1)], ()).kept) == 1

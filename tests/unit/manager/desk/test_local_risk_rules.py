@@ -209,6 +209,12 @@ def test_a_denial_carries_the_numbers_that_decided() -> None:
     assert denial.numbers == {"confidence": "74.9", "limit": "75"}
 
 
+def test_a_drawdown_is_told_with_its_limit() -> None:
+    denial = Given(trader={"drawdown_pct": D("20.01")}).check().denials[0]
+    assert denial.detail == "drawdown of 20.01 % is above the trader's limit of 20 %"
+    assert denial.numbers == {"drawdown_pct": "20.01", "limit_pct": "20"}
+
+
 def test_a_missing_confidence_passes_the_minimum() -> None:
     assert Given(decision={"confidence": None}).check().entries
 
