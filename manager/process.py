@@ -56,7 +56,7 @@ async def _web(descriptor: int, data_dir: Path) -> int:
 
     configure_logging(secrets_of(os.environ))
     async with stop_on_signals() as stop:
-        with socket.socket(fileno=descriptor) as listener:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor) as listener:
             await serve_web(listener, data_dir, stop)
     return 0
 

@@ -1,6 +1,7 @@
 """The HTTP application."""
 
 from fastapi import FastAPI, Response, status
+from fastapi.responses import RedirectResponse
 
 from manager.api.health import Health, Probe, Status
 
@@ -8,6 +9,10 @@ from manager.api.health import Health, Probe, Status
 def create_app(probe: Probe) -> FastAPI:
     """Return the application; /healthz answers at once, also while the database still comes up."""
     app = FastAPI(title="Propdesk", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/")
+    async def start() -> RedirectResponse:
+        return RedirectResponse("/healthz")
 
     @app.get("/healthz")
     async def healthz(response: Response) -> Health:
