@@ -1,0 +1,142 @@
+"""Random wishes under random faults, late arrivals and deaths: once the venue is well again, everything adds up.
+
+FAULT_SEEDS=1000 tries a thousand seeds for each strategy instead of a few.
+"""
+
+import os
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from exchanges.errors import OrderDenied, OrderRejected
+from exchanges.types import OrderRequest, Symbol
+from executor.contract import Action, Decision
+from faulty_desk import BTC, ETH, Fault, FaultyDesk, Killed, adjust, close, no_faults, open_long, open_short
+from hand_market import DEEP
+from manager.desk.values import ConflictStrategy
+from manager.state.records import DEFAULT_TENANT, IntentRow, IntentStatus, OrderPurpose, PositionRow
+
+D = Decimal
+SEEDS = int(os.environ.get("FAULT_SEEDS", "12"))
+STEPS, HEALTHY_S = 80, 70
+TRADERS = ("a", "b", "c")
+OPENS = (Action.OPEN_LONG, Action.OPEN_SHORT)
+
+
+class Weather:
+    """Make one random run of faults: calls that are lost before or after, arrive late, are refused, or kill."""
+
+    def __init__(self, seed: int, desk: FaultyDesk) -> None:
+        self.random = random.Random(seed)
+        self.desk = desk
+        self.rate = self.random.choice((0.05, 0.15, 0.3))
+        self.late: list[tuple[int, OrderRequest]] = []
+        self.step = 0
+
+    def __call__(self, call: str, argument: Any) -> Fault | None:
+        """Say what happens to a call."""
+        draw = self.random.random()
+        if call == "lookup_order" and draw < self.rate / 2:
+            return Fault.DOWN
+        if call not in ("create_order", "cancel_order"):
+            return None
+        if draw < self.rate:
+            return self._lose(call, argument)
+        if draw < self.rate * 1.3 and call == "create_order":
+            return Fault.REFUSED
+        if draw < self.rate * 1.4:
+            raise Killed
+        return None
+
+    async def arrive(self) -> None:
+        """Deliver the orders that were under way for long enough."""
+        due = [(step, request) for step, request in self.late if step <= self.step]
+        for item in due:
+            self.late.remove(item)
+            with suppress(OrderRejected, OrderDenied):
+                await self.desk.paper.create_order(item[1])
+
+    def _lose(self, call: str, argument: Any) -> Fault:
+        how = self.random.choice((Fault.LOST, Fault.ANSWER_LOST, None))
+        if how is None and call == "create_order":
+            self.late.append((self.step + self.random.randint(1, 4), argument))
+        return how or Fault.LOST
+
+
+async def wish(desk: FaultyDesk, weather: Weather) -> None:
+    """Let a random trader wish something that fits what it holds, in place of what it wished before."""
+    dice = weather.random
+    trader_id, symbol = dice.choice(TRADERS), dice.choice((BTC, ETH))
+    mark = desk.path.execution_price(symbol, desk.clock.now())
+    assert mark is not None
+    decision = _wish(dice, await desk.held(trader_id, symbol), symbol, mark)
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        for intent in (await tx.desk("paper")).intents:
+            old = intent.decision
+            if intent.trader_id == trader_id and (old.symbol == symbol or old.action in OPENS):
+                await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
+    await desk.wish(trader_id, decision)
+
+
+def _wish(dice: random.Random, held: Decimal, symbol: Symbol, mark: Decimal) -> Decision:
+    draw = dice.random()
+    sign = (1 if held > 0 else -1) if held else dice.choice((1, -1))
+    opening = open_long if sign > 0 else open_short
+
+    def away(share: float) -> str:
+        return f"{float(mark) * (1 + sign * share):.2f}"
+
+    if not held:
+        return opening(symbol, dice.choice((300, 900, 2000)), away(-0.04), away(0.05) if draw < 0.5 else None)
+    if draw < 0.6:
+        return close(symbol, dice.choice(("1", "1", "0.5")), short=sign < 0)
+    return adjust(symbol, stop=away(-0.05)) if draw < 0.8 else opening(symbol, 500, away(-0.06))
+
+
+async def survive(desk: FaultyDesk, job: Callable[[], Awaitable[None]]) -> None:
+    """Run a job; where it kills the process, go on in another."""
+    try:
+        await job()
+    except Killed:
+        desk.new_process()
+
+
+async def unprotected(desk: FaultyDesk) -> list[str]:
+    """Return what is not as it must be when nothing fails: one stop for each position, no other, all resolved."""
+    stops = [order for order in await desk.live() if order.purpose is OrderPurpose.STOP]
+    guarded = sorted((order.shares[0].trader_id, order.symbol) for order in stops)
+    held = sorted((row.trader_id, row.symbol) for row in await desk.find(PositionRow))
+    found = [] if guarded == held else [f"stops of {guarded}, positions of {held}"]
+    return found + [f"{order.order_id} is {order.state}" for order in await desk.unresolved()]
+
+
+@pytest.mark.parametrize("strategy", [ConflictStrategy.HIGHEST_CONFIDENCE, ConflictStrategy.NET])
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_books_venue_and_stops_agree_after_any_faults(seed: int, strategy: ConflictStrategy) -> None:
+    share = random.Random(seed).choice((None, D("0.1")))
+    depth = DEEP if share is None else D(40)
+    desk = await FaultyDesk.of(traders=TRADERS, strategy=strategy, volume_share=share, depth=depth)
+    desk.venue.plan = weather = Weather(seed, desk)
+    prices = {BTC: 100.0, ETH: 100.0}
+    for weather.step in range(STEPS):
+        await weather.arrive()
+        desk.pass_time(weather.random.choice((0.5, 1, 1, 2)))
+        for symbol, price in prices.items():
+            prices[symbol] = max(40.0, price * (1 + weather.random.gauss(0, 0.012)))
+            desk.path.step(symbol, desk.clock.now(), f"{prices[symbol]:.2f}")
+        if weather.random.random() < 0.5:
+            await wish(desk, weather)
+        await survive(desk, desk.maintain)
+        await survive(desk, desk.round)
+    desk.venue.plan = no_faults
+    for _ in range(HEALTHY_S):
+        desk.pass_time()
+        await desk.maintain()
+        await desk.round()
+    assert await desk.wrongs() == []
+    assert await unprotected(desk) == []
+    assert len(desk.venue.sent) > STEPS / 4
