@@ -11,6 +11,7 @@ from manager.state.store import Transaction
 from traders.trader import move
 
 REMOVED_FROM_CONFIG = "no longer in the config"
+TRADER_STATE = "trader_state"
 
 
 async def transition(
@@ -28,7 +29,7 @@ async def transition(
     await tx.patch(TraderRow, (trader_id,), state=changed.state, state_reason=reason)
     if to is TraderState.RUNNING:
         await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
-    event = event_of(row, at, kind="trader_state", actor=actor, reason=reason)
+    event = event_of(row, at, kind=TRADER_STATE, actor=actor, reason=reason)
     await tx.insert([replace(event, before=row.state, after=to)])
     return changed
 

@@ -10,7 +10,7 @@ from exchanges.types import Symbol
 from executor.contract import Limits
 from manager.config.values import Config, TenantConfig
 from manager.errors import RegistrationError, UnknownTrader
-from manager.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
+from manager.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
 from manager.registration import RegistrationCheck, stored
 from manager.schedules import first_due, new_schedule, rescheduled
 from manager.state.errors import DuplicateRow
@@ -20,6 +20,7 @@ from traders.spec import ManagedBy, TraderSpec
 
 _ALL = 1_000_000
 _ATTEMPTS = 5
+_BACK = "back in the config"
 _LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
 
@@ -106,8 +107,9 @@ class TraderRegistry:
     async def sync(self, config: Config, *, actor: str = "config") -> SyncReport:
         """Bring accounts and config-managed traders in line with `config`; nothing is written if anything is wrong.
 
-        New traders are registered, changed ones updated, those no longer there stopped, never deleted; they start
-        again when they come back. Traders managed by the API stay as they are. Safe to run in several processes.
+        New traders are registered, changed ones updated, those no longer there stopped, never deleted; they run,
+        or are paused, as before when they come back. Traders managed by the API stay as they are. Safe to run in
+        several processes.
         """
         for tenant in config.tenants.values():
             async with self._store.transaction(tenant.tenant_id) as tx:
@@ -198,6 +200,19 @@ class _Work:
         await self.tx.insert([self._event(row, "trader_updated", before, after, reason)])
         return changed
 
+    async def take_back(self, spec: TraderSpec) -> None:
+        """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
+        where = {"trader_id": spec.id, "kind": TRADER_STATE}
+        last = await self.tx.find(EventRow, where, newest_first="at", limit=3)
+        was_paused = bool(last) and last[0].before == TraderState.PAUSED
+        if not spec.auto_start and not was_paused:
+            await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK)
+            return
+        await transition(self.tx, spec.id, TraderState.RUNNING, actor=self.actor, reason=_BACK, at=self.now)
+        if was_paused:
+            reason = next((event.reason for event in last if event.after == TraderState.PAUSED), _BACK)
+            await transition(self.tx, spec.id, TraderState.PAUSED, actor=self.actor, reason=reason, at=self.now)
+
     async def _reschedule(self, row: TraderRow, interval_s: int) -> None:
         old = await self.tx.get(ScheduleRow, row.trader_id)
         if old is None:
@@ -228,10 +243,8 @@ async def _write(work: _Work, tenant: TenantConfig) -> SyncReport:
         if stored(spec) != old.spec:
             await work.change(old, spec, "changed in the config")
             done["updated"].append(name)
-        if old.state is TraderState.STOPPED and old.state_reason == REMOVED_FROM_CONFIG and spec.auto_start:
-            await transition(
-                work.tx, spec.id, TraderState.RUNNING, actor=work.actor, reason="back in the config", at=work.now
-            )
+        if old.state is TraderState.STOPPED and old.state_reason == REMOVED_FROM_CONFIG:
+            await work.take_back(spec)
             done["returned"].append(name)
     wanted = {spec.id for spec in tenant.traders}
     for row in rows.values():

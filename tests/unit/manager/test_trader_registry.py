@@ -1,6 +1,7 @@
 """Definitions: what is taken on, what may change, and what a sync with a config does."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ class Desk:
     async def sync(self, text: str = SOUND, env: Mapping[str, str] | None = None) -> Any:
         config = self.load(text, env)
         return await Manager(self.store, self.clock, registration_check(config)).sync(config)
+
+    def later(self) -> None:
+        self.clock.set(self.clock.now() + timedelta(minutes=1))
 
     async def rows(self, kind: type[Any]) -> dict[str, Any]:
         async with self.store.transaction(DEFAULT_TENANT) as tx:
@@ -155,6 +159,34 @@ async def test_a_sync_registers_updates_stops_and_takes_back(desk: Desk) -> None
         await desk.manager.start(DEFAULT_TENANT, "two", actor="test")
     assert (await desk.sync()).returned == ("default/two",)
     assert (await desk.rows(TraderRow))["two"].state is TraderState.RUNNING
+
+
+WITHOUT_TWO = SOUND[: SOUND.index("  - id: two")]
+
+
+async def test_a_pause_outlasts_an_absence_from_the_config(desk: Desk) -> None:
+    await desk.sync()
+    await desk.manager.pause(DEFAULT_TENANT, "two", actor="test", reason="not before the news")
+    for _ in range(2):
+        desk.later()
+        assert (await desk.sync(WITHOUT_TWO)).stopped == ("default/two",)
+        desk.later()
+        assert (await desk.sync()).returned == ("default/two",)
+        row = (await desk.rows(TraderRow))["two"]
+        assert (row.state, row.state_reason) == (TraderState.PAUSED, "not before the news")
+    assert (await desk.sync()).returned == ()
+    await desk.manager.resume(DEFAULT_TENANT, "two", actor="test")
+
+
+async def test_a_trader_that_comes_back_and_is_not_to_start_by_itself_can_be_started(desk: Desk) -> None:
+    waits = SOUND + "    auto_start: false\n"
+    await desk.sync()
+    desk.later()
+    await desk.sync(WITHOUT_TWO)
+    desk.later()
+    await desk.sync(waits)
+    assert (await desk.rows(TraderRow))["two"].state is TraderState.STOPPED
+    assert (await desk.manager.start(DEFAULT_TENANT, "two", actor="test")).state is TraderState.RUNNING
 
 
 async def test_a_share_that_left_the_config_is_free_again(desk: Desk) -> None:
