@@ -1,7 +1,9 @@
 """How a trader has done, from its equity curve and closed trades (RULES.md 1); capital flows are excluded.
 
 The curve is kept as a unit value: a flow buys or sells units at the current value, so it moves neither PnL %, drawdown
-nor Sharpe. The state is a few running sums, so it can be stored and carried on.
+nor Sharpe. Units of capital that leaves a trader which still holds positions are not sold before its next flow in which
+it holds none: a loss while winding down is measured against what was there before. The state is a few running sums, so
+it can be stored and carried on.
 """
 
 import math
@@ -19,9 +21,13 @@ MIN_CAPITAL = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
-    """Carry the running sums of one equity curve; `nav` is the value of one unit, 1 at the start."""
+    """Carry the running sums of one equity curve; `nav` is the value of one unit, 1 at the start.
+
+    `released_usd` has left the trader while it winds down and still belongs to the base of its returns.
+    """
 
     units: float = 0.0
+    released_usd: Decimal = Decimal(0)
     nav: float = 1.0
     peak_nav: float = 1.0
     max_drawdown: float = 0.0
@@ -58,7 +64,7 @@ def sample(state: Performance, equity: Decimal, at: datetime) -> Performance:
     """Return the state after the curve stood at `equity` USD at `at`; a new hour books the return of the last one."""
     if state.units <= 0:
         return state
-    nav = max(0.0, float(equity) / state.units)
+    nav = max(0.0, float(equity + state.released_usd) / state.units)
     state = hour_passed(state, nav, at)
     peak = max(state.peak_nav, nav)
     fall = 1.0 - nav / peak if peak > 0 else 1.0
@@ -80,17 +86,19 @@ def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
     )
 
 
-def flow(state: Performance, equity_before: Decimal, amount: Decimal) -> Performance:
+def flow(state: Performance, equity_before: Decimal, amount: Decimal, *, winding_down: bool = False) -> Performance:
     """Return the state after `amount` USD of capital came in (positive) or went out.
 
-    A curve without capital stands still: what is left of a released trader is no base for returns.
+    What goes out of a trader `winding_down` redeems no units before a flow without positions. A curve without capital
+    stands still.
     """
-    before, after = float(equity_before), float(equity_before + amount)
+    released = max(Decimal(0), state.released_usd - amount) if winding_down else Decimal(0)
+    before, after = float(equity_before + state.released_usd), float(equity_before + amount + released)
     if after < MIN_CAPITAL:
-        return replace(state, units=0.0)
+        return replace(state, units=0.0, released_usd=Decimal(0))
     if state.units <= 0 or before < MIN_CAPITAL or state.nav <= 0:
-        return replace(state, units=after / state.nav if state.nav > 0 else after)
-    return replace(state, units=state.units * after / before)
+        return replace(state, units=after / state.nav if state.nav > 0 else after, released_usd=released)
+    return replace(state, units=state.units * (after / before), released_usd=released)
 
 
 def closed_trade(state: Performance, pnl: Decimal) -> Performance:

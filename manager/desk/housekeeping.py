@@ -101,5 +101,7 @@ def _rebalance(session: Session, desk: Desk) -> None:
 def _note_move(session: Session, desk: Desk, move: CapitalMove) -> None:
     trader = desk.traders[move.trader_id]
     head = session.state.head(move.trader_id)
-    curve = performance.flow(head.performance, book_equity(desk, trader.book), move.amount)
+    held = bool(trader.book.positions) or trader.reserved_margin > ZERO
+    equity, leaving = book_equity(desk, trader.book), held and not move.allocated
+    curve = performance.flow(head.performance, equity, move.amount, winding_down=leaving)
     session.state.set_head(replace(head, allocated=move.allocated, performance=curve))

@@ -102,17 +102,17 @@ class ReplaySampler:
         if last <= self._next:
             return
         count = len(self._traders)
-        cash, units = np.zeros(count), np.zeros(count)
+        cash, bases = np.zeros(count), _Bases(units=np.zeros(count), released=np.zeros(count))
         held: list[list[PositionRow]] = [[] for _ in self._traders]
         for head in rows.books:
             index = self._index.get(head.trader_id)
             if index is not None:
                 cash[index] = float(head.capital + head.realized - head.fees + head.funding)
-                units[index] = head.performance.units
+                bases.note(index, head.performance)
         for position in rows.positions:
             if position.trader_id in self._index:
                 held[self._index[position.trader_id]].append(position)
-        self._sample(cash, held, units, last)
+        self._sample(cash, held, bases, last)
 
     def first_breach(
         self, cash: Sequence[Decimal], positions: Sequence[Sequence[Holding]], after_ms: int, until_ms: int
@@ -147,15 +147,18 @@ class ReplaySampler:
             return
         heads = session.state.heads
         cash = np.array([float(book.cash) for book in own])
-        units = [heads[t].performance.units if t in heads else 0.0 for t in self._traders]
-        self._sample(cash, [tuple(book.positions.values()) for book in own], np.array(units), last)
+        bases = _Bases(units=np.zeros(len(own)), released=np.zeros(len(own)))
+        for index, trader_id in enumerate(self._traders):
+            if trader_id in heads:
+                bases.note(index, heads[trader_id].performance)
+        self._sample(cash, [tuple(book.positions.values()) for book in own], bases, last)
 
-    def _sample(self, cash: Floats, held: Sequence[Sequence[Holding]], units: Floats, last: int) -> None:
+    def _sample(self, cash: Floats, held: Sequence[Sequence[Holding]], bases: "_Bases", last: int) -> None:
         first, self._next = self._next, last
         equity = self._worth(held, first, last) + cash[:, None]
         if self._keep:
             self._kept.append((first, equity))
-        self._curves.extend(units, equity, self._closes.instants[first:last])
+        self._curves.extend(bases.units, equity + bases.released[:, None], self._closes.instants[first:last])
 
     def _worth(
         self, books: Sequence[Sequence[Holding]], first: int, last: int, *, after_maintenance: bool = False
@@ -171,6 +174,17 @@ class ReplaySampler:
                 weights[index, closes.symbols[position.symbol]] = size
                 cost[index, 0] += float(position.cost)
         return weights @ closes.prices[:, first:last] - cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bases:
+    """What the equity of each trader is measured against: its units, and what was released while it winds down."""
+
+    units: Floats
+    released: Floats
+
+    def note(self, index: int, curve: Performance) -> None:
+        self.units[index], self.released[index] = curve.units, float(curve.released_usd)
 
 
 class _Curves:
@@ -230,9 +244,10 @@ class _Curves:
         self.changed |= first | (alive & new_hour)
 
     def of(self, index: int, head: Performance) -> Performance:
-        """Return one curve as a value; units and trades come from the book's row, where flows and closes are noted."""
+        """Return one curve as a value; units, released capital and trades come from the book's row."""
         return Performance(
             units=head.units,
+            released_usd=head.released_usd,
             nav=float(self.nav[index]),
             peak_nav=float(self.peak[index]),
             max_drawdown=float(self.fall[index]),
