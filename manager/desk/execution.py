@@ -97,7 +97,7 @@ async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple
             )
             continue
         await _enter(session, row, planned, plan, incomplete)
-    finish_closes(session, plan, before)
+    finish_closes(session, plan, netted, before)
     await session.flush()
 
 
@@ -114,6 +114,8 @@ async def _enter(
     if not await set_leverage(session, row.symbol):
         await _deny(session, row, "INSUFFICIENT_MARGIN", "the venue did not take the leverage")
         return
+    for share in row.shares:
+        _consume(session, share.intent_id)
     sent = await send(session, row)
     if sent.filled:
         await protect(session)
@@ -130,13 +132,21 @@ def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, in
     return bool(again.denials or again.clamps)
 
 
+def _consume(session: Session, intent_id: str) -> None:
+    intent = session.state.intents.get(intent_id)
+    if intent is not None and intent.status is IntentStatus.PENDING:
+        set_intent(session, intent, IntentStatus.CONSUMED, "")
+
+
 async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None:
+    """Refuse an entry; a target position whose close is not through stays pending and is tried again as a whole."""
     session.state.put_order(
         replace(row, state=OrderState.DENIED, reason=f"{code}: {detail}", updated_at=session.clock.now())
     )
     for share in row.shares:
         intent = session.state.intents.get(share.intent_id)
-        if intent is not None:
+        waits = code == "REDUCE_INCOMPLETE" and intent is not None and intent.status is IntentStatus.PENDING
+        if intent is not None and not waits:
             set_intent(session, intent, IntentStatus.DENIED, code)
         verdict(
             session,

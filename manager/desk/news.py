@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.types import ClientOrderId, Fill, FillKind, FundingPayment, OrderReport, OrderStatus
+from executor.contract import Action
+from manager.desk.attribution import attribute
 from manager.desk.booking import book_fill, funding_parts
 from manager.desk.session import Session
 from manager.state.records import ROUNDING, FillRow, IntentStatus, OrderPurpose, OrderRow, OrderState, TradingState
@@ -42,6 +44,7 @@ async def apply_report(session: Session, order: OrderRow, report: OrderReport, *
         updated_at=session.clock.now(),
     )
     session.state.put_order(order)
+    _close_is_done(session, order)
     return order
 
 
@@ -113,12 +116,25 @@ def _book_one(session: Session, fill: Fill, order: OrderRow | None) -> None:
 
 
 def _close_is_done(session: Session, order: OrderRow) -> None:
-    """End the closes whose order has filled, however late, so that no round carries them out again."""
-    if order.purpose is not OrderPurpose.REDUCE or order.state is not OrderState.FILLED:
+    """End the closes whose order has filled, however late, so that no round carries them out again.
+
+    A partial close is done when its order has ended with any fill of it. A target position is done when nothing is left
+    to open, so one through zero is not.
+    """
+    if order.purpose is not OrderPurpose.REDUCE or order.state.live or not order.filled:
         return
-    for share in order.shares:
+    received = attribute(order.shares, ZERO, order.filled, session.instrument(order.symbol).lot)
+    for share, quantity in zip(order.shares, received, strict=True):
         intent = session.state.intents.get(share.intent_id)
-        if intent is not None and intent.status is IntentStatus.PENDING:
+        if intent is None or intent.status is not IntentStatus.PENDING:
+            continue
+        decision, whole = intent.decision, order.state is OrderState.FILLED
+        if decision.action is Action.TARGET:
+            opens = decision.target_quantity and not session.state.books[share.trader_id].quantity(order.symbol)
+            ended = whole and not opens
+        else:
+            ended = whole or (quantity > ZERO and decision.fraction < 1)
+        if ended:
             done = replace(intent, status=IntentStatus.DONE, round_id=order.round_id)
             session.state.intents[done.intent_id] = done
             session.state.upsert(done)

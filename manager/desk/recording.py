@@ -5,10 +5,11 @@ from dataclasses import replace
 from decimal import Decimal
 
 from exchanges.types import Symbol
+from executor.contract import Action
 from manager.desk.round import RoundPlan
 from manager.desk.session import Session
 from manager.desk.values import Clamp, Conflict, Denial, NetPlan, Reduce
-from manager.state.records import ConflictRow, IntentRow, IntentStatus, RoundRow, VerdictRow
+from manager.state.records import ConflictRow, IntentRow, IntentStatus, OrderPurpose, RoundRow, VerdictRow
 
 
 def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
@@ -25,7 +26,7 @@ def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
         verdict(session, "clamp", _denial_of(clamp))
     for conflict in plan.conflicts:
         _conflict(session, conflict)
-    _settle_intents(session, plan, denials)
+    _settle_intents(session, plan, denials, _ordered(netted, OrderPurpose.REDUCE))
     _mark_dust(session, netted.dust)
     state.upsert(
         RoundRow(
@@ -48,7 +49,12 @@ def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
     )
 
 
-def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]) -> None:
+def _ordered(netted: NetPlan, purpose: OrderPurpose) -> set[str]:
+    orders = (order for order in netted.orders if order.purpose is purpose)
+    return {share.intent_id for order in orders for share in order.shares}
+
+
+def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial], closing_first: set[str]) -> None:
     refused = {denial.intent_id: denial.code for denial in denials}
     dropped = {drop.intent_id: drop.code for drop in plan.dropped}
     entered = {entry.candidate.intent.intent_id for entry in plan.entries}
@@ -56,7 +62,7 @@ def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]
     done = {*plan.done, *(stop.intent_id for stop in plan.stops)}
     for intent in list(session.state.intents.values()):
         key = intent.intent_id
-        if key in entered and key not in refused:
+        if key in entered and key not in refused and key not in closing_first:
             set_intent(session, intent, IntentStatus.CONSUMED, "")
         elif key in reducing:
             continue
@@ -68,17 +74,23 @@ def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]
             set_intent(session, intent, IntentStatus.DONE, "")
 
 
-def finish_closes(session: Session, plan: RoundPlan, before: Mapping[tuple[str, Symbol], Decimal]) -> None:
+def finish_closes(
+    session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[tuple[str, Symbol], Decimal]
+) -> None:
     """End the intents of reduces that did their work; an untouched one waits for the next round.
 
-    A whole close is done when the book is flat, a partial one when anything of it has filled.
+    A whole close is done when the book is flat, a partial one when anything of it has filled, a target position when
+    all of it has and nothing is left to open: a target through zero waits until its open was sent.
     """
+    opening = _ordered(netted, OrderPurpose.ENTRY)
     for reduce in plan.reduces:
         intent = session.state.intents.get(reduce.intent_id)
-        if intent is None or intent.status is not IntentStatus.PENDING:
+        if intent is None or intent.status is not IntentStatus.PENDING or intent.intent_id in opening:
             continue
-        held = held_by(session, reduce)
-        if held == 0 or (not reduce.closes and held < before[(reduce.trader_id, reduce.symbol)]):
+        held, held_before = held_by(session, reduce), before[(reduce.trader_id, reduce.symbol)]
+        is_target = intent.decision.action is Action.TARGET
+        taken = held_before - held
+        if held == 0 or (not reduce.closes and taken > 0 and (taken >= reduce.quantity or not is_target)):
             set_intent(session, intent, IntentStatus.DONE, "")
 
 
