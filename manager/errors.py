@@ -9,6 +9,18 @@ ManagerError
  +- DatabaseUrlRefused DATABASE_URL is of another kind
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Hold what is wrong with which field of a trader's definition, for those who know where it was written."""
+
+    trader_id: str
+    field: str
+    value: str
+    mend: str
+
 
 class ManagerError(Exception):
     """Stand at the root of all manager errors."""
@@ -23,7 +35,11 @@ class UnknownAccount(ManagerError):
 
 
 class RegistrationError(ManagerError):
-    """Report why a trader cannot be registered, with field, value and mend."""
+    """Report why a trader cannot be registered, with field, value and mend; `fault` says so in parts where one is."""
+
+    def __init__(self, message: str, fault: "Fault | None" = None) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class NotFlat(ManagerError):

@@ -55,7 +55,14 @@ class Manager:
 
     async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
         """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
-        return await self._registry.register(tenant, spec, actor=actor, reason=reason)
+        [row] = await self._registry.register(tenant, [spec], actor=actor, reason=reason)
+        return row
+
+    async def register_all(
+        self, tenant: TenantId, specs: Sequence[TraderSpec], *, actor: str, reason: str = ""
+    ) -> list[TraderRow]:
+        """Take all of these traders on, or none if anything is wrong with one of them. Raises as `register`."""
+        return await self._registry.register(tenant, specs, actor=actor, reason=reason)
 
     async def update(
         self, tenant: TenantId, trader_id: str, changes: TraderChanges, *, actor: str, reason: str = ""

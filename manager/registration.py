@@ -18,7 +18,7 @@ from manager.config.fields import parse_id
 from manager.config.instruments import instruments_of_market
 from manager.config.values import Config
 from manager.desk.values import AllocationStrategy
-from manager.errors import RegistrationError, UnknownAccount
+from manager.errors import Fault, RegistrationError, UnknownAccount
 from manager.resources import resource
 from manager.state.records import TenantId
 from traders.spec import ManagedBy, TraderSpec
@@ -137,7 +137,9 @@ class RegistrationCheck:
             try:
                 self.prompts.check(executor.prompt_template)
             except PromptError as error:
-                raise RegistrationError(f"trader {spec.id}: prompt_template: {error}") from error
+                given, mend = repr(executor.prompt_template), str(error)
+                fault = Fault(trader_id=spec.id, field="prompt_template", value=given, mend=mend)
+                raise RegistrationError(f"trader {spec.id}: prompt_template: {error}", fault) from error
 
 
 def _check_remote(spec: TraderSpec, executor: ExecutorSpec) -> None:
@@ -170,10 +172,18 @@ def _check_id(spec: TraderSpec, others: tuple[TraderSpec, ...]) -> None:
     try:
         parse_id(spec.id)
     except ValueError as error:
-        raise RegistrationError(f"trader id {spec.id!r}: {error}") from error
+        fault = Fault(trader_id=spec.id, field="id", value=repr(spec.id), mend=str(error))
+        raise RegistrationError(f"trader id {spec.id!r}: {error}", fault) from error
     same = next((other.id for other in others if other.id.lower() == spec.id.lower()), None)
     if same is not None:
-        raise RegistrationError(f"trader id {spec.id!r} is taken by {same}; give each trader its own id")
+        raise id_taken(spec, same)
+
+
+def id_taken(spec: TraderSpec, holder: str) -> RegistrationError:
+    """Return the error of a trader whose id another one has, or had, in any case of letters."""
+    mend = f"is taken by {holder}; give each trader its own id"
+    fault = Fault(trader_id=spec.id, field="id", value=repr(spec.id), mend=mend)
+    return RegistrationError(f"trader id {spec.id!r} {mend}", fault)
 
 
 def _check_symbols(spec: TraderSpec, terms: AccountTerms) -> None:
@@ -209,4 +219,5 @@ def _check_allocation(spec: TraderSpec, terms: AccountTerms, others: tuple[Trade
 
 
 def _wrong(spec: TraderSpec, field: str, value: object, expected: str) -> RegistrationError:
-    return RegistrationError(f"trader {spec.id}: {field} is {value}, expected {expected}")
+    fault = Fault(trader_id=spec.id, field=field, value=str(value), mend=f"expected {expected}")
+    return RegistrationError(f"trader {spec.id}: {field} is {value}, expected {expected}", fault)

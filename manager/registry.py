@@ -11,7 +11,7 @@ from executor.contract import Limits
 from manager.config.values import Config, TenantConfig
 from manager.errors import RegistrationError, UnknownTrader
 from manager.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
-from manager.registration import RegistrationCheck, stored
+from manager.registration import RegistrationCheck, id_taken, stored
 from manager.schedules import first_due, new_schedule, rescheduled
 from manager.state.errors import DuplicateRow
 from manager.state.records import AccountRow, EventRow, ScheduleRow, TenantId, TraderRow, TraderState
@@ -71,21 +71,29 @@ class TraderRegistry:
         self._clock = clock
         self._check = check
 
-    async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
-        """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
+    async def register(
+        self, tenant: TenantId, specs: Sequence[TraderSpec], *, actor: str, reason: str = ""
+    ) -> list[TraderRow]:
+        """Take traders on, running when they are to start by themselves: all of them, or none.
+
+        Raises UnknownAccount or RegistrationError.
+        """
         async with self._store.transaction(tenant) as tx:
-            self._check_new(tenant, spec, await _traders(tx))
+            self._check_new(tenant, specs, await _traders(tx))
         async with self._store.service() as service:
             await service.ensure_tenant(tenant)
         try:
             async with self._store.transaction(tenant) as tx:
                 known = await _traders(tx)
-                self._check_new(tenant, spec, known)
-                await _ensure_account(tx, tenant, spec.account, self._check.terms[(tenant, spec.account)].venue)
+                self._check_new(tenant, specs, known)
                 work = _Work(tx, tenant, self._clock.now(), actor=actor)
-                return await work.insert(spec, max((row.seq for row in known), default=-1) + 1, reason)
+                first = max((row.seq for row in known), default=-1) + 1
+                for spec in specs:
+                    await _ensure_account(tx, tenant, spec.account, self._check.terms[(tenant, spec.account)].venue)
+                return [await work.insert(spec, first + place, reason) for place, spec in enumerate(specs)]
         except DuplicateRow as error:
-            raise RegistrationError(f"trader id {spec.id!r} was taken a moment ago; choose another id") from error
+            ids = ", ".join(repr(spec.id) for spec in specs)
+            raise RegistrationError(f"a trader id of {ids} was taken a moment ago; try again") from error
 
     async def update(
         self, tenant: TenantId, trader_id: str, changes: TraderChanges, *, actor: str, reason: str = ""
@@ -158,11 +166,13 @@ class TraderRegistry:
             if name.lower() in cased:
                 raise RegistrationError(f"trader id {name!r} is taken by {cased[name.lower()]}; choose another id")
 
-    def _check_new(self, tenant: TenantId, spec: TraderSpec, known: Sequence[TraderRow]) -> None:
-        self._check.check(tenant, spec, _others(known, ""))
-        gone = next((row for row in known if row.trader_id.lower() == spec.id.lower()), None)
-        if gone is not None:
-            raise RegistrationError(f"trader id {spec.id!r} is taken by {gone.trader_id}; give each trader its own id")
+    def _check_new(self, tenant: TenantId, specs: Sequence[TraderSpec], known: Sequence[TraderRow]) -> None:
+        others = _others(known, "")
+        taken = {row.trader_id.lower(): row.trader_id for row in known}
+        for place, spec in enumerate(specs):
+            self._check.check(tenant, spec, [*others, *specs[:place]])
+            if spec.id.lower() in taken:
+                raise id_taken(spec, taken[spec.id.lower()])
 
 
 class _Work:

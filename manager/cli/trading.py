@@ -11,7 +11,6 @@ import typer
 from executor.models.addresses import shown_url
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.cli.connect import actor, manager_of, with_store
-from manager.cli.guard import Refused
 from manager.cli.options import (
     CONFIG_DEFAULT,
     DATA_DEFAULT,
@@ -25,9 +24,12 @@ from manager.cli.options import (
 )
 from manager.cli.render import percent, print_json, say, show_table
 from manager.config import load_traders
+from manager.config.placing import placed
+from manager.errors import Fault, RegistrationError
 from manager.manager import Manager, Removal
 from manager.state.records import DEFAULT_TENANT, TenantId, TraderRow, TraderState
 from manager.state.store import Store
+from traders.spec import TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
@@ -88,27 +90,38 @@ def list_traders(
 @app.command("add")
 @taking(AddOptions)
 def add(options: AddOptions) -> None:
-    """Take traders on from a file in the form of the config; they stay until removed, whatever the config says."""
+    """Take traders on from a file in the form of the config, all or none; they stay until removed, whatever it says."""
     tenant = TenantId(options.tenant)
     config = read_config(options.config)
     specs = load_traders(options.file, config, tenant, os.environ)
     for spec in specs:
-        if spec.executor.type is ExecutorType.REMOTE:
-            raise Refused(
-                f"{options.file}: trader {spec.id} has an executor elsewhere, whose key only a config can name; "
-                f"define the trader in {options.config} and start the desk again"
-            )
-        if spec.executor.base_url:
-            raise Refused(
-                f"{options.file}: trader {spec.id} has a model of its own, whose key only a config can name; "
-                f"define it under `models:` of {options.config}, start the desk again and name it here"
-            )
+        _refuse_keys(options, spec)
 
     async def work(store: Store) -> list[TraderRow]:
-        manager = manager_of(store, config)
-        return [await manager.register(tenant, spec, actor=actor(), reason=options.reason) for spec in specs]
+        try:
+            return await manager_of(store, config).register_all(tenant, specs, actor=actor(), reason=options.reason)
+        except RegistrationError as error:
+            if error.fault is None:
+                raise
+            raise placed(options.file, error.fault) from error
 
     _show(tenant, with_store(options.data_dir, work), as_json=options.as_json)
+
+
+def _refuse_keys(options: AddOptions, spec: TraderSpec) -> None:
+    if spec.executor.type is ExecutorType.REMOTE:
+        mend = (
+            f"trader {spec.id} has an executor elsewhere, whose key only a config can name; "
+            f"define the trader in {options.config} and start the desk again"
+        )
+        raise placed(options.file, Fault(trader_id=spec.id, field="executor.type", value="'remote'", mend=mend))
+    if spec.executor.base_url:
+        mend = (
+            f"trader {spec.id} has a model of its own, whose key only a config can name; "
+            f"define it under `models:` of {options.config}, start the desk again and name it here"
+        )
+        given = repr(spec.executor.model)
+        raise placed(options.file, Fault(trader_id=spec.id, field="executor.model", value=given, mend=mend))
 
 
 @app.command("start")

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,3 +153,60 @@ def test_a_trader_is_taken_on_from_a_file_and_managed_by_the_api(store: MemorySt
             return len(await tx.find(TraderRow, {}))
 
     assert asyncio.run(count()) == 3
+
+
+MANY = """\
+traders:
+  - &third
+    id: third
+    exchange: paper
+    executor: {type: baseline, style: trend}
+    symbols: ["ETH/USDT:USDT"]
+    decision_interval: 1m
+    allocation_pct: 0
+  - {<<: *third, id: fourth}
+  - <<: *third
+    id: fifth
+"""
+
+
+def registered(store: MemoryStore) -> set[str]:
+    async def ids() -> set[str]:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            return {row.trader_id for row in await tx.find(TraderRow, {})}
+
+    return asyncio.run(ids())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("id: fifth", "id: BULL", "more.yaml:11: traders[2].id is 'BULL': is taken by bull; give each trader its own"),
+        (
+            "id: fifth",
+            "id: fifth\n    allocation_pct: 1",
+            "more.yaml:12: traders[2].allocation_pct is 1: expected at most 0: the others of account paper have 100 %",
+        ),
+    ],
+)
+def test_a_file_of_traders_is_taken_on_whole_or_not_at_all(
+    store: MemoryStore, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    config, file = write_config(tmp_path), tmp_path / "more.yaml"
+
+    async def share_out() -> None:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            for row in await tx.find(TraderRow, {}):
+                await tx.patch(TraderRow, (row.trader_id,), spec=replace(row.spec, allocation_pct=Decimal(50)))
+
+    asyncio.run(share_out())
+    file.write_text(MANY.replace(old, new))
+    refused = propdesk("traders", "add", file, "-c", config)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    [line] = refused.stderr.splitlines()
+    assert words in line
+    assert registered(store) == {"bull", "bear"}
+    assert events(store, "trader_registered") == []
+    file.write_text(MANY)
+    assert len(read("traders", "add", str(file), "-c", str(config))["traders"]) == 3
+    assert registered(store) == {"bull", "bear", "third", "fourth", "fifth"}
