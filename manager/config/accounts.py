@@ -32,12 +32,13 @@ InstrumentsOf = Callable[[AccountConfig], frozenset[str] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Hold what every part of one file's reading needs."""
+    """Hold what every part of one file's reading needs; `candles` is the file a replay trades on."""
 
     source: Source
     environment: Environment
     root: RootSection
     instruments_of: InstrumentsOf
+    candles: Path | None = None
 
 
 def read_accounts(

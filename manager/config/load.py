@@ -24,17 +24,23 @@ SECRET_FIELDS: Final = frozenset({"api_key", "api_secret", "alert_webhook", "key
 _SECTIONS: Final = ("manager", "global_limits", "monitoring", "data")
 
 
-def load_config(path: Path, env: Mapping[str, str], *, instruments_of: InstrumentsOf = instruments_of_market) -> Config:
+def load_config(
+    path: Path,
+    env: Mapping[str, str],
+    *,
+    instruments_of: InstrumentsOf = instruments_of_market,
+    candles: Path | None = None,
+) -> Config:
     """Return the config at `path`; raise ConfigError with every mistake in it.
 
     `env` resolves ${NAME}. `instruments_of` names the symbols an account quotes, None where that cannot be known
-    offline; a replay passes those of its candle file.
+    offline; a replay passes those of its file `candles`, which messages then name.
     """
     source = read_source(path)
     environment = Environment(variables=env, used={})
     refuse_references(source, SECRET_FIELDS)
     root = _root(source, environment)
-    reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of)
+    reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of, candles=candles)
     prompts = PromptLibrary(path.parent, resource("prompts").parent)
     tenants = {DEFAULT_TENANT: _tenant(reading, prompts, (), root)}
     for name, given in root.tenants.items():

@@ -25,7 +25,7 @@ from manager.config.schema import (
     Section,
     TraderSection,
 )
-from manager.config.source import Loc, shown
+from manager.config.source import Loc, dotted, shown
 from manager.config.values import AccountConfig, MarketType
 from manager.desk.values import AllocationStrategy
 from traders.spec import TraderSpec
@@ -58,10 +58,12 @@ class Roster:
         self._ids: dict[str, Loc] = {}
         self._shares: dict[str, Decimal] = {}
         self._templates: dict[str, str] = {}
+        self._unquoted: dict[tuple[str, str], list[tuple[Loc, str]]] = {}
 
     def read(self, given: list[Any]) -> tuple[TraderSpec, ...]:
         """Return the traders that are right, in the order of the file."""
         specs = [self._trader((*self._loc, "traders", index), item) for index, item in enumerate(given)]
+        self._report_unquoted()
         return tuple(spec for spec in specs if spec is not None)
 
     def _trader(self, loc: Loc, given: Any) -> TraderSpec | None:
@@ -113,17 +115,29 @@ class Roster:
             mend = f"account {name} has a live market, which this version cannot read; give it a synthetic one"
             self._source.report(here, shown((), name), mend)
         elif account is not None:
-            self._symbols(loc, given.get("symbols"), account)
+            self._symbols(loc, given, account)
 
-    def _symbols(self, loc: Loc, symbols: Any, account: AccountConfig) -> None:
-        quoted = self._quotes(account)
-        for index, symbol in enumerate(symbols if isinstance(symbols, list) else ()):
+    def _symbols(self, loc: Loc, given: Mapping[str, Any], account: AccountConfig) -> None:
+        quoted, symbols = self._quotes(account), given.get("symbols")
+        if not isinstance(symbols, list):
+            return
+        for index, symbol in enumerate(symbols):
             here = (*loc, "symbols", index)
             if symbol in symbols[:index]:
                 self._source.report(here, shown((), symbol), "is listed twice; remove one")
             elif isinstance(symbol, str) and quoted is not None and symbol not in quoted:
-                mend = f"account {account.name} does not quote it; {one_of(sorted(quoted), symbol)}"
-                self._source.report(here, shown((), symbol), mend)
+                self._unquoted.setdefault((account.name, symbol), []).append((here, str(given.get("id", dotted(loc)))))
+
+    def _report_unquoted(self) -> None:
+        for (name, symbol), found in self._unquoted.items():
+            account = self._accounts[name]
+            candles = self._reading.candles or account.market.candles
+            lack = f"account {name} does not quote it" if candles is None else f"{candles} has no {symbol}"
+            users = [trader_id for _, trader_id in found]
+            shared = f" (traders {', '.join(users)})" if len(users) > 1 else ""
+            self._source.report(
+                found[0][0], shown((), symbol), f"{lack}{shared}; {_nearest(self._quotes(account) or (), symbol)}"
+            )
 
     def _quotes(self, account: AccountConfig) -> frozenset[str] | None:
         if account.name not in self._quoted:
@@ -186,6 +200,15 @@ class Roster:
                 remote = read_remote(self._reading, (*loc, "executor"), executor)
                 return replace(remote, prompt_template=template)
         return ExecutorSpec(type=ExecutorType.RECORDED, prompt_template=template)
+
+
+def _nearest(quoted: Collection[str], symbol: str) -> str:
+    """Guess no other coin: a symbol is meant only where the base is the same."""
+    base, slash, _ = symbol.upper().partition("/")
+    known = {one: one.partition("/")[0].upper() for one in sorted(quoted)}
+    same = [one for one, of in known.items() if (of == base if slash else base.startswith(of))]
+    guess = f"did you mean {' or '.join(same)}? " if same else ""
+    return f"{guess}{one_of(list(known), '')}"
 
 
 def _limits(risk: RiskSection) -> Limits:

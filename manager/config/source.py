@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +34,7 @@ class Source:
     path: Path
     root: Any = None
     lines: dict[Loc, int] = field(default_factory=dict)
+    offsets: dict[Loc, int] = field(default_factory=dict)
     problems: dict[Loc, Problem] = field(default_factory=dict)
 
     def line(self, loc: Loc) -> int:
@@ -48,9 +49,24 @@ class Source:
         self.problems.setdefault(loc, problem)
 
     def finish(self) -> None:
-        """Raise ConfigError if any mistake was noted."""
+        """Raise ConfigError if any mistake was noted; one in an anchor that several share is told once."""
         if self.problems:
-            raise ConfigError(list(self.problems.values()))
+            raise ConfigError([self._told(locs) for locs in self._shared().values()])
+
+    def _shared(self) -> dict[tuple[object, ...], list[Loc]]:
+        shared: dict[tuple[object, ...], list[Loc]] = {}
+        for loc, problem in self.problems.items():
+            place = self.offsets.get(loc, loc)
+            shared.setdefault((place, problem.value, problem.mend), []).append(loc)
+        return shared
+
+    def _told(self, locs: list[Loc]) -> Problem:
+        problem, others = self.problems[locs[0]], len(locs) - 1
+        if not others:
+            return problem
+        noun = "trader" if all("traders" in loc for loc in locs) else "place"
+        sharing = f"{noun} that shares it" if others == 1 else f"{noun}s that share it"
+        return replace(problem, mend=f"{problem.mend}; and {others} other {sharing}")
 
 
 def dotted(loc: Loc) -> str:
@@ -162,6 +178,7 @@ def _mapping(source: Source, loc: Loc, node: MappingNode, depth: int) -> dict[st
             source.report(here, f"given again on line {key.start_mark.line + 1}", "keep one of the two")
         else:
             source.lines[here] = key.start_mark.line + 1
+            source.offsets[here] = key.start_mark.index
             values[name] = _value(source, here, item, depth + 1)
     return values
 

@@ -113,7 +113,8 @@ class SpecExecutors:
 async def assemble(request: ReplayRequest) -> Replay:
     """Load and check every input, then build the desk; raise ConfigError, MarketDataError or ReplayInputError."""
     columns = load_candles(request.candles, start=request.start, end=request.end)
-    config = load_config(request.config, os.environ, instruments_of=lambda *_: frozenset(columns.symbols))
+    quoted = frozenset(columns.symbols)
+    config = load_config(request.config, os.environ, instruments_of=lambda *_: quoted, candles=request.candles)
     funding = FundingColumns([])
     first, last = from_ms(columns.instants[0] - columns.interval_ms), from_ms(columns.instants[-1])
     if request.funding is not None:

@@ -121,8 +121,17 @@ def test_a_replay_judges_symbols_by_the_candle_file(tmp_path: Path) -> None:
     candles = tmp_path / "candles.csv"
     candles.write_text(CANDLES + "".join(ROWS[:3]))
     result = propdesk("replay", "-c", write_config(tmp_path), "--candles", candles)
-    assert result.exit_code == 2
-    assert "ETH/USDT:USDT" in result.stderr
+    assert_one_message(result, f"traders[1].symbols[0] is 'ETH/USDT:USDT': {candles} has no ETH/USDT:USDT; expected")
+    assert "did you mean" not in result.stderr
+
+
+def test_the_config_for_replays_runs_on_any_file_of_bitcoin_and_ether(tmp_path: Path) -> None:
+    candles = tmp_path / "candles.csv"
+    candles.write_text(CANDLES + "".join(ROWS))
+    config = Path(__file__).parents[3] / "docs" / "replay.yaml"
+    result = propdesk("replay", "-c", config, "--candles", candles)
+    assert result.exit_code == 0, result.stderr
+    assert "0 violated" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -424,3 +424,44 @@ def test_a_broken_candle_file_is_named_at_the_account(tmp_path: Path) -> None:
 
 def test_the_sound_config_is_sound(tmp_path: Path) -> None:
     assert load_config(write_config(tmp_path, SOUND), {}).tenants
+
+
+def test_a_symbol_that_no_one_quotes_is_told_once_with_its_traders(tmp_path: Path) -> None:
+    text = SOUND.replace("BTC/USDT:USDT", "DOGE/USDT:USDT").replace("ETH/USDT:USDT", "DOGE/USDT:USDT")
+    quoted, candles = frozenset({"SOL/USDT:USDT"}), tmp_path / "c.csv"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write_config(tmp_path, text), {}, instruments_of=lambda _: quoted, candles=candles)
+    [problem] = caught.value.problems
+    assert (problem.field, problem.value) == ("traders[0].symbols[0]", "'DOGE/USDT:USDT'")
+    assert problem.mend == f"{candles} has no DOGE/USDT:USDT (traders one, two); expected SOL/USDT:USDT"
+
+
+@pytest.mark.parametrize("given", ["BTC/USD", "btcusdt", "BTC/USDC:USDC"])
+def test_only_the_same_coin_is_guessed(tmp_path: Path, given: str) -> None:
+    quoted = frozenset({"BTC/USDT:USDT", "BCH/USDT:USDT", "ETH/USDT:USDT"})
+    path = write_config(tmp_path, changed("BTC/USDT:USDT", given))
+    with pytest.raises(ConfigError, match=r"did you mean BTC/USDT:USDT\? expected one of BCH"):
+        load_config(path, {}, instruments_of=lambda _: quoted)
+
+
+@pytest.mark.parametrize(("copies", "words"), [(1, "1 other trader that shares it"), (2, "2 other traders that share")])
+def test_a_mistake_in_an_anchor_is_told_once(tmp_path: Path, copies: int, words: str) -> None:
+    text = changed("risk_params: {min_confidence: 80}", "risk_params: &risk {min_confidence: 800}")
+    body = text[text.index("  - id: two") :].replace("40\n", "0\n") + "    risk_params: {<<: *risk, max_positions: 1}\n"
+    text = text[: text.index("  - id: two")] + "".join(body.replace("two", f"t{n}") for n in range(copies))
+    with pytest.raises(ConfigError) as caught:
+        load_config(write_config(tmp_path, text), {})
+    [problem] = caught.value.problems
+    assert (problem.line, problem.field) == (13, "traders[0].risk_params.min_confidence")
+    assert f"; and {words}" in problem.mend
+
+
+def test_the_same_mistake_in_two_places_is_told_twice(tmp_path: Path) -> None:
+    account = "exchanges: {p: {type: paper, market: {type: synthetic}}}"
+    text = f"{account}\ntraders: [{{id: a, exchange: x}}, {{id: b, exchange: x}}]\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write_config(tmp_path, text), {})
+    assert [p.field for p in caught.value.problems if p.field.endswith("exchange")] == [
+        "traders[0].exchange",
+        "traders[1].exchange",
+    ]
