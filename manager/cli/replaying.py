@@ -14,6 +14,7 @@ from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
 from manager.replay.request import RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 
+_FORMAT = "2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
 _TRADER_COLUMNS = (
     ("trader", "id"),
     ("decisions>", "decisions"),
@@ -56,8 +57,8 @@ class ReplayOptions:
         Path, _file("Candles, Parquet or CSV: symbol, ts_ms, open, high, low, close, volume.", "--candles")
     ]
     funding: Annotated[Path | None, _file("Funding, Parquet or CSV: symbol, ts_ms, funding_rate.", "--funding")] = None
-    start: Annotated[datetime | None, _time("Leave out what comes before (UTC).", "--from")] = None
-    end: Annotated[datetime | None, _time("Leave out what comes after (UTC).", "--to")] = None
+    start: Annotated[datetime | None, _time("Leave out what comes before; " + _FORMAT, "--from")] = None
+    end: Annotated[datetime | None, _time("Leave out what comes after; " + _FORMAT, "--to")] = None
     decisions: Annotated[
         Path | None, _file("Recorded decisions, JSONL: ts_ms, trader_id, decisions.", "--decisions")
     ] = None
