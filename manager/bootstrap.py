@@ -16,7 +16,7 @@ from executor.registry import ExecutorParts, ModelClients
 from manager.accounts import account_runtimes
 from manager.config.load import load_config
 from manager.config.values import Config
-from manager.database import Database, external_url, open_database
+from manager.database import Database, check_database, open_database
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
 from manager.executors import ConfiguredExecutors
@@ -89,7 +89,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
 async def run_worker(config_path: Path, data_dir: Path) -> int:
     """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
     config = load_config(config_path, os.environ)
-    external_url(os.environ)
+    check_database(data_dir, os.environ)
     configure_logging(secrets_of(os.environ, config.secrets.values()))
     clock = SystemClock()
     async with (
@@ -107,10 +107,10 @@ async def run_worker(config_path: Path, data_dir: Path) -> int:
 async def run_supervised(config_path: Path, data_dir: Path, port: int) -> int:
     """Run a trading worker and the web on 127.0.0.1:`port` until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises ConfigError, DatabaseUrlRefused and PortTaken. Port 0 takes a free one.
+    Raises ConfigError, DatabaseUrlRefused, DataDirRefused and PortTaken. Port 0 takes a free one.
     """
     config = load_config(config_path, os.environ)
-    external_url(os.environ)
+    check_database(data_dir, os.environ)
     configure_logging(secrets_of(os.environ, config.secrets.values()))
     with _listen(port) as listener:
         async with stop_on_signals() as stop:

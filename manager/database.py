@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from manager.errors import DatabaseUrlRefused
-from manager.state.embedded import attach
+from manager.state.embedded import attach, check_place
 from manager.state.postgres.roles import LOGIN, MIGRATOR, provision, queue_dsn
 
 DATABASE: Final = "propdesk"
@@ -39,6 +39,12 @@ def external_url(environment: Mapping[str, str]) -> str:
     return url
 
 
+def check_database(data_dir: Path, environment: Mapping[str, str]) -> None:
+    """Raise DatabaseUrlRefused or DataDirRefused where no start could succeed; nothing is opened or created."""
+    if not external_url(environment):
+        check_place(data_dir)
+
+
 def _is_uri(url: str) -> bool:
     if not url.startswith(_SCHEMES) or "\0" in url:
         return False
@@ -63,6 +69,7 @@ def reach_database(data_dir: Path, environment: Mapping[str, str], *, prepare: b
             _upgrade(url)
         yield Database(dsn=url, queue_dsn=queue_dsn(url))
         return
+    check_place(data_dir)
     with attach(data_dir) as server:
         if prepare:
             provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)

@@ -20,7 +20,7 @@ from manager.errors import (
     UnknownTrader,
 )
 from manager.replay.errors import ReplayError, ReplayInputError
-from manager.state.embedded_process import EmbeddedPostgresError
+from manager.state.embedded_process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
 from traders.errors import TraderError
 
@@ -50,6 +50,7 @@ _BAD_INPUT: Final = (
     ReplayInputError,
     PortTaken,
     DatabaseUrlRefused,
+    DataDirRefused,
 )
 _FAILED: Final = (
     Failed,

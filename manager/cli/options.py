@@ -47,7 +47,11 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
 
 def existing_data_dir(data_dir: Path) -> Path:
     """Return `data_dir`, so that a reading command never creates a database; raise Refused if there is none."""
-    if not os.environ.get("DATABASE_URL") and not (data_dir / "postgres").is_dir():
+    if os.environ.get("DATABASE_URL"):
+        return data_dir
+    if data_dir.exists() and not data_dir.is_dir():
+        raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
+    if not (data_dir / "postgres").is_dir():
         raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
     return data_dir
 

@@ -28,9 +28,9 @@ from manager.state.embedded_cluster import (
     run_tool,
 )
 from manager.state.embedded_place import Account, account_for
-from manager.state.embedded_process import EmbeddedPostgresError, Home, Postmaster
+from manager.state.embedded_process import DataDirRefused, EmbeddedPostgresError, Home, Postmaster
 
-__all__ = ["EmbeddedPostgresError", "EmbeddedServer", "attach"]
+__all__ = ["DataDirRefused", "EmbeddedPostgresError", "EmbeddedServer", "attach", "check_place"]
 
 _START_TIMEOUT_S = 120
 
@@ -51,6 +51,28 @@ class EmbeddedServer:
         """
         host = quote(str(self.socket_dir), safe="")
         return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={host}&port={self.port}"
+
+
+def check_place(data_dir: Path) -> None:
+    """Raise DataDirRefused where `data_dir` is no directory or holds what Propdesk did not make; create nothing."""
+    try:
+        place = data_dir.expanduser().resolve()
+        nearest = next(path for path in (place, *place.parents) if path.exists())
+        if not nearest.is_dir():
+            raise DataDirRefused(
+                f"{data_dir} cannot hold a desk: {nearest} is a file; choose a --data-dir that is a directory or does "
+                "not exist yet"
+            )
+        home = Home(root=place / "postgres")
+        check_foreign(home)
+        check_cluster(home)
+    except DataDirRefused:
+        raise
+    except EmbeddedPostgresError as error:
+        raise DataDirRefused(str(error)) from error
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO)
+        raise DataDirRefused(str(explain(f"cannot use {error.filename or data_dir}", reason))) from error
 
 
 @contextmanager

@@ -33,6 +33,10 @@ class EmbeddedPostgresError(Exception):
     """Say what keeps the embedded server from running and how to mend it."""
 
 
+class DataDirRefused(EmbeddedPostgresError):
+    """Say why no server of Propdesk can have its files in this data directory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
     """Name every path of one embedded server; nothing outside `root` belongs to it but the targets of its symlinks."""
