@@ -16,7 +16,11 @@ from manager.replay.request import RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 
 _FORMAT = "2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
 _TRADER_COLUMNS = (
-    ("trader", "id"),
+    ("equity>", "equity"),
+    ("pnl>", "pnl"),
+    ("max dd %>", "max_drawdown_pct"),
+    ("sharpe>", "sharpe"),
+    ("win rate>", "win_rate"),
     ("decisions>", "decisions"),
     ("orders>", "orders"),
     ("fills>", "fills"),
@@ -24,10 +28,6 @@ _TRADER_COLUMNS = (
     ("realized>", "realized_pnl"),
     ("fees>", "fees"),
     ("funding>", "funding"),
-    ("equity>", "equity"),
-    ("max dd %>", "max_drawdown_pct"),
-    ("sharpe>", "sharpe"),
-    ("win rate>", "win_rate"),
 )
 
 
@@ -109,8 +109,12 @@ def replay(options: ReplayOptions) -> None:
 
 
 def _show(result: Mapping[str, Any], out: Path | None) -> None:
-    names = [name for name, _ in _TRADER_COLUMNS]
-    show_table("Traders", names, [[_cell(row.get(key)) for _, key in _TRADER_COLUMNS] for row in result["traders"]])
+    names = ["trader", *(name for name, _ in _TRADER_COLUMNS), "state"]
+    rows = [
+        [row["id"], *(_cell(row[key]) for _, key in _TRADER_COLUMNS), _state(row["state"], row["state_reason"])]
+        for row in result["traders"]
+    ]
+    show_table("Traders", names, rows)
     account = result["account"]
     show_table("Account", [f"{name}>" for name in account], [[_cell(value) for value in account.values()]])
     if result["models"]:
@@ -126,6 +130,10 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
     )
     if out is not None:
         say(f"Written to {out}")
+
+
+def _state(state: str, reason: str) -> str:
+    return f"{state}: {reason}" if reason else state
 
 
 def _show_models(models: Mapping[str, Any]) -> None:

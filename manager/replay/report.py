@@ -20,6 +20,7 @@ from manager.state.records import (
     FillRow,
     OrderRow,
     SpendingRow,
+    TraderRow,
     VerdictRow,
 )
 from manager.state.store import DeskRows, Transaction
@@ -65,7 +66,7 @@ async def collect(replay: Replay) -> ReplayFacts:
 
 
 def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -> dict[str, Any]:
-    """Return the report; DESIGN.md 5 lists its keys."""
+    """Return the report; DESIGN.md 5 lists its keys; `pnl` is equity - capital."""
     bars = replay.columns.bars
     counts = replay.store.decision_counts(replay.account.runtime.tenant_id)
     heads = {head.trader_id: head for head in facts.desk.books}
@@ -79,7 +80,7 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
         "bars_per_s": round(bars / wall_s),
         "decisions_per_s": round(sum(counts.values()) / wall_s),
         "traders": [
-            _trader(facts, row.trader_id, heads[row.trader_id], equities[row.trader_id], counts.get(row.trader_id, 0))
+            _trader(facts, row, heads[row.trader_id], equities[row.trader_id], counts.get(row.trader_id, 0))
             for row in facts.desk.traders
             if row.trader_id in heads
         ],
@@ -107,10 +108,12 @@ def head_equity(head: BookRow, unrealized: Decimal) -> Decimal:
     return head.capital + head.realized - head.fees + head.funding + unrealized
 
 
-def _trader(facts: ReplayFacts, trader_id: str, head: BookRow, equity: Decimal, decisions: int) -> dict[str, Any]:
-    curve = head.performance
+def _trader(facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, decisions: int) -> dict[str, Any]:
+    curve, trader_id = head.performance, row.trader_id
     return {
         "id": trader_id,
+        "state": row.state.value,
+        "state_reason": row.state_reason,
         "decisions": decisions,
         "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),
         "fills": sum(part.trader_id == trader_id for part in facts.parts),
@@ -118,6 +121,7 @@ def _trader(facts: ReplayFacts, trader_id: str, head: BookRow, equity: Decimal, 
         "fees": _money(head.fees),
         "funding": _money(head.funding),
         "equity": _money(equity),
+        "pnl": _money(equity - head.capital),
         "max_drawdown_pct": _ratio(curve.max_drawdown * 100),
         "sharpe": _ratio(curve.sharpe),
         "win_rate": _ratio(curve.win_rate),

@@ -1,0 +1,53 @@
+"""What `propdesk replay` prints, notes and refuses, beside its numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from manager.cli.app import app
+from manager.cli.replaying import _show
+from replay_harness import write
+from replay_scenario import Scenario, flat, opens
+
+BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
+
+
+def scenario() -> Scenario:
+    return Scenario(
+        bars={BTC: flat(6, "100"), ETH: flat(6, "10")},
+        traders={"a": {}, "b": {}},
+        batches=[(1, "a", [opens(BTC, "long", "500")])],
+    )
+
+
+def replayed(folder: Path, *arguments: str | Path, given: Scenario | None = None) -> Result:
+    """Write the scenario unless its files are there, and replay it on the command line."""
+    if not (folder / "config.yaml").exists():
+        write(given or scenario(), folder)
+    files = ["-c", folder / "config.yaml", "--candles", folder / "candles.csv"]
+    if "--decisions" not in arguments:
+        files += ["--decisions", folder / "decisions.jsonl"]
+    command = [str(argument) for argument in ("replay", *files, *arguments)]
+    return CliRunner(env={"DATABASE_URL": ""}).invoke(app, command)
+
+
+def test_each_trader_has_its_state_and_what_it_earned(tmp_path: Path) -> None:
+    """500 USD bought at 100.01 are worth 100: 0.05 of slippage and 0.2250225 of fee are lost."""
+    result = replayed(tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    a, b = json.loads(result.stdout)["traders"]
+    assert (a["state"], a["state_reason"], a["pnl"]) == ("running", "", "-0.2750225")
+    assert (b["state"], b["pnl"]) == ("running", "0")
+
+
+def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = json.loads(replayed(tmp_path, "--json").stdout)
+    report["traders"][1] |= {"state": "isolated", "state_reason": "too many failed decisions"}
+    _show(report, None)
+    header, first, second = capsys.readouterr().out.splitlines()[1:4]
+    assert header.split()[:3] == ["trader", "equity", "pnl"]
+    assert first.split()[2] == "-0.28"
+    assert first.endswith("running")
+    assert second.endswith("isolated: too many failed decisions")
