@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from manager.errors import UnknownTrader
+from manager.safe_mode import end_alert
 from manager.schedules import first_due
 from manager.state.records import EventRow, ScheduleRow, TraderRow, TraderState
 from manager.state.store import Transaction
@@ -27,6 +28,7 @@ async def transition(
         raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
     changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason)
     await tx.patch(TraderRow, (trader_id,), state=changed.state, state_reason=reason)
+    await end_alert(tx, schedule, at)
     if to is TraderState.RUNNING:
         await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
     event = event_of(row, at, kind=TRADER_STATE, actor=actor, reason=reason)

@@ -14,6 +14,7 @@ from manager.errors import NotFlat, RegistrationError, UnknownAccount, UnknownTr
 from manager.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
 from manager.registration import RegistrationCheck
 from manager.registry import SyncReport, TraderChanges, TraderRegistry
+from manager.safe_mode import end_alert
 from manager.state.records import (
     UNALLOCATED,
     ZERO,
@@ -119,6 +120,9 @@ class Manager:
             if not held and not _has_orders(desk, trader_id):
                 await _supersede(tx, desk, trader_id)
                 await _release_money(tx, desk, trader_id, f"unregister/{token}", at)
+                for schedule in desk.schedules:
+                    if schedule.trader_id == trader_id:
+                        await end_alert(tx, schedule, at)
                 await tx.delete(TraderRow, [(trader_id,)])
                 await tx.insert([event_of(row, at, kind="trader_removed", actor=actor, reason=reason)])
                 return Removal.REMOVED

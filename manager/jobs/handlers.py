@@ -22,6 +22,7 @@ from manager.desk.session import AccountRuntime, Session
 from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.lifecycle import transition
+from manager.safe_mode import note_outcome
 from manager.state.errors import DuplicateRow, FenceLost
 from manager.state.prompt_text import prompt_row
 from manager.state.records import DecisionRow, IntentRow, IntentStatus, TenantId, TraderState
@@ -92,6 +93,8 @@ class DeskHandlers:
         try:
             async with parts.store.transaction(job.tenant_id) as tx:
                 in_time = await tx.conclude(end)
+                if in_time:
+                    await note_outcome(tx, rows.schedule, decision, failed)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
             return
