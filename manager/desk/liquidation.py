@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from exchanges.types import Instrument, Side
+from manager.desk.external_overlap import automatic_limits, limited
 from manager.desk.valuation import book_equity, price_of
 from manager.desk.values import Desk, DeskTrader, Reduce
 from traders.book import Position
@@ -33,10 +34,10 @@ def liquidation_price(position: Position, instrument: Instrument, account_estima
 def books_to_liquidate(desk: Desk) -> tuple[Reduce, ...]:
     """Return reduces that close whole each book whose equity is below its maintenance margin (BOOK_LIQUIDATED).
 
-    The book's negative equity stays in it (RULES.md 7); EXTERNAL is never touched.
+    The book's negative equity stays in it (RULES.md 7); EXTERNAL is never touched, nor what it holds against the book.
     """
     holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
-    return tuple(
+    whole = (
         Reduce(
             trader_id=trader_id,
             symbol=symbol,
@@ -47,6 +48,7 @@ def books_to_liquidate(desk: Desk) -> tuple[Reduce, ...]:
         if _below_maintenance(desk, desk.traders[trader_id])
         for symbol, position in sorted(desk.traders[trader_id].book.positions.items())
     )
+    return limited(automatic_limits(desk), whole)
 
 
 def _below_maintenance(desk: Desk, trader: DeskTrader) -> bool:

@@ -1,7 +1,8 @@
 """The resting stops and targets that the books call for, against those that rest (RULES.md 8).
 
 A leg covers exactly the position of one trader. It is reduce-only unless the symbol has opposite books or EXTERNAL:
-then stops rest as plain stop orders, and targets do not rest: the desk fires them.
+then stops rest as plain stop orders, and targets do not rest: the desk fires them. What EXTERNAL holds against the
+books no leg trades: there a leg covers less than the position.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TypeAlias
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
+from manager.desk.external_overlap import automatic_limits
 from manager.desk.values import Desk, ProtectionPlan, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState
 from traders.book import Position
@@ -22,16 +24,16 @@ _Key: TypeAlias = tuple[str, Symbol, OrderPurpose]
 
 
 class _Held:
-    """One position, its closing side and whether its legs must not be reduce-only."""
+    """One position, its closing side, what its legs cover and whether they must not be reduce-only."""
 
     __slots__ = ("plain", "position", "quantity", "side", "symbol", "trader_id")
 
-    def __init__(self, trader_id: str, position: Position, *, plain: bool) -> None:
+    def __init__(self, trader_id: str, position: Position, limit: Decimal | None, *, plain: bool) -> None:
         self.trader_id = trader_id
         self.position = position
         self.symbol = position.symbol
         self.plain = plain
-        self.quantity = abs(position.quantity)
+        self.quantity = abs(position.quantity) if limit is None else limit
         self.side = Side.SELL if position.quantity > ZERO else Side.BUY
 
     def fits(self, order: OrderRow, trigger: Decimal) -> bool:
@@ -71,6 +73,8 @@ class _Plan:
 
     def _match(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> None:
         trigger = self._trigger(held, purpose, price)
+        if held.quantity == ZERO:
+            return
         if held.plain and purpose is OrderPurpose.TARGET:
             self.watch.append(_leg(held, purpose, trigger))
             return
@@ -109,14 +113,15 @@ def plan_protection(
     holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
     if not resting and not holding:
         return ProtectionPlan()
-    contested = _contested(held or desk)
+    contested, limits = _contested(held or desk), automatic_limits(desk)
     plan = _Plan(desk=desk, resting=resting)
     for trader_id in holding:
         trader = desk.traders[trader_id]
         for symbol, position in sorted(trader.book.positions.items()):
             if (trader_id, symbol) not in dust:
                 needs_stop = trader.spec.limits.stop_loss_enabled
-                plan.cover(_Held(trader_id, position, plain=symbol in contested), needs_stop=needs_stop)
+                one = _Held(trader_id, position, limits.get((trader_id, symbol)), plain=symbol in contested)
+                plan.cover(one, needs_stop=needs_stop)
     for left in resting.values():
         plan.cancel.extend(left)
     return ProtectionPlan(

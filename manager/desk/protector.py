@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from exchanges.types import Side, Symbol
+from manager.desk.external_overlap import automatic_limits, overlaps
 from manager.desk.news import book_news
 from manager.desk.protection import fired_targets, plan_protection
 from manager.desk.session import Session, is_shared, outstanding_reduces, without_outstanding
@@ -34,6 +35,7 @@ async def protect(session: Session) -> None:
             break
         plan = _plan(session)
     await _close_naked(session, _plan(session) if plan.place or plan.cancel else plan)
+    _report_overlaps(session)
 
 
 async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
@@ -116,7 +118,8 @@ def _last_stop(session: Session, old: OrderRow) -> bool:
     ):
         return False
     alone = old.reduce_only and not is_shared(session.state, trader_id, old.symbol)
-    return alone or old.quantity - old.filled <= abs(held)
+    limits = automatic_limits(session.desk())
+    return alone or old.quantity - old.filled <= limits.get((trader_id, old.symbol), abs(held))
 
 
 def _watched_until_now(session: Session, plan: ProtectionPlan) -> list[ProtectiveLeg]:
@@ -156,6 +159,17 @@ def _ranges(session: Session, desk: Desk) -> Mapping[Symbol, tuple[Decimal, Deci
     }
 
 
+def _report_overlaps(session: Session) -> None:
+    for overlap in overlaps(session.desk()):
+        session.incident(
+            "EXTERNAL_OVERLAP",
+            f"EXTERNAL stands with {overlap.external} against {overlap.total} of the books: stops, targets and closes "
+            f"trade at most {overlap.room} until an operator assigns or crosses it",
+            symbol=overlap.symbol,
+            standing=True,
+        )
+
+
 async def _close_naked(session: Session, plan: ProtectionPlan) -> None:
     now = session.clock.now()
     naked = set(plan.naked)
@@ -186,7 +200,7 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
     if filled or (not gone and is_shared(session.state, trader_id, symbol)):
         return
-    quantity = abs(held.quantity)
+    quantity = automatic_limits(session.desk()).get((trader_id, symbol), abs(held.quantity))
     planned = PlannedOrder(
         symbol=symbol,
         side=Side.SELL if held.quantity > 0 else Side.BUY,

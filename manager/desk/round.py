@@ -7,6 +7,7 @@ from decimal import Decimal
 from exchanges.precision import floor_to_lot
 from exchanges.types import Side, Symbol
 from manager.desk.conflict_resolver import resolve
+from manager.desk.external_overlap import within_room
 from manager.desk.netting import net
 from manager.desk.resource_allocator import allocate
 from manager.desk.risk_manager import check_desk, check_local
@@ -41,7 +42,8 @@ def plan_round(
     when its symbol trades.
     """
     local = check_local(desk, intents, dust)
-    reduces = _beside(desk, (*local.reduces, *_swept(desk, local, dust)), waiting)
+    beside = _beside(desk, (*local.reduces, *_swept(desk, local, dust)), waiting)
+    reduces = within_room(desk, beside, waiting)
     resolution = resolve(desk, local.entries, reduces)
     sizing = allocate(desk, resolution.kept, reduces)
     checked = check_desk(desk, sizing.entries, reduces, dust)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from desk_factory import AT, BTC, ETH, SOL, make_book, make_desk, make_position, make_trader
 from exchanges.types import Instrument, OrderType, Side, Symbol
+from manager.desk.external_overlap import automatic_limits
 from manager.desk.protection import fired_targets, plan_protection
 from manager.desk.values import Desk, DeskTrader, ProtectionPlan, ProtectiveLeg
 from manager.state.records import DEFAULT_TENANT, OrderPurpose, OrderRow, OrderState, Share
@@ -171,8 +172,9 @@ def test_a_tick_moves_triggers_towards_the_mark(quantity: str, stop: str, target
     ],
 )  # fmt: skip
 def test_a_watched_target_fires_when_the_bar_reaches_it(quantity: str, bar: tuple[str, str], fires: bool) -> None:
-    desk = make_desk(holder("a", quantity), external=make_book(EXTERNAL, make_position(BTC, 1), capital=0))
+    desk = make_desk(holder("a", quantity), external=make_book(EXTERNAL, make_position(BTC, quantity), capital=0))
     watch = plan_protection(desk, ()).watch
+    assert len(watch) == 1
     bars = {BTC: (D(bar[0]), D(bar[1]))}
     assert fired_targets(desk, watch, bars) == (watch if fires else ())
     assert fired_targets(desk, watch, {ETH: (D(0), D(999))}) == ()
@@ -217,11 +219,13 @@ def test_applied_to_the_orders_a_plan_leads_to_an_empty_plan(before: Desk, desk:
     again = plan_protection(desk, stand)
     assert (again.place, again.cancel) == ((), ())
     assert again.watch == plan.watch
+    limits = automatic_limits(desk)
     keys = [(order.shares[0].trader_id, order.symbol, order.purpose) for order in stand]
     assert len(set(keys)) == len(keys)
     for order in stand:
         position = desk.traders[order.shares[0].trader_id].book.positions[order.symbol]
-        assert order.quantity == abs(position.quantity)
+        limit = limits.get((order.shares[0].trader_id, order.symbol), abs(position.quantity))
+        assert order.quantity == limit <= abs(position.quantity)
         assert order.side.sign == -position.direction
     unstopped = {(n, s) for n, t in desk.traders.items() for s, p in t.book.positions.items() if p.stop_loss is None}
-    assert set(again.naked) == unstopped
+    assert set(again.naked) == unstopped - {key for key, limit in limits.items() if not limit}
