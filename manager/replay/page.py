@@ -1,0 +1,220 @@
+"""Show a replay as one page without scripts: curves, traders, and what was refused or cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import polars as pl
+from jinja2 import Environment, select_autoescape
+
+from exchanges.clock import from_ms
+
+GENERATOR: Final = '<meta name="generator" content="propdesk replay">'
+_WIDTH: Final = 900
+_HEIGHT: Final = 240
+_MARGIN: Final = 8
+_POINTS: Final = 60_000
+_SMALLEST_SHARE: Final = 1e-9
+_TRADER_COLUMNS: Final = (
+    ("equity", "equity"),
+    ("pnl", "PnL"),
+    ("state", "state"),
+    ("max_drawdown_pct", "max drawdown %"),
+    ("sharpe", "Sharpe"),
+    ("win_rate", "win rate"),
+    ("trades", "trades"),
+    ("realized_pnl", "realized"),
+    ("fees", "fees"),
+    ("funding", "funding"),
+    ("decisions", "decisions"),
+    ("orders", "orders"),
+    ("fills", "fills"),
+)
+_PAGE = (
+    """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Replay</title>
+"""
+    + GENERATOR
+    + """
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root{color-scheme:light}
+body{font:15px/1.45 system-ui,sans-serif;color:#1b1f24;background:#fff;max-width:80rem;margin:0 auto;padding:1rem}
+h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.5rem;margin:1rem 0;padding:0}
+.figures div{background:#f4f6f8;border-radius:.4rem;padding:.5rem .7rem}
+.figures dt{color:#57606a;font-size:.85rem}.figures dd{margin:0;font-size:1.05rem;font-variant-numeric:tabular-nums}
+.axis{display:flex;justify-content:space-between;color:#57606a;font-size:.85rem;font-variant-numeric:tabular-nums}
+svg{display:block;box-sizing:border-box;width:100%;height:15rem;background:#f8fafb;border:1px solid #e3e7eb}
+polyline{fill:none;vector-effect:non-scaling-stroke;stroke-linejoin:round}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem .9rem;font-size:.85rem;margin:.4rem 0 0;padding:0;list-style:none}
+.legend i{display:inline-block;width:.9rem;height:.2rem;vertical-align:middle;margin-right:.35rem}
+.wide{overflow-x:auto}.counts{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:0 2rem}
+table{border-collapse:separate;border-spacing:0;width:100%;font-variant-numeric:tabular-nums}
+td,th{padding:.3rem .5rem;text-align:right;border-bottom:1px solid #e3e7eb;white-space:nowrap;vertical-align:top}
+th{color:#57606a;font-weight:600;font-size:.85rem}
+td:first-child,th:first-child,.text{text-align:left}
+.wide td:first-child,.wide th:first-child{position:sticky;left:0;background:#fff}
+.reason{display:block;white-space:normal;min-width:11rem;color:#57606a;font-size:.85rem}
+.bad,.down{color:#b3261e}.none{color:#57606a}
+</style></head><body>
+<h1>Replay</h1>
+<p>{{ begins }} to {{ ends }} UTC, {{ "{:,}".format(report.bars) }} bars.</p>
+<dl class="figures">
+{% for name, value in figures %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
+{% endfor %}<div><dt>Invariants violated</dt><dd{% if report.invariants.violated %} class="bad"{% endif %}>
+{{- report.invariants.violated }} of {{ "{:,}".format(report.invariants.checked) }}</dd></div>
+</dl>
+{% if report.invariants.violations %}<ul class="bad">
+{% for violation in report.invariants.violations %}<li>{{ violation }}</li>{% endfor %}</ul>{% endif %}
+{% for chart in charts %}<h2>{{ chart.title }}</h2>
+<div class="axis"><span>{{ chart.top }} USD</span></div>
+<svg viewBox="0 0 {{ width }} {{ height }}" preserveAspectRatio="none" role="img" aria-label="{{ chart.title }}">
+{% for line in chart.lines %}<polyline stroke="{{ line.colour }}" stroke-width="{{ chart.stroke }}"
+ points="{{ line.points }}"><title>{{ line.name }}</title></polyline>
+{% endfor %}</svg>
+<div class="axis"><span>{{ chart.bottom }} USD</span></div>
+<div class="axis"><span>{{ chart.begins }}</span><span>{{ chart.ends }}</span></div>
+{% if chart.lines | length > 1 %}<ul class="legend">
+{% for line in chart.lines %}<li><i style="background:{{ line.colour }}"></i>{{ line.name }}</li>
+{% endfor %}</ul>{% endif %}
+{% endfor %}
+<h2>Traders</h2>
+<div class="wide"><table><tr><th>trader</th>
+{% for key, name in columns %}<th{% if key == "state" %} class="text"{% endif %}>{{ name }}</th>{% endfor %}</tr>
+{% for trader in report.traders %}<tr><td>{{ trader.id }}</td>
+{%- for key, _ in columns %}{% if key == "state" %}<td class="text">{{ trader.state }}
+{%- if trader.state_reason %}<span class="reason">{{ trader.state_reason }}</span>{% endif %}</td>
+{%- else %}{% set text = shown(trader, key) %}<td{% if key == "pnl" and text[0] == "-" %} class="down"{% endif %}>
+{{- text }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}</table></div>
+<div class="counts">
+{% for title in ("conflicts", "denials", "clamps") %}<div><h2>{{ title.capitalize() }}</h2>
+{% if report[title] %}<table><tr><th>what</th><th>count</th></tr>
+{% for name, count in report[title].items() %}<tr><td>{{ name }}</td><td>{{ "{:,}".format(count) }}</td></tr>
+{% endfor %}</table>{% else %}<p class="none">none</p>{% endif %}</div>
+{% endfor %}</div>
+</body></html>
+"""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    name: str
+    colour: str
+    points: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chart:
+    title: str
+    stroke: float
+    lines: Sequence[_Line]
+    top: str
+    bottom: str
+    begins: str
+    ends: str
+
+
+def page(report: dict[str, Any], equity: pl.DataFrame, span_ms: tuple[int, int]) -> str:
+    """Return the page of a report with the curves of `equity` (ts_ms, trader_id, equity), from the first capital on.
+
+    Money is rounded to cents, ratios to two digits; report.json has every digit.
+    """
+    account = report["account"]
+    figures = [
+        ("Account equity, USD", money(account["equity"])),
+        ("Realized, USD", money(account["realized_pnl"])),
+        ("Fees, USD", money(account["fees"])),
+        ("Funding, USD", money(account["funding"])),
+        ("Unallocated, USD", money(account["unallocated"])),
+        *(("Decisions dropped as invalid", str(count)) for count in [report.get("dropped_items")] if count),
+    ]
+    template = Environment(autoescape=select_autoescape(default_for_string=True)).from_string(_PAGE)
+    return template.render(
+        report=report,
+        figures=figures,
+        charts=_charts(equity),
+        columns=_TRADER_COLUMNS,
+        shown=_shown,
+        width=_WIDTH,
+        height=_HEIGHT,
+        begins=_minute(span_ms[0]),
+        ends=_minute(span_ms[1]),
+    )
+
+
+def money(amount: str) -> str:
+    """Return an amount of USD to the cent, with thousands apart."""
+    return f"{Decimal(amount):,.2f}"
+
+
+def _shown(trader: dict[str, Any], key: str) -> str:
+    value = trader[key]
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{Decimal(value) * 100:.1f} %" if key == "win_rate" else money(value)
+
+
+def _charts(equity: pl.DataFrame) -> list[_Chart]:
+    """Draw the sum of all traders and each trader, both from the first capital that was dealt on."""
+    total = equity.group_by("ts_ms").agg(pl.col("equity").sum()).sort("ts_ms")
+    total = _since_funded(total)
+    if total.is_empty():
+        return []
+    begins, ends = int(total["ts_ms"][0]), int(total["ts_ms"][-1])
+    parts = {
+        str(key[0]): _since_funded(part.sort("ts_ms"))
+        for key, part in equity.partition_by("trader_id", as_dict=True, maintain_order=True).items()
+    }
+    parts = {name: part for name, part in sorted(parts.items()) if not part.is_empty()}
+    return [
+        _chart("Equity of all traders", {"all": total}, (begins, ends), stroke=2),
+        _chart("Equity of each trader, capital that comes and goes included", parts, (begins, ends), stroke=1),
+    ]
+
+
+def _since_funded(curve: pl.DataFrame) -> pl.DataFrame:
+    funded = curve.filter(pl.col("equity").abs() > _SMALLEST_SHARE)
+    return curve.filter(pl.col("ts_ms") >= funded["ts_ms"][0]) if len(funded) else curve.head(0)
+
+
+def _chart(title: str, curves: dict[str, pl.DataFrame], span: tuple[int, int], *, stroke: float) -> _Chart:
+    step_of = max(2, min(_WIDTH, _POINTS // max(1, len(curves))))
+    low = min(float(curve["equity"].min()) for curve in curves.values())  # type: ignore[arg-type]  # polars types a minimum as anything
+    high = max(float(curve["equity"].max()) for curve in curves.values())  # type: ignore[arg-type]  # polars types a maximum as anything
+    lines = [
+        _Line(
+            name=name,
+            colour=f"hsl({210 + index * 360 // len(curves)} 65% {38 + index % 3 * 9}%)",
+            points=_points(curve, span, (low, high), step_of),
+        )
+        for index, (name, curve) in enumerate(curves.items())
+    ]
+    return _Chart(
+        title=title,
+        stroke=stroke,
+        lines=lines,
+        top=f"{high:,.2f}",
+        bottom=f"{low:,.2f}",
+        begins=_minute(span[0]),
+        ends=_minute(span[1]),
+    )
+
+
+def _points(curve: pl.DataFrame, span: tuple[int, int], scale: tuple[float, float], most: int) -> str:
+    thin = pl.concat([curve.gather_every(max(1, len(curve) // most)), curve.tail(1)])
+    across, up = max(1, span[1] - span[0]), (scale[1] - scale[0]) or 1.0
+    return " ".join(
+        f"{(at_ms - span[0]) / across * _WIDTH:.1f},"
+        f"{_HEIGHT - _MARGIN - (value - scale[0]) / up * (_HEIGHT - 2 * _MARGIN):.1f}"
+        for at_ms, value in thin.select("ts_ms", "equity").iter_rows()
+    )
+
+
+def _minute(at_ms: int) -> str:
+    return f"{from_ms(at_ms):%Y-%m-%d %H:%M}"
