@@ -19,7 +19,9 @@ from manager.state.records import DEFAULT_TENANT, TenantId, TraderState
 COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "bold red", Light.STOPPED: "dim"}
 _ACTIONS_SHOWN: Final = 3
 
-OrderArgument = Annotated[str, typer.Argument(metavar="ORDER", help="A client order id, or the venue's order id.")]
+OrderArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="An order, by its own or the venue's id; a trade; or an intent.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +91,13 @@ def why(
     tenant: TenantOption = DEFAULT_TENANT,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain an order: its round, the wishes, the model's words, the market it saw, the checks, the fills."""
+    """Explain an order, trade or intent: round, wishes, the model's words, the market it saw, checks, fills."""
     story = with_store(data_dir, lambda store: read_story(store, TenantId(tenant), order))
     if story is None:
-        raise Refused(f"there is no order {order!r} in tenant {tenant}; `propdesk operations --kind order` lists them")
+        raise Refused(
+            f"there is no order, trade or intent {order!r} in tenant {tenant}; `propdesk operations` lists orders and"
+            " refused intents"
+        )
     if as_json:
         print_json(story)
     else:

@@ -1,18 +1,20 @@
 """Why an order exists, from the fill back to the words of the model (DESIGN.md 3, invariant 12)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from executor.contract import Decision, ItemError
+from manager.cli.story_origin import Origin, origin_of
+from manager.cli.story_subject import Subject, find_subject
 from manager.state.records import (
-    AccountRow,
     ConflictRow,
     DecisionRow,
     FillPartRow,
     FillRow,
     IntentRow,
+    OrderPurpose,
     OrderRow,
     RoundRow,
     TenantId,
@@ -34,14 +36,19 @@ class SeenMarket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Hold one intent with the decision it comes from; what is no longer kept is empty."""
+    """Hold one intent with the decision it comes from; what is no longer kept is empty.
+
+    `role` says what it did for an order of the desk itself; it is empty where the order carries the intent out.
+    """
 
     intent_id: str
+    role: str
     trader_id: str
     status: str
     code: str
     asked: Decision | None
     decision_id: str
+    round_id: str = ""
     decided_at: datetime | None = None
     due_at: datetime | None = None
     outcome: str = ""
@@ -58,31 +65,45 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderStory:
-    """Hold an order with all that led to it and came of it; a protective order has no intents of its own."""
+    """Hold an order with all that led to it and came of it; `kind` names what was asked about.
 
-    order: OrderRow
+    An order of the desk itself has the intents that set its stop or target and opened its position. Without an order
+    it is the story of a trade of no order, or of an intent that led to none.
+    """
+
+    kind: str
+    order: OrderRow | None
+    other_orders: tuple[str, ...]
     round: RoundRow | None
     wishes: tuple[Wish, ...]
+    origins: tuple[Origin, ...]
     verdicts: tuple[VerdictRow, ...]
     conflicts: tuple[ConflictRow, ...]
     fills: tuple[FillRow, ...]
     parts: tuple[FillPartRow, ...]
 
 
-async def read_story(store: Store, tenant: TenantId, order_id: str) -> OrderStory | None:
-    """Return the story of an order by its client order id or the venue's id; None if no account has it."""
+async def read_story(store: Store, tenant: TenantId, ref: str) -> OrderStory | None:
+    """Return the story of an order, a trade or an intent by its id; None if no account has it."""
     async with store.transaction(tenant) as tx:
-        order = await _order(tx, order_id)
-        if order is None:
+        subject = await find_subject(tx, ref)
+        if subject is None:
             return None
-        where = {"account_id": order.account_id, "round_id": order.round_id}
-        by_order = {"account_id": order.account_id, "order_id": order.order_id}
-        fills = await tx.find(FillRow, by_order)
-        parts = await tx.find(FillPartRow, by_order)
+        order, fills, parts = subject.order, subject.fills, subject.parts
+        origins: tuple[Origin, ...] = ()
+        if order is not None:
+            by_order = {"account_id": order.account_id, "order_id": order.order_id}
+            fills, parts = tuple(await tx.find(FillRow, by_order)), tuple(await tx.find(FillPartRow, by_order))
+            if order.purpose is not OrderPurpose.ENTRY:
+                origins = tuple([await origin_of(tx, order, share) for share in order.shares])
+        where = {"account_id": subject.account_id, "round_id": subject.round_id}
         return OrderStory(
+            kind=subject.kind,
             order=order,
-            round=await tx.get(RoundRow, order.account_id, order.round_id),
-            wishes=tuple([await _wish(tx, intent_id) for intent_id in _intents(order)]),
+            other_orders=subject.other_orders,
+            round=await tx.get(RoundRow, subject.account_id, subject.round_id),
+            wishes=tuple([await _wish(tx, intent_id, role) for intent_id, role in _roles(subject, origins)]),
+            origins=origins,
             verdicts=tuple(await tx.find(VerdictRow, where)),
             conflicts=tuple(await tx.find(ConflictRow, where)),
             fills=tuple(sorted(fills, key=lambda fill: (fill.at, fill.trade_id))),
@@ -90,48 +111,38 @@ async def read_story(store: Store, tenant: TenantId, order_id: str) -> OrderStor
         )
 
 
-async def _order(tx: Transaction, order_id: str) -> OrderRow | None:
-    accounts = await tx.find(AccountRow, {})
-    for account in accounts:
-        order = await tx.get(OrderRow, account.account_id, order_id)
-        if order is not None:
-            return order
-    for account in accounts:
-        where = {"account_id": account.account_id, "venue_order_id": order_id}
-        found = await tx.find(OrderRow, where, limit=1)
-        if found:
-            return found[0]
-    return None
+def _roles(subject: Subject, origins: Sequence[Origin]) -> list[tuple[str, str]]:
+    if subject.intents:
+        return [(intent_id, "") for intent_id in subject.intents]
+    purpose = subject.order.purpose if subject.order is not None else ""
+    roles: dict[str, str] = {}
+    for origin in origins:
+        roles.setdefault(origin.set_by, f"set the {purpose}")
+        roles.setdefault(origin.opened_by, "opened the position")
+    return [(intent_id, role) for intent_id, role in roles.items() if intent_id]
 
 
-def _intents(order: OrderRow) -> Sequence[str]:
-    return tuple(dict.fromkeys(share.intent_id for share in order.shares if share.intent_id))
-
-
-async def _wish(tx: Transaction, intent_id: str) -> Wish:
+async def _wish(tx: Transaction, intent_id: str, role: str) -> Wish:
     intent = await tx.get(IntentRow, intent_id)
     if intent is None:
-        return Wish(intent_id=intent_id, trader_id="", status="", code="", asked=None, decision_id="")
+        return Wish(intent_id=intent_id, role=role, trader_id="", status="", code="", asked=None, decision_id="")
     decision = await tx.get(DecisionRow, intent.decision_id)
     wish = Wish(
         intent_id=intent_id,
+        role=role,
         trader_id=intent.trader_id,
         status=intent.status,
         code=intent.code,
         asked=intent.decision,
         decision_id=intent.decision_id,
+        round_id=intent.round_id,
     )
     return wish if decision is None else _explained(wish, decision)
 
 
 def _explained(wish: Wish, row: DecisionRow) -> Wish:
-    return Wish(
-        intent_id=wish.intent_id,
-        trader_id=wish.trader_id,
-        status=wish.status,
-        code=wish.code,
-        asked=wish.asked,
-        decision_id=row.decision_id,
+    return replace(
+        wish,
         decided_at=row.decided_at,
         due_at=row.due_at,
         outcome=row.outcome,

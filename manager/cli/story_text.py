@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+from executor.contract import Decision
 from manager.cli.order_story import OrderStory, SeenMarket, Wish
 from manager.cli.render import instant, price, say, show_table, usd
+from manager.cli.story_origin import Origin
 from manager.state.records import OrderRow, VerdictRow
 
 _LONGEST_REPLY = 4_000
@@ -12,13 +14,18 @@ _LONGEST_REPLY = 4_000
 
 def show_story(story: OrderStory) -> None:
     """Print the story from the order back to the market, then what came of it."""
-    _show_order(story.order)
+    if story.order is not None:
+        _show_order(story.order, story.origins)
+        if story.other_orders:
+            say(f"Other orders of this intent: {', '.join(story.other_orders)}")
+    else:
+        say(_without_order(story), "bold")
     if story.round is not None:
         counts = ", ".join(f"{name} {count}" for name, count in story.round.counts.items() if count)
         say(f"Round {story.round.round_id} at {instant(story.round.at)} UTC, account equity {usd(story.round.equity)}")
         say(f"  {counts or 'nothing else happened in it'}")
-    if not story.wishes:
-        say(f"No intent stands behind it: the desk itself sent this {story.order.purpose} order.")
+    if not story.wishes and story.order is not None:
+        say(f"No intent is known behind it: the desk itself sent this {story.order.purpose} order.")
     for wish in story.wishes:
         _show_wish(wish)
     _show_checks(story)
@@ -40,7 +47,18 @@ def show_story(story: OrderStory) -> None:
     )
 
 
-def _show_order(order: OrderRow) -> None:
+def _without_order(story: OrderStory) -> str:
+    if story.kind == "intent":
+        return "An intent that led to no order."
+    gone = next((fill.order_id for fill in story.fills if fill.order_id), "")
+    if gone:
+        return f"A trade of order {gone}, which is no longer kept."
+    if story.fills:
+        return "A trade that belongs to no order of this desk."
+    return "An exchange between traders inside the desk, at the mark and without a fee; the venue saw no order."
+
+
+def _show_order(order: OrderRow, origins: Sequence[Origin]) -> None:
     say(f"Order {order.order_id} on {order.account_id}: {order.state}", "bold")
     trigger = "" if order.trigger_price is None else f", triggers at {order.trigger_price:f}"
     reduce = ", reduce-only" if order.reduce_only else ""
@@ -48,28 +66,34 @@ def _show_order(order: OrderRow) -> None:
     say(f"  filled {order.filled:f}; created {instant(order.created_at)} UTC; venue id {order.venue_order_id or '-'}")
     if order.reason:
         say(f"  reason: {order.reason}")
+    leverages = {origin.trader_id: origin.leverage for origin in origins}
     show_table(
         "For",
         ["trader", "quantity>", "leverage>", "stop>", "target>", "intent"],
         [
-            [s.trader_id, price(s.quantity), str(s.leverage), price(s.stop_loss), price(s.take_profit), s.intent_id]
+            [
+                s.trader_id,
+                price(s.quantity),
+                str(leverages.get(s.trader_id, s.leverage) or "-"),
+                price(s.stop_loss),
+                price(s.take_profit),
+                s.intent_id or "-",
+            ]
             for s in order.shares
         ],
     )
 
 
 def _show_wish(wish: Wish) -> None:
-    say(
-        f"Intent {wish.intent_id} of {wish.trader_id or 'an unknown trader'}: {wish.status or 'no longer kept'}", "bold"
-    )
+    in_round = f" in round {wish.round_id}" if wish.round_id else ""
+    role = f" {wish.role}" if wish.role else ""
+    owner = wish.trader_id or "an unknown trader"
+    status = f"{wish.status or 'no longer kept'} {wish.code}".strip()
+    say(f"Intent {wish.intent_id} of {owner}{role}: {status}{in_round}", "bold")
     if wish.asked is not None:
-        asked = wish.asked
-        say(
-            f"  asked: {asked.action} {asked.symbol}, {usd(asked.position_size_usd)} USD at {asked.leverage or '-'}x,"
-            f" stop {price(asked.stop_loss)}, target {price(asked.take_profit)}, confidence {price(asked.confidence)}"
-        )
-        if asked.reasoning:
-            say(f"  because: {asked.reasoning}")
+        say(f"  asked: {_asked(wish.asked)}")
+        if wish.asked.reasoning:
+            say(f"  because: {wish.asked.reasoning}")
     if wish.decided_at is not None:
         say(f"  decision {wish.decision_id} at {instant(wish.decided_at)} UTC: {wish.outcome}")
         cost = price(wish.cost_usd or Decimal(0))
@@ -86,13 +110,34 @@ def _show_wish(wish: Wish) -> None:
         show_table("  It saw", ["symbol", "mark>", "age s>", "indicators"], [_market_row(seen) for seen in wish.market])
 
 
+def _asked(asked: Decision) -> str:
+    parts = [f"{asked.action} {asked.symbol}"]
+    if asked.position_size_usd is not None:
+        parts.append(f"{usd(asked.position_size_usd)} USD")
+    if asked.leverage is not None:
+        parts.append(f"{asked.leverage}x")
+    levels = {"stop": asked.stop_loss, "target": asked.take_profit, "confidence": asked.confidence}
+    parts += [f"{name} {price(value)}" for name, value in levels.items() if value is not None]
+    return ", ".join(parts)
+
+
 def _market_row(seen: SeenMarket) -> list[str]:
     known = (f"{name} {value:.6g}" for name, value in seen.indicators.items() if value is not None)
     return [seen.symbol, price(seen.mark), f"{seen.age_s:.1f}", ", ".join(known)]
 
 
+def _symbol(story: OrderStory) -> str:
+    if story.order is not None:
+        return story.order.symbol
+    asked = [wish.asked.symbol for wish in story.wishes if wish.asked is not None]
+    named = [*asked, *(part.symbol for part in story.parts), *(fill.symbol for fill in story.fills)]
+    return named[0] if named else ""
+
+
 def _show_checks(story: OrderStory) -> None:
-    symbol = story.order.symbol
+    symbol = _symbol(story)
+    if story.round is None and not story.verdicts:
+        return
     verdicts: Sequence[VerdictRow] = [verdict for verdict in story.verdicts if verdict.symbol == symbol]
     show_table(
         f"Refused or cut in that round on {symbol}",

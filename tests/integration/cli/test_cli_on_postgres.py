@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from database_fixtures import Database
-from desk_history import AT, ENTRY, STOP, desk_with_history, fill_history, incident
+from desk_history import AT, ENTRY, INTENT, STOP, desk_with_history, fill_history, incident
 from manager.cli.app import app
 from manager.cli.desk_status import read_status
 from manager.cli.operation_log import OperationQuery, read_operations
@@ -28,7 +28,7 @@ async def test_status_operations_and_why_do_not_depend_on_the_store(postgres_sto
     assert jsonable(await read_status(postgres_store, tenant, now)) == jsonable(await read_status(memory, tenant, now))
     for query in (OperationQuery(), OperationQuery(trader_id="bear"), OperationQuery(limit=2)):
         assert await read_operations(postgres_store, tenant, query) == await read_operations(memory, tenant, query)
-    for order in (ENTRY, STOP, "v-1"):
+    for order in (ENTRY, STOP, "v-1", "t-1", INTENT):
         assert jsonable(await read_story(postgres_store, tenant, order)) == jsonable(
             await read_story(memory, tenant, order)
         )

@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from config_files import changed, write_config
-from desk_history import ENTRY, desk_with_history, incident
+from desk_history import AT, BTC, ENTRY, INTENT, ROUND, STOP, desk_with_history, incident
+from executor.contract import Action, Decision
 from manager.cli import halting, looking, trading
 from manager.cli.app import app
 from manager.state.memory import MemoryStore
-from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow
+from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, IntentRow, TraderRow
 from manager.state.store import Store
 
 T = TypeVar("T")
@@ -87,7 +88,38 @@ def test_why_tells_the_story_and_names_what_is_unknown() -> None:
     assert told["fills"][0]["fee"] == "0.45"
     missing = propdesk("why", "none")
     assert missing.exit_code == 2
-    assert "there is no order 'none'" in missing.stderr
+    assert "there is no order, trade or intent 'none'" in missing.stderr
+
+
+@pytest.mark.usefixtures("store")
+def test_why_explains_a_stop_a_trade_and_an_intent() -> None:
+    stop = propdesk("why", STOP).stdout
+    for part in (f"Intent {INTENT} of bull set the stop: consumed in round {ROUND}", "the trend is up", "1,000.00 USD"):
+        assert part in stop
+    row = next(line for line in stop.splitlines() if line.startswith("bull "))
+    assert row.split()[2] == "5"
+    assert propdesk("why", "t-1").stdout == propdesk("why", INTENT).stdout == propdesk("why", ENTRY).stdout
+
+
+def test_a_close_is_told_without_what_it_does_not_say(store: MemoryStore) -> None:
+    closing = IntentRow(
+        tenant_id=DEFAULT_TENANT,
+        account_id="paper",
+        intent_id="bull@9#0",
+        decision_id="bull@9",
+        trader_id="bull",
+        decided_at=AT,
+        decision=Decision(symbol=BTC, action=Action.CLOSE_LONG, confidence=Decimal(80)),
+    )
+
+    async def write() -> None:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            await tx.insert([closing])
+
+    asyncio.run(write())
+    lines = propdesk("why", closing.intent_id).stdout.splitlines()
+    assert lines[0] == "An intent that led to no order."
+    assert "  asked: close_long BTC/USDT:USDT, confidence 80" in lines
 
 
 @pytest.mark.usefixtures("store")

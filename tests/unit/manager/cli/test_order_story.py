@@ -1,13 +1,78 @@
 """`propdesk why` and `propdesk operations` on a desk with a past."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from desk_history import BTC, DECISION, ENTRY, INTENT, ROUND, STOP, desk_with_history, incident
+from desk_history import (
+    AT,
+    BTC,
+    DECISION,
+    ENTRY,
+    INTENT,
+    ROUND,
+    STOP,
+    desk_with_history,
+    fills,
+    incident,
+    orders,
+)
+from executor.contract import Action, Decision
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.order_story import OrderStory, read_story
-from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.cli.story_origin import Origin
+from manager.state.records import (
+    DEFAULT_TENANT,
+    FillPartRow,
+    FillRow,
+    IntentRow,
+    IntentStatus,
+    OrderPurpose,
+    OrderRow,
+    Row,
+    TenantId,
+)
+
+
+def adjustment(
+    intent_id: str,
+    minute: int,
+    *,
+    action: Action = Action.ADJUST_STOP,
+    symbol: str = BTC,
+    status: IntentStatus = IntentStatus.DONE,
+    **more: Any,
+) -> IntentRow:
+    """Return an intent of a minute after the entry; `more` are its levels and its round or trader, if others."""
+    levels = {name: more.pop(name) for name in ("stop_loss", "take_profit") if name in more}
+    row = IntentRow(
+        tenant_id=DEFAULT_TENANT,
+        account_id="paper",
+        intent_id=intent_id,
+        decision_id=intent_id.partition("#")[0],
+        trader_id="bull",
+        decided_at=AT + timedelta(minutes=minute),
+        decision=Decision(symbol=symbol, action=action, **levels),
+        status=status if action is Action.ADJUST_STOP else IntentStatus.CONSUMED,
+        round_id=f"{10 + minute:010d}",
+    )
+    return replace(row, **more)
+
+
+def protective(purpose: OrderPurpose) -> OrderRow:
+    """Return a stop or target that was placed ten minutes after the entry, in round 19."""
+    stop = next(row for row in orders() if isinstance(row, OrderRow) and row.order_id == STOP)
+    return replace(
+        stop,
+        order_id=f"bull.{purpose}.late",
+        purpose=purpose,
+        round_id="0000000019",
+        created_at=AT + timedelta(minutes=10),
+        venue_order_id="",
+    )
 
 
 async def story_of(order: str) -> OrderStory:
@@ -18,7 +83,9 @@ async def story_of(order: str) -> OrderStory:
 
 @pytest.mark.parametrize("order", [ENTRY, "v-1"])
 async def test_an_order_is_found_by_its_own_and_the_venues_id(order: str) -> None:
-    assert (await story_of(order)).order.order_id == ENTRY
+    found = (await story_of(order)).order
+    assert found is not None
+    assert found.order_id == ENTRY
 
 
 async def test_the_story_leads_back_to_the_models_words_and_the_market_it_saw() -> None:
@@ -41,9 +108,78 @@ async def test_the_story_has_the_checks_the_conflicts_and_what_came_of_it() -> N
     assert sum(part.quantity for part in story.parts) == story.fills[0].quantity
 
 
-async def test_a_protective_order_has_no_wishes() -> None:
+async def test_a_stop_leads_back_to_the_entry_that_set_it() -> None:
     story = await story_of(STOP)
-    assert (story.wishes, story.fills) == ((), ())
+    assert story.fills == ()
+    [wish] = story.wishes
+    assert (wish.intent_id, wish.role, wish.reply) == (INTENT, "set the stop", '{"decisions": []}')
+    assert story.origins == (Origin(trader_id="bull", leverage=5, opened_by=INTENT, set_by=INTENT),)
+
+
+async def test_a_moved_stop_leads_to_the_newest_adjustment_that_a_round_took() -> None:
+    rows: list[Row] = [
+        adjustment("bull@1#0", 1, stop_loss=Decimal(99_000)),
+        adjustment("bull@2#0", 2, stop_loss=Decimal(99_500)),
+        adjustment("bull@3#0", 3, take_profit=Decimal(107_000)),
+        adjustment("bull@4#0", 4, status=IntentStatus.DENIED, stop_loss=Decimal(99_600)),
+        adjustment("bull@5#0", 5, symbol="ETH/USDT:USDT", stop_loss=Decimal(99)),
+        adjustment("bull@6#0", 6, round_id="0000000020", stop_loss=Decimal(99_700)),
+        protective(OrderPurpose.STOP),
+        protective(OrderPurpose.TARGET),
+    ]
+    store = await desk_with_history(*rows)
+    for purpose, intent_id in (("stop", "bull@2#0"), ("target", "bull@3#0")):
+        story = await read_story(store, DEFAULT_TENANT, f"bull.{purpose}.late")
+        assert story is not None
+        assert [(wish.intent_id, wish.role) for wish in story.wishes] == [
+            (intent_id, f"set the {purpose}"),
+            (INTENT, "opened the position"),
+        ]
+        assert [origin.leverage for origin in story.origins] == [5]
+
+
+async def test_an_entry_of_which_nothing_filled_set_no_stop() -> None:
+    opening = adjustment("bull@2#0", 2, action=Action.OPEN_LONG, stop_loss=Decimal(99_000))
+    store = await desk_with_history(opening, protective(OrderPurpose.STOP))
+    story = await read_story(store, DEFAULT_TENANT, "bull.stop.late")
+    assert story is not None
+    assert [wish.intent_id for wish in story.wishes] == [INTENT]
+
+
+@pytest.mark.parametrize(("ref", "kind"), [("t-1", "trade"), (INTENT, "intent"), ("v-1", "order")])
+async def test_a_trade_and_an_intent_lead_to_their_order(ref: str, kind: str) -> None:
+    story = await story_of(ref)
+    assert story.order is not None
+    assert (story.kind, story.order.order_id, story.other_orders) == (kind, ENTRY, ())
+
+
+async def test_a_refused_intent_has_its_verdicts_and_no_order() -> None:
+    refused = adjustment("bear@1748779200000#0", 0, status=IntentStatus.DROPPED, round_id=ROUND, trader_id="bear")
+    story = await read_story(await desk_with_history(refused), DEFAULT_TENANT, refused.intent_id)
+    assert story is not None
+    assert (story.order, story.kind) == (None, "intent")
+    assert [wish.trader_id for wish in story.wishes] == ["bear"]
+    assert [verdict.code for verdict in story.verdicts] == ["DIRECTION"]
+
+
+async def test_a_trade_of_another_hand_and_a_cross_have_no_order() -> None:
+    [fill, part] = fills()
+    assert isinstance(fill, FillRow)
+    assert isinstance(part, FillPartRow)
+    foreign: list[Row] = [
+        replace(fill, trade_id="t-9", order_id=""),
+        replace(part, trade_id="t-9", order_id="", intent_id="", trader_id="EXTERNAL", purpose=""),
+    ]
+    crossed = replace(part, trade_id=f"cross/{ROUND}/3", order_id="")
+    store = await desk_with_history(*foreign, crossed)
+    external = await read_story(store, DEFAULT_TENANT, "t-9")
+    cross = await read_story(store, DEFAULT_TENANT, crossed.trade_id)
+    assert external is not None
+    assert cross is not None
+    assert (external.order, external.wishes, len(external.fills), len(external.parts)) == (None, (), 1, 1)
+    assert (cross.order, cross.fills, [wish.intent_id for wish in cross.wishes]) == (None, (), [INTENT])
+    assert cross.round is not None
+    assert cross.round.round_id == ROUND
 
 
 async def test_an_unknown_order_and_another_tenants_are_alike() -> None:
