@@ -67,12 +67,15 @@ def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[str, Book], ins
 
 
 def funding_parts(
-    payment: FundingPayment, books: Mapping[str, Book], contract_size: Decimal
+    payment: FundingPayment, held: Mapping[str, Decimal], contract_size: Decimal
 ) -> tuple[tuple[str, Decimal], ...]:
-    """Return each book's funding in USD: -quantity x mark x rate (a long pays a positive rate), EXTERNAL included."""
+    """Return each book's funding in USD: -quantity x mark x rate (a long pays a positive rate), EXTERNAL included.
+
+    `held` is the signed quantity that each book held at the payment's instant.
+    """
     parts = []
-    for trader_id in sorted(books):
-        quantity = books[trader_id].quantity(payment.symbol)
+    for trader_id in sorted(held):
+        quantity = held[trader_id]
         if quantity:
             amount = -quantity * payment.mark * contract_size * payment.rate
             parts.append((trader_id, amount.quantize(FUNDING_STEP)))

@@ -10,7 +10,16 @@ from executor.contract import Action
 from manager.desk.attribution import attribute
 from manager.desk.booking import book_fill, funding_parts
 from manager.desk.session import Session
-from manager.state.records import ROUNDING, FillRow, IntentStatus, OrderPurpose, OrderRow, OrderState, TradingState
+from manager.state.records import (
+    ROUNDING,
+    FillPartRow,
+    FillRow,
+    IntentStatus,
+    OrderPurpose,
+    OrderRow,
+    OrderState,
+    TradingState,
+)
 
 ZERO = Decimal(0)
 SINCE_FIRST = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -64,9 +73,10 @@ async def book_news(session: Session) -> None:
             state.put_account(replace(account, fills_since=fills_since))
         return
     news: list[Fill | FundingPayment] = sorted([*fills, *funding], key=lambda item: (item.at, _is_funding(item)))
+    late = await session.parts_after(min(payment.at for payment in funding)) if funding else ()
     for item in news:
         if isinstance(item, FundingPayment):
-            _book_funding(session, item)
+            _book_funding(session, item, late)
         else:
             _book_one(session, item, state.orders.get(item.client_order_id) if item.client_order_id else None)
     account = state.account
@@ -116,10 +126,10 @@ def _book_one(session: Session, fill: Fill, order: OrderRow | None) -> None:
 
 
 def _close_is_done(session: Session, order: OrderRow) -> None:
-    """End the closes whose order has filled, however late, so that no round carries them out again.
+    """End the closes whose order has ended, however late, so that no round carries them out again.
 
-    A partial close is done when its order has ended with any fill of it. A target position is done when nothing is left
-    to open, so one through zero is not.
+    A whole close is done when the book is flat, a partial one when anything of it has filled. A target position is done
+    when its order has filled and nothing is left to open, so one through zero is not.
     """
     if order.purpose is not OrderPurpose.REDUCE or order.state.live or not order.filled:
         return
@@ -128,22 +138,26 @@ def _close_is_done(session: Session, order: OrderRow) -> None:
         intent = session.state.intents.get(share.intent_id)
         if intent is None or intent.status is not IntentStatus.PENDING:
             continue
-        decision, whole = intent.decision, order.state is OrderState.FILLED
+        decision, held = intent.decision, session.state.books[share.trader_id].quantity(order.symbol)
         if decision.action is Action.TARGET:
-            opens = decision.target_quantity and not session.state.books[share.trader_id].quantity(order.symbol)
-            ended = whole and not opens
+            ended = order.state is OrderState.FILLED and (held != ZERO or not decision.target_quantity)
         else:
-            ended = whole or (quantity > ZERO and decision.fraction < 1)
+            ended = quantity > ZERO if decision.fraction < 1 else held == ZERO
         if ended:
             done = replace(intent, status=IntentStatus.DONE, round_id=order.round_id)
             session.state.intents[done.intent_id] = done
             session.state.upsert(done)
 
 
-def _book_funding(session: Session, payment: FundingPayment) -> None:
-    state = session.state
+def _book_funding(session: Session, payment: FundingPayment, late: Sequence[FillPartRow]) -> None:
+    """Book a payment on what the books held at its instant: without the parts of `late` that traded after it."""
+    state, symbol = session.state, payment.symbol
     ref = _funding_ref(payment)
-    parts = funding_parts(payment, state.books, session.instrument(payment.symbol).contract_size)
+    held = {owner: book.quantity(symbol) for owner, book in state.books.items()}
+    for part in late:
+        if part.symbol == symbol and part.at > payment.at:
+            held[part.trader_id] -= part.quantity
+    parts = funding_parts(payment, held, session.instrument(payment.symbol).contract_size)
     for trader_id, amount in parts:
         state.fund(trader_id, payment.symbol, amount, ref, payment.at)
     rounding = payment.amount - sum((amount for _, amount in parts), ZERO)

@@ -12,12 +12,13 @@ from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionRepo
 from manager.desk.account_state import AccountState
 from manager.desk.freezer import Freezer
 from manager.desk.values import Desk, DeskRules
-from manager.state.records import IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
-from manager.state.store import DeskRows, Fence, Store
+from manager.state.records import FillPartRow, IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
+from manager.state.store import DeskRows, Fence, Store, Transaction
 from traders.book import EXTERNAL, Position
 
 ZERO = Decimal(0)
 LEASE_S = 20.0
+_PARTS_READ = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,15 @@ class Session:
                     orders[order_id] = order
         return new
 
+    async def parts_after(self, at: datetime) -> Sequence[FillPartRow]:
+        """Return the booked parts of fills and crosses later than `at`, those not written yet included."""
+        parts = [row for row in self.state.pending.inserts if isinstance(row, FillPartRow)]
+        if at < self.clock.now():
+            async with self._store.transaction(self.runtime.tenant_id) as tx:
+                for owner in self.state.books:
+                    parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
+        return [part for part in parts if part.at > at]
+
     async def flush(self) -> None:
         """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""
         writes = self.state.take()
@@ -185,6 +195,15 @@ class Session:
         if self._freezer is None:
             self._freezer = Freezer(self.snapshot)
         return self._freezer
+
+
+async def _newest_parts(tx: Transaction, account_id: str, owner: str, at: datetime) -> Sequence[FillPartRow]:
+    where, limit = {"account_id": account_id, "trader_id": owner}, _PARTS_READ
+    while True:
+        parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
+        if len(parts) < limit or parts[-1].at <= at:
+            return parts
+        limit *= 10
 
 
 def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[tuple[str, Symbol], Decimal]:
