@@ -13,7 +13,7 @@ import structlog
 from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
 from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
 from manager.desk.news import apply_report
-from manager.desk.session import Session
+from manager.desk.session import Session, is_unresolved
 from manager.desk.values import PlannedOrder, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
 
@@ -80,15 +80,23 @@ async def send(session: Session, order: OrderRow) -> OrderRow:
 
 
 async def cancel(session: Session, order_id: str) -> CancelResult:
-    """Cancel a resting order and book what it had filled; `gone` is False when the venue's answer is not known."""
+    """Cancel a resting order and book what it had filled; `gone` is False when the venue's answer is not known.
+
+    That is a standing incident, unless the order itself has no known outcome and the venue does not have it: one stands
+    for that already.
+    """
     order = session.state.orders[order_id]
     before = order.filled
     if session.clock.boot_s() > session.lease_until_s:
         return CancelResult(gone=False, filled=False)
     try:
         report = await session.exchange.cancel_order(ClientOrderId(order_id), order.symbol)
-    except ExchangeError as failure:
+    except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
         _LOG.warning("cancel_outcome_unknown", order_id=order_id, error=str(failure))
+        if not (is_unresolved(order) and isinstance(failure, OrderRejected)):
+            trader_id = order.shares[0].trader_id if order.shares else ""
+            detail = f"{order_id}: {failure}"
+            session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, standing=True)
         return CancelResult(gone=False, filled=False)
     order = await apply_report(session, order, report)
     await session.flush()

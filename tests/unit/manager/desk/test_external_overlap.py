@@ -128,6 +128,7 @@ async def test_a_trader_closes_no_more_than_the_venue_holds() -> None:
     assert await desk.held("a") == 4
     await desk.by_hand("back", Side.BUY, 4)
     desk.pass_time()
+    await desk.round()
     await desk.go("a", close())
     assert await desk.held("a") == await desk.held(EXTERNAL) == await desk.net() == 0
 

@@ -107,6 +107,7 @@ async def test_a_target_without_an_outcome_does_not_block_the_close(history_down
     assert await desk.held("a") == 0
     assert await desk.net() == 0
     assert await desk.resting() == []
+    assert "CANCEL_UNKNOWN" not in await desk.incidents()
 
 
 @pytest.mark.parametrize(

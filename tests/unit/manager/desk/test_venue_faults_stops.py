@@ -8,6 +8,7 @@ import pytest
 
 from exchanges.types import OrderType
 from faulty_desk import (
+    BTC,
     ETH,
     Fault,
     FaultyDesk,
@@ -21,6 +22,7 @@ from faulty_desk import (
     when,
 )
 from manager.desk.values import ConflictStrategy
+from manager.state.records import IncidentRow
 
 D = Decimal
 
@@ -124,6 +126,8 @@ async def test_a_target_that_cannot_be_canceled_keeps_the_stop() -> None:
     await desk.go("a", close())
     assert await desk.held("a") == 10
     assert len(await desk.resting()) == 2
+    incidents = await desk.find(IncidentRow, code="CANCEL_UNKNOWN")
+    assert [(one.trader_id, one.symbol) for one in incidents] == [("a", BTC)]
     desk.venue.plan = no_faults
     desk.pass_time()
     await desk.round()
