@@ -81,8 +81,6 @@ def replay(options: ReplayOptions) -> None:
     if options.start is not None and options.end is not None and options.start >= options.end:
         given = f"--from {options.start.isoformat()} --to {options.end.isoformat()}"
         raise Refused(f"{given} leaves no time to replay; give a --to after --from")
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise Refused(f"--out {options.out} is a file; name a folder")
     from manager.replay.run import run_replay
 
     with progress("replay") as meter:

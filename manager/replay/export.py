@@ -1,27 +1,71 @@
 """Write what a replay did as files: trades, orders, equity curves and a page to look at."""
 
 import json
+import os
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from manager.replay.page import page
+from manager.replay.errors import ReplayError, ReplayInputError
+from manager.replay.page import GENERATOR, page
 from manager.replay.report import ReplayFacts
 from manager.replay.setup import Replay
 
+_PAGE = "report.html"
+_FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", _PAGE)
+
+
+def check_out(out: Path) -> None:
+    """Raise ReplayInputError unless `export` can write into `out`; nothing is created or changed.
+
+    An earlier report may be overwritten, a file of the same name that is not ours may not.
+    """
+    if out.exists() and not out.is_dir():
+        raise ReplayInputError(f"--out {out} is a file; name a folder")
+    present = out.absolute()
+    try:
+        while not present.exists():
+            present = present.parent
+        with tempfile.TemporaryFile(dir=present):
+            pass
+        taken = [out / name for name in _FILES if os.path.lexists(out / name)]
+        ours = not taken or _is_ours(out / _PAGE)
+    except OSError as error:
+        reason = f"nothing can be written to {present} ({error.strerror or error})"
+        raise ReplayInputError(f"--out {out}: {reason}; name a folder you may write to") from None
+    if not ours:
+        raise ReplayInputError(
+            f"--out {out}: {taken[-1].name} is there and not from a replay; name another folder or move the file away"
+        )
+    for path in taken:
+        if not path.is_file() or not os.access(path, os.W_OK):
+            raise ReplayInputError(f"--out {out}: {path.name} cannot be overwritten; remove it or name another folder")
+
 
 def export(out: Path, replay: Replay, facts: ReplayFacts, report: dict[str, Any]) -> None:
-    """Write report.json, report.html, trades.parquet, orders.parquet and equity.parquet into `out`, rows by time."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    _trades(facts).write_parquet(out / "trades.parquet")
-    _orders(facts).write_parquet(out / "orders.parquet")
+    """Write report.json, report.html, trades.parquet, orders.parquet and equity.parquet into `out`, rows by time.
+
+    Raise ReplayError if a file cannot be written.
+    """
     equity = _equity(replay)
     span_ms = replay.columns.instants[0] - replay.columns.interval_ms, replay.columns.instants[-1]
-    equity.write_parquet(out / "equity.parquet")
-    (out / "report.html").write_text(page(report, equity, span_ms), encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # The page goes first: by it the folder is known as ours if a later file cannot be written.
+        (out / _PAGE).write_text(page(report, equity, span_ms), encoding="utf-8")
+        (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+        _trades(facts).write_parquet(out / "trades.parquet")
+        _orders(facts).write_parquet(out / "orders.parquet")
+        equity.write_parquet(out / "equity.parquet")
+    except OSError as error:
+        raise ReplayError(f"--out {out}: the report cannot be written ({error}); make room and replay again") from error
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:1000]
 
 
 def _trades(facts: ReplayFacts) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from manager.replay.driver import ReplayDriver
-from manager.replay.export import export
+from manager.replay.export import check_out, export
 from manager.replay.report import collect, report_of
 from manager.replay.request import ReplayRequest
 from manager.replay.setup import assemble
@@ -25,6 +25,8 @@ def run_replay(request: ReplayRequest) -> dict[str, Any]:
 
 async def replay(request: ReplayRequest) -> dict[str, Any]:
     """Do the same within a running event loop."""
+    if request.out is not None:
+        check_out(request.out)
     started = perf_counter()
     assembled = await assemble(request)
     try:

@@ -51,3 +51,34 @@ def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest
     assert first.split()[2] == "-0.28"
     assert first.endswith("running")
     assert second.endswith("isolated: too many failed decisions")
+
+
+def test_a_report_may_be_written_over_by_the_next_one(tmp_path: Path) -> None:
+    out = tmp_path / "reports" / "deep"
+    for _ in range(2):
+        result = replayed(tmp_path, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert sorted(path.name for path in out.iterdir()) == sorted(
+            ["report.html", "report.json", "trades.parquet", "orders.parquet", "equity.parquet"]
+        )
+
+
+@pytest.mark.parametrize("name", ["report.html", "trades.parquet"])
+def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / name).write_text("<html>my own</html>")
+    result = replayed(tmp_path, "--out", out, "--candles", "none.csv")
+    assert result.exit_code == 2
+    assert f"{name} is there and not from a replay" in result.stderr
+    assert [path.read_text() for path in out.iterdir()] == ["<html>my own</html>"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "deep", Path("/proc/none/deep")):
+        result = replayed(tmp_path, "--out", out, "--candles", "none.csv")
+        assert result.exit_code == 2
+        assert f"--out {out}: " in result.stderr
+        assert "name a folder you may write to" in result.stderr
+        assert "none.csv" not in result.stderr
