@@ -9,7 +9,7 @@ from exchanges.types import Side, Symbol
 from manager.desk.external_overlap import automatic_limits, overlaps
 from manager.desk.news import book_news
 from manager.desk.protection import fired_targets, plan_protection
-from manager.desk.session import Session, is_shared, outstanding_reduces, without_outstanding
+from manager.desk.session import Session, is_shared, is_unresolved, outstanding_reduces, without_outstanding
 from manager.desk.submission import cancel, leg_row, order_row, persist, send
 from manager.desk.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
@@ -190,15 +190,20 @@ async def _close_naked(session: Session, plan: ProtectionPlan) -> None:
 
 
 async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
+    """Close a position that no stop guards, once: a stop without an outcome must be out of the way, or be doubled."""
     held = session.state.books[trader_id].positions.get(symbol)
     waiting = outstanding_reduces(session.state)
-    if held is None or (trader_id, symbol) in waiting:
+    if held is None or (trader_id, symbol) in waiting or await _doubled(session, trader_id, symbol):
         return
-    session.incident(
-        "STOP_FAILED", "no stop stood past the grace: the position is closed", trader_id=trader_id, symbol=symbol
-    )
+    shared = is_shared(session.state, trader_id, symbol)
     gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
-    if filled or (not gone and is_shared(session.state, trader_id, symbol)):
+    if filled:
+        return
+    if not gone and shared:
+        detail = (
+            "no stop is confirmed past the grace, and one that may stand beside other books forbids a second or a close"
+        )
+        session.incident("NAKED_POSITION", detail, trader_id=trader_id, symbol=symbol, standing=True)
         return
     quantity = automatic_limits(session.desk()).get((trader_id, symbol), abs(held.quantity))
     planned = PlannedOrder(
@@ -207,8 +212,33 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
         purpose=OrderPurpose.REDUCE,
         quantity=quantity,
         shares=(Share(trader_id=trader_id, quantity=quantity),),
-        reduce_only=not is_shared(session.state, trader_id, symbol),
+        reduce_only=not shared,
     )
     row = replace(order_row(session, planned), reason="no stop stood")
     await persist(session, [row])
-    await send(session, row)
+    sent = await send(session, row)
+    detail = f"no stop stood past the grace: the close of {quantity} is {sent.state}, {sent.filled} filled"
+    session.incident("STOP_FAILED", detail, trader_id=trader_id, symbol=symbol)
+
+
+async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:
+    """Place a second stop beside one without an outcome where other books hold the symbol; tell whether it stands.
+
+    Only while all legs of the symbol are reduce-only and its books point one way: whichever stops stand, they cannot
+    turn the account's position over.
+    """
+    stops = [
+        order
+        for order in protective_orders(session)
+        if (order.purpose, order.symbol, order.shares[0].trader_id) == (OrderPurpose.STOP, symbol, trader_id)
+    ]
+    if len(stops) != 1 or not is_unresolved(stops[0]) or not is_shared(session.state, trader_id, symbol):
+        return False
+    wanted = plan_protection(session.desk(), ()).place
+    key = (trader_id, symbol, OrderPurpose.STOP)
+    legs = [leg for leg in wanted if (leg.trader_id, leg.symbol, leg.purpose) == key and leg.reduce_only]
+    if not legs:
+        return False
+    row = leg_row(session, legs[0])
+    await persist(session, [row])
+    return (await send(session, row)).state is OrderState.ACCEPTED
