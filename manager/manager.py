@@ -140,12 +140,14 @@ class Manager:
     ) -> AccountRow:
         """Halt an account, let it only reduce, or resume it; entries obey from its next round on.
 
-        Raises UnknownAccount. Nothing blocks a reduce, whatever the state.
+        Raises UnknownAccount. Nothing blocks a reduce, whatever the state. To resume an active account records nothing.
         """
         async with self._store.transaction(tenant) as tx:
             account = await tx.get(AccountRow, account_id)
             if account is None:
                 raise UnknownAccount(f"there is no account {account_id!r}; `propdesk status` names them")
+            if account.trading_state is state is TradingState.ACTIVE:
+                return account
             await tx.patch(AccountRow, (account_id,), trading_state=state, state_reason=reason)
             at = self._clock.now()
             event = EventRow(

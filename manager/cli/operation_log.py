@@ -6,13 +6,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from manager.errors import UnknownAccount, UnknownTrader
 from manager.state.records import (
     AccountRow,
+    BookRow,
     ConflictRow,
     EventRow,
     IncidentRow,
     OrderRow,
     TenantId,
+    TraderRow,
     VerdictRow,
 )
 from manager.state.store import Store, Transaction
@@ -54,16 +57,31 @@ class OperationQuery:
 
 
 async def read_operations(store: Store, tenant: TenantId, query: OperationQuery) -> tuple[Operation, ...]:
-    """Return the newest operations that match, newest first."""
+    """Return the newest operations that match, newest first; raise UnknownAccount or UnknownTrader.
+
+    A trader that was removed is known as long as its book is.
+    """
     found: list[Operation] = []
     async with store.transaction(tenant) as tx:
         accounts = [row.account_id for row in await tx.find(AccountRow, {})]
+        if query.account_id and query.account_id not in accounts:
+            raise UnknownAccount(f"there is no account {query.account_id!r}; `propdesk status` names them")
+        if query.trader_id and not await _known(tx, query.trader_id):
+            raise UnknownTrader(f"there is no trader {query.trader_id!r}; `propdesk traders list` names them")
         for account_id in accounts:
             if query.account_id in ("", account_id):
                 for kind in query.kinds:
                     found += await _of_kind(tx, kind, account_id, query)
     found.sort(key=lambda one: (one.at, one.ref), reverse=True)
     return tuple(found[: query.limit])
+
+
+async def _known(tx: Transaction, trader_id: str) -> bool:
+    return bool(
+        await tx.get(TraderRow, trader_id)
+        or await tx.find(BookRow, {"trader_id": trader_id}, limit=1)
+        or await tx.find(EventRow, {"trader_id": trader_id}, limit=1)
+    )
 
 
 async def _of_kind(tx: Transaction, kind: OperationKind, account_id: str, query: OperationQuery) -> Iterable[Operation]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,14 +23,14 @@ from manager.cli.options import (
     read_config,
     taking,
 )
-from manager.cli.render import percent, print_json, say, show_table
+from manager.cli.render import jsonable, print_json, say, show_table, usd
 from manager.config import load_traders
 from manager.config.placing import placed
 from manager.errors import Fault, RegistrationError
 from manager.manager import Manager, Removal
-from manager.state.records import DEFAULT_TENANT, TenantId, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
-from traders.spec import TraderSpec
+from traders.spec import ManagedBy, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
@@ -74,17 +75,25 @@ class AddOptions:
     as_json: JsonOption = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    row: TraderRow
+    allocated_usd: Decimal | None = None
+
+
 @app.command("list")
 def list_traders(
     data_dir: DataDirOption = DATA_DEFAULT, tenant: TenantOption = DEFAULT_TENANT, as_json: JsonOption = False
 ) -> None:
     """List the traders with their definitions."""
 
-    async def read(store: Store) -> list[TraderRow]:
+    async def read(store: Store) -> list[_Listed]:
         async with store.transaction(TenantId(tenant)) as tx:
-            return list(await tx.find(TraderRow, {}, limit=_ALL))
+            books = {book.trader_id: book.allocated for book in await tx.find(BookRow, {}, limit=_ALL)}
+            rows = await tx.find(TraderRow, {}, limit=_ALL)
+            return [_Listed(row=row, allocated_usd=books.get(row.trader_id, ZERO)) for row in rows]
 
-    _show(tenant, sorted(with_store(data_dir, read), key=lambda row: row.seq), as_json=as_json)
+    _show(tenant, sorted(with_store(data_dir, read), key=lambda one: one.row.seq), as_json=as_json)
 
 
 @app.command("add")
@@ -105,7 +114,8 @@ def add(options: AddOptions) -> None:
                 raise
             raise placed(options.file, error.fault) from error
 
-    _show(tenant, with_store(options.data_dir, work), as_json=options.as_json)
+    rows = [_Listed(row=row) for row in with_store(options.data_dir, work)]
+    _show(tenant, rows, as_json=options.as_json)
 
 
 def _refuse_keys(options: AddOptions, spec: TraderSpec) -> None:
@@ -157,16 +167,22 @@ def stop(options: MoveOptions) -> None:
 def remove(options: RemoveOptions) -> None:
     """Let a flat trader go; its books and history stay."""
 
-    async def work(store: Store) -> Removal:
-        return await manager_of(store).unregister(
-            TenantId(options.tenant), options.trader, actor=actor(), reason=options.reason, force=options.force
+    async def work(store: Store) -> tuple[Removal, bool]:
+        tenant = TenantId(options.tenant)
+        async with store.transaction(tenant) as tx:
+            row = await tx.get(TraderRow, options.trader)
+        outcome = await manager_of(store).unregister(
+            tenant, options.trader, actor=actor(), reason=options.reason, force=options.force
         )
+        return outcome, row is not None and row.spec.managed_by is ManagedBy.CONFIG
 
-    outcome = with_store(options.data_dir, work)
+    outcome, in_config = with_store(options.data_dir, work)
     if options.as_json:
-        print_json({"tenant": options.tenant, "trader": options.trader, "outcome": outcome})
+        given = {"tenant": options.tenant, "trader": options.trader, "outcome": outcome}
+        print_json({**given, "returns_with_config": in_config})
     elif outcome is Removal.REMOVED:
-        say(f"{options.trader} is removed.")
+        back = " The config defines it: it comes back at the next start unless you take it out of that file."
+        say(f"{options.trader} is removed.{back if in_config else ''}")
     else:
         say(f"{options.trader} is stopped and its positions are being closed; remove it again when it is flat.")
 
@@ -184,19 +200,20 @@ def _move(options: MoveOptions, act: Callable[..., Awaitable[TraderRow]]) -> Non
         say(f"{row.trader_id} is {row.state}.")
 
 
-def _show(tenant: str, rows: list[TraderRow], *, as_json: bool) -> None:
+def _show(tenant: str, rows: list[_Listed], *, as_json: bool) -> None:
     if as_json:
-        print_json({"tenant": tenant, "traders": rows})
+        traders = [{**jsonable(one.row), "allocated_usd": one.allocated_usd} for one in rows]
+        print_json({"tenant": tenant, "traders": traders})
         return
     show_table(
         "Traders",
-        ["trader", "name", "account", "state", "executor", "every>", "allocation>", "symbols", "from"],
-        [_line(row) for row in rows],
+        ["trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from"],
+        [_line(one) for one in rows],
     )
 
 
-def _line(row: TraderRow) -> list[str]:
-    spec = row.spec
+def _line(listed: _Listed) -> list[str]:
+    row, spec = listed.row, listed.row.spec
     decides = _decides(spec.executor)
     return [
         spec.id,
@@ -205,7 +222,7 @@ def _line(row: TraderRow) -> list[str]:
         f"{row.state} ({row.state_reason})" if row.state_reason and row.state != TraderState.RUNNING else row.state,
         f"{spec.executor.type} {decides}".strip(),
         f"{spec.decision_interval_s}s",
-        percent(spec.allocation_pct),
+        usd(listed.allocated_usd),
         ", ".join(spec.symbols),
         spec.managed_by,
     ]

@@ -19,6 +19,7 @@ from manager.cli.app import app
 from manager.state.memory import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, IntentRow, TraderRow
 from manager.state.store import Store
+from traders.spec import ManagedBy
 
 T = TypeVar("T")
 
@@ -133,7 +134,28 @@ def test_operations_can_be_narrowed_by_kind_and_trader() -> None:
 
 @pytest.mark.usefixtures("store")
 def test_traders_are_listed_in_the_order_they_came() -> None:
-    assert [row["trader_id"] for row in read("traders", "list")["traders"]] == ["bull", "bear"]
+    listed = read("traders", "list")["traders"]
+    assert [(row["trader_id"], row["allocated_usd"]) for row in listed] == [("bull", "4500"), ("bear", "0")]
+    header, *rows = propdesk("traders", "list").stdout.splitlines()[1:]
+    assert "allocated USD" in header
+    assert "%" not in header
+    assert "4,500.00" in rows[0]
+
+
+@pytest.mark.parametrize(("managed_by", "warned"), [(ManagedBy.CONFIG, True), (ManagedBy.API, False)])
+def test_removing_a_trader_of_the_config_says_that_it_comes_back(
+    store: MemoryStore, managed_by: ManagedBy, warned: bool
+) -> None:
+    async def manage() -> None:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            row = await tx.get(TraderRow, "bear")
+            assert row is not None
+            await tx.upsert([replace(row, spec=replace(row.spec, managed_by=managed_by))])
+
+    asyncio.run(manage())
+    said = propdesk("traders", "remove", "bear").stdout
+    assert said.startswith("bear is removed.")
+    assert ("it comes back at the next start unless you take it out of that file" in said) is warned
 
 
 def test_a_move_is_kept_with_who_and_why(store: MemoryStore) -> None:
@@ -152,6 +174,8 @@ def test_a_move_is_kept_with_who_and_why(store: MemoryStore) -> None:
         (["traders", "pause", "bear"], 1, "is paused and cannot become paused"),
         (["traders", "remove", "bull"], 1, "holds BTC/USDT:USDT"),
         (["halt", "--account", "nope"], 2, "there is no account 'nope'"),
+        (["operations", "--account", "nope"], 2, "there is no account 'nope'"),
+        (["operations", "--trader", "nobody"], 2, "there is no trader 'nobody'"),
     ],
 )
 def test_an_act_that_cannot_be_done_says_why(arguments: list[str], code: int, words: str) -> None:
@@ -164,6 +188,17 @@ def test_halt_and_resume_switch_every_account(store: MemoryStore) -> None:
     assert read("halt", "--reason", "news")["accounts"][0]["trading_state"] == "halted"
     assert read("resume")["accounts"][0]["trading_state"] == "active"
     assert [event.after for event in events(store, "trading_state")] == ["active", "halted"]
+
+
+def test_switching_says_what_changed_and_resuming_what_is_active_records_nothing(store: MemoryStore) -> None:
+    assert propdesk("resume").stdout == "paper is active already; nothing is changed.\n"
+    assert events(store, "trading_state") == []
+    assert propdesk("halt").stdout == "paper is halted: by hand (was active)\n"
+    reduced = propdesk("reduce", "--reason", "calmer").stdout
+    assert reduced.startswith("paper is reducing: calmer (was halted: entries stay refused, but it no longer counts")
+    assert "was reducing: entries stay refused, and it now counts as an error" in propdesk("halt").stdout
+    assert "paper is active: by hand (was halted)" in propdesk("resume").stdout
+    assert len(events(store, "trading_state")) == 4
 
 
 def test_a_trader_is_taken_on_from_a_file_and_managed_by_the_api(store: MemoryStore, tmp_path: Path) -> None:

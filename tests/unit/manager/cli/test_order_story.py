@@ -24,8 +24,10 @@ from executor.contract import Action, Decision
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.order_story import OrderStory, read_story
 from manager.cli.story_origin import Origin
+from manager.errors import UnknownAccount, UnknownTrader
 from manager.state.records import (
     DEFAULT_TENANT,
+    EventRow,
     FillPartRow,
     FillRow,
     IntentRow,
@@ -200,12 +202,29 @@ async def test_operations_come_newest_first_and_of_every_kind() -> None:
     [
         (OperationQuery(trader_id="bear"), {OperationKind.EVENT, OperationKind.REFUSAL, OperationKind.CONFLICT}),
         (OperationQuery(kinds=(OperationKind.ORDER,)), {OperationKind.ORDER}),
-        (OperationQuery(account_id="other"), set()),
+        (OperationQuery(trader_id="gone"), {OperationKind.EVENT}),
     ],
 )
 async def test_operations_can_be_narrowed(query: OperationQuery, kinds: set[OperationKind]) -> None:
-    found = await read_operations(await desk_with_history(), DEFAULT_TENANT, query)
+    removal = EventRow(
+        tenant_id=DEFAULT_TENANT,
+        event_id="e2",
+        at=AT,
+        actor="cli:eve",
+        kind="trader_removed",
+        account_id="paper",
+        trader_id="gone",
+    )
+    found = await read_operations(await desk_with_history(removal), DEFAULT_TENANT, query)
     assert {one.kind for one in found} == kinds
+
+
+async def test_operations_of_nobody_are_refused() -> None:
+    store = await desk_with_history()
+    with pytest.raises(UnknownAccount, match="there is no account 'other'"):
+        await read_operations(store, DEFAULT_TENANT, OperationQuery(account_id="other"))
+    with pytest.raises(UnknownTrader, match="there is no trader 'nobody'"):
+        await read_operations(store, DEFAULT_TENANT, OperationQuery(trader_id="nobody"))
 
 
 async def test_operations_are_limited_after_all_kinds_are_merged() -> None:
