@@ -1,7 +1,7 @@
 """Decisions recorded elsewhere, delivered when they are due: the input of exact replays."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,14 +28,28 @@ class RecordedBatch:
     line: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedItem:
+    """Name one item that was not delivered: its line, its trader and everything that is wrong with it."""
+
+    line: int
+    trader_id: str
+    errors: tuple[ItemError, ...]
+
+
 class RecordedExecutor:
     """Deliver each trader's recorded batches once, in order of time and then of the file.
 
-    A batch is due at the first instant at or after its `ts_ms`; a bad item is dropped alone, with its line. What has
-    been delivered is remembered in this object only.
+    A batch is due at the first instant at or after its `ts_ms`; a bad item is dropped alone, with its line, and
+    told to `on_drop`. What has been delivered is remembered in this object only.
     """
 
-    def __init__(self, by_trader: Mapping[str, Sequence[RecordedBatch]]) -> None:
+    def __init__(
+        self,
+        by_trader: Mapping[str, Sequence[RecordedBatch]],
+        on_drop: Callable[[DroppedItem], object] | None = None,
+    ) -> None:
+        self._on_drop = on_drop
         self._batches = {
             trader: tuple(sorted(batches, key=lambda batch: batch.ts_ms)) for trader, batches in by_trader.items()
         }
@@ -65,6 +79,8 @@ class RecordedExecutor:
                     decisions.append(judged)
                 else:
                     errors.extend(_located(error, batch) for error in judged)
+                    if self._on_drop is not None:
+                        self._on_drop(DroppedItem(line=batch.line, trader_id=trader, errors=judged))
         return FullDecision(decisions=tuple(decisions), errors=tuple(errors), model="recorded")
 
     async def ping(self) -> None:
@@ -78,7 +94,8 @@ def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
     """Return the batches of a JSONL file by trader, in order of time; blank lines are skipped.
 
     Each line is `{"ts_ms": int, "trader_id": str, "decisions": [Decision]}`. Raises RecordedError with the line, the
-    field and the value of the first line that is not so; items of `decisions` are judged when they are delivered.
+    field and the value of the first line that is not so, or without any line; items of `decisions` are judged when they
+    are delivered.
     """
     by_trader: dict[str, list[RecordedBatch]] = {}
     try:
@@ -89,6 +106,8 @@ def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
                     by_trader.setdefault(batch.trader_id, []).append(batch)
     except (OSError, UnicodeDecodeError) as error:
         raise RecordedError(path, f"cannot be read ({error}); expected a readable UTF-8 file of JSON lines") from error
+    if not by_trader:
+        raise RecordedError(path, f"there is no decision in it; expected lines of JSON with {', '.join(_FIELDS)}")
     return {
         trader: tuple(sorted(batches, key=lambda batch: batch.ts_ms)) for trader, batches in sorted(by_trader.items())
     }

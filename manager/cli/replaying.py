@@ -1,5 +1,6 @@
 """`propdesk replay`: the whole desk on recorded candles."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,21 +84,26 @@ def replay(options: ReplayOptions) -> None:
         raise Refused(f"{given} leaves no time to replay; give a --to after --from")
     from manager.replay.run import run_replay
 
-    with progress("replay") as meter:
-        result = run_replay(
-            ReplayRequest(
-                config=options.config,
-                candles=options.candles,
-                funding=options.funding,
-                start=options.start,
-                end=options.end,
-                decisions=options.decisions,
-                models=options.models,
-                recordings=options.recordings,
-                out=options.out,
-                progress=meter,
+    notes: list[str] = []
+    try:
+        with progress("replay") as meter:
+            result = run_replay(
+                ReplayRequest(
+                    config=options.config,
+                    candles=options.candles,
+                    funding=options.funding,
+                    start=options.start,
+                    end=options.end,
+                    decisions=options.decisions,
+                    models=options.models,
+                    recordings=options.recordings,
+                    out=options.out,
+                    progress=meter,
+                    note=notes.append,
+                )
             )
-        )
+    finally:
+        sys.stderr.writelines(f"propdesk: {note}\n" for note in notes)
     if options.as_json:
         print_json(result)
     else:
@@ -120,6 +126,8 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
     for title in ("conflicts", "denials", "clamps"):
         rows = [[str(name), str(count)] for name, count in sorted(result[title].items())]
         show_table(title.capitalize(), ["what", "count>"], rows)
+    if result["dropped_items"]:
+        say(f"Decisions dropped as invalid: {result['dropped_items']}")
     invariants = result["invariants"]
     say(f"Invariants: {invariants['checked']} checked, {invariants['violated']} violated")
     say(

@@ -92,6 +92,7 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
             "unallocated": _money(equities.get(UNALLOCATED, ZERO)),
         },
         "models": models_report(facts.spending),
+        "dropped_items": len(replay.dropped),
         "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
         "denials": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "denial"},
         "clamps": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "clamp"},

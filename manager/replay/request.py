@@ -22,7 +22,7 @@ class ModelsMode(StrEnum):
 class ReplayRequest:
     """Name the inputs and outputs of one replay; `progress` is told the finished share, 0 to 1.
 
-    Models are not called unless `models` says so.
+    `note` is told what is left out of the inputs. Models are not called unless `models` says so.
     """
 
     config: Path
@@ -35,3 +35,4 @@ class ReplayRequest:
     recordings: Path = RECORDINGS_DEFAULT
     out: Path | None = None
     progress: Callable[[float], None] | None = None
+    note: Callable[[str], None] | None = None

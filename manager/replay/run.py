@@ -34,6 +34,11 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     finally:
         await assembled.clients.close()
         await assembled.remotes.close()
+        if request.note is not None:
+            for item in assembled.dropped:
+                for error in item.errors:
+                    place = f"{request.decisions}, line {item.line}: {error.path}"
+                    request.note(f"{place}: {error.message}; trader {item.trader_id} did without this item")
     facts = await collect(assembled)
     report = report_of(assembled, facts, tally, perf_counter() - started)
     if request.out is not None:

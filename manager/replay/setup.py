@@ -22,7 +22,7 @@ from exchanges.types import Symbol
 from executor.contract import Executor
 from executor.models.clients import ModelSource
 from executor.prompts import PromptLibrary
-from executor.recorded import RecordedBatch, RecordedExecutor, load_recorded
+from executor.recorded import DroppedItem, RecordedBatch, RecordedExecutor, load_recorded
 from executor.registry import ExecutorParts, ExecutorType, build_executor
 from executor.remote.connections import RemoteConnections
 from manager.config.load import load_config
@@ -57,7 +57,7 @@ class ReplayAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """Hold an assembled replay; `recorded` are the delivery times in ms by trader."""
+    """Hold an assembled replay; `recorded` are the delivery times in ms by trader, `dropped` grows while it runs."""
 
     store: MemoryStore
     clock: ManualClock
@@ -67,6 +67,7 @@ class Replay:
     path: ReplayPath
     account: ReplayAccount
     recorded: Mapping[str, Sequence[int]]
+    dropped: Sequence[DroppedItem]
     clients: ModelSource
     remotes: RemoteConnections
 
@@ -74,7 +75,7 @@ class Replay:
 class SpecExecutors:
     """Build each trader's executor once, from its definition; recorded decisions come first.
 
-    Budgets hold as they do live, on the replay's days.
+    Budgets hold as they do live, on the replay's days. `dropped` are the recorded items that could not be delivered.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class SpecExecutors:
         self._parts = parts
         self._recorded = recorded
         self._spending = spending
+        self.dropped: list[DroppedItem] = []
         self._keys = {
             (tenant_id, spec.id): config.with_key(spec.executor).api_key
             for tenant_id, tenant in config.tenants.items()
@@ -101,7 +103,7 @@ class SpecExecutors:
         found = self._built.get(key)
         if found is None:
             if spec.id in self._recorded:
-                found = RecordedExecutor({spec.id: self._recorded[spec.id]})
+                found = RecordedExecutor({spec.id: self._recorded[spec.id]}, self.dropped.append)
             else:
                 meter = self._spending.meter(tenant, spec)
                 parts = replace(self._parts, models=self._config.models(tenant), meter=meter)
@@ -135,12 +137,13 @@ async def assemble(request: ReplayRequest) -> Replay:
     parts = ExecutorParts(
         prompts=PromptLibrary(config.prompt_root, resource("prompts").parent), clients=clients, monotonic=clock.boot_s
     )
+    executors = SpecExecutors(config, parts, recorded, Spending(store, clock, config))
     handlers = DeskHandlers(
         DeskParts(
             store=store,
             clock=clock,
             runner=runner,
-            executors=SpecExecutors(config, parts, recorded, Spending(store, clock, config)),
+            executors=executors,
             sampler=one.sampler,
             accounts={(tenant.tenant_id, account.name): one.runtime},
             holder="replay",
@@ -158,6 +161,7 @@ async def assemble(request: ReplayRequest) -> Replay:
         path=path,
         account=one,
         recorded={trader_id: [batch.ts_ms for batch in batches] for trader_id, batches in recorded.items()},
+        dropped=executors.dropped,
         clients=clients,
         remotes=parts.remotes,
     )
@@ -269,7 +273,8 @@ def _check_inputs(config: Config, request: ReplayRequest, recorded: Mapping[str,
             )
     known = {spec.id for spec in specs}
     for trader_id in sorted(recorded.keys() - known):
+        line = min(batch.line for batch in recorded[trader_id])
         raise ReplayInputError(
-            f"{request.decisions}: field trader_id: {trader_id!r} is not a trader of {request.config}; "
+            f"{request.decisions}, line {line}: field trader_id: {trader_id!r} is not a trader of {request.config}; "
             f"use one of {', '.join(sorted(known))}"
         )

@@ -82,3 +82,49 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_
         assert f"--out {out}: " in result.stderr
         assert "name a folder you may write to" in result.stderr
         assert "none.csv" not in result.stderr
+
+
+def test_each_bad_item_is_told_with_its_line_and_counted(tmp_path: Path) -> None:
+    bad = opens(ETH, "long", "500", leverage="high")
+    given = Scenario(
+        bars=scenario().bars,
+        traders={"a": {}, "b": {}},
+        batches=[(1, "a", [opens(BTC, "long", "500"), bad]), (2, "b", [{"symbol": "DOGE", "action": "open_long"}])],
+    )
+    result = replayed(tmp_path, "--json", given=given)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["dropped_items"] == 2
+    notes = result.stderr.splitlines()
+    decisions = tmp_path / "decisions.jsonl"
+    assert notes[0].startswith(f"propdesk: {decisions}, line 1: decisions[1].leverage: ")
+    assert "high" in notes[0]
+    assert all(note.startswith(f"propdesk: {decisions}, line 2: decisions[0]") for note in notes[1:])
+    assert any("DOGE" in note for note in notes[1:])
+    assert "Decisions dropped as invalid: 2" in replayed(tmp_path).stdout
+
+
+def test_a_sound_recording_brings_no_note(tmp_path: Path) -> None:
+    result = replayed(tmp_path, "--json")
+    assert (result.stderr, json.loads(result.stdout)["dropped_items"]) == ("", 0)
+
+
+def test_an_unknown_trader_is_named_with_its_line(tmp_path: Path) -> None:
+    replayed(tmp_path)
+    decisions = tmp_path / "other.jsonl"
+    sound = (tmp_path / "decisions.jsonl").read_text()
+    decisions.write_text(sound + "\n" + sound.replace('"trader_id": "a"', '"trader_id": "zed"'))
+    result = replayed(tmp_path, "--decisions", decisions)
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"propdesk: {decisions}, line 3: field trader_id: 'zed' is not a trader")
+
+
+def test_a_recording_without_decisions_is_refused(tmp_path: Path) -> None:
+    replayed(tmp_path)
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n \n")
+    result = replayed(tmp_path, "--decisions", empty)
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"propdesk: {empty}")
+    assert "there is no decision in it" in line
