@@ -1,7 +1,7 @@
 """Recorded candles and funding as columns, indexed for the questions a replay asks."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -94,10 +94,11 @@ class FundingRate(NamedTuple):
 
 
 class FundingColumns:
-    """Hold funding rates by symbol and by instant."""
+    """Hold funding rates by symbol and by instant; `symbols` are all of their source, in the window or not."""
 
-    def __init__(self, rates: list[FundingRate]) -> None:
+    def __init__(self, rates: list[FundingRate], symbols: Iterable[Symbol] | None = None) -> None:
         self.rates = sorted(rates)
+        self.symbols = frozenset((rate.symbol for rate in rates) if symbols is None else symbols)
         self._instants = [rate.at_ms for rate in self.rates]
         self._by_symbol: dict[Symbol, tuple[list[int], list[Decimal]]] = {}
         for rate in self.rates:

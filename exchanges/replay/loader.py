@@ -59,7 +59,8 @@ def load_funding(path: Path, *, start: datetime | None = None, end: datetime | N
             FundingRate(at_ms, Symbol(symbol), Decimal(repr(rate)))
             for symbol, at_ms, rate in frame.select("symbol", "ts_ms", "funding_rate").iter_rows()
             if (lowest is None or at_ms > lowest) and (highest is None or at_ms <= highest)
-        ]
+        ],
+        symbols=map(Symbol, frame["symbol"].unique().to_list()),
     )
 
 

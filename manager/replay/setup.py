@@ -44,6 +44,7 @@ from traders.spec import TraderSpec
 
 _LOOKAHEAD = timedelta(days=1)
 _DATA_AGE_INTERVALS = 2.0
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,7 @@ async def assemble(request: ReplayRequest) -> Replay:
     first, last = from_ms(columns.instants[0] - columns.interval_ms), from_ms(columns.instants[-1])
     if request.funding is not None:
         funding = load_funding(request.funding, start=first, end=last)
+        _check_funding(request, columns, funding)
     recorded = load_recorded(request.decisions) if request.decisions is not None else {}
     _check_inputs(config, request, recorded)
     clock = ManualClock(from_ms(columns.instants[0]))
@@ -261,6 +263,21 @@ def _the_account(config: Config, request: ReplayRequest) -> tuple[TenantConfig, 
             "keep the traders of one account"
         )
     return used[0]
+
+
+def _check_funding(request: ReplayRequest, columns: CandleColumns, funding: FundingColumns) -> None:
+    """Raise ReplayInputError if funding has none of the candles' symbols; note those that it lacks."""
+    missing = sorted(set(columns.symbols) - funding.symbols)
+    if len(missing) == len(columns.symbols):
+        given = ", ".join(sorted(funding.symbols)[:_NAMED])
+        raise ReplayInputError(
+            f"{request.funding}: field symbol: found {given}, and no symbol of {request.candles} "
+            f"({', '.join(missing[:_NAMED])}); give funding of the same symbols or leave out --funding"
+        )
+    if missing and request.note is not None:
+        request.note(
+            f"{request.funding}: no funding for {', '.join(missing)}; positions in them neither pay nor get any"
+        )
 
 
 def _check_inputs(config: Config, request: ReplayRequest, recorded: Mapping[str, Sequence[RecordedBatch]]) -> None:

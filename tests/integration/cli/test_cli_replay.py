@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from manager.cli.app import app
 from manager.cli.replaying import _show
 from replay_harness import write
-from replay_scenario import Scenario, flat, opens
+from replay_scenario import START_MS, Scenario, flat, opens
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 
@@ -128,3 +128,33 @@ def test_a_recording_without_decisions_is_refused(tmp_path: Path) -> None:
     [line] = result.stderr.splitlines()
     assert line.startswith(f"propdesk: {empty}")
     assert "there is no decision in it" in line
+
+
+def funded(folder: Path, *symbols: str) -> Path:
+    path = folder / "funding.csv"
+    stamps = f"{START_MS + 120_000},0.0001\n"
+    path.write_text("symbol,ts_ms,funding_rate\n" + "".join(f"{symbol},{stamps}" for symbol in symbols))
+    return path
+
+
+def test_funding_of_other_symbols_is_refused(tmp_path: Path) -> None:
+    funding = funded(tmp_path, "BTC/USDC:USDC", "ETH/USDC:USDC")
+    result = replayed(tmp_path, "--funding", funding)
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"propdesk: {funding}: field symbol: found BTC/USDC:USDC, ETH/USDC:USDC, and no symbol of")
+    assert f"({BTC}, {ETH})" in line
+    assert "leave out --funding" in line
+
+
+def test_symbols_without_funding_are_noted(tmp_path: Path) -> None:
+    result = replayed(tmp_path, "--json", "--funding", funded(tmp_path, BTC, "BTC/USDC:USDC"))
+    assert result.exit_code == 0
+    [line] = result.stderr.splitlines()
+    assert f"no funding for {ETH};" in line
+    assert json.loads(result.stdout)["account"]["funding"] == "0"
+
+
+def test_funding_of_every_symbol_outside_the_window_is_no_mistake(tmp_path: Path) -> None:
+    result = replayed(tmp_path, "--json", "--from", "2025-01-01T00:03:00Z", "--funding", funded(tmp_path, BTC, ETH))
+    assert (result.exit_code, result.stderr) == (0, "")
