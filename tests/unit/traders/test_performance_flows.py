@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from traders.performance import Performance, flow, sample
 
@@ -61,6 +62,14 @@ def test_a_wiped_out_released_trader_may_start_again() -> None:
     again = sample(flow(lost, Decimal(-100), Decimal(1100)), Decimal(1000), AT)
     assert again.drawdown == pytest.approx(0.6)
     assert sample(again, Decimal(1100), AT).nav > again.nav
+
+
+def test_a_curve_stored_before_releases_were_kept_still_loads() -> None:
+    stored = TypeAdapter(Performance).dump_python(started(), mode="json")
+    del stored["released_usd"]
+    assert TypeAdapter(Performance).validate_python(stored) == started()
+    kept = released(1000, 50)
+    assert TypeAdapter(Performance).validate_json(TypeAdapter(Performance).dump_json(kept)) == kept
 
 
 @given(STEPS)
