@@ -20,6 +20,7 @@ from manager.database import Database, check_database, open_database
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
 from manager.executors import ConfiguredExecutors
+from manager.jobs.heartbeat import is_worker_alive
 from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import WorkerSettings
 from manager.logs import configure_logging, secrets_of
@@ -97,8 +98,16 @@ async def run_worker(config_path: Path, data_dir: Path) -> int:
         open_database(data_dir, os.environ) as database,
         open_parts(config, database, clock) as parts,
     ):
-        report = await build_manager(parts.store, config, clock).sync(config)
-        _LOG.info("worker_ready", accounts=len(parts.accounts), new=report.registered, changed=report.updated)
+        rivals = await is_worker_alive(database.queue_dsn)
+        report = await build_manager(parts.store, config, clock).sync(config, rivals=rivals)
+        _LOG.info(
+            "worker_ready",
+            accounts=len(parts.accounts),
+            new=report.registered,
+            changed=report.updated,
+            stopped=report.stopped,
+            returned=report.returned,
+        )
         await serve(parts, stop)
     _LOG.info("worker_stopped")
     return 0

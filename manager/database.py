@@ -16,7 +16,6 @@ from manager.state.postgres.roles import LOGIN, MIGRATOR, provision, queue_dsn
 
 DATABASE: Final = "propdesk"
 _SUPERUSER: Final = "postgres"
-_SCHEMES: Final = ("postgresql://", "postgres://")
 _NOT_A_URI: Final = "DATABASE_URL is not a PostgreSQL URI; write postgresql://user:password@host/db"
 
 
@@ -29,12 +28,12 @@ class Database:
 
 
 def external_url(environment: Mapping[str, str]) -> str:
-    """Return DATABASE_URL as a libpq URI, empty when it is not set.
+    """Return DATABASE_URL as a libpq URI, empty when it is not set; libpq's own `host=... dbname=...` will do too.
 
     Raises DatabaseUrlRefused for anything else; the message never holds the value, which may hold a password.
     """
     url = environment.get("DATABASE_URL", "").replace("postgresql+psycopg://", "postgresql://", 1)
-    if url and not _is_uri(url):
+    if url and not _is_libpqs(url):
         raise DatabaseUrlRefused(_NOT_A_URI)
     return url
 
@@ -45,9 +44,7 @@ def check_database(data_dir: Path, environment: Mapping[str, str]) -> None:
         check_place(data_dir)
 
 
-def _is_uri(url: str) -> bool:
-    if not url.startswith(_SCHEMES) or "\0" in url:
-        return False
+def _is_libpqs(url: str) -> bool:
     try:
         parts = conninfo_to_dict(url)
     except psycopg.Error:

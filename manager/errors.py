@@ -4,6 +4,7 @@ ManagerError
  +- UnknownTrader      no trader has this id
  +- UnknownAccount     no account has this name
  +- RegistrationError  the trader cannot be taken on as defined
+ |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
  +- PortTaken          the web's port is not free
  +- DatabaseUrlRefused DATABASE_URL is of another kind
@@ -40,6 +41,10 @@ class RegistrationError(ManagerError):
     def __init__(self, message: str, fault: "Fault | None" = None) -> None:
         super().__init__(message)
         self.fault = fault
+
+
+class OtherDeskRuns(RegistrationError):
+    """Report two configs that would trade the same accounts, with both and how they differ."""
 
 
 class NotFlat(ManagerError):

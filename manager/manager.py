@@ -71,9 +71,12 @@ class Manager:
         """Change what may change of a trader; raise UnknownTrader or RegistrationError."""
         return await self._registry.update(tenant, trader_id, changes, actor=actor, reason=reason)
 
-    async def sync(self, config: Config, *, actor: str = "config") -> SyncReport:
-        """Bring accounts and config-managed traders in line with `config`, or change nothing and raise."""
-        return await self._registry.sync(config, actor=actor)
+    async def sync(self, config: Config, *, actor: str = "config", rivals: bool = False) -> SyncReport:
+        """Bring accounts and config-managed traders in line with `config`, or change nothing and raise.
+
+        `rivals` tells that a worker is at work already: then another config is refused with OtherDeskRuns.
+        """
+        return await self._registry.sync(config, actor=actor, rivals=rivals)
 
     async def start(self, tenant: TenantId, trader_id: str, *, actor: str, reason: str = "") -> TraderRow:
         """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from uuid import uuid4
 
 from exchanges.clock import Clock
 from exchanges.types import Symbol
@@ -16,10 +17,12 @@ from manager.schedules import first_due, new_schedule, rescheduled
 from manager.state.errors import DuplicateRow
 from manager.state.records import AccountRow, EventRow, ScheduleRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store, Transaction
+from manager.terms import Claimant, difference, other_terms, other_traders, terms_text
 from traders.spec import ManagedBy, TraderSpec
 
 _ALL = 1_000_000
 _ATTEMPTS = 5
+ACCOUNT_TERMS = "account_terms"
 _BACK = "back in the config"
 _LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
@@ -112,36 +115,42 @@ class TraderRegistry:
             self._check.check(tenant, spec, _others(known, trader_id))
             return await _Work(tx, tenant, self._clock.now(), actor=actor).change(row, spec, reason)
 
-    async def sync(self, config: Config, *, actor: str = "config") -> SyncReport:
+    async def sync(self, config: Config, *, actor: str = "config", rivals: bool = False) -> SyncReport:
         """Bring accounts and config-managed traders in line with `config`; nothing is written if anything is wrong.
 
         New traders are registered, changed ones updated, those no longer there stopped, never deleted; they run,
         or are paused, as before when they come back. Traders managed by the API stay as they are. Safe to run in
-        several processes.
+        several processes. While `rivals` are at work, accounts keep their terms and traders their config: anything
+        else raises OtherDeskRuns.
         """
+        claimant = Claimant(config=str(config.path.resolve()), rivals=rivals)
         for tenant in config.tenants.values():
             async with self._store.transaction(tenant.tenant_id) as tx:
-                await self._check_tenant(tx, tenant)
+                await self._check_tenant(tx, tenant, claimant)
         report = SyncReport()
         for tenant in config.tenants.values():
             async with self._store.service() as service:
                 await service.ensure_tenant(tenant.tenant_id)
-            report = _sum(report, await self._sync_tenant(tenant, actor))
+            report = _sum(report, await self._sync_tenant(tenant, claimant, actor))
         return report
 
-    async def _sync_tenant(self, tenant: TenantConfig, actor: str) -> SyncReport:
+    async def _sync_tenant(self, tenant: TenantConfig, claimant: Claimant, actor: str) -> SyncReport:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._store.transaction(tenant.tenant_id) as tx:
-                    await self._check_tenant(tx, tenant)
-                    return await _write(_Work(tx, tenant.tenant_id, self._clock.now(), actor=actor), tenant)
+                    await self._check_tenant(tx, tenant, claimant)
+                    work = _Work(tx, tenant.tenant_id, self._clock.now(), actor=actor)
+                    await work.take_accounts(tenant, claimant)
+                    return await _write(work, tenant)
             except DuplicateRow:
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _check_tenant(self, tx: Transaction, tenant: TenantConfig) -> None:
+    async def _check_tenant(self, tx: Transaction, tenant: TenantConfig, claimant: Claimant) -> None:
         rows = await _traders(tx)
+        if claimant.rivals:
+            _check_rivals(claimant, tenant, await tx.find(AccountRow, {}, limit=_ALL), rows)
         known = {row.trader_id: row for row in rows}
         wanted = {spec.id for spec in tenant.traders}
         kept = [row for row in rows if row.spec.managed_by is ManagedBy.API]
@@ -210,6 +219,36 @@ class _Work:
         await self.tx.insert([self._event(row, "trader_updated", before, after, reason)])
         return changed
 
+    async def take_accounts(self, tenant: TenantConfig, claimant: Claimant) -> None:
+        """Give each account its terms, a change with its event; beside rivals only what is new is written."""
+        known = {row.account_id: row for row in await self.tx.find(AccountRow, {}, limit=_ALL)}
+        for name, account in tenant.accounts.items():
+            terms, old = terms_text(account), known.get(name)
+            if old is None:
+                row = AccountRow(tenant_id=self.tenant, account_id=name, venue=account.type)
+                await self.tx.insert([replace(row, terms=terms, config=claimant.config)])
+            elif old.terms != terms:
+                await self.tx.patch(AccountRow, (name,), terms=terms)
+                if old.terms:
+                    await self.tx.insert([self._terms_event(old, terms, claimant)])
+        if not claimant.rivals:
+            for old in known.values():
+                if old.config != claimant.config:
+                    await self.tx.patch(AccountRow, (old.account_id,), config=claimant.config)
+
+    def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> EventRow:
+        return EventRow(
+            tenant_id=self.tenant,
+            event_id=f"{old.account_id}/{self.now.isoformat()}/{ACCOUNT_TERMS}/{uuid4().hex[:8]}",
+            at=self.now,
+            actor=self.actor,
+            kind=ACCOUNT_TERMS,
+            account_id=old.account_id,
+            before=old.terms,
+            after=terms,
+            reason=f"{old.config} before, now {claimant.config}",
+        )
+
     async def take_back(self, spec: TraderSpec) -> None:
         """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
         where = {"trader_id": spec.id, "kind": TRADER_STATE}
@@ -237,9 +276,36 @@ class _Work:
         return replace(event_of(row, self.now, kind=kind, actor=self.actor, reason=reason), before=before, after=after)
 
 
+def _check_rivals(
+    claimant: Claimant, tenant: TenantConfig, accounts: Sequence[AccountRow], traders: Sequence[TraderRow]
+) -> None:
+    """Raise OtherDeskRuns unless this config trades as the desk that is at work; one file may change as it likes."""
+    for row in accounts:
+        here = tenant.accounts.get(row.account_id)
+        if here is not None and row.terms and row.terms != terms_text(here):
+            raise other_terms(claimant, row.config, row.account_id, difference(row.terms, terms_text(here)))
+    owner = next((row.config for row in accounts if row.config not in ("", claimant.config)), "")
+    change = _change(tenant, traders) if owner else ""
+    if change:
+        raise other_traders(claimant, owner, change)
+
+
+def _change(tenant: TenantConfig, traders: Sequence[TraderRow]) -> str:
+    """Say what a sync would do to which trader first; empty when it would do nothing."""
+    known, wanted = {row.trader_id: row for row in traders}, {spec.id for spec in tenant.traders}
+    for row in traders:
+        if row.spec.managed_by is ManagedBy.CONFIG and row.trader_id not in wanted and row.state in _LIVING:
+            return f"stop {row.trader_id}"
+    for spec in tenant.traders:
+        row_or_none = known.get(spec.id)
+        if row_or_none is None or row_or_none.state_reason == REMOVED_FROM_CONFIG:
+            return f"add {spec.id}"
+        if row_or_none.spec != stored(spec):
+            return f"change {spec.id}"
+    return ""
+
+
 async def _write(work: _Work, tenant: TenantConfig) -> SyncReport:
-    for name, account in tenant.accounts.items():
-        await _ensure_account(work.tx, tenant.tenant_id, name, account.type)
     rows = {row.trader_id: row for row in await _traders(work.tx)}
     seq = max((row.seq for row in rows.values()), default=-1) + 1
     done: dict[str, list[str]] = {"registered": [], "updated": [], "stopped": [], "returned": []}

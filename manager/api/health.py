@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
 
 import psycopg
 from pydantic import BaseModel
 
-from manager.jobs.heartbeat import heartbeat_age_s
-
-_SILENT_S: Final = 10.0
+from manager.jobs.heartbeat import SILENT_S, heartbeat_age_s
 
 
 class Status(StrEnum):
@@ -58,7 +55,7 @@ class Probe:
     def _status(self, reachable: bool, age: float | None) -> Status:
         if not reachable:
             return Status.DATABASE_DOWN if self.seen else Status.STARTING
-        return Status.OK if age is not None and age < _SILENT_S else Status.NO_WORKER
+        return Status.OK if age is not None and age < SILENT_S else Status.NO_WORKER
 
 
 def installed_version() -> str:

@@ -1,7 +1,10 @@
 """How long ago any worker gave a sign of life, for those outside the trading processes."""
 
+from typing import Final
+
 import psycopg
 
+SILENT_S: Final = 10.0
 _TIMEOUT_S = 3
 _NEWEST_BEAT = b"SELECT extract(epoch FROM now() - max(last_heartbeat))::float FROM procrastinate_workers"
 
@@ -15,3 +18,9 @@ async def heartbeat_age_s(dsn: str) -> float | None:
         await connection.execute(f"SET statement_timeout = '{_TIMEOUT_S}s'".encode())
         row = await (await connection.execute(_NEWEST_BEAT)).fetchone()
     return None if row is None else row[0]
+
+
+async def is_worker_alive(dsn: str) -> bool:
+    """Tell whether any worker has given a sign of life within SILENT_S seconds; raises as `heartbeat_age_s`."""
+    age = await heartbeat_age_s(dsn)
+    return age is not None and age < SILENT_S

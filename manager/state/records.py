@@ -88,7 +88,10 @@ class LedgerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
-    """Hold one exchange account; written by its round and by the manager's halt and resume."""
+    """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
+
+    `terms` is what prices and fills it (manager/terms.py), `config` the file they are from.
+    """
 
     tenant_id: TenantId
     account_id: str
@@ -103,6 +106,8 @@ class AccountRow:
     rebalanced_at: datetime | None = None
     rebalance_members: tuple[str, ...] = ()
     updated_at: datetime | None = None
+    terms: str = ""
+    config: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

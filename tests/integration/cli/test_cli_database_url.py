@@ -15,7 +15,7 @@ WRONG = [
     "mysql://u:hunter2@127.0.0.1:1/db",
     "sqlite:///hunter2",
     "hunter2",
-    "host=127.0.0.1 password=hunter2",
+    "host=127.0.0.1 passwort=hunter2",
     "postgresql://u:hunter2@127.0.0.1:port/db",
     "postgresql://u:hunter2@127.0.0.1:99999/db",
     "postgresql://u:hunter2@[127.0.0.1/db",
@@ -53,6 +53,7 @@ def test_the_log_can_be_set_up_beside_any_value(url: str) -> None:
         "postgresql://u@one:1,two:2/db?target_session_attrs=any",
         "postgresql://u@/db?host=%2Frun%2Fpostgresql&port=5433",
         "postgresql://u:p@[::1]:5432/db",
+        "host=/run/postgresql dbname=desk user=u",
     ],
 )
 def test_what_libpq_takes_is_taken_as_it_is(url: str) -> None:

@@ -1,0 +1,96 @@
+"""What an account trades on, kept beside it, so that no second desk prices or fills it differently."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from manager.config.values import AccountConfig
+from manager.errors import OtherDeskRuns
+
+_MEND: Final = (
+    "stop that desk first, or give this one a database of its own with --data-dir DIR; a desk that has just died "
+    "counts for ten seconds"
+)
+_MOST_NAMED: Final = 3
+_DIGITS: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """Name the config that asks for the accounts; `rivals` tells that a worker is at work on them already."""
+
+    config: str
+    rivals: bool = False
+
+
+def terms_text(account: AccountConfig) -> str:
+    """Return what prices or fills an account's orders and shares it out, as JSON: the same for the same terms.
+
+    Risk limits are not in it, which may change from start to start; neither is any key.
+    """
+    market, paper, venue = account.market, account.paper, account.venue
+    terms: dict[str, Any] = {
+        "type": account.type,
+        "equity_usd": account.equity_usd,
+        "conflict_strategy": account.rules.conflict_strategy.value,
+        "allocation_strategy": account.rules.allocation_strategy.value,
+        "market": {
+            "type": market.type.value,
+            "candles": market.candles,
+            "funding": market.funding,
+            "venue": market.venue,
+            "synthetic": _short(asdict(market.synthetic)) if market.synthetic is not None else {},
+        },
+        "paper": _short({name: getattr(paper, name) for name in paper.__dataclass_fields__}) if paper else {},
+        "venue": {"testnet": venue.testnet, "live": venue.live} if venue is not None else {},
+    }
+    return json.dumps(terms, sort_keys=True, default=_plain)
+
+
+def difference(there: str, here: str) -> str:
+    """Say in words how two terms differ."""
+    old, new = _flat(json.loads(there)), _flat(json.loads(here))
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    parts = [f"{name} is {old.get(name, 'unset')} there and {new.get(name, 'unset')} here" for name in names]
+    more = f" and {len(parts) - _MOST_NAMED} more" if len(parts) > _MOST_NAMED else ""
+    return ", ".join(parts[:_MOST_NAMED]) + more
+
+
+def other_terms(claimant: Claimant, owner: str, account: str, how: str) -> OtherDeskRuns:
+    """Return the error of an account that runs on other terms."""
+    return OtherDeskRuns(
+        f"{claimant.config}: a desk runs on this database with {owner}, and account {account} trades there on other "
+        f"terms: {how}; {_MEND}"
+    )
+
+
+def other_traders(claimant: Claimant, owner: str, change: str) -> OtherDeskRuns:
+    """Return the error of two configs that would take turns at changing the traders."""
+    return OtherDeskRuns(
+        f"{claimant.config}: a desk runs on this database with {owner}, and this config would change its traders "
+        f"({change}); {_MEND}, or change {owner} instead"
+    )
+
+
+def _short(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scalars as they are and anything larger by its hash, as every round reads this with its account."""
+    return {
+        name: _digest(value) if isinstance(value, Mapping | tuple | list) else value for name, value in values.items()
+    }
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:_DIGITS] if value else ""
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
