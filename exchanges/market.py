@@ -69,6 +69,11 @@ class SymbolView(Protocol):
         """Return low and high of the candle that ended at the snapshot's instant, None where there is none."""
         ...
 
+    @property
+    def range_began(self) -> datetime | None:
+        """Return when the candle of `last_range` began."""
+        ...
+
     def closes(self, count: int) -> Sequence[float]:
         """Return up to `count` closes of the base interval, oldest first."""
         ...

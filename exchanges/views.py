@@ -59,6 +59,12 @@ class CandleView:
         bar = self._path.last_bar(self.symbol, self._at)
         return None if bar is None else (bar.low, bar.high)
 
+    @property
+    def range_began(self) -> datetime | None:
+        """Return when the candle that ended last began, None in a gap."""
+        bar = self._path.last_bar(self.symbol, self._at)
+        return None if bar is None else bar.begin
+
     def closes(self, count: int) -> Sequence[float]:
         """Return up to `count` closes of the indicators' base interval, oldest first."""
         return self._table.closes(self._base_count, count)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from exchanges.types import Side, Symbol
@@ -140,6 +140,8 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
         held = desk.traders[leg.trader_id].book.positions.get(leg.symbol)
         if held is None or held.opened_at >= desk.at or (leg.trader_id, leg.symbol) in waiting:
             continue
+        if not await _touched_since_set(session, leg, held.opened_at):
+            continue
         gone, filled = await clear_legs(session, leg.trader_id, leg.symbol, stops_too=True)
         if not gone or filled:
             continue
@@ -148,6 +150,19 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
         await send(session, row)
         fired = True
     return fired
+
+
+async def _touched_since_set(session: Session, leg: ProtectiveLeg, opened_at: datetime) -> bool:
+    """Tell whether a target was reached while it stood: by a candle that began after it, or by a later mark."""
+    view = session.snapshot.symbols[leg.symbol]
+    if view.range_began is None:
+        return True
+    set_at = await session.target_since(leg.trader_id, leg.symbol)
+    since = opened_at if set_at is None else max(opened_at, set_at)
+    if view.range_began >= since:
+        return True
+    marked_at = session.snapshot.at - timedelta(seconds=view.age_s)
+    return marked_at > since and (view.mark - leg.trigger_price) * leg.side.sign <= 0
 
 
 def _ranges(session: Session, desk: Desk) -> Mapping[Symbol, tuple[Decimal, Decimal]]:

@@ -12,13 +12,24 @@ from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionRepo
 from manager.desk.account_state import AccountState
 from manager.desk.freezer import Freezer
 from manager.desk.values import Desk, DeskRules
-from manager.state.records import FillPartRow, IncidentRow, OrderPurpose, OrderRow, OrderState, TenantId
+from manager.state.records import (
+    FillPartRow,
+    IncidentRow,
+    IntentRow,
+    IntentStatus,
+    OrderPurpose,
+    OrderRow,
+    OrderState,
+    RoundRow,
+    TenantId,
+)
 from manager.state.store import DeskRows, Fence, Store, Transaction
 from traders.book import EXTERNAL, Position
 
 ZERO = Decimal(0)
 LEASE_S = 20.0
 _PARTS_READ = 20
+_INTENTS_READ = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +136,23 @@ class Session:
                 for owner in self.state.books:
                     parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
         return [part for part in parts if part.at > at]
+
+    async def target_since(self, trader_id: str, symbol: Symbol) -> datetime | None:
+        """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
+
+        None when neither is stored.
+        """
+        mine = {"account_id": self.runtime.account_id, "trader_id": trader_id}
+        entries = {**mine, "symbol": symbol, "purpose": OrderPurpose.ENTRY.value}
+        async with self._store.transaction(self.runtime.tenant_id) as tx:
+            since = [part.at for part in await tx.find(FillPartRow, entries, newest_first="at", limit=1)]
+            done = {**mine, "status": IntentStatus.DONE}
+            for intent in await tx.find(IntentRow, done, newest_first="decided_at", limit=_INTENTS_READ):
+                if intent.decision.symbol == symbol and intent.decision.take_profit is not None:
+                    moved = await tx.get(RoundRow, self.runtime.account_id, intent.round_id)
+                    since.extend([moved.at] if moved is not None else [])
+                    break
+        return max(since, default=None)
 
     async def flush(self) -> None:
         """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""

@@ -104,6 +104,7 @@ class HandView:
     symbol: Symbol
     mark: Decimal
     last_range: tuple[Decimal, Decimal] | None
+    range_began: datetime | None
     age_s: float = 0.0
     interval_s: float = 1.0
     base_s: float = 60.0
@@ -143,7 +144,7 @@ class HandFeed:
             bar, price = self.path.last_bar(symbol, now), self.path.execution_price(symbol, now)
             assert bar is not None
             assert price is not None
-            views[symbol] = HandView(symbol, price, (bar.low, bar.high))
+            views[symbol] = HandView(symbol, price, (bar.low, bar.high), bar.begin)
         return Snapshot(now, views)
 
     async def close(self) -> None:
