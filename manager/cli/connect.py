@@ -5,7 +5,7 @@ import getpass
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
 from executor.prompts import PromptLibrary
@@ -15,7 +15,11 @@ from manager.config import Config
 from manager.manager import Manager
 from manager.registration import RegistrationCheck, registration_check
 from manager.resources import resource
+from manager.state.errors import StoreUnavailable
 from manager.state.store import Store
+
+if TYPE_CHECKING:
+    from manager.database import Database
 
 T = TypeVar("T")
 _TICK_S = 0.5
@@ -26,7 +30,21 @@ def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
 
     Nothing is created or upgraded. Raises Refused where there is no desk, StateError where its database cannot be used.
     """
-    return asyncio.run(_opened(existing_data_dir(data_dir), work))
+
+    async def on_store(store: Store, database: "Database") -> T:
+        del database
+        return await work(store)
+
+    return asyncio.run(_opened(existing_data_dir(data_dir), on_store))
+
+
+def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
+    """Run `work` as `with_store` does, and tell it whether a worker has given a sign of life in the last seconds."""
+
+    async def on_desk(store: Store, database: "Database") -> T:
+        return await work(store, await _is_worker_alive(database))
+
+    return asyncio.run(_opened(existing_data_dir(data_dir), on_desk))
 
 
 def actor() -> str:
@@ -45,7 +63,18 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
     return Manager(store, SystemClock(), nobody)
 
 
-async def _opened(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
+async def _is_worker_alive(database: "Database") -> bool:
+    import psycopg
+
+    from manager.jobs.heartbeat import is_worker_alive
+
+    try:
+        return await is_worker_alive(database.queue_dsn)
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"the database cannot be used: {' '.join(str(error).split())}") from error
+
+
+async def _opened(data_dir: Path, work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
     from manager.database import open_database
     from manager.state.postgres.store import PostgresStore
 
@@ -61,7 +90,7 @@ async def _opened(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
             async with open_database(data_dir, os.environ, prepare=False) as database:
                 store = PostgresStore.open(database.dsn)
                 try:
-                    return await work(store)
+                    return await work(store, database)
                 finally:
                     await store.close()
         finally:

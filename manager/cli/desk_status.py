@@ -34,7 +34,7 @@ _REFUSALS_EACH: Final = 3
 
 
 class Light(StrEnum):
-    """Say in one word how an account is: STOPPED means that no worker has sampled it for a minute."""
+    """Say in one word how an account is: STOPPED means that no worker runs or that none has sampled it for a minute."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -81,13 +81,15 @@ class ModelCost:
 class TraderStatus:
     """Hold one trader; money in USD, `pnl_usd` is equity less capital, so flows do not count.
 
-    `models_today` is None for a trader that asks no model.
+    `models_today` is None for a trader that asks no model. One that is not `watched` has no worker: whatever its
+    state, nobody decides for it or looks after its stops.
     """
 
     id: str
     name: str
     state: str
     reason: str
+    watched: bool
     allocated: Decimal
     equity: Decimal | None
     pnl_usd: Decimal | None
@@ -143,6 +145,12 @@ class AccountStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    at: datetime
+    worker_alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Mark:
     price: Decimal
     at: datetime
@@ -156,18 +164,20 @@ class _Details:
     spending: SpendingRow | None
 
 
-async def read_status(store: Store, tenant: TenantId, now: datetime) -> tuple[AccountStatus, ...]:
+async def read_status(
+    store: Store, tenant: TenantId, now: datetime, *, worker_alive: bool = True
+) -> tuple[AccountStatus, ...]:
     """Return every account of `tenant`, all read in one transaction."""
     async with store.transaction(tenant) as tx:
         accounts = await tx.find(AccountRow, {})
-        return tuple([await _account(tx, account, now) for account in accounts])
+        return tuple([await _account(tx, account, _Look(at=now, worker_alive=worker_alive)) for account in accounts])
 
 
-async def _account(tx: Transaction, account: AccountRow, now: datetime) -> AccountStatus:
+async def _account(tx: Transaction, account: AccountRow, look: _Look) -> AccountStatus:
     where = {"account_id": account.account_id}
     rows = await tx.desk(account.account_id)
     incidents = await tx.find(IncidentRow, {**where, "resolved_at": None}, newest_first="at", limit=20)
-    details = {row.trader_id: await _details(tx, row, now) for row in rows.traders}
+    details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
     marks = _marks([detail.decision for detail in details.values() if detail.decision is not None])
     books = {book.trader_id: book for book in rows.books}
     due = {schedule.trader_id: schedule.next_due_at for schedule in rows.schedules}
@@ -178,12 +188,13 @@ async def _account(tx: Transaction, account: AccountRow, now: datetime) -> Accou
             details[row.trader_id],
             account=account,
             due=due.get(row.trader_id),
+            watched=look.worker_alive,
         )
         for row in sorted(rows.traders, key=lambda row: row.seq)
     )
     held = sorted(rows.positions, key=lambda row: (row.trader_id, row.symbol))
     positions = tuple(_position(row, marks) for row in held)
-    return _summary(rows, now, traders=traders, positions=positions, incidents=tuple(incidents))
+    return _summary(rows, look, traders=traders, positions=positions, incidents=tuple(incidents))
 
 
 async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Details:
@@ -204,7 +215,7 @@ async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Detail
 
 def _summary(
     rows: DeskRows,
-    now: datetime,
+    look: _Look,
     *,
     traders: tuple[TraderStatus, ...],
     positions: tuple[PositionStatus, ...],
@@ -214,7 +225,7 @@ def _summary(
     unallocated = sum((_cash(book) for book in rows.books if book.trader_id == UNALLOCATED), ZERO)
     allocated = sum((trader.allocated for trader in traders), ZERO)
     utilized = sum((position.margin for position in positions), ZERO)
-    light, reasons = _light(rows, incidents, now)
+    light, reasons = _light(rows, incidents, look)
     return AccountStatus(
         id=account.account_id,
         venue=account.venue,
@@ -233,27 +244,30 @@ def _summary(
     )
 
 
-def _light(rows: DeskRows, incidents: Sequence[IncidentRow], now: datetime) -> tuple[Light, tuple[str, ...]]:
+def _light(rows: DeskRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
     account = rows.account
     states = [trader.state for trader in rows.traders]
     wrong = [f"incident {incident.code}" for incident in incidents if incident.severity == "high"]
     wrong += [f"{row.trader_id} is in error" for row in rows.traders if row.state is TraderState.ERROR]
-    if account.trading_state is TradingState.HALTED:
-        wrong.append(f"halted: {account.state_reason or 'no reason given'}")
-    if account.updated_at is None or now - account.updated_at > SILENT:
+    switched = account.trading_state is not TradingState.ACTIVE
+    told = [f"{account.trading_state}: {account.state_reason or 'no reason given'}"] if switched else []
+    told = [*dict.fromkeys(wrong), *told]
+    if not look.worker_alive:
+        return Light.STOPPED, ("no worker runs; stops are not watched", *told)
+    if account.updated_at is None or look.at - account.updated_at > SILENT:
         since = "never" if account.updated_at is None else account.updated_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-        return Light.STOPPED, (f"no worker has sampled the account; last time: {since}", *dict.fromkeys(wrong))
+        return Light.STOPPED, (f"no worker has sampled the account; last time: {since}", *told)
     if wrong:
-        return Light.ERROR, tuple(dict.fromkeys(wrong))
-    if account.trading_state is not TradingState.ACTIVE:
-        return Light.PAUSED, (f"{account.trading_state}: {account.state_reason or 'no reason given'}",)
+        return Light.ERROR, tuple(told)
+    if switched:
+        return Light.PAUSED, tuple(told)
     if TraderState.RUNNING not in states:
         return Light.PAUSED, ("no trader is running",)
     return Light.RUNNING, ()
 
 
 def _trader(
-    row: TraderRow, book: BookRow, details: _Details, *, account: AccountRow, due: datetime | None
+    row: TraderRow, book: BookRow, details: _Details, *, account: AccountRow, due: datetime | None, watched: bool
 ) -> TraderStatus:
     last, equity = details.decision, _equity(book, details.sample, account)
     return TraderStatus(
@@ -261,6 +275,7 @@ def _trader(
         name=row.spec.name,
         state=row.state,
         reason=row.state_reason,
+        watched=watched,
         allocated=book.allocated,
         equity=equity,
         pnl_usd=None if equity is None else equity - book.capital,

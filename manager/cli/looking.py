@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from exchanges.clock import SystemClock
-from manager.cli.connect import with_store
+from manager.cli.connect import with_desk, with_store
 from manager.cli.desk_status import AccountStatus, Light, PositionStatus, TraderStatus, read_status
 from manager.cli.guard import Refused
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
@@ -15,6 +15,7 @@ from manager.cli.order_story import read_story
 from manager.cli.render import instant, percent, price, print_json, say, show_table, usd
 from manager.cli.story_text import show_story
 from manager.state.records import DEFAULT_TENANT, TenantId, TraderState
+from manager.state.store import Store
 
 COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "bold red", Light.STOPPED: "dim"}
 _ACTIONS_SHOWN: Final = 3
@@ -43,7 +44,11 @@ def status(
     data_dir: DataDirOption = DATA_DEFAULT, tenant: TenantOption = DEFAULT_TENANT, as_json: JsonOption = False
 ) -> None:
     """Show equity, traders, positions, last decisions and what stands in the way."""
-    accounts = with_store(data_dir, lambda store: read_status(store, TenantId(tenant), SystemClock().now()))
+
+    async def read(store: Store, worker_alive: bool) -> tuple[AccountStatus, ...]:
+        return await read_status(store, TenantId(tenant), SystemClock().now(), worker_alive=worker_alive)
+
+    accounts = with_desk(data_dir, read)
     if as_json:
         print_json({"tenant": tenant, "accounts": accounts})
         return
@@ -153,7 +158,7 @@ def _trader_row(trader: TraderStatus) -> list[str]:
     refusal = trader.refusals[0] if trader.refusals else None
     return [
         trader.id,
-        f"{trader.state} ({trader.reason})" if trader.reason and trader.state != TraderState.RUNNING else trader.state,
+        _trader_state(trader),
         usd(trader.equity),
         usd(trader.pnl_usd),
         str(trader.open_positions),
@@ -163,6 +168,12 @@ def _trader_row(trader: TraderStatus) -> list[str]:
         _model_cost(trader),
         f"{refusal.code} {refusal.symbol}" if refusal else "-",
     ]
+
+
+def _trader_state(trader: TraderStatus) -> str:
+    if trader.state == TraderState.RUNNING:
+        return trader.state if trader.watched else f"{trader.state} (no worker runs)"
+    return f"{trader.state} ({trader.reason})" if trader.reason else trader.state
 
 
 def _model_cost(trader: TraderStatus) -> str:

@@ -46,7 +46,9 @@ def test_the_commands_read_a_database_that_is_there_and_upgrade_none(
     monkeypatch.setenv("DATABASE_URL", database.dsn)
     status = CliRunner().invoke(app, ["status", "--json"])
     assert status.exit_code == 0, status.stderr
-    assert json.loads(status.stdout)["accounts"][0]["equity"] == "10004.55"
+    [account] = json.loads(status.stdout)["accounts"]
+    assert (account["equity"], account["light"]) == ("10004.55", "stopped")
+    assert account["reasons"][0] == "no worker runs; stops are not watched"
     moved = CliRunner().invoke(app, ["traders", "resume", "bear"])
     assert (moved.exit_code, moved.stdout) == (0, "bear is running.\n")
 

@@ -34,8 +34,12 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
         return asyncio.run(run())
 
+    def with_memory_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
+        return with_memory(data_dir, lambda store: work(store, True))
+
     for module in (looking, trading, halting):
         monkeypatch.setattr(module, "with_store", with_memory)
+    monkeypatch.setattr(looking, "with_desk", with_memory_desk)
     return memory
 
 
@@ -66,6 +70,23 @@ def test_status_as_json_keeps_decimals_exact() -> None:
     assert account["traders"][0]["last_decision"]["actions"] == ["open_long BTC/USDT:USDT"]
     assert account["positions"][0]["unrealized_pnl"] == "5.00"
     assert account["incidents"][0]["code"] == "EXTERNAL_FILL"
+
+
+def test_status_without_a_worker_says_so_for_the_account_and_its_traders(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
+        del data_dir
+
+        async def run() -> T:
+            return await work(store, False)
+
+        return asyncio.run(run())
+
+    monkeypatch.setattr(looking, "with_desk", nobody)
+    said = propdesk("status").stdout
+    assert "paper (paper): stopped\n  no worker runs; stops are not watched\n" in said
+    assert "running (no worker runs)" in said
 
 
 @pytest.mark.usefixtures("store")

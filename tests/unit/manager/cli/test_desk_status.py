@@ -116,7 +116,7 @@ async def test_an_open_incident_turns_the_light_red() -> None:
     ("values", "light", "reason"),
     [
         ({"trading_state": TradingState.REDUCING, "state_reason": "calm down"}, Light.PAUSED, "reducing: calm down"),
-        ({"trading_state": TradingState.HALTED, "state_reason": "news"}, Light.ERROR, "halted: news"),
+        ({"trading_state": TradingState.HALTED, "state_reason": "news"}, Light.PAUSED, "halted: news"),
     ],
 )
 async def test_a_switched_account_says_why(values: dict[str, Any], light: Light, reason: str) -> None:
@@ -137,6 +137,26 @@ async def test_an_account_that_nobody_samples_is_stopped_whatever_its_traders_sa
     account = await status_of(await desk_with_history(), after_s=61)
     assert account.light is Light.STOPPED
     assert "2025-06-01 12:00:00 UTC" in account.reasons[0]
+
+
+async def test_a_desk_without_a_worker_is_stopped_at_once() -> None:
+    store = await desk_with_history(incident())
+    await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="news")
+    [account] = await read_status(store, DEFAULT_TENANT, AT + timedelta(seconds=1), worker_alive=False)
+    assert account.light is Light.STOPPED
+    assert account.reasons == (
+        "no worker runs; stops are not watched",
+        "incident EXTERNAL_FILL",
+        "halted: news",
+    )
+    assert [(trader.state, trader.watched) for trader in account.traders] == [("running", False), ("paused", False)]
+
+
+async def test_an_incident_on_a_halted_account_is_red_and_both_are_told() -> None:
+    store = await desk_with_history(incident())
+    await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="news")
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (Light.ERROR, ("incident EXTERNAL_FILL", "halted: news"))
 
 
 async def test_another_tenant_sees_nothing() -> None:
