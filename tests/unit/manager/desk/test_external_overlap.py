@@ -118,7 +118,7 @@ async def test_a_target_of_a_position_sold_by_hand_does_not_fire() -> None:
     assert await desk.resting(OrderType.TAKE_PROFIT) == []
 
 
-async def test_a_trader_closes_no_more_than_the_venue_holds() -> None:
+async def test_a_trader_closes_no_more_than_the_venue_holds_until_the_overlap_ends() -> None:
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
     await desk.by_hand("hand", Side.SELL, 4)
@@ -129,7 +129,6 @@ async def test_a_trader_closes_no_more_than_the_venue_holds() -> None:
     await desk.by_hand("back", Side.BUY, 4)
     desk.pass_time()
     await desk.round()
-    await desk.go("a", close())
     assert await desk.held("a") == await desk.held(EXTERNAL) == await desk.net() == 0
 
 
