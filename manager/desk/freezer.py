@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from exchanges.market import Snapshot
+from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.values import DeskTrader, Mark, Reservation
-from manager.state.records import BookRow, OrderPurpose, OrderRow, TraderRow
+from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
 
 ZERO = Decimal(0)
@@ -41,11 +42,11 @@ class Freezer:
 
     def reservations(self, state: AccountState) -> tuple[Reservation, ...]:
         """Return the worst case of every entry order that may still fill."""
-        found: list[Reservation] = []
+        reserved = _Reserved(self._prices, state)
         for order in state.orders.values():
             if order.purpose is OrderPurpose.ENTRY and order.state.live:
-                found.extend(_reserve(order, self._prices.get(order.symbol, ZERO), state))
-        return tuple(found)
+                reserved.add(order)
+        return tuple(reserved.found)
 
     def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[str, DeskTrader]:
         """Return every trader as a round sees it."""
@@ -85,20 +86,50 @@ class Freezer:
         return trader
 
 
-def _reserve(order: OrderRow, price: Decimal, state: AccountState) -> list[Reservation]:
-    contract_size = state.instruments[order.symbol].contract_size
-    left = order.quantity - order.filled
-    reserved = []
-    for share in order.shares:
-        quantity = min(share.quantity, left)
-        notional = quantity * price * contract_size
-        reserved.append(
-            Reservation(
-                trader_id=share.trader_id,
-                symbol=order.symbol,
-                quantity=quantity * order.side.sign,
-                notional=notional,
-                margin=notional / share.leverage,
+class _Reserved:
+    """Sum what live entry orders may still do to each position, the newest leverage counting for the whole of it."""
+
+    def __init__(self, prices: Mapping[Symbol, Decimal], state: AccountState) -> None:
+        self.found: list[Reservation] = []
+        self._prices = prices
+        self._state = state
+        self._grown: dict[tuple[str, Symbol, int], tuple[Decimal, Decimal]] = {}
+
+    def add(self, order: OrderRow) -> None:
+        """Reserve the worst case of an order: notional and margin in USD.
+
+        A symbol without a mark counts at the mark that the order was planned at.
+        """
+        contract_size = self._state.instruments[order.symbol].contract_size
+        left = order.quantity - order.filled
+        for share in order.shares:
+            quantity = min(share.quantity, left)
+            price = self._prices.get(order.symbol) or share.price or self._entry_price(share.trader_id, order.symbol)
+            notional = quantity * price * contract_size
+            self.found.append(
+                Reservation(
+                    trader_id=share.trader_id,
+                    symbol=order.symbol,
+                    quantity=quantity * order.side.sign,
+                    notional=notional,
+                    margin=self._margin(order, share, notional),
+                )
             )
-        )
-    return reserved
+
+    def _margin(self, order: OrderRow, share: Share, notional: Decimal) -> Decimal:
+        key = (share.trader_id, order.symbol, order.side.sign)
+        worth, margin = self._grown.get(key) or self._held(*key)
+        needed = max(margin, (worth + notional) / share.leverage)
+        self._grown[key] = (worth + notional, needed)
+        return needed - margin
+
+    def _held(self, trader_id: str, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
+        held = self._state.books[trader_id].positions.get(symbol)
+        if held is None or held.direction != direction:
+            return ZERO, ZERO
+        price = self._prices.get(symbol) or held.entry_price
+        return abs(held.value(price)), held.margin(price)
+
+    def _entry_price(self, trader_id: str, symbol: Symbol) -> Decimal:
+        held = self._state.books[trader_id].positions.get(symbol)
+        return held.entry_price if held is not None else ZERO

@@ -36,9 +36,9 @@ def net(desk: Desk, reduces: Sequence[Reduce], entries: Sequence[SizedEntry]) ->
             flows[reduce.symbol].add(_Wish.of_reduce(reduce))
     strategy = desk.rules.conflict_strategy
     for place, entry in enumerate(sorted(entries, key=lambda entry: rank(entry.candidate, strategy))):
-        instrument = desk.instruments[entry.candidate.symbol]
-        if meets_minimum(entry.quantity, desk.marks[entry.candidate.symbol].price, instrument):
-            flows[entry.candidate.symbol].add(_Wish.of_entry(entry, place))
+        instrument, price = desk.instruments[entry.candidate.symbol], desk.marks[entry.candidate.symbol].price
+        if meets_minimum(entry.quantity, price, instrument):
+            flows[entry.candidate.symbol].add(_Wish.of_entry(entry, place, price))
         else:
             plan.refuse(entry, entry.quantity, ZERO)
     for symbol in sorted(flows):
@@ -61,7 +61,7 @@ class _Wish:
         return cls(reduce.side, reduce.quantity, share, OrderPurpose.REDUCE, reduce)
 
     @classmethod
-    def of_entry(cls, entry: SizedEntry, place: int) -> "_Wish":
+    def of_entry(cls, entry: SizedEntry, place: int, price: Decimal) -> "_Wish":
         wish = entry.candidate
         share = Share(
             trader_id=wish.trader_id,
@@ -70,6 +70,7 @@ class _Wish:
             leverage=wish.leverage,
             stop_loss=wish.stop_loss,
             take_profit=wish.take_profit,
+            price=price,
         )
         side = Side.BUY if wish.direction > 0 else Side.SELL
         return cls(side, entry.quantity, share, OrderPurpose.ENTRY, entry, place)

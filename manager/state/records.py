@@ -253,7 +253,10 @@ class RoundRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """Hold one trader's part of an order; `stop_loss`, `take_profit` and `leverage` apply to what it fills."""
+    """Hold one trader's part of an order; `stop_loss`, `take_profit` and `leverage` apply to what it fills.
+
+    `price` is the mark at which an entry was planned.
+    """
 
     trader_id: str
     quantity: Decimal
@@ -261,6 +264,7 @@ class Share:
     leverage: int = 1
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
+    price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
