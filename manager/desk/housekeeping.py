@@ -9,7 +9,7 @@ from manager.desk.protector import clear_legs
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session, is_shared, outstanding_reduces
 from manager.desk.submission import order_row, persist, send
-from manager.desk.valuation import book_equity
+from manager.desk.valuation import book_equity, is_marked
 from manager.desk.values import Desk, PlannedOrder, Reduce
 from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, Share, TraderState
 from traders import performance
@@ -20,14 +20,17 @@ ISOLATION_TRADES = 20
 
 
 async def keep_house(session: Session, sampler: EquitySampler) -> tuple[str, ...]:
-    """Liquidate, sample and rebalance; return the traders that earned isolation (RULES.md 1)."""
+    """Liquidate, sample and rebalance; return the traders that earned isolation (RULES.md 1).
+
+    A book waits while one of its own symbols has no mark, capital while any position has none: equity is not known.
+    """
     desk = session.desk()
-    broken = books_to_liquidate(desk)
+    broken = tuple(r for r in books_to_liquidate(desk) if is_marked(desk, desk.traders[r.trader_id].book))
     if broken:
         await _liquidate(session, broken)
         desk = session.desk()
     sampler.after(session, desk)
-    if needs_rebalance(desk, _basis(session)):
+    if session.all_marked() and needs_rebalance(desk, _basis(session)):
         _rebalance(session, session.desk())
     return tuple(
         trader_id

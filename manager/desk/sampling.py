@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from manager.desk.session import Session
-from manager.desk.valuation import book_equity
+from manager.desk.valuation import book_equity, is_marked
 from manager.desk.values import Desk
 from manager.state.records import BookRow, EquityRow
 from traders import performance
@@ -39,19 +39,24 @@ class LiveSampler:
         """Sample nothing: between two jobs nobody looked."""
 
     def after(self, session: Session, desk: Desk) -> None:
-        """Sample every book and the account if the interval is over."""
+        """Sample every book and the account if the interval is over, except those whose equity is not known."""
         state, now = session.state, session.clock.now()
         last = state.account.updated_at
         if last is not None and now - last < self._interval:
             return
         for trader_id, trader in desk.traders.items():
+            if not is_marked(desk, trader.book):
+                continue
             head = state.head(trader_id)
             equity = book_equity(desk, trader.book)
             curve = performance.sample(head.performance, equity, now)
             state.set_head(replace(head, performance=curve))
             self._store(session, trader_id, equity, curve.drawdown)
-        self._store(session, "", desk.equity, 0.0)
-        state.put_account(replace(state.account, equity=desk.equity, updated_at=now))
+        equity = state.account.equity
+        if session.all_marked():
+            equity = desk.equity
+            self._store(session, "", equity, 0.0)
+        state.put_account(replace(state.account, equity=equity, updated_at=now))
 
     def current(self, head: BookRow) -> Performance:
         """Return the curve as it was stored last."""

@@ -23,6 +23,11 @@ def unrealized_of(desk: Desk, position: Position) -> Decimal:
     return position.unrealized(mark.price) if mark is not None else ZERO
 
 
+def is_marked(desk: Desk, book: Book) -> bool:
+    """Tell whether every position of a book has a mark, so that its equity is known."""
+    return all(symbol in desk.marks for symbol in book.positions)
+
+
 def book_equity(desk: Desk, book: Book) -> Decimal:
     """Return capital + realized - fees + funding + unrealized, in USD (RULES.md 1)."""
     return sum((unrealized_of(desk, position) for position in book.positions.values()), book.cash)

@@ -134,7 +134,7 @@ class DeskHandlers:
             return False
         if fire:
             await fire_targets(session)
-        unfit = await keep_house(session, self._parts.sampler) if session.all_marked() else ()
+        unfit = await keep_house(session, self._parts.sampler)
         await protect(session)
         await session.flush()
         if unfit:
