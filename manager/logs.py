@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final, TextIO
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import structlog
+from psycopg.conninfo import conninfo_to_dict
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 HIDDEN: Final = "***"
@@ -49,10 +51,11 @@ class Redactor:
 
 def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the values that must never be logged: those the config names and the database's password."""
+    url = environment.get("DATABASE_URL", "")
     try:
-        password = urlsplit(environment.get("DATABASE_URL", "")).password
-    except ValueError:  # no URI at all; what opens the database refuses it
-        password = None
+        password = urlsplit(url).password or str(conninfo_to_dict(url).get("password") or "")
+    except (ValueError, psycopg.Error):  # what opens the database refuses it
+        password = ""
     return (*named, *((password, unquote(password)) if password else ()))
 
 

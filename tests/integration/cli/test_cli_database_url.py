@@ -70,3 +70,16 @@ def test_the_error_itself_holds_no_value() -> None:
         external_url({"DATABASE_URL": WRONG[0]})
     assert "hunter2" not in repr(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@h/d",
+        "postgresql://h/d?password=hunter2",
+        "host=h password=hunter2",
+        "mysql://u:hunter2@h/d",
+    ],
+)
+def test_the_log_knows_the_password_however_it_is_written(url: str) -> None:
+    assert "hunter2" in secrets_of({"DATABASE_URL": url})
