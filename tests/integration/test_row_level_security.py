@@ -19,6 +19,7 @@ from manager.state.records import (
     AccountRow,
     DecisionRow,
     EquityRow,
+    FillPartRow,
     FillRow,
     IntentRow,
     IntentStatus,
@@ -184,7 +185,7 @@ def _load() -> list[Row]:
         due = replace(schedule, **given, next_due_at=AT + n * SECOND, in_flight_due_at=busy, claimed_at=AT)
         rows += [replace(trader, **given), due, replace(book, **given)]
     intent, order, fill, verdict = (make_row(IntentRow), make_row(OrderRow), make_row(FillRow), make_row(VerdictRow))
-    decision, sample = make_row(DecisionRow), make_row(EquityRow)
+    decision, sample, part = make_row(DecisionRow), make_row(EquityRow), make_row(FillPartRow)
     for n in range(3000):
         account: dict[str, Any] = {"account_id": f"a{n % 20}"}
         mine: dict[str, Any] = {"trader_id": f"t{n % 400}"}
@@ -198,6 +199,7 @@ def _load() -> list[Row]:
             replace(verdict, **account, **mine, round_id=f"r{n}", at=at),
             replace(decision, **account, **mine, decision_id=f"d{n}", decided_at=at),
             replace(sample, **account, **mine, at=at),
+            replace(part, **account, **mine, trade_id=f"f{n}", at=at),
         ]
     return rows
 
@@ -220,9 +222,10 @@ HOT: tuple[tuple[Any, dict[str, Any], set[str]], ...] = (
     (DecisionRow, {"trader_id": "t1"}, {"decisions_by_trader"}),
     (FillRow, {"account_id": "a1", "order_id": "o20"}, {"fills_by_order"}),
     (FillRow, {"account_id": "a1"}, {"fills_by_time"}),
+    (FillPartRow, {"account_id": "a1", "trader_id": "t1"}, {"fill_parts_by_trader"}),
     (EquityRow, {"account_id": "a1", "trader_id": "t1"}, {"equity_pkey"}),
 )
-NEWEST = {DecisionRow: "decided_at", FillRow: "at", EquityRow: "at"}
+NEWEST = {DecisionRow: "decided_at", FillRow: "at", FillPartRow: "at", EquityRow: "at"}
 
 
 async def test_hot_queries_use_their_indexes_as_the_app(loaded: PostgresStore) -> None:

@@ -143,7 +143,11 @@ def find(kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
             clauses.append(col == func.any(bindparam(f"in_{name}", type_=ARRAY(col.type))))
         else:
             clauses.append(col == bindparam(f"is_{name}", type_=col.type))
-    order = (table.c[newest_first].desc().nulls_last(),) if newest_first else ()
+    order: tuple[ColumnElement[Any], ...] = ()
+    if newest_first:
+        # NULLS LAST where there are none would keep an index from giving the order.
+        newest = table.c[newest_first].desc()
+        order = (newest.nulls_last() if table.c[newest_first].nullable else newest,)
     return select(listed(kind, *clauses, order=order, limit=bindparam("limit", type_=Integer())))
 
 
