@@ -132,7 +132,8 @@ def _welcome(config: Config, data_dir: Path) -> str:
     """Say what runs and how to look at it: the one line of `run` that is for people only."""
     count = sum(len(tenant.traders) for tenant in config.tenants.values())
     given = Path(sys.argv[0])
-    program = os.path.relpath(given) if given.name == "propdesk" and given.exists() else "propdesk"
+    named = given.name == "propdesk" and given.exists()
+    program = min(os.path.relpath(given), str(given.resolve()), key=len) if named else "propdesk"
     command = [program, "status", *(["--data-dir", str(data_dir)] if data_dir != DEFAULT_DATA_DIR else [])]
     who = "1 trader trades" if count == 1 else f"{count} traders trade"
     return f"{who} on paper; in a second shell: {shlex.join(command)}; Ctrl-C ends"
