@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from exchanges.errors import OrderDenied, OrderRejected, VenueUnavailable
-from exchanges.types import OrderRequest, Symbol
+from exchanges.types import OrderRequest, Side, Symbol
 from executor.contract import Action, Decision
 from faulty_desk import BTC, ETH, FREE_HAND, Fault, FaultyDesk, Killed, adjust, close, no_faults, open_long, open_short
 from hand_market import DEEP
 from manager.desk.values import ConflictStrategy
 from manager.state.records import DEFAULT_TENANT, IntentRow, IntentStatus, OrderPurpose, PositionRow
+from traders.book import EXTERNAL
 
 D = Decimal
 SEEDS = int(os.environ.get("FAULT_SEEDS", "12"))
@@ -144,3 +145,39 @@ async def test_books_venue_and_stops_agree_after_any_faults(seed: int, strategy:
     assert await desk.wrongs() == []
     assert await unprotected(desk) == []
     assert desk.venue.sent
+
+
+async def unbacked(desk: FaultyDesk, symbol: Symbol) -> tuple[Decimal, Decimal]:
+    """Return what EXTERNAL holds, and how much of it no opposed book stands against."""
+    external, opposed = await desk.held(EXTERNAL, symbol), D(0)
+    for trader_id in TRADERS:
+        quantity = await desk.held(trader_id, symbol)
+        opposed += abs(quantity) if quantity * external < 0 else D(0)
+    return external, max(D(0), abs(external) - opposed)
+
+
+@pytest.mark.parametrize("strategy", [ConflictStrategy.HIGHEST_CONFIDENCE, ConflictStrategy.NET])
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_no_order_opens_what_somebody_closed_by_hand(seed: int, strategy: ConflictStrategy) -> None:
+    desk = await FaultyDesk.of(traders=TRADERS, limits=BOLD, strategy=strategy)
+    weather = Weather(seed, desk)
+    dice, prices = weather.random, {BTC: 100.0, ETH: 100.0}
+    for step in range(STEPS):
+        desk.pass_time()
+        for symbol, price in prices.items():
+            prices[symbol] = max(40.0, price * (1 + dice.gauss(0, 0.012)))
+            desk.path.step(symbol, desk.clock.now(), f"{prices[symbol]:.2f}")
+        if dice.random() < 0.5:
+            await wish(desk, weather)
+        before = {symbol: await unbacked(desk, symbol) for symbol in prices}
+        await desk.maintain()
+        await desk.round()
+        for symbol, (external, naked) in before.items():
+            assert await unbacked(desk, symbol) <= (external, naked)
+            assert await desk.held(EXTERNAL, symbol) == external
+        if dice.random() < 0.15:
+            side, symbol = dice.choice((Side.BUY, Side.SELL)), dice.choice((BTC, ETH))
+            await desk.by_hand(f"hand-{step}", side, dice.choice((2, 5, 15)), symbol)
+            await desk.maintain()
+    assert [wrong for wrong in await desk.wrongs() if "EXTERNAL" not in wrong] == []
+    assert "STOP_FAILED" not in await desk.incidents()
