@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, NewType
 
 from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
+from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
 from traders.performance import Performance
 from traders.spec import TraderSpec
 from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
@@ -22,68 +26,6 @@ DEFAULT_TENANT = TenantId("default")
 ZERO = Decimal(0)
 UNALLOCATED = "UNALLOCATED"
 ROUNDING = "ROUNDING"
-
-
-class TradingState(StrEnum):
-    """Name how far an account or trader may trade; anything but ACTIVE stops entries only."""
-
-    ACTIVE = "active"
-    REDUCING = "reducing"
-    HALTED = "halted"
-
-
-class IntentStatus(StrEnum):
-    """Name what became of an intent; only PENDING ones are read by a round."""
-
-    PENDING = "pending"
-    CONSUMED = "consumed"
-    DONE = "done"
-    DENIED = "denied"
-    DROPPED = "dropped"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-
-
-class OrderPurpose(StrEnum):
-    """Name why the desk sent an order."""
-
-    ENTRY = "entry"
-    REDUCE = "reduce"
-    STOP = "stop"
-    TARGET = "target"
-    LIQUIDATION = "liquidation"
-
-
-class OrderState(StrEnum):
-    """Name the desk's knowledge of an order: PENDING is persisted and perhaps sent, ABSENT proven never arrived."""
-
-    PENDING = "pending"
-    DENIED = "denied"
-    REJECTED = "rejected"
-    ACCEPTED = "accepted"
-    UNKNOWN = "unknown"
-    FILLED = "filled"
-    CANCELED = "canceled"
-    EXPIRED = "expired"
-    ABSENT = "absent"
-
-    @property
-    def live(self) -> bool:
-        """Tell whether the venue may still hold or fill it."""
-        return self is OrderState.ACCEPTED or self is OrderState.PENDING or self is OrderState.UNKNOWN
-
-
-class LedgerKind(StrEnum):
-    """Name the postings of the append-only ledger."""
-
-    DEPOSIT = "deposit"
-    WITHDRAW = "withdraw"
-    ALLOCATE = "allocate"
-    REBALANCE = "rebalance"
-    REALIZED = "realized"
-    FEE = "fee"
-    FUNDING = "funding"
-    ROUNDING = "rounding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

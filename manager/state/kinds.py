@@ -1,0 +1,65 @@
+"""The words in which rows say what state they are in."""
+
+from enum import StrEnum
+
+
+class TradingState(StrEnum):
+    """Name how far an account or trader may trade; anything but ACTIVE stops entries only."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    HALTED = "halted"
+
+
+class IntentStatus(StrEnum):
+    """Name what became of an intent; only PENDING ones are read by a round."""
+
+    PENDING = "pending"
+    CONSUMED = "consumed"
+    DONE = "done"
+    DENIED = "denied"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+
+
+class OrderPurpose(StrEnum):
+    """Name why the desk sent an order."""
+
+    ENTRY = "entry"
+    REDUCE = "reduce"
+    STOP = "stop"
+    TARGET = "target"
+    LIQUIDATION = "liquidation"
+
+
+class OrderState(StrEnum):
+    """Name the desk's knowledge of an order: PENDING is persisted and perhaps sent, ABSENT proven never arrived."""
+
+    PENDING = "pending"
+    DENIED = "denied"
+    REJECTED = "rejected"
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    ABSENT = "absent"
+
+    @property
+    def live(self) -> bool:
+        """Tell whether the venue may still hold or fill it."""
+        return self is OrderState.ACCEPTED or self is OrderState.PENDING or self is OrderState.UNKNOWN
+
+
+class LedgerKind(StrEnum):
+    """Name the postings of the append-only ledger."""
+
+    DEPOSIT = "deposit"
+    WITHDRAW = "withdraw"
+    ALLOCATE = "allocate"
+    REBALANCE = "rebalance"
+    REALIZED = "realized"
+    FEE = "fee"
+    FUNDING = "funding"
+    ROUNDING = "rounding"
