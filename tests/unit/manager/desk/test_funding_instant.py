@@ -102,7 +102,7 @@ async def test_many_fills_after_the_instant_are_all_taken_out() -> None:
         await desk.go("a", open_long(usd=100))
         desk.pass_time()
     assert await desk.held("a") == 40
-    desk.paper.fetch_funding = hidden  # type: ignore[method-assign]
+    desk.paper.fetch_funding = hidden  # type: ignore[method-assign]  # now it pays
     await settle(desk)
     assert await funding(desk) == {"a": Decimal(-1)}
 
