@@ -69,6 +69,7 @@ def _text(value: object) -> str:
 
 _Number = Annotated[Decimal, BeforeValidator(_number)]
 _Positive = Annotated[_Number, Field(gt=0)]
+_NotNegative = Annotated[_Number, Field(ge=0)]
 _Text = Annotated[str, BeforeValidator(_text)]
 
 
@@ -84,7 +85,7 @@ class _Item(BaseModel):
     stop_loss: _Positive | None = None
     take_profit: _Positive | None = None
     confidence: Annotated[_Number, Field(ge=0, le=100)] | None = None
-    risk_usd: _Positive | None = None
+    risk_usd: _NotNegative | None = None
     max_entry_price: _Positive | None = None
     min_entry_price: _Positive | None = None
     fraction: Annotated[_Number, Field(gt=0, le=1)] | None = None

@@ -49,6 +49,11 @@ def test_an_open_keeps_every_digit() -> None:
     assert str(reply.decisions[0].position_size_usd) == "500.10"
 
 
+def test_a_stated_risk_of_nothing_voids_no_order() -> None:
+    assert only(open_item(risk_usd=0)).risk_usd == 0
+    assert "decisions[0].risk_usd" in errors_of(open_item(risk_usd=-1))
+
+
 def test_one_bad_item_is_dropped_alone() -> None:
     reply = parse_reply(reply_text(open_item(), {"symbol": SOL, "action": "hold"}, open_item(stop_loss="~98")), SYMBOLS)
     assert [decision.action for decision in reply.decisions] == [Action.OPEN_LONG, Action.HOLD]
