@@ -151,7 +151,7 @@ class SharedMarket:
         running = self._running[symbols] = asyncio.get_running_loop().create_future()
         try:
             snapshot = self._done[symbols] = await self._feed.snapshot(symbols)
-        except Exception as failure:
+        except Exception as failure:  # whatever went wrong is told to all who wait, and raised again
             running.set_exception(failure)
             running.exception()
             raise

@@ -77,7 +77,7 @@ class InlineRunner:
                     continue
                 waiting.discard(job.coalesce_key or "")
                 await (round_ if job.kind is _ROUND else maintain)(job)
-            except Exception as error:
+            except Exception as error:  # one job must not end the others; strict raises it
                 if self._strict:
                     raise
                 _log.error("job_failed", kind=job.kind, account=job.account_id, trader=job.trader_id, error=repr(error))
