@@ -22,6 +22,7 @@ class CandleView:
         "funding_rate",
         "interval_s",
         "mark",
+        "open_interest",
         "symbol",
     )
 
@@ -30,6 +31,7 @@ class CandleView:
     age_s: float
     interval_s: float
     funding_rate: Decimal | None
+    open_interest: Decimal | None
 
     def __init__(self, symbol: Symbol, path: PricePath, at: datetime, table: IndicatorTable, base_count: int) -> None:
         self.symbol = symbol
@@ -42,11 +44,6 @@ class CandleView:
     def indicators(self) -> IndicatorRow:
         """Return the indicators after the last base candle that closed."""
         return self._table.row(self._base_count)
-
-    @property
-    def open_interest(self) -> Decimal | None:
-        """Return None: candles do not carry it."""
-        return None
 
     @property
     def base_s(self) -> float:

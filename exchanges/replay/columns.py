@@ -13,12 +13,16 @@ from exchanges.types import Symbol
 
 Floats = npt.NDArray[np.float64]
 PRICES = ("open", "high", "low", "close", "volume")
+OPEN_INTEREST = "open_interest"
 
 
 class SymbolColumns:
-    """Hold one symbol's candles, oldest first; `ends` are their close times in ms. A row is an index into all."""
+    """Hold one symbol's candles, oldest first; `ends` are their close times in ms. A row is an index into all.
 
-    __slots__ = ("candles", "close", "ends", "high", "interval_ms", "low", "open", "symbol", "volume")
+    `open_interest` is in contracts at the candle's close, NaN where it was not recorded, None where the file has none.
+    """
+
+    __slots__ = ("candles", "close", "ends", "high", "interval_ms", "low", "open", "open_interest", "symbol", "volume")
 
     def __init__(self, symbol: Symbol, candles: pl.DataFrame, interval_ms: int) -> None:
         self.symbol = symbol
@@ -28,6 +32,9 @@ class SymbolColumns:
         self.open, self.high, self.low, self.close, self.volume = (
             candles[name].to_numpy().astype(np.float64) for name in PRICES
         )
+        self.open_interest: Floats | None = None
+        if OPEN_INTEREST in candles.columns:
+            self.open_interest = candles[OPEN_INTEREST].to_numpy().astype(np.float64)
 
     def rows_ended(self, at_ms: int) -> int:
         """Return how many candles had ended at `at_ms`: the next row's index."""

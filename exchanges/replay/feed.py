@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
 
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import MarketDataError
 from exchanges.indicators import IndicatorTable, base_interval_ms
 from exchanges.market import Snapshot, SymbolView
-from exchanges.replay.columns import CandleColumns, FundingColumns, SymbolColumns
+from exchanges.replay.columns import CandleColumns, Floats, FundingColumns, SymbolColumns
 from exchanges.replay.path import ReplayPath, exact
 from exchanges.types import Instrument, Symbol
 from exchanges.views import CandleView
@@ -90,4 +93,9 @@ class ReplayFeed:
         view.mark = exact(columns.close[row])
         view.age_s = (at_ms - columns.ends[row]) / 1000
         view.funding_rate = self._funding.last_rate(symbol, at_ms)
+        view.open_interest = _recorded(columns.open_interest, row)
         return view
+
+
+def _recorded(values: Floats | None, row: int) -> Decimal | None:
+    return None if values is None or np.isnan(values[row]) else exact(values[row])

@@ -9,7 +9,7 @@ import polars as pl
 
 from exchanges.clock import from_ms, to_ms
 from exchanges.errors import MarketDataError
-from exchanges.replay.columns import PRICES, CandleColumns, FundingColumns, FundingRate
+from exchanges.replay.columns import OPEN_INTEREST, PRICES, CandleColumns, FundingColumns, FundingRate
 from exchanges.types import Symbol
 
 OLDEST_MS = 100_000_000_000
@@ -20,12 +20,16 @@ ROW = "row"
 def load_candles(path: Path, *, start: datetime | None = None, end: datetime | None = None) -> CandleColumns:
     """Read Parquet or CSV candles (symbol, ts_ms = open time, open, high, low, close, volume), window [start, end].
 
-    A candle is in the window when it opens and closes inside; indicators see the window only. Raise MarketDataError,
-    naming the first bad row (the first data row is 1).
+    A column `open_interest` (contracts at the close) is optional, and so is each of its values. A candle is in the
+    window when it opens and closes inside; indicators see the window only. Raise MarketDataError, naming the first bad
+    row (the first data row is 1).
     """
     source = _Source(path)
-    frame = source.read({"ts_ms": pl.Int64} | dict.fromkeys(PRICES, pl.Float64))
+    frame = source.read({"ts_ms": pl.Int64} | dict.fromkeys(PRICES, pl.Float64), optional=OPEN_INTEREST)
     _check_prices(source, frame)
+    if OPEN_INTEREST in frame.columns:
+        bad = ~pl.col(OPEN_INTEREST).is_finite() | (pl.col(OPEN_INTEREST) < 0)
+        source.refuse(frame, bad, OPEN_INTEREST, "contracts, zero or more, or nothing; repair the value")
     interval_ms = _check_times(source, frame)
     known = f"the file has {_instant(frame['ts_ms'].min())} to {_instant(frame['ts_ms'].max(), interval_ms)}"
     if start is not None:
@@ -68,7 +72,8 @@ class _Source:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self, types: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+    def read(self, types: dict[str, type[pl.DataType]], *, optional: str = "") -> pl.DataFrame:
+        """`optional` is a column of numbers that may be missing, or empty in a row."""
         frame = self._scan()
         for name in ("symbol", *types):
             if name not in frame.columns:
@@ -79,14 +84,19 @@ class _Source:
                 )
         if frame.is_empty():
             raise MarketDataError(f"{self.path}: there is no row after the header; give a file with data")
-        frame = frame.select("symbol", *types).with_row_index(ROW, offset=1)
+        extra = {optional: pl.Float64} if optional in frame.columns else {}
+        frame = frame.select("symbol", *types, *extra).with_row_index(ROW, offset=1)
         empty = pl.col("symbol").is_null() | (pl.col("symbol").cast(pl.String) == "")
         self.refuse(frame, empty, "symbol", "a symbol such as BTC/USDT:USDT")
         for name, kind in types.items():
             self.refuse(frame, pl.col(name).cast(kind, strict=False).is_null(), name, _wanted(kind))
             if kind is pl.Int64 and frame[name].dtype.is_float():
                 self.refuse(frame, pl.col(name) % 1 != 0, name, _wanted(kind))
-        return frame.with_columns(pl.col("symbol").cast(pl.String), *(pl.col(n).cast(k) for n, k in types.items()))
+        for name in extra:
+            unread = pl.col(name).is_not_null() & pl.col(name).cast(pl.Float64, strict=False).is_null()
+            self.refuse(frame, unread, name, _wanted(pl.Float64))
+        casts = (pl.col(name).cast(kind) for name, kind in (types | extra).items())
+        return frame.with_columns(pl.col("symbol").cast(pl.String), *casts)
 
     def refuse(self, frame: pl.DataFrame, bad: pl.Expr, field: str, expected: str) -> None:
         """Raise on the first row of which `bad` is true."""

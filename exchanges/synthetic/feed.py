@@ -53,6 +53,7 @@ class SyntheticFeed:
         view.mark = mark[0]
         view.age_s = (now - mark[1]).total_seconds()
         view.funding_rate = self._path.funding_rate(symbol, now)
+        view.open_interest = self._path.open_interest(symbol, now)
         return view
 
     def _table(self, symbol: Symbol, closed: int) -> IndicatorTable:

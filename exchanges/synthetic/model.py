@@ -28,7 +28,10 @@ JUMP_LIFE_S = 25_200
 OUTAGE_BUCKET_S = 21_600
 OUTAGE_SECONDS = (20, 150)
 
-NOISE, REGIME, JUMP, OUTAGE, VOLUME, FUNDING = range(6)
+INTEREST_PERIODS = np.array([3_600, 43_200], dtype=np.uint64)
+INTEREST_S = 43_200
+
+NOISE, REGIME, JUMP, OUTAGE, VOLUME, FUNDING, INTEREST = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,14 @@ class SyntheticModel:
         drawn = uniform(start, period) + uniform(start, period + (1 << 32)) - 1
         per_8h = 0.0001 + 0.0003 * drawn
         return round(per_8h * min(1.0, self.config.funding_interval_s / 28_800), 7)
+
+    def open_interest(self, symbol: Symbol, second: int) -> float:
+        """Return the contracts open at a whole second: about half a day's volume, moving over hours."""
+        row = self.row[symbol]
+        starts = np.array([[stream(self.config.seed, INTEREST, row, one) for one in range(len(INTEREST_PERIODS))]])
+        moved = smooth(starts.astype(np.uint64), INTEREST_PERIODS, np.array([second], dtype=np.uint64)).sum()
+        base = self.config.symbols[row].volume_per_s * INTEREST_S
+        return round(float(base * np.exp(0.1 * moved)), 3)
 
     def _evaluate(self, number: int) -> Block:
         begin = number * BLOCK_S

@@ -148,6 +148,10 @@ class SyntheticPath:
         """Return the rate of the last funding instant up to `at`."""
         return Decimal(repr(self._model.funding_rate(symbol, _second(at) // self._funding * self._funding)))
 
+    def open_interest(self, symbol: Symbol, at: datetime) -> Decimal:
+        """Return the contracts open at the last whole second."""
+        return Decimal(repr(self._model.open_interest(symbol, _second(at))))
+
     def _exact(self, symbol: Symbol, price: float) -> Decimal:
         return Decimal(f"{price:.{self._digits[symbol]}f}")
 

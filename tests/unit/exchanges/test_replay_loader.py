@@ -10,8 +10,8 @@ from exchanges.clock import from_ms
 from exchanges.errors import MarketDataError
 from exchanges.replay.loader import load_candles, load_funding
 from paper_market import BTC, ETH, MINUTE_MS, START_MS, candle_frame, flat, instant
+from shared_data import shared_file
 
-RECORDED = Path(__file__).parents[4] / "shared" / "data" / "candles"
 HEADER = "symbol,ts_ms,open,high,low,close,volume\n"
 
 
@@ -56,6 +56,23 @@ def test_the_window_keeps_whole_candles(tmp_path: Path) -> None:
         with pytest.raises(MarketDataError) as caught:
             load_candles(path, start=start, end=end)
         assert str(caught.value) == f"{path}: no candle {window}; {whole}"
+
+
+def test_open_interest_is_an_optional_column(tmp_path: Path) -> None:
+    header = HEADER.replace("volume", "volume,open_interest")
+    lines = [line(minute, f"100,101,99,100,5,{value}") for minute, value in enumerate(("81234.5", "", "0"))]
+    held = load_candles(csv(tmp_path, *lines, header=header)).by_symbol[BTC].open_interest
+    assert held is not None
+    assert [value if value == value else None for value in held.tolist()] == [81234.5, None, 0.0]
+    assert load_candles(csv(tmp_path, line(0), line(1))).by_symbol[BTC].open_interest is None
+    for value, message in (
+        ("-1", "is -1.0, expected contracts"),
+        ("inf", "is inf, expected c"),
+        ("many", "is 'many', e"),
+    ):
+        bad = csv(tmp_path, line(0, "100,101,99,100,5,1"), line(1, f"100,101,99,100,5,{value}"), header=header)
+        with pytest.raises(MarketDataError, match=rf"row 2 .*: open_interest {message}"):
+            load_candles(bad)
 
 
 @pytest.mark.parametrize(
@@ -153,18 +170,12 @@ def test_bad_funding_is_named(tmp_path: Path, row: tuple[str, int, float], messa
     ],
 )
 def test_recorded_candles_are_read(name: str, bars: int, interval_s: int) -> None:
-    path = RECORDED / f"{name}.parquet"
-    if not path.is_file():
-        pytest.skip(f"the recorded candles are not here: {name}.parquet")
-    columns = load_candles(path)
+    columns = load_candles(shared_file("candles", f"{name}.parquet"))
     assert (columns.bars, columns.interval_ms) == (bars, interval_s * 1000)
 
 
 def test_recorded_hourly_funding_has_its_jitter_removed() -> None:
-    path = RECORDED / "hyperliquid_perp/funding_1h.parquet"
-    if not path.is_file():
-        pytest.skip("the recorded funding is not here: hyperliquid_perp/funding_1h.parquet")
-    rates = load_funding(path).rates
+    rates = load_funding(shared_file("candles", "hyperliquid_perp", "funding_1h.parquet")).rates
     assert len(rates) == 70_430
     assert all(rate.at_ms % 1000 == 0 for rate in rates)
     assert sum(rate.at_ms % 3_600_000 == 0 for rate in rates) > 70_000

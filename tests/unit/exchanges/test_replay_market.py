@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -12,14 +11,14 @@ from hypothesis import strategies as st
 from exchanges.clock import ManualClock, from_ms
 from exchanges.errors import MarketDataError
 from exchanges.paper.path import Bar
-from exchanges.replay.columns import FundingColumns, FundingRate
+from exchanges.replay.columns import CandleColumns, FundingColumns, FundingRate
 from exchanges.replay.feed import ReplayFeed
 from exchanges.replay.loader import load_candles
 from exchanges.replay.path import ReplayPath, exact
 from exchanges.types import Symbol
-from paper_market import BTC, ETH, MINUTE_MS, START_MS, Candle, candle_columns, flat, instant
+from paper_market import BTC, ETH, MINUTE_MS, START_MS, Candle, candle_columns, candle_frame, flat, instant
+from shared_data import shared_file
 
-GAPS = Path(__file__).parents[4] / "shared" / "data" / "candles" / "gaps" / "XRP_ETH-1m.parquet"
 GAPPED: list[Candle] = [(1.0, 4.0, 0.5, 2.0), (2.0, 3.0, 1.5, 2.5), None, None, (9.0, 9.5, 8.5, 9.0)]
 
 
@@ -114,6 +113,16 @@ async def test_a_snapshot_shows_what_was_known_then() -> None:
     assert snapshot.symbols[ETH].funding_rate is None
 
 
+async def test_open_interest_is_shown_where_it_was_recorded() -> None:
+    frame = candle_frame(flat(7.0, 2)).with_columns(open_interest=pl.Series([81234.5, None], dtype=pl.Float64))
+    clock = ManualClock(instant(1))
+    feed = ReplayFeed(CandleColumns({BTC: frame, ETH: candle_frame(flat(7.0, 2))}, MINUTE_MS), clock)
+    symbols = (await feed.snapshot(frozenset({BTC, ETH}))).symbols
+    assert (symbols[BTC].open_interest, symbols[ETH].open_interest) == (Decimal("81234.5"), None)
+    clock.set(instant(2))
+    assert (await feed.snapshot(frozenset({BTC}))).symbols[BTC].open_interest is None
+
+
 async def test_views_of_one_instant_are_shared() -> None:
     clock = ManualClock(instant(1))
     feed = feed_of(clock, {BTC: GAPPED, ETH: flat(7.0, 5)}, [])
@@ -133,12 +142,11 @@ async def test_a_symbol_that_was_not_recorded_is_an_error() -> None:
 
 
 async def test_recorded_gaps_age_the_mark_and_fill_nothing() -> None:
-    if not GAPS.is_file():
-        pytest.skip("the recorded candles with gaps are not here: gaps/XRP_ETH-1m.parquet")
-    columns = load_candles(GAPS)
+    gaps = shared_file("candles", "gaps", "XRP_ETH-1m.parquet")
+    columns = load_candles(gaps)
     symbol = columns.symbols[0]
     path, minute = ReplayPath(columns), timedelta(minutes=1)
-    frame = pl.read_parquet(GAPS)
+    frame = pl.read_parquet(gaps)
     steps = frame.with_columns(missing=pl.col("ts_ms").diff() // MINUTE_MS - 1).filter(pl.col("missing") > 0)
     clock = ManualClock(from_ms(columns.instants[0]))
     feed = ReplayFeed(columns, clock)

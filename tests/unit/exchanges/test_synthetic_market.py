@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_funding_comes_at_the_interval() -> None:
     assert path.funding_rate(BTC, start + timedelta(hours=1)) == next(r for s, _, r in found if s == BTC)
 
 
+def test_open_interest_moves_slowly_and_depends_on_nothing_but_seed_symbol_and_time() -> None:
+    path, again = (SyntheticPath(SyntheticModel(SyntheticConfig())) for _ in range(2))
+    hours = [path.open_interest(BTC, NOW + timedelta(hours=hour)) for hour in range(48)]
+    assert hours == [again.open_interest(BTC, NOW + timedelta(hours=hour)) for hour in range(48)]
+    assert len(set(hours)) > 40
+    assert all(abs(later / earlier - 1) < Decimal("0.5") for earlier, later in pairwise(hours))
+    assert all(Decimal(50_000) < value < Decimal(400_000) for value in hours)
+    other = SyntheticPath(SyntheticModel(SyntheticConfig(seed=8)))
+    assert other.open_interest(BTC, NOW) != path.open_interest(BTC, NOW)
+
+
 async def test_the_feed_shows_marks_and_indicators() -> None:
     model = SyntheticModel(CALM)
     clock = ManualClock(NOW)
@@ -161,6 +173,7 @@ async def test_the_feed_shows_marks_and_indicators() -> None:
     view = snapshot.symbols[BTC]
     assert view.mark == Decimal(str(model.price(BTC, SECOND)))
     assert (view.age_s, view.interval_s) == (0.0, 15.0)
+    assert view.open_interest == SyntheticPath(model).open_interest(BTC, NOW)
     closed = SECOND // 15 * 15
     assert list(view.closes(3)) == [model.price(BTC, closed - 30 + 15 * number) for number in range(3)]
     for name in view.indicators.__slots__:
