@@ -40,7 +40,8 @@ run: setup
 test: setup
 	PYTEST_TIMEOUT=180 $(BIN)/pytest -n $(WORKERS)
 
-check: lint types test
+check: lint types
+	$(BIN)/pytest -q -n $(WORKERS) tests/architecture tests/unit
 
 lint: setup
 	$(BIN)/ruff format --check $(SOURCES)
