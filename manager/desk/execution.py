@@ -8,7 +8,7 @@ from manager.desk.protector import clear_legs, protect
 from manager.desk.recording import finish_closes, held_by, record, set_intent, verdict
 from manager.desk.risk_manager import check_desk
 from manager.desk.round import RoundPlan, net_round, plan_round
-from manager.desk.session import Session, is_shared, outstanding_reduces
+from manager.desk.session import Session, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, set_leverage
 from manager.desk.values import Cross, Denial, PlannedOrder
 from manager.state.records import (
@@ -46,16 +46,17 @@ async def execute_round(session: Session) -> bool:
 async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[tuple[str, Symbol]], bool]:
     """Cancel the legs of books about to be reduced; return what stays blocked, and whether a leg filled meanwhile.
 
-    A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, or flow
-    will cross inside, the stop's cancel is confirmed first: left behind, it would trade another trader's quantity.
+    A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, flow will
+    cross inside, or a stop is still plain, its cancel is confirmed first: left behind, it would trade another trader's
+    quantity or open a position.
     """
     blocked: set[tuple[str, Symbol]] = set()
     moved = False
     crossing = _crossing_symbols(plan)
     for reduce in plan.reduces:
-        shared = reduce.symbol in crossing or is_shared(session.state, reduce.trader_id, reduce.symbol)
-        gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=shared)
-        if not gone and shared:
+        first = reduce.symbol in crossing or must_clear(session.state, reduce.trader_id, reduce.symbol)
+        gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=first)
+        if not gone and first:
             blocked.add((reduce.trader_id, reduce.symbol))
         moved = moved or filled
     return frozenset(blocked), moved

@@ -7,7 +7,7 @@ from manager.desk.capital import CapitalMove, RebalanceBasis, basis_of, needs_re
 from manager.desk.liquidation import books_to_liquidate
 from manager.desk.protector import clear_legs
 from manager.desk.sampling import EquitySampler
-from manager.desk.session import Session, is_shared, outstanding_reduces
+from manager.desk.session import Session, is_shared, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send
 from manager.desk.valuation import book_equity, is_marked
 from manager.desk.values import Desk, PlannedOrder, Reduce
@@ -48,7 +48,7 @@ async def _liquidate(session: Session, broken: tuple[Reduce, ...]) -> None:
         if (reduce.trader_id, reduce.symbol) in waiting:
             continue
         gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=True)
-        if filled or (not gone and is_shared(session.state, reduce.trader_id, reduce.symbol)):
+        if filled or (not gone and must_clear(session.state, reduce.trader_id, reduce.symbol)):
             continue
         session.incident(
             "BOOK_LIQUIDATED",

@@ -9,7 +9,15 @@ from exchanges.types import Side, Symbol
 from manager.desk.external_overlap import automatic_limits, overlaps
 from manager.desk.news import book_news
 from manager.desk.protection import fired_targets, plan_protection
-from manager.desk.session import Session, is_shared, is_unresolved, outstanding_reduces, without_outstanding
+from manager.desk.session import (
+    Session,
+    is_shared,
+    is_unresolved,
+    must_clear,
+    outstanding_reduces,
+    unresolved_reduces,
+    without_outstanding,
+)
 from manager.desk.submission import cancel, leg_row, order_row, persist, send
 from manager.desk.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
@@ -72,8 +80,7 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
     again = False
     place = []
     for leg in plan.place:
-        replaced = [o for o in plan.cancel if not leg.reduce_only and _same_leg(session.state.orders[o], leg)]
-        results = [await cancel(session, order_id) for order_id in replaced]
+        results = [await cancel(session, order_id) for order_id in plan.cancel if _first(session, leg, order_id)]
         if any(result.filled for result in results):
             await book_news(session)
             return True
@@ -102,8 +109,11 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
     return again
 
 
-def _same_leg(order: OrderRow, leg: ProtectiveLeg) -> bool:
-    return (order.shares[0].trader_id, order.symbol, order.purpose) == (leg.trader_id, leg.symbol, leg.purpose)
+def _first(session: Session, leg: ProtectiveLeg, order_id: str) -> bool:
+    """Tell whether an order must go before `leg` replaces it: were one of them plain, both could open a position."""
+    order = session.state.orders[order_id]
+    same = (order.shares[0].trader_id, order.symbol, order.purpose) == (leg.trader_id, leg.symbol, leg.purpose)
+    return same and not (leg.reduce_only and order.reduce_only)
 
 
 def _last_stop(session: Session, old: OrderRow) -> bool:
@@ -187,7 +197,7 @@ def _report_overlaps(session: Session) -> None:
 
 async def _close_naked(session: Session, plan: ProtectionPlan) -> None:
     now = session.clock.now()
-    naked = set(plan.naked)
+    naked = {*plan.naked, *_naked_beside_a_close(session)}
     grace = timedelta(seconds=session.runtime.rules.protection_grace_s)
     for (trader_id, symbol), row in list(session.state.positions.items()):
         key = (trader_id, symbol)
@@ -204,22 +214,30 @@ async def _close_naked(session: Session, plan: ProtectionPlan) -> None:
             session.state.flag(trader_id, symbol, dust=False, naked_since=now)
 
 
+def _naked_beside_a_close(session: Session) -> set[tuple[str, Symbol]]:
+    """Return the positions that a close without an outcome may end, and that no confirmed stop covers until then."""
+    unresolved = unresolved_reduces(session.state)
+    if not unresolved:
+        return set()
+    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
+    return unresolved & set(plan_protection(session.desk(), protective_orders(session), dust=dust).naked)
+
+
 async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     """Close a position that no stop guards, once: a stop without an outcome must be out of the way, or be doubled."""
+    key = (trader_id, symbol)
     held = session.state.books[trader_id].positions.get(symbol)
-    waiting = outstanding_reduces(session.state)
-    if held is None or (trader_id, symbol) in waiting or await _doubled(session, trader_id, symbol):
+    if key in unresolved_reduces(session.state):
+        _tell_naked(session, key, "a close without an outcome forbids another, or a stop for all")
+    if held is None or key in outstanding_reduces(session.state) or await _doubled(session, trader_id, symbol):
         return
-    shared = is_shared(session.state, trader_id, symbol)
     gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
     if filled:
         return
-    if not gone and shared:
-        detail = (
-            "no stop is confirmed past the grace, and one that may stand beside other books forbids a second or a close"
-        )
-        session.incident("NAKED_POSITION", detail, trader_id=trader_id, symbol=symbol, standing=True)
+    if not gone and must_clear(session.state, trader_id, symbol):
+        _tell_naked(session, key, "one that may stand forbids a second or a close: both could be executed")
         return
+    shared = is_shared(session.state, trader_id, symbol)
     quantity = automatic_limits(session.desk()).get((trader_id, symbol), abs(held.quantity))
     planned = PlannedOrder(
         symbol=symbol,
@@ -236,24 +254,28 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     session.incident("STOP_FAILED", detail, trader_id=trader_id, symbol=symbol)
 
 
+def _tell_naked(session: Session, key: tuple[str, Symbol], why: str) -> None:
+    detail = f"no stop is confirmed past the grace, and {why}"
+    session.incident("NAKED_POSITION", detail, trader_id=key[0], symbol=key[1], standing=True)
+
+
 async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:
     """Place a second stop beside one without an outcome where other books hold the symbol; tell whether it stands.
 
     Only while all legs of the symbol are reduce-only and its books point one way: whichever stops stand, they cannot
     turn the account's position over.
     """
-    stops = [
-        order
-        for order in protective_orders(session)
-        if (order.purpose, order.symbol, order.shares[0].trader_id) == (OrderPurpose.STOP, symbol, trader_id)
-    ]
+    legs = [order for order in protective_orders(session) if order.symbol == symbol]
+    stops = [o for o in legs if o.purpose is OrderPurpose.STOP and o.shares[0].trader_id == trader_id]
     if len(stops) != 1 or not is_unresolved(stops[0]) or not is_shared(session.state, trader_id, symbol):
+        return False
+    if not all(order.reduce_only for order in legs):
         return False
     wanted = plan_protection(session.desk(), ()).place
     key = (trader_id, symbol, OrderPurpose.STOP)
-    legs = [leg for leg in wanted if (leg.trader_id, leg.symbol, leg.purpose) == key and leg.reduce_only]
-    if not legs:
+    second = [leg for leg in wanted if (leg.trader_id, leg.symbol, leg.purpose) == key and leg.reduce_only]
+    if not second:
         return False
-    row = leg_row(session, legs[0])
+    row = leg_row(session, second[0])
     await persist(session, [row])
     return (await send(session, row)).state is OrderState.ACCEPTED

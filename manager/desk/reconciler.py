@@ -89,16 +89,21 @@ async def _snapshot(session: Session) -> Snapshot:
 
 
 async def _end_vanished(session: Session, orders: Mapping[str, OrderReport]) -> None:
-    """Settle orders that the books think resting and the venue does not list: filled, cancelled or expired there."""
+    """Settle orders that the books think resting and the venue does not list: filled, cancelled or expired there.
+
+    One that the venue does not find either confirms nothing any more: it is looked up until its absence is proven.
+    """
     for order in list(session.state.orders.values()):
         if order.state is OrderState.ACCEPTED and order.order_id not in orders:
+            why = "the venue neither lists nor finds it"
             try:
                 report = await session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
             except ExchangeError as failure:
-                session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol, standing=True)
+                report, why = None, str(failure)
+            if report is None:
+                session.incident("ORDER_UNKNOWN", f"{order.order_id}: {why}", symbol=order.symbol, standing=True)
                 session.state.put_order(replace(order, state=OrderState.UNKNOWN))
-                continue
-            if report is not None and report.status.terminal:
+            elif report.status.terminal:
                 await apply_report(session, order, report)
 
 

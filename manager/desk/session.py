@@ -242,8 +242,7 @@ def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[t
     """
     waiting: dict[tuple[str, Symbol], Decimal] = {}
     for order in state.orders.values():
-        fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
-        if not order.state.live or (order.purpose not in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION) and not fired):
+        if not order.state.live or not _closes(order):
             continue
         left = order.quantity - order.filled
         for share in order.shares:
@@ -252,6 +251,12 @@ def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[t
                 continue
             waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
     return waiting
+
+
+def unresolved_reduces(state: AccountState) -> set[tuple[str, Symbol]]:
+    """Return the positions for which it is not known whether the venue has an order that closes them."""
+    orders = [order for order in state.orders.values() if is_unresolved(order) and _closes(order)]
+    return {(share.trader_id, order.symbol) for order in orders for share in order.shares}
 
 
 def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal]) -> Desk:
@@ -274,6 +279,11 @@ def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal
     return replace(desk, traders=traders)
 
 
+def _closes(order: OrderRow) -> bool:
+    fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
+    return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
+
+
 def _shrunk(held: Position, left: Decimal) -> Position:
     return replace(held, quantity=held.direction * left, cost=held.cost * left / abs(held.quantity))
 
@@ -286,3 +296,16 @@ def is_unresolved(order: OrderRow) -> bool:
 def is_shared(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
     """Tell whether any book but this trader's, EXTERNAL included, holds `symbol`."""
     return any(symbol in book.positions for owner, book in state.books.items() if owner != trader_id)
+
+
+def must_clear(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
+    """Tell whether a position's stops must surely be gone before it is closed in another way.
+
+    Left behind, they would trade what another book holds, or, where one of them is a plain order, open a position.
+    """
+    plain = (
+        order.purpose is OrderPurpose.STOP and not order.reduce_only and order.state.live
+        for order in state.orders.values()
+        if order.symbol == symbol and order.shares and order.shares[0].trader_id == trader_id
+    )
+    return is_shared(state, trader_id, symbol) or any(plain)

@@ -63,12 +63,14 @@ FREE_HAND = Limits(
 
 
 class Fault(StrEnum):
-    """Name what happens to a call: it never arrives, its answer is lost, it is refused, or a read fails."""
+    """Name how a call fails: lost before or after, refused; a read that is down, cut short or finds nothing."""
 
     LOST = "lost"
     ANSWER_LOST = "answer_lost"
     REFUSED = "refused"
     DOWN = "down"
+    CUT = "cut"
+    FORGOTTEN = "forgotten"
 
 
 class Killed(BaseException):
@@ -130,7 +132,9 @@ class FaultyVenue:
             answer = await getattr(self.inner, name)(*arguments)
             if fault is Fault.ANSWER_LOST:
                 raise OutcomeUnknown(f"{name} timed out")
-            return answer
+            if fault is Fault.FORGOTTEN:
+                return None
+            return answer[: len(answer) // 2] if fault is Fault.CUT else answer
 
         return call
 
