@@ -24,6 +24,10 @@ def request_of(context: Context) -> pb.DecisionRequest:
 
 def context_of(request: pb.DecisionRequest) -> Context:
     """Return the context of a request; raise RequestInvalid, which names the first faults."""
+    sent = request.ByteSize()
+    request.DiscardUnknownFields()
+    if request.ByteSize() != sent:
+        raise RequestInvalid("the request has fields that decision.proto here does not know; update the server first")
     values = _values(request.context)
     views = {view["symbol"]: view for view in values["market"]}
     if len(views) < len(values["market"]):

@@ -25,15 +25,19 @@ from executor.contract import (
 )
 from executor.details import Candle
 from executor.errors import ReplySyntaxError, RequestInvalid, UnreadableAnswer
-from executor.json_text import RepeatedKeys, read_json
+from executor.json_text import MAX_DIGITS, RepeatedKeys, read_json
 from executor.prompt_values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
 from executor.prompts import prompt_digest
 from executor.remote.connections import MAX_BYTES
+from executor.remote.request_rules import check_request
 from executor.reply import MAX_ITEMS, clean_text, decision_from_mapping
 
 _TEXT: Final = 200_000
 _SHORT: Final = 1_000
 _SHOWN_PROBLEMS: Final = 5
+_MOST: Final = 10**12
+_DEAREST_USD: Final = Decimal(10) ** 6
+_FINEST: Final = -30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,22 @@ class _Request(BaseModel):
     context: Annotated[SentContext, AfterValidator(_in_utc)]
 
 
+def _storable(cost: Decimal) -> Decimal:
+    if not cost:
+        return Decimal(0)
+    if cost.adjusted() < _FINEST or len(cost.as_tuple().digits) > MAX_DIGITS:
+        raise ValueError(f"expected 0 or an amount of at least 1e{_FINEST} and {MAX_DIGITS} digits")
+    return cost
+
+
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
+
+
 class _Tokens(BaseModel):
-    input_tokens: Annotated[int, Field(ge=0)] = 0
-    cached_tokens: Annotated[int, Field(ge=0)] = 0
-    output_tokens: Annotated[int, Field(ge=0)] = 0
-    cost_usd: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+    input_tokens: _Count = 0
+    cached_tokens: _Count = 0
+    output_tokens: _Count = 0
+    cost_usd: Annotated[Decimal, Field(ge=0, le=_DEAREST_USD), AfterValidator(_storable)] = Decimal(0)
 
 
 class _Answer(BaseModel):
@@ -113,7 +128,7 @@ class _Answer(BaseModel):
     prompt: RenderedPrompt | None = None
     reply: str = ""
     usage: _Tokens = _Tokens()
-    attempts: Annotated[int, Field(ge=0)] = 1
+    attempts: _Count = 1
 
 
 _DECISIONS: Final = TypeAdapter(FullDecision)
@@ -176,9 +191,11 @@ def _context(raw: Mapping[str, Any]) -> Context:
     if isinstance(raw, RepeatedKeys):
         raise RequestInvalid(f"{', '.join(raw.names)} given twice; name each field once")
     try:
-        return _Request.model_validate(raw).context
+        request = _Request.model_validate(raw)
     except ValidationError as error:
         raise RequestInvalid(_faults(error)) from None
+    check_request(raw, request.context)
+    return request.context
 
 
 def decision_values(decision: FullDecision) -> dict[str, Any]:
@@ -212,7 +229,7 @@ def decision_of_values(raw: object, context: Context) -> FullDecision:
     if answer.outcome is not Outcome.DECIDED and answer.decisions:
         raise UnreadableAnswer(f"answered {len(answer.decisions)} decisions beside {answer.outcome}; {_EXPECTED}")
     if answer.prompt is not None and not _sound(answer.prompt, answer.prompt_hash):
-        raise UnreadableAnswer(f"answered a prompt that does not have the hash beside it; {_EXPECTED}")
+        raise UnreadableAnswer(f"answered a prompt that cannot be kept under the hash beside it; {_EXPECTED}")
     return _judged(answer, context)
 
 
@@ -248,6 +265,7 @@ def _sound(prompt: RenderedPrompt, digest: str) -> bool:
     """Tell whether a prompt may be kept under its hash: another text there would answer "why" with a lie."""
     texts = (prompt.system, prompt.user, prompt.template, *prompt.cuts)
     fit = all(clean_text(text, MAX_BYTES) == text for text in texts)
+    fit = fit and 0 <= prompt.version <= _MOST and 0 <= prompt.tokens <= _MOST
     return fit and digest == prompt.sha256 == prompt_digest(prompt.system, prompt.user)
 
 

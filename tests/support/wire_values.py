@@ -81,9 +81,10 @@ def decisions(draw: st.DrawFn) -> FullDecision:
     prompt = draw(st.none() | of(RenderedPrompt))
     if prompt is not None:
         digest = prompt_digest(prompt.system, prompt.user)
-        prompt = replace(prompt, sha256=digest)
+        prompt = replace(prompt, sha256=digest, version=abs(prompt.version) % 1000, tokens=abs(prompt.tokens) % 10**12)
     count = st.integers(0, 10**12)
-    usage = Usage(input_tokens=draw(count), cached_tokens=draw(count), output_tokens=draw(count), cost_usd=draw(_MONEY))
+    cost = draw(st.decimals(min_value=0, max_value=10**6, places=12))
+    usage = Usage(input_tokens=draw(count), cached_tokens=draw(count), output_tokens=draw(count), cost_usd=cost)
     return FullDecision(
         decisions=tuple(draw(st.lists(wishes(), max_size=3))) if outcome is Outcome.DECIDED else (),
         outcome=outcome,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 
 from executor import contract, details
-from executor.contract import Action, Context, Decision, FullDecision, ItemError, Outcome, Usage
+from executor.contract import Action, Context, Decision, FullDecision, ItemError, Outcome, Refusal, Usage
 from executor.errors import RequestInvalid, UnreadableAnswer
-from executor.prompts import PromptLibrary
+from executor.prompts import PromptLibrary, prompt_digest
 from executor.proto import decision_pb2
 from executor.remote.messages import answer_of, context_of, decision_of, request_of
 from executor.remote.wire import SentMarket, context_json, decision_json, read_answer, read_request, sent_context
@@ -23,6 +23,7 @@ from executor_contexts import open_item
 from wire_values import CONTEXTS, decisions
 
 CONTEXT = sample_context()
+VIEW = next(iter(sent_context(CONTEXT).market.values()))
 SENT = json.loads(context_json(CONTEXT))
 ANSWER = {"decisions": [open_item()], "outcome": "decided", "usage": {"input_tokens": 3, "cost_usd": "0.5"}}
 Way = Callable[[Context], Context]
@@ -107,12 +108,14 @@ def changed(path: str, value: Any) -> bytes:
     sent = json.loads(json.dumps(SENT))
     *way, last = path.split("/")
     inner = sent
-    for step in way:
+    for step in (step.replace("|", "/") for step in way):
         inner = inner[int(step)] if isinstance(inner, list) else inner[step]
     inner[last] = value
     return json.dumps(sent).encode()
 
 
+SYMBOL = next(iter(SENT["context"]["market"]))
+ALL = json.dumps(SENT).encode()
 EAST = datetime(2025, 1, 15, 14, tzinfo=timezone(timedelta(hours=2))).isoformat()
 WRONG = [
     (b"", "not JSON"),
@@ -129,6 +132,12 @@ WRONG = [
     (changed("context/now", EAST), "expected an instant in UTC"),
     (changed("context/positions/0/opened_at", EAST), r"positions\.opened_at"),
     (changed("context/market/x", 1), r"context\.market\.x"),
+    (changed("context/account/equity", "1_000"), r"context\.account\.equity: expected a plain number"),
+    (changed("context/account/equity", " 5 "), r"context\.account\.equity: expected a plain number"),
+    (changed("context/account/equity", "1E+100000"), r"context\.account\.equity: expected a plain number"),
+    (changed(f"context/market/{SYMBOL}/symbol".replace("/USDT", "|USDT"), "SOL/USDT:USDT"), "holds the market of SOL"),
+    (ALL.replace(b'"equity":', b'"equity": "1", "equity":'), r"context\.account: equity given twice"),
+    (ALL.replace(b'"open":', b'"open": 1, "open":', 1), r"candles\.0: open given twice"),
 ]
 
 
@@ -139,11 +148,47 @@ def test_a_wrong_request_is_refused_by_its_place(body: bytes, place: str) -> Non
     assert len(str(refused.value)) < 1_100
 
 
+MANY = tuple(f"S{number}/USDT:USDT" for number in range(65))
+REFUSED = Refusal(symbol=MANY[0], action="open_long", code="X", detail="y")
+TOO_MANY = [
+    (replace(CONTEXT, symbols=MANY), "symbols: has 65 entries; at most 64"),
+    (replace(CONTEXT, refusals=(REFUSED,) * 257), "refusals: has 257 entries; at most 256"),
+    (
+        replace(CONTEXT, market={name: replace(VIEW, symbol=name) for name in MANY}),
+        "market: has 65 entries; at most 64",
+    ),
+    (
+        replace(sent_context(CONTEXT), market={VIEW.symbol: replace(VIEW, last_closes=(1.0,) * 257)}),
+        "last_closes: has 257 entries",
+    ),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(("context", "said"), TOO_MANY)
+def test_no_more_is_taken_than_is_decided_at_once(way: Way, context: Context, said: str) -> None:
+    with pytest.raises(RequestInvalid, match=said):
+        way(context)
+
+
+def test_a_field_that_the_proto_does_not_know_is_refused() -> None:
+    message = request_of(CONTEXT)
+    newer = message.SerializeToString() + b"\x9a\x06\x01x"
+    inner = decision_pb2.DecisionRequest(
+        context=decision_pb2.Context.FromString(message.context.SerializeToString() + b"\x9a\x06\x01x")
+    )
+    for request in (decision_pb2.DecisionRequest.FromString(newer), inner):
+        with pytest.raises(RequestInvalid, match="does not know; update the server"):
+            context_of(request)
+    assert context_of(message) == sent_context(CONTEXT)
+
+
 def test_a_number_is_as_exact_as_a_text() -> None:
     body = changed("context/account/equity", "@").replace(b'"@"', b"0.1000000000000000000000000001")
     assert read_request(body).account.equity == Decimal("0.1000000000000000000000000001")
 
 
+PROMPT = {"system": "a", "user": "b", "sha256": prompt_digest("a", "b"), "template": "t", "version": 1}
 GARBAGE = [
     b"",
     b"<html>",
@@ -156,6 +201,13 @@ GARBAGE = [
     json.dumps({**ANSWER, "usage": {"cost_usd": "-1"}}).encode(),
     json.dumps({**ANSWER, "usage": {"cost_usd": "NaN"}}).encode(),
     json.dumps({**ANSWER, "attempts": -1}).encode(),
+    json.dumps({**ANSWER, "attempts": 10**30}).encode(),
+    json.dumps({**ANSWER, "usage": {"input_tokens": 10**13}}).encode(),
+    json.dumps({**ANSWER, "usage": {"cost_usd": "1E+300000"}}).encode(),
+    json.dumps({**ANSWER, "usage": {"cost_usd": "1E-300000"}}).encode(),
+    json.dumps({**ANSWER, "usage": {"cost_usd": "1000001"}}).encode(),
+    json.dumps({**ANSWER, "prompt_hash": PROMPT["sha256"], "prompt": {**PROMPT, "version": 10**30}}).encode(),
+    json.dumps({**ANSWER, "prompt_hash": PROMPT["sha256"], "prompt": {**PROMPT, "tokens": -1}}).encode(),
     json.dumps({**ANSWER, "decisions": [open_item()] * 201}).encode(),
     json.dumps(
         {
