@@ -1,6 +1,6 @@
 """Where a model's endpoint may be: the public internet over https, this machine, and the rest only on request."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -9,6 +9,10 @@ from executor.errors import ExecutorConfigError
 _EXPECTED: Final = "expected a URL such as https://api.openai.com/v1"
 _INSIDE: Final = (".local", ".internal", ".lan", ".home.arpa", ".localdomain")
 _LOOPBACK: Final = "localhost"
+_CALLS: Final = ("/chat/completions", "/completions", "/responses", "/messages")
+_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_COMPATIBLE: Final = IPv6Network("::/96")
+_IPV4_BITS: Final = 0xFFFF_FFFF
 
 
 def check_base_url(base_url: str, *, allow_private: bool = False, where: str = "in models") -> None:
@@ -17,6 +21,8 @@ def check_base_url(base_url: str, *, allow_private: bool = False, where: str = "
     https goes anywhere public and to this machine, http to this machine only; private networks need `allow_private`,
     which stands `where` the message says.
     """
+    if not base_url.isprintable() or not base_url.isascii() or " " in base_url:
+        raise ExecutorConfigError(f"holds blanks or characters that no URL has; {_EXPECTED}")
     try:
         url = urlsplit(base_url)
         host, _ = url.hostname, url.port
@@ -28,6 +34,9 @@ def check_base_url(base_url: str, *, allow_private: bool = False, where: str = "
         raise ExecutorConfigError("must not carry a user or password; give the key as api_key: ${NAME}")
     if url.query or url.fragment:
         raise ExecutorConfigError(f"must end with its path, without ? or #; {_EXPECTED}")
+    named = next((call for call in _CALLS if url.path.rstrip("/").endswith(call)), "")
+    if named:
+        raise ExecutorConfigError(f"must end before {named}, which is added to it; {_EXPECTED}")
     if _is_loopback(host):
         return
     private = _is_private(host)
@@ -47,6 +56,20 @@ def check_peer(address: str, *, host: str) -> None:
         )
 
 
+def same_url(base_url: str) -> str:
+    """Return `base_url` as all its spellings have it: host in small letters, no default port, no slash at the end."""
+    url = urlsplit(base_url)
+    host, port = url.hostname or "", url.port
+    host = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}.get(url.scheme)
+    return f"{url.scheme}://{host}{'' if port in (None, default) else f':{port}'}{url.path.rstrip('/')}"
+
+
+def is_address(host: str) -> bool:
+    """Tell whether `host` is an IP address and no name."""
+    return _literal(host) is not None
+
+
 def shown_url(base_url: str) -> str:
     """Return `base_url` without user, password and query."""
     try:
@@ -58,11 +81,21 @@ def shown_url(base_url: str) -> str:
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(host)
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address to which an IPv6 address leads through a translator or a tunnel."""
+    known = address.sixtofour or (address.teredo[1] if address.teredo else None)
+    if known is not None:
+        return known
+    number = int(address)
+    if any(address in network for network in _NAT64) or (address in _COMPATIBLE and number > 1):
+        return IPv4Address(number & _IPV4_BITS)
+    return None
 
 
 def _is_loopback(host: str) -> bool:
@@ -73,6 +106,8 @@ def _is_loopback(host: str) -> bool:
 def _is_private(host: str) -> bool:
     """A bare name is looked up in the local network, and so is a number that is no plain address, such as 127.1."""
     address = _literal(host)
+    if isinstance(address, IPv6Address):
+        address = _embedded(address) or address
     if address is not None:
         return not address.is_global or address.is_multicast
     last = host.rstrip(".").rpartition(".")[2]

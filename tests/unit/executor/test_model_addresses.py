@@ -3,13 +3,15 @@
 import pytest
 
 from executor.errors import ExecutorConfigError
-from executor.models.addresses import check_base_url, check_peer, shown_url
+from executor.models.addresses import check_base_url, check_peer, same_url, shown_url
 
+PEERS = ["10.1.2.3", "127.0.0.1", "::1", "169.254.169.254", "fe80::1%eth0"]
 ALLOWED = [
     "https://api.openai.com/v1",
     "https://api.deepseek.com",
     "https://8.8.8.8/v1",
     "https://[2606:4700::1]/v1",
+    "https://[64:ff9b::808:808]/v1",
     "http://127.0.0.1:8080/v1",
     "http://localhost:11434/v1",
     "https://localhost/v1",
@@ -25,6 +27,11 @@ PRIVATE = [
     "https://[fd00::1]/v1",
     "https://[fe80::1]/v1",
     "https://[::ffff:10.0.0.1]/v1",
+    "https://[::10.0.0.1]/v1",
+    "https://[64:ff9b::a00:1]/v1",
+    "https://[64:ff9b:1::7f00:1]/v1",
+    "https://[2002:a00:1::]/v1",
+    "https://[2001:0:4136:e378:8000:63bf:f5ff:fffe]/v1",
     "https://vllm/v1",
     "https://llm.internal/v1",
     "https://box.local./v1",
@@ -64,6 +71,11 @@ def test_keys_never_cross_the_internet_in_the_open(url: str, private: bool) -> N
         ("https://[::1/v1", "not a URL"),
         ("https://me:hunter2@api.openai.com/v1", "user or password"),
         ("https://api.openai.com/v1?key=hunter2", r"without \? or #"),
+        (" https://api.openai.com/v1", "blanks"),
+        ("https://api.openai.com /v1", "blanks"),
+        ("https://api.openai.com/v1\n", "blanks"),
+        ("https://api.\u00f6penai.com/v1", "no URL has"),
+        ("https://api.openai.com/v1/chat/completions/", "must end before /chat/completions"),
     ],
 )
 def test_a_wrong_url_is_told_without_its_secrets(url: str, told: str) -> None:
@@ -73,7 +85,7 @@ def test_a_wrong_url_is_told_without_its_secrets(url: str, told: str) -> None:
     assert "hunter2" not in shown_url(url)
 
 
-@pytest.mark.parametrize("address", ["10.1.2.3", "127.0.0.1", "::1", "169.254.169.254", "::ffff:192.168.0.1"])
+@pytest.mark.parametrize("address", [*PEERS, "::ffff:192.168.0.1", "64:ff9b::a00:1", "2002:a00:1::", "::10.0.0.1"])
 def test_a_public_name_that_leads_inside_is_refused(address: str) -> None:
     with pytest.raises(ExecutorConfigError, match=r"llm\.example\.com resolves to the private address"):
         check_peer(address, host="llm.example.com")
@@ -82,3 +94,15 @@ def test_a_public_name_that_leads_inside_is_refused(address: str) -> None:
 def test_a_public_name_that_leads_outside_is_fine() -> None:
     check_peer("93.184.216.34", host="llm.example.com")
     check_peer("127.0.0.1", host="localhost")
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://API.Example.com:443/v1/", "https://api.example.com/v1"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+    ],
+)
+def test_spellings_of_one_address_are_the_same(url: str, same: str) -> None:
+    assert same_url(url) == same == same_url(same)
