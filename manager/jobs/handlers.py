@@ -11,7 +11,7 @@ import structlog
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
 from exchanges.types import Symbol
-from executor.contract import PASSIVE, Context, Executor, FullDecision, Outcome, Refusal
+from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome, Refusal
 from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
@@ -23,7 +23,7 @@ from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.lifecycle import transition
 from manager.safe_mode import note_outcome
-from manager.state.errors import DuplicateRow, FenceLost
+from manager.state.errors import DuplicateRow, FenceLost, InvalidRow
 from manager.state.prompt_text import prompt_row
 from manager.state.records import DecisionRow, IntentRow, IntentStatus, TenantId, TraderState
 from manager.state.store import Conclusion, Fence, Store, TraderRows
@@ -84,23 +84,16 @@ class DeskHandlers:
         runtime = parts.accounts[(job.tenant_id, job.account_id)]
         context, asked = await self._ask(rows, runtime)
         full = storable_decision(asked)
-        decided_at = parts.clock.now()
-        kept = context if parts.keep_prompts else None
-        decision, intents = _record(rows, full, slot, decided_at, kept)
-        prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
-        failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
-        end = Conclusion(decision=decision, prompts=prompts, intents=intents, failed=failed, at=parts.clock.now())
         try:
-            async with parts.store.transaction(job.tenant_id) as tx:
-                in_time = await tx.conclude(end)
-                if in_time:
-                    await note_outcome(tx, rows.schedule, decision, failed)
+            in_time, acts = await self._conclude(rows, slot, full, context)
+        except InvalidRow as error:
+            in_time, acts = await self._conclude(rows, slot, storable_decision(_unstorable(error)), None)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
             return
         if not in_time:
             _LOG.warning("decision_came_late", trader=job.trader_id, due_at=slot.isoformat())
-        elif intents:
+        elif acts:
             await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id="", due_at=None))
 
     async def round(self, job: Job) -> None:
@@ -174,6 +167,21 @@ class DeskHandlers:
             waiting = await tx.find(IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
+    async def _conclude(
+        self, rows: TraderRows, slot: datetime, full: FullDecision, context: Context | None
+    ) -> tuple[bool, bool]:
+        """Store the decision; return whether it came in time, and whether there is anything to do."""
+        parts = self._parts
+        decision, intents = _record(rows, full, slot, parts.clock.now(), context if parts.keep_prompts else None)
+        prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
+        failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
+        end = Conclusion(decision=decision, prompts=prompts, intents=intents, failed=failed, at=parts.clock.now())
+        async with parts.store.transaction(rows.trader.tenant_id) as tx:
+            in_time = await tx.conclude(end)
+            if in_time:
+                await note_outcome(tx, rows.schedule, decision, failed)
+        return in_time, bool(intents)
+
     async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
         spec = rows.trader.spec
         try:
@@ -191,6 +199,12 @@ class DeskHandlers:
     async def _record_of(self, rows: TraderRows) -> OwnRecord:
         async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
             return await read_record(tx, rows, self._parts.clock.now())
+
+
+def _unstorable(error: InvalidRow) -> FullDecision:
+    """Stand in for a decision that no database can hold: whoever took it, it is no reason to trade."""
+    _LOG.error("decision_not_storable", error=str(error))
+    return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="decision", message=str(error)),))
 
 
 def _own_state(rows: TraderRows, curve: Performance) -> OwnState:
