@@ -24,6 +24,7 @@ class Endpoint:
     answers: list[Answer] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     models_status: int = 200
     choose: Callable[[dict[str, Any]], Answer] | None = None
     connections: int = 0
@@ -44,6 +45,7 @@ class Endpoint:
                 headers = await _headers(reader)
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 self.keys.append(headers.get("authorization", ""))
+                self.headers.append(headers)
                 if b"/models" in line:
                     _send(writer, self.models_status, json.dumps({"object": "list", "data": []}).encode())
                 else:

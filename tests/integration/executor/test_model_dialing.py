@@ -1,0 +1,162 @@
+"""Names of endpoints: a lookup that hangs is its own endpoint's delay, proxies look up themselves, inside stays out."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from executor.errors import CallRejected, ModelError, ModelUnreachable
+from executor.models.chat import Message, ModelEndpoint
+from executor.models.dialing import NameLookup
+from executor.models.lanes import open_lanes
+from executor.models.openai_chat import OpenAIChatModel
+from openai_endpoint import Endpoint, endpoint, says
+
+ASKED = [Message(role="user", text="hello")]
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+REAL = socket.getaddrinfo
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str] | threading.Event]]:
+    """Give names their addresses; one with an event hangs until it is set, and leads nowhere then."""
+    known: dict[str, list[str] | threading.Event] = {}
+
+    def resolve(host: Any, port: Any, *rest: Any, **more: Any) -> list[Any]:
+        found = known.get(host.decode() if isinstance(host, bytes) else host)
+        if isinstance(found, threading.Event):
+            found.wait(20)
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if found is None:
+            return REAL(host, port, *rest, **more)
+        return [entry for address in found for entry in REAL(address, port, *rest, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    yield known
+    for one in known.values():
+        if isinstance(one, threading.Event):
+            one.set()
+
+
+def named(fake: Endpoint, host: str, **more: Any) -> ModelEndpoint:
+    return replace(fake.spec(), base_url=fake.base_url.replace("127.0.0.1", host), allow_private=True, **more)
+
+
+async def ask(at: ModelEndpoint) -> str:
+    async with open_lanes(at) as lanes:
+        return (await OpenAIChatModel(lanes, at).complete(ASKED, {})).text
+
+
+def test_lookups_that_hang_keep_no_other_name_waiting(names: dict[str, Any]) -> None:
+    """More of them than the loop's own pool has threads, which is 32 at most."""
+    names["here.internal"] = ["127.0.0.1"]
+    hanging = [f"h{number}.internal" for number in range(40)]
+    names.update({name: threading.Event() for name in hanging})
+
+    async def run() -> None:
+        async with endpoint(says("hi")) as fake:
+            stuck = [asyncio.ensure_future(ask(named(fake, name))) for name in hanging]
+            await asyncio.sleep(0.05)
+            assert await asyncio.wait_for(ask(named(fake, "here.internal")), 5) == "hi"
+            assert not any(task.done() for task in stuck)
+            for name in hanging:
+                names[name].set()
+            assert all(
+                isinstance(one, ModelUnreachable) for one in await asyncio.gather(*stuck, return_exceptions=True)
+            )
+
+    asyncio.run(run())
+
+
+def test_a_name_is_looked_up_once_for_all_who_wait_and_again_later(names: dict[str, Any]) -> None:
+    names["slow.internal"] = threading.Event()
+
+    async def run() -> None:
+        lookup = NameLookup()
+        gone = asyncio.ensure_future(lookup.addresses("slow.internal", 1))
+        waiting = [asyncio.ensure_future(lookup.addresses("slow.internal", 1)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert sum(thread.name == "lookup slow.internal" for thread in threading.enumerate()) == 1
+        gone.cancel()
+        names["slow.internal"].set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in found] == [socket.gaierror] * 5
+        names["slow.internal"] = ["127.0.0.1"]
+        assert await lookup.addresses("slow.internal", 1) == ("127.0.0.1",)
+
+    asyncio.run(run())
+
+
+def test_a_lookup_ends_with_the_time_to_connect(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    names["slow.internal"] = threading.Event()
+
+    async def run() -> None:
+        async with endpoint(says("hi")) as fake:
+            with pytest.raises(
+                ModelUnreachable, match=r"slow\.internal was not looked up within 0\.2 s; check the DNS"
+            ):
+                await ask(named(fake, "slow.internal", timeout_s=0.2))
+
+    asyncio.run(run())
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer(names: dict[str, Any]) -> None:
+    names["two.internal"] = ["127.0.0.2", "127.0.0.1"]
+
+    async def run() -> None:
+        async with endpoint(says("hi")) as fake:
+            assert await ask(named(fake, "two.internal")) == "hi"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_PROXY": "localhost"}, {"HTTP_PROXY": "http://127.0.0.1:9"}])
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::ffff:10.0.0.1"])
+def test_a_public_name_that_leads_inside_is_not_dialled(
+    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str
+) -> None:
+    names["llm.example.com"] = [address]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> None:
+        async with endpoint(says("hi")) as fake:
+            at = replace(fake.spec(), base_url=fake.base_url.replace("http://127.0.0.1", "https://llm.example.com"))
+            with pytest.raises(CallRejected, match=r"llm\.example\.com resolves to the private address"):
+                await ask(at)
+            assert fake.connections == 0
+
+    asyncio.run(run())
+
+
+def test_a_proxy_looks_the_name_up_itself(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    names["llm.example.com"] = ["10.0.0.1"]
+    seen = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+
+    async def run() -> None:
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        at = ModelEndpoint(base_url="https://llm.example.com/v1", model="m", api_key="k")
+        with pytest.raises(ModelError):
+            await ask(at)
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(run())
+    assert seen == [b"CONNECT llm.example.com:443 HTTP/1.1\r\n"]
