@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from executor.models.addresses import same_url
 from executor.models.chat import ChatModel, ModelEndpoint
 from executor.models.gate import EndpointGate, GateSettings, Pacing
 from executor.models.profile import ModelProfile
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
     from executor.budget import Meter
     from executor.models.lanes import Lanes
 
-_GateKey = tuple[str, str, str, int, int | None]
+_GateKey = tuple[str, str, str]
+
+
+def gate_key(endpoint: ModelEndpoint) -> _GateKey:
+    """Return what names of one endpoint have in common: its address however it is spelt, the key and the model."""
+    return (same_url(endpoint.base_url), endpoint.api_key, endpoint.model)
 
 
 class ModelSource(Protocol):
@@ -35,9 +41,9 @@ class ModelSource(Protocol):
 class ModelClients:
     """Share connections, places, rate and circuit breaker among the traders of an endpoint.
 
-    Two names for the same model, key and limits are one endpoint. `turn` is taken to render a prompt: a loop runs all
-    that is ready before it looks at its timers, and a thousand prompts at once would hold it for seconds. Belongs to
-    one event loop.
+    Names for the same address, key and model are one endpoint, with the lowest of their limits. `turn` is taken to
+    render a prompt: a loop runs all that is ready before it looks at its timers, and a thousand prompts at once would
+    hold it for seconds. Belongs to one event loop.
     """
 
     def __init__(self, pacing: Pacing | None = None) -> None:
@@ -66,14 +72,16 @@ class ModelClients:
         return self._lanes[key]
 
     def gate(self, profile: ModelProfile) -> EndpointGate:
-        """Return what stands before the profile's endpoint."""
+        """Return what stands before the profile's endpoint, with its limits where they are the lowest so far."""
         endpoint, places, rate = profile.endpoint, profile.max_concurrency, profile.requests_per_minute
-        key = (endpoint.base_url, endpoint.api_key, endpoint.model, places, rate)
-        if key not in self._gates:
-            where = f"model {endpoint.model!r} ({profile.name})"
-            settings = GateSettings(max_concurrency=places, requests_per_minute=rate)
-            self._gates[key] = EndpointGate(where, settings, self._pacing)
-        return self._gates[key]
+        key = gate_key(endpoint)
+        known = self._gates.get(key)
+        if known is not None:
+            known.tighten(places, rate)
+            return known
+        settings = GateSettings(max_concurrency=places, requests_per_minute=rate)
+        gate = self._gates[key] = EndpointGate(f"model {endpoint.model!r} ({profile.name})", settings, self._pacing)
+        return gate
 
     async def close(self) -> None:
         """Close every connection."""

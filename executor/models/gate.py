@@ -23,6 +23,8 @@ from executor.models.breaker import BreakerSettings, Circuit, CircuitBreaker
 from executor.models.rate import RequestWindow
 
 SILENCE_S: Final = 5.0
+LONGEST_HOLD_S: Final = 300.0
+_LONGEST_CAUSE: Final = 300
 _ENDPOINT_FAILED: Final = (ModelTimeout, ModelUnreachable, ModelOverloaded, UnreadableAnswer)
 
 
@@ -36,12 +38,24 @@ class Pacing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSettings:
-    """Limit an endpoint; a call cut off after `silence_s` without an answer counts as a failure of the endpoint."""
+    """Limit an endpoint; a call cut off after `silence_s` without an answer counts as a failure of the endpoint.
+
+    As long, others wait for the call that tries whether a failed endpoint is back.
+    """
 
     max_concurrency: int
     requests_per_minute: int | None = None
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     silence_s: float = SILENCE_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    """The call that tries whether a failed endpoint is back."""
+
+    call: int
+    since: float
+    ended: anyio.Event = field(default_factory=anyio.Event)
 
 
 def time_left() -> float:
@@ -53,7 +67,8 @@ def time_left() -> float:
 class EndpointGate:
     """Let calls through to one endpoint, in the order in which they come; belongs to one event loop.
 
-    A call holds a place while it waits for its minute and while it runs, never between retries.
+    A call holds a place while it waits for its turn and while it runs, never between retries. What the endpoint asks
+    to wait is asked of all, for LONGEST_HOLD_S at most.
     """
 
     def __init__(self, where: str, settings: GateSettings, pacing: Pacing) -> None:
@@ -63,6 +78,14 @@ class EndpointGate:
         self._places = anyio.CapacityLimiter(settings.max_concurrency)
         self._window = RequestWindow(settings.requests_per_minute)
         self._breaker = CircuitBreaker(settings.breaker)
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._probe: _Probe | None = None
+        self._cause = ""
+
+    def tighten(self, max_concurrency: int, requests_per_minute: int | None) -> None:
+        """Take the lower of each limit from now on, for all who call."""
+        self._places.total_tokens = min(self._places.total_tokens, max_concurrency)
+        self._window.tighten(requests_per_minute)
 
     @property
     def circuit(self) -> Circuit:
@@ -77,14 +100,9 @@ class EndpointGate:
     @asynccontextmanager
     async def entered(self) -> AsyncIterator[None]:
         """Run the block as one call; raise CircuitOpen or RateLimited before it if it must not be made."""
-        if self.circuit is Circuit.OPEN:
-            raise self._open()
+        self._refuse_open()
         async with self._places:
-            await self._turn()
-            started = self._pacing.monotonic()
-            call = self._breaker.admit(started)
-            if call is None:
-                raise self._open()
+            call, started = await self._admitted()
             try:
                 yield
             except ModelError as error:
@@ -93,27 +111,57 @@ class EndpointGate:
             except BaseException:
                 self._note_cut(call, started)
                 raise
+            finally:
+                self._end_probe(call)
             self._breaker.succeeded(call)
 
-    async def _turn(self) -> None:
-        patience_s = time_left()
-        while (wait_s := self._window.reserve(self._pacing.monotonic(), patience_s)) > 0:
-            if wait_s > patience_s:
-                raise RateLimited(
-                    f"{self._where} takes no more calls for {wait_s:.0f} s, which is past the deadline; "
-                    f"raise requests_per_minute or ask less often",
-                    retry_after_s=wait_s,
-                )
-            await self._pacing.sleep(wait_s)
-            if not self._window.held_s(self._pacing.monotonic()):
-                return
-            patience_s = time_left()
+    async def _admitted(self) -> tuple[int, float]:
+        ahead = self._turn.statistics()
+        self._check_patience(self._window.wait_s(self._pacing.monotonic(), ahead.tasks_waiting + ahead.locked))
+        async with self._turn:
+            await self._probed()
+            while (wait_s := self._window.wait_s(self._pacing.monotonic())) > 0:
+                self._check_patience(wait_s)
+                await self._pacing.sleep(wait_s)
+            now = self._pacing.monotonic()
+            trying = self._breaker.state(now) is Circuit.HALF_OPEN
+            call = self._breaker.admit(now)
+            if call is None:
+                raise self._open()
+            if trying:
+                self._probe = _Probe(call=call, since=now)
+            self._window.take(now)
+            return call, now
+
+    async def _probed(self) -> None:
+        """Wait for the call that tries whether the endpoint is back, for the rest of its first `silence_s`."""
+        probe = self._probe
+        if probe is not None:
+            with anyio.move_on_after(probe.since + self._settings.silence_s - self._pacing.monotonic()):
+                await probe.ended.wait()
+
+    def _end_probe(self, call: int) -> None:
+        if self._probe is not None and self._probe.call == call:
+            self._probe.ended.set()
+            self._probe = None
+
+    def _check_patience(self, wait_s: float) -> None:
+        if wait_s <= time_left():
+            return
+        now = self._pacing.monotonic()
+        held_s = self._window.held_s(now)
+        why, mend = "takes no more calls", "raise requests_per_minute or ask less often"
+        if held_s >= wait_s:
+            why, mend = "asked to be left alone", "its provider's limit is used up: ask less often"
+        told = f"{self._where} {why} for {wait_s:.0f} s, which is past the deadline; {mend}"
+        raise RateLimited(told, retry_after_s=wait_s)
 
     def _note(self, call: int, error: ModelError) -> None:
         now = self._pacing.monotonic()
         if isinstance(error, PassingFailure) and error.retry_after_s:
-            self._window.hold(now + error.retry_after_s)
+            self._window.hold(now + min(error.retry_after_s, LONGEST_HOLD_S))
         if isinstance(error, _ENDPOINT_FAILED):
+            self._cause = str(error)[:_LONGEST_CAUSE]
             self._breaker.failed(call, now)
         elif isinstance(error, CallNotMade):
             self._breaker.abandoned(call)
@@ -125,11 +173,17 @@ class EndpointGate:
         now = self._pacing.monotonic()
         late = anyio.current_effective_deadline() <= anyio.current_time()
         if late and now - started >= self._settings.silence_s:
+            self._cause = f"no answer for {now - started:.0f} s"
             self._breaker.failed(call, now)
         else:
             self._breaker.abandoned(call)
 
+    def _refuse_open(self) -> None:
+        if self.circuit is Circuit.OPEN:
+            raise self._open()
+
     def _open(self) -> CircuitOpen:
         wait_s = self._breaker.wait_s(self._pacing.monotonic())
         when = f"for another {wait_s:.0f} s" if wait_s else "until the one call under way shows that it is back"
-        return CircuitOpen(f"{self._where} failed {self._settings.breaker.failures} times in a row; left alone {when}")
+        times = self._settings.breaker.failures
+        return CircuitOpen(f"{self._where} failed {times} times in a row ({self._cause}); left alone {when}")

@@ -152,7 +152,7 @@ def test_what_one_trader_is_asked_to_wait_holds_for_all_of_the_endpoint() -> Non
             await made.decide("a", timeout_s=30.0)
             held, other = await made.decide("a", timeout_s=30.0), await made.decide("b")
             assert (held.outcome, other.outcome, made.asked()) == (Outcome.RATE_LIMITED, Outcome.DECIDED, [1, 1])
-            assert "no more calls for 60 s" in held.errors[0].message
+            assert "asked to be left alone for 60 s" in held.errors[0].message
             made.time.now += 60.0
             assert (await made.decide("a")).outcome is Outcome.DECIDED
 
@@ -300,9 +300,31 @@ def test_names_for_one_model_share_its_limits_and_connections() -> None:
             alias = replace(one, name="alias", prices=None)
             other = replace(one, endpoint=replace(one.endpoint, model="other"))
             third = replace(one, endpoint=replace(one.endpoint, api_key="key-2"))
-            assert made.clients.gate(one) is made.clients.gate(alias)
+            spelt = replace(
+                one, endpoint=replace(one.endpoint, base_url=f"{one.endpoint.base_url}/"), max_concurrency=3
+            )
+            assert made.clients.gate(one) is made.clients.gate(alias) is made.clients.gate(spelt)
             assert made.clients.gate(one) is not made.clients.gate(other)
             assert made.clients.lanes(one.endpoint) is made.clients.lanes(other.endpoint)
             assert made.clients.lanes(one.endpoint) is not made.clients.lanes(third.endpoint)
+
+    asyncio.run(run())
+
+
+def test_names_for_one_endpoint_have_the_lowest_of_their_limits_together() -> None:
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.02)
+        await GOOD(writer)
+
+    async def run() -> None:
+        async with desk([slowly]) as made:
+            one, fake = made.profiles["a"], made.fakes[0]
+            slash = replace(one.endpoint, base_url=f"{one.endpoint.base_url}/")
+            made.profiles["b"] = replace(one, name="b", max_concurrency=3)
+            made.profiles["c"] = replace(one, name="c", endpoint=slash, max_concurrency=2)
+            traders = [made.trader(name) for name in "abc" for _ in range(6)]
+            decisions = await asyncio.gather(*(trader.decide(sample_context()) for trader in traders))
+            assert {decision.outcome for decision in decisions} == {Outcome.DECIDED}
+            assert fake.most_at_once == 2
 
     asyncio.run(run())

@@ -9,15 +9,18 @@ import pytest
 from executor.contract import Usage
 from executor.errors import CircuitOpen, ModelTimeout, RateLimited, Unauthorized
 from executor.models.breaker import BreakerSettings, Circuit
-from executor.models.gate import EndpointGate, GateSettings, time_left
+from executor.models.gate import EndpointGate, GateSettings, Pacing, time_left
 from executor.models.profile import TokenPrices
 from manual_pacing import ManualPacing
 
+SILENCE_S = 0.05
 BREAKER = BreakerSettings(failures=2, open_s=30.0)
 
 
 def gate(time: ManualPacing, per_minute: int | None = None, places: int = 2) -> EndpointGate:
-    settings = GateSettings(max_concurrency=places, requests_per_minute=per_minute, breaker=BREAKER)
+    settings = GateSettings(
+        max_concurrency=places, requests_per_minute=per_minute, breaker=BREAKER, silence_s=SILENCE_S
+    )
     return EndpointGate("model 'm'", settings, time.pacing())
 
 
@@ -36,7 +39,7 @@ def test_failures_in_a_row_shut_the_gate_and_one_success_opens_it() -> None:
         at = gate(time)
         await fail(at, ModelTimeout("slow"))
         await fail(at, ModelTimeout("slow"))
-        with pytest.raises(CircuitOpen, match="failed 2 times in a row; left alone for another 30 s"):
+        with pytest.raises(CircuitOpen, match=r"failed 2 times in a row \(slow\); left alone for another 30 s"):
             async with at.entered():
                 pytest.fail("a shut gate let a call through")
         time.now += 30.0
@@ -59,7 +62,7 @@ def test_an_answer_that_is_no_success_still_shows_that_the_endpoint_is_there() -
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("silent_s", "expected"), [(5.0, Circuit.OPEN), (4.9, Circuit.CLOSED)])
+@pytest.mark.parametrize(("silent_s", "expected"), [(1.1 * SILENCE_S, Circuit.OPEN), (0.9 * SILENCE_S, Circuit.CLOSED)])
 def test_a_deadline_after_a_long_silence_counts_against_the_endpoint(silent_s: float, expected: Circuit) -> None:
     async def run() -> None:
         time = ManualPacing()
@@ -133,6 +136,140 @@ def test_what_the_endpoint_asks_to_wait_holds_everybody() -> None:
         await fail(at, RateLimited("slow down", retry_after_s=20.0))
         async with at.entered():
             assert time.slept == [20.0]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("asked_s", [86_400.0, 1.7e9, 1e300])
+def test_no_endpoint_is_left_alone_for_longer_than_five_minutes(asked_s: float) -> None:
+    async def run() -> None:
+        time = ManualPacing()
+        at = gate(time)
+        await fail(at, RateLimited("slow down", retry_after_s=asked_s))
+        with anyio.fail_after(30.0), pytest.raises(RateLimited, match="asked to be left alone for 300 s") as caught:
+            async with at.entered():
+                pytest.fail("a call was let through")
+        assert "requests_per_minute" not in str(caught.value)
+        async with at.entered():
+            assert time.slept == [300.0]
+
+    asyncio.run(run())
+
+
+def test_a_call_that_is_given_up_leaves_its_minute_to_the_next() -> None:
+    async def run() -> None:
+        time, waits = ManualPacing(), asyncio.Event()
+
+        async def wait(seconds: float) -> None:
+            waits.set()
+            await asyncio.Event().wait()
+
+        settings = GateSettings(max_concurrency=9, requests_per_minute=1)
+        at = EndpointGate("model 'm'", settings, Pacing(monotonic=lambda: time.now, sleep=wait))
+
+        async def call() -> None:
+            async with at.entered():
+                pass
+
+        await call()
+        given_up = [asyncio.ensure_future(call()) for _ in range(5)]
+        await waits.wait()
+        for task in given_up:
+            task.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
+        time.now += 60.0
+        await asyncio.wait_for(call(), 1)
+
+    asyncio.run(run())
+
+
+def test_a_call_is_refused_at_once_if_those_before_it_use_up_its_time() -> None:
+    async def run() -> None:
+        time = ManualPacing()
+        settings = GateSettings(max_concurrency=9, requests_per_minute=1)
+        at = EndpointGate("model 'm'", settings, Pacing(monotonic=lambda: time.now, sleep=asyncio.sleep))
+
+        async def call() -> None:
+            async with at.entered():
+                pass
+
+        await call()
+        waiting = asyncio.ensure_future(call())
+        await asyncio.sleep(0)
+        with anyio.fail_after(100.0), pytest.raises(RateLimited, match="for 120 s"):
+            await call()
+        waiting.cancel()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_others_wait_for_the_call_that_tries_whether_an_endpoint_is_back(back: bool) -> None:
+    async def run() -> tuple[list[object], int]:
+        time, answered, begun = ManualPacing(), asyncio.Event(), list[int]()
+        settings = GateSettings(max_concurrency=9, breaker=BREAKER)
+        at = EndpointGate("model 'm'", settings, time.pacing())
+        await fail(at, ModelTimeout("slow"))
+        await fail(at, ModelTimeout("slow"))
+        time.now += 30.0
+
+        async def call(number: int) -> None:
+            async with at.entered():
+                begun.append(number)
+                await answered.wait()
+                if not back:
+                    raise ModelTimeout("still slow")
+
+        calls = [asyncio.ensure_future(call(number)) for number in range(8)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert begun == [0]
+        answered.set()
+        return await asyncio.gather(*calls, return_exceptions=True), len(begun)
+
+    results, begun = asyncio.run(run())
+    if back:
+        assert (results, begun) == ([None] * 8, 8)
+    else:
+        assert ([type(one) for one in results], begun) == ([ModelTimeout] + [CircuitOpen] * 7, 1)
+        assert "(still slow); left alone for another 30 s" in str(results[-1])
+
+
+def test_a_shut_gate_refuses_at_once_though_all_its_places_are_taken() -> None:
+    async def run() -> None:
+        time = ManualPacing()
+        at, entered = gate(time, places=1), asyncio.Event()
+
+        async def stay() -> None:
+            async with at.entered():
+                entered.set()
+                await asyncio.Event().wait()
+
+        staying = asyncio.ensure_future(stay())
+        await entered.wait()
+        for _ in range(2):
+            at._breaker.failed(99, time.now)
+        with anyio.fail_after(1.0), pytest.raises(CircuitOpen):
+            async with at.entered():
+                pytest.fail("a shut gate let a call through")
+        staying.cancel()
+
+    asyncio.run(run())
+
+
+def test_the_lowest_limits_hold_for_all() -> None:
+    async def run() -> None:
+        time = ManualPacing()
+        at = gate(time, places=5)
+        at.tighten(1, 2)
+        at.tighten(9, 9)
+        async with at.entered():
+            waiting = asyncio.ensure_future(fail(at, ModelTimeout("x")))
+            await asyncio.sleep(0)
+            assert at.waiting == 1
+        await waiting
+        async with at.entered():
+            assert time.slept == [60.0]
 
     asyncio.run(run())
 
