@@ -1,32 +1,50 @@
 """Between a model and its bill: the worst case is set aside before a call, the real cost booked after it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import anyio
+import structlog
 
 from executor.contract import Usage
-from executor.errors import ModelTimeout
+from executor.errors import ExecutorConfigError, ModelError
 from executor.models.chat import ChatModel, Completion, Message
 from executor.models.profile import ModelProfile
+from executor.models.usage import asked_tokens
 from executor.tokens import estimate_tokens
 
 ASSUMED_OUTPUT_TOKENS: Final = 8_000
 SETTLE_S: Final = 5.0
-_OUTPUT_CAPS: Final = ("max_completion_tokens", "max_tokens")
+OUTPUT_CAPS: Final = ("max_completion_tokens", "max_tokens")
 _ZERO: Final = Decimal(0)
+_LOG = structlog.get_logger(__name__)
+
+
+def output_cap(extra_body: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that a reply may have, None where nothing usable limits them."""
+    caps = [extra_body[name] for name in OUTPUT_CAPS if is_cap(extra_body.get(name))]
+    return max(caps, default=None)
+
+
+def is_cap(value: object) -> bool:
+    """Tell whether `value` limits the tokens of a reply: a whole number from 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class Quote:
     """Say what one call can cost at most; counted when it is asked for, because most calls have no budget."""
 
-    def __init__(self, profile: ModelProfile, messages: Sequence[Message]) -> None:
+    def __init__(
+        self, profile: ModelProfile, messages: Sequence[Message], schema: Mapping[str, Any] | None = None
+    ) -> None:
         self._profile = profile
         self._messages = messages
-        self._worst_usd: Decimal | None = None
+        self._schema = schema or {}
 
     @property
     def model(self) -> str:
@@ -43,16 +61,19 @@ class Quote:
         """Return the model's own budget of a day."""
         return self._profile.budget_usd_per_day
 
+    @cached_property
+    def input_tokens(self) -> int:
+        """Return an estimate of the tokens that are sent."""
+        return asked_tokens(self._profile.endpoint, self._messages, self._schema)
+
     @property
     def worst_usd(self) -> Decimal:
-        """Return the price of the prompt and of the longest reply: the cap in extra_body, else 8,000 tokens."""
-        if self._worst_usd is None:
-            prices = self._profile.prices
-            body = self._profile.endpoint.extra_body
-            caps = [body[name] for name in _OUTPUT_CAPS if isinstance(body.get(name), int)]
-            output = max(caps, default=ASSUMED_OUTPUT_TOKENS)
-            self._worst_usd = _ZERO if prices is None else prices.worst(_tokens(self._messages), output)
-        return self._worst_usd
+        """Return the price of what is sent and of the longest reply: the cap in extra_body, else 8,000 tokens."""
+        prices = self._profile.prices
+        if prices is None:
+            return _ZERO
+        output = output_cap(self._profile.endpoint.extra_body) or ASSUMED_OUTPUT_TOKENS
+        return prices.worst(self.input_tokens, output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +92,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """Say what one call cost; `unknown_usd` is its worst case where it was cut off, so that nobody told the cost."""
+    """Say what one call cost; `unknown_usd` is its worst case where it may have run and nobody told the cost."""
 
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -106,17 +127,39 @@ class Unmetered:
         """Book nothing."""
 
 
+class Bookings:
+    """Book what calls cost without holding up who asked: what the database does not take at once is not given up."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def settle(self, hold: Hold, charge: Charge) -> None:
+        """Wait for the booking for SETTLE_S at most, however the caller ends; never raises for it.
+
+        One that takes longer goes on by itself; what is late, or cannot be booked, is logged with its amounts.
+        """
+        booking = asyncio.create_task(_booked(self._meter, hold, charge))
+        self._under_way.add(booking)
+        booking.add_done_callback(self._under_way.discard)
+        with anyio.move_on_after(SETTLE_S, shield=True):
+            await asyncio.wait({booking})
+        if not booking.done():
+            _not_booked(hold, charge, f"the database has not taken it within {SETTLE_S:g} s; still being tried")
+
+
 class MeteredModel:
     """Call a model within the budgets of a trader, and tell what each call cost.
 
-    A call that is cut off without an answer is charged its worst case, apart from the costs that are known; one that
-    the endpoint refused is free. Tokens that the endpoint does not count are estimated.
+    Free is only a call that surely never ran (ModelError.ran). One that ended badly is charged what the endpoint says
+    that it took, else its worst case, apart from the costs that are known. Tokens that nobody counts are estimated.
     """
 
     def __init__(self, model: ChatModel, profile: ModelProfile, meter: Meter) -> None:
         self._model = model
         self._profile = profile
         self._meter = meter
+        self._bookings = Bookings(meter)
 
     @property
     def name(self) -> str:
@@ -125,19 +168,27 @@ class MeteredModel:
 
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return one completion with its cost; raise CallNotMade if no budget is left for it."""
-        quote = Quote(self._profile, messages)
+        quote = Quote(self._profile, messages, schema)
         hold = await self._meter.reserve(quote)
         charge = Charge()
         try:
-            completion = self._costed(messages, await self._model.complete(messages, schema))
+            answered = await self._model.complete(messages, schema)
+            completion = replace(answered, usage=self._costed(quote, answered.usage, answered.text))
             charge = Charge(calls=1, usage=completion.usage)
             return completion
-        except (ModelTimeout, TimeoutError, anyio.get_cancelled_exc_class()):
+        except ModelError as error:
+            if error.usage is not None:
+                charge = Charge(calls=1, usage=self._costed(quote, error.usage))
+            elif error.ran:
+                charge = Charge(unknown_usd=quote.worst_usd)
+            raise
+        except ExecutorConfigError:
+            raise
+        except BaseException:
             charge = Charge(unknown_usd=quote.worst_usd)
             raise
         finally:
-            with anyio.move_on_after(SETTLE_S, shield=True):
-                await self._meter.settle(hold, charge)
+            await self._bookings.settle(hold, charge)
 
     async def ping(self) -> None:
         """Ask the endpoint whether it is there, which costs nothing."""
@@ -147,13 +198,34 @@ class MeteredModel:
         """Close the model."""
         await self._model.close()
 
-    def _costed(self, messages: Sequence[Message], completion: Completion) -> Completion:
-        usage, prices = completion.usage, self._profile.prices
-        if not usage.input_tokens and not usage.output_tokens:
-            usage = Usage(input_tokens=_tokens(messages), output_tokens=estimate_tokens(completion.text))
-        cost = _ZERO if prices is None else prices.cost(usage)
-        return replace(completion, usage=replace(usage, cost_usd=cost))
+    def _costed(self, quote: Quote, told: Usage, text: str = "") -> Usage:
+        given = told.input_tokens or quote.input_tokens
+        counted = Usage(
+            input_tokens=given,
+            cached_tokens=min(told.cached_tokens, given),
+            output_tokens=told.output_tokens or estimate_tokens(text),
+        )
+        prices = self._profile.prices
+        return counted if prices is None else replace(counted, cost_usd=prices.cost(counted))
 
 
-def _tokens(messages: Sequence[Message]) -> int:
-    return sum(estimate_tokens(message.text) for message in messages)
+async def _booked(meter: Meter, hold: Hold, charge: Charge) -> None:
+    try:
+        await meter.settle(hold, charge)
+    except asyncio.CancelledError:
+        _not_booked(hold, charge, "the process ended before the database had taken it")
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a booking meets, the reply that was paid for is kept
+        _not_booked(hold, charge, repr(error))
+
+
+def _not_booked(hold: Hold, charge: Charge, why: str) -> None:
+    _LOG.error(
+        "model_cost_not_booked",
+        model=hold.model,
+        usd=charge.usage.cost_usd,
+        unknown_usd=charge.unknown_usd,
+        input_tokens=charge.usage.input_tokens,
+        output_tokens=charge.usage.output_tokens,
+        error=why,
+    )

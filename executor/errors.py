@@ -11,7 +11,9 @@
     |   |-- RequestInvalid        ... it is not what the contract says
     |   |-- RequestTooLarge       ... it is longer than is taken
     |   |-- KeyRefused            ... it carries no key that is known here
-    |   `-- TraderUnknown         ... no executor stands here for its trader
+    |   |-- TraderUnknown         ... no executor stands here for its trader
+    |   |-- TraderUnable          ... the executor of its trader could not decide now
+    |   `-- ServerStopping        ... the server is about to end
     `-- ModelError                one call of a model brought no reply
         |-- ModelTimeout          no answer in time
         |-- ContextOverflow       the prompt is longer than the model takes
@@ -36,6 +38,9 @@ value.
 
 from datetime import datetime
 from pathlib import Path
+from typing import Self
+
+from executor.contract import Usage
 
 
 class ExecutorError(Exception):
@@ -101,8 +106,31 @@ class TraderUnknown(RequestRefused):
     """Say that no executor stands here for the trader of a request."""
 
 
+class TraderUnable(RequestRefused):
+    """Say why the executor of a trader could not decide now."""
+
+
+class ServerStopping(RequestRefused):
+    """Say that the server is about to end; `cut` tells that a decision under way was given up."""
+
+    def __init__(self, message: str, *, cut: bool = False) -> None:
+        self.cut = cut
+        super().__init__(message)
+
+
 class ModelError(ExecutorError):
-    """Say why a call of a model brought no reply."""
+    """Say why a call of a model brought no reply.
+
+    `ran` tells whether the endpoint may have worked on it, and so charge for it; `usage` is what it says that it took.
+    """
+
+    ran: bool = True
+    usage: Usage | None = None
+
+    def told(self, *, ran: bool, usage: Usage | None = None) -> Self:
+        """Return the error, with what is known of its bill."""
+        self.ran, self.usage = ran, usage
+        return self
 
 
 class ModelTimeout(ModelError):
@@ -112,9 +140,13 @@ class ModelTimeout(ModelError):
 class ContextOverflow(ModelError):
     """Say that the prompt is longer than the model takes."""
 
+    ran = False
+
 
 class CallNotMade(ModelError):
     """Say that the desk did not make the call, which tells nothing of the endpoint."""
+
+    ran = False
 
 
 class BudgetExhausted(CallNotMade):
@@ -144,6 +176,8 @@ class PassingFailure(ExecutorUnavailable):
 class ModelUnreachable(PassingFailure):
     """Say that there was no connection or that it broke."""
 
+    ran = False
+
 
 class ModelOverloaded(PassingFailure):
     """Say that the endpoint failed on its side."""
@@ -151,6 +185,8 @@ class ModelOverloaded(PassingFailure):
 
 class RateLimited(PassingFailure):
     """Say that more calls were made than the endpoint, or its configured limit, allows."""
+
+    ran = False
 
 
 class UnreadableAnswer(ExecutorUnavailable):
@@ -160,18 +196,28 @@ class UnreadableAnswer(ExecutorUnavailable):
 class CircuitOpen(ExecutorUnavailable):
     """Say that the endpoint was not asked, because it failed too often just now."""
 
+    ran = False
+
 
 class Unauthorized(ExecutorUnavailable):
     """Say that the endpoint does not accept the key."""
+
+    ran = False
 
 
 class UnknownModel(ExecutorUnavailable):
     """Say that the endpoint does not know the model."""
 
+    ran = False
+
 
 class OutOfCredit(ExecutorUnavailable):
     """Say that the account of the key has nothing left to spend."""
 
+    ran = False
+
 
 class CallRejected(ExecutorUnavailable):
     """Say that the endpoint refuses this kind of call, whoever makes it."""
+
+    ran = False

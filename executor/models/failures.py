@@ -17,6 +17,7 @@ from executor.errors import (
     ModelError,
     ModelOverloaded,
     ModelTimeout,
+    ModelUnreachable,
     OutOfCredit,
     RateLimited,
     Unauthorized,
@@ -25,7 +26,8 @@ from executor.errors import (
 
 _LONGEST: Final = 300
 _TOO_LONG_STATUSES: Final = (400, 413, 422, 500)
-_OVERLOADED: Final = (500, 502, 503, 504, 529)
+_NEVER: Final = (501, 505)
+_TURNED_AWAY: Final = (503, 529)
 _TOO_LONG: Final = re.compile(
     r"context_?length_?exceeded|exceed_context_size|contextwindowexceeded|maximum context length|context window"
     r"|(?:exceeds?|larger than|longer than|over) (?:the |its )?(?:available |maximum |model'?s? )*(?:context|model) "
@@ -42,6 +44,10 @@ _NO_CREDIT: Final = re.compile(
     r"insufficient_quota|insufficient[ _](?:balance|credits?|funds)|credit balance is too low"
     r"|exceeded your current quota"
 )
+_USED_UP_FOR_NOW: Final = re.compile(r"resource_exhausted|retry in \d")
+_BAD_KEY: Final = re.compile(r"api[ _]key[ _](?:not[ _]valid|invalid|expired)|(?:invalid|incorrect) api[ _]key")
+_RETRY_IN: Final = re.compile(r"retry in (\d{1,9}(?:\.\d{1,9})?) ?s\b")
+_BROKEN_OFF: Final = ("RemoteProtocolError", "ReadError", "WriteError", "CloseError", "EndOfStream")
 _FORMAT: Final = re.compile(r"response_format|json_schema|json_object|structured output|grammar|guided")
 
 
@@ -58,14 +64,32 @@ def failure_of(where: str, answered: Answered, secret: str) -> ModelError:
     """Return the named error of an answer with a status other than success; `secret` is kept out of its message."""
     code, text = _words(answered.body)
     known = f"{code} {text}".lower()
-    said = f"{where} answered {answered.status}: {_without(text, secret)[:_LONGEST]}"
+    said = f"{where} answered {answered.status}: {without(text, secret)[:_LONGEST]}"
     if answered.status in _TOO_LONG_STATUSES and _TOO_LONG.search(known):
         return ContextOverflow(f"{said}; shorten the prompt, lower max_tokens or use a model with more context")
+    if answered.status == 429 and _USED_UP_FOR_NOW.search(known) and "insufficient_quota" not in known:
+        return _by_status(said, known, answered)
     if answered.status == 402 or _NO_CREDIT.search(known):
         return OutOfCredit(f"{said}; pay in at the provider or use another key")
     if answered.status in (400, 404, 422) and _NO_MODEL.search(known):
         return UnknownModel(f"{said}; correct the model's name")
     return _by_status(said, known, answered)
+
+
+def connection_failure(where: str, cause: BaseException, secret: str) -> ModelError:
+    """Return the named error of a call that brought no answer, in words; `secret` is kept out of its message."""
+    kind, text = type(cause).__name__, without(str(cause), secret)[:_LONGEST]
+    if kind == "LocalProtocolError":  # it quotes the headers, and the key in them, in spellings of its own
+        return CallRejected(f"{where} was not asked: the request cannot be sent; check the key and base_url")
+    if kind in _BROKEN_OFF:
+        told = "broke the connection off, or does not speak HTTP; check base_url, and what the endpoint logs"
+    elif kind == "ConnectTimeout":
+        told = "cannot be reached: no connection in time; check base_url and that it runs"
+    elif kind == "ProxyError":
+        told = f"cannot be reached: its proxy refuses ({text}); check HTTPS_PROXY and NO_PROXY"
+    else:
+        told = f"cannot be reached ({text or kind}); check base_url and that it runs"
+    return ModelUnreachable(f"{where} {told}")
 
 
 def error_in(content: bytes) -> Answered | None:
@@ -74,6 +98,7 @@ def error_in(content: bytes) -> Answered | None:
         body = json.loads(content)
     except ValueError:
         return None
+    body = _single(body)
     error = body.get("error") if isinstance(body, dict) else None
     if not error:
         return None
@@ -85,13 +110,16 @@ def error_in(content: bytes) -> Answered | None:
 def _by_status(said: str, known: str, answered: Answered) -> ModelError:
     status, retry_after_s = answered.status, answered.retry_after_s
     if status == 429:
-        return RateLimited(said, retry_after_s=retry_after_s)
-    if status in _OVERLOADED:
-        return ModelOverloaded(said, retry_after_s=retry_after_s)
+        asked = _RETRY_IN.search(known) if retry_after_s is None else None
+        wait_s = float(asked[1]) if asked else retry_after_s
+        return RateLimited(f"{said}; ask less often, or set requests_per_minute", retry_after_s=wait_s)
+    if status >= 500 and status not in _NEVER:
+        overloaded = f"{said}; it failed on its side: look there, or name a fallback"
+        return ModelOverloaded(overloaded, retry_after_s=retry_after_s).told(ran=status not in _TURNED_AWAY)
     if status == 408:
-        return ModelTimeout(said)
+        return ModelTimeout(f"{said}; it took too long: use a faster model or a shorter prompt")
     kind, mend = ExecutorUnavailable if status >= 500 else CallRejected, ""
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and _BAD_KEY.search(known)):
         kind, mend = Unauthorized, "; check the key in the variable that api_key names, and what it may use"
     elif status in (404, 405):
         mend = "; base_url usually ends in /v1"
@@ -106,15 +134,24 @@ def _words(body: object) -> tuple[str, str]:
     """Return the codes and the message of an error's body, whatever it looks like."""
     if isinstance(body, str):
         return "", body or "nothing"
+    body = _single(body)
     if not isinstance(body, Mapping):
         return "", "nothing readable"
     inner = body.get("error", body)
     if not isinstance(inner, Mapping):
         return "", str(inner)
-    code = " ".join(str(inner[name]) for name in ("code", "type", "param") if inner.get(name))
+    code = " ".join(str(inner[name]) for name in ("code", "type", "param", "status") if inner.get(name))
     text = next((str(inner[name]) for name in ("message", "detail", "msg") if inner.get(name)), "")
     return code, text or json.dumps(dict(inner), default=str)
 
 
-def _without(text: str, secret: str) -> str:
-    return text.replace(secret, "***") if secret else text
+def without(text: str, secret: str) -> str:
+    """Return `text` with `secret` blanked, also as JSON writes it."""
+    if not secret:
+        return text
+    return text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+
+
+def _single(body: object) -> object:
+    """Take an error out of the list in which Gemini sends it."""
+    return body[0] if isinstance(body, list) and len(body) == 1 else body

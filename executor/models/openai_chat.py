@@ -1,27 +1,27 @@
 """Any endpoint that speaks OpenAI's chat completions, through the `openai` package."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any, Final
 
+import anyio
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
-from executor.contract import Usage
 from executor.errors import (
     ExecutorUnavailable,
     ModelError,
     ModelOverloaded,
     ModelTimeout,
-    ModelUnreachable,
     UnreadableAnswer,
 )
 from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
-from executor.models.failures import Answered, error_in, failure_of
+from executor.models.failures import Answered, connection_failure, error_in, failure_of, without
 from executor.models.lanes import Lanes
+from executor.models.usage import asked_tokens, usage_in, usage_of
 
 _FINISHES: Final[Mapping[str, Finish]] = {
     "length": Finish.LENGTH,
@@ -36,6 +36,7 @@ _OUT_OF_RESOURCES: Final = "insufficient_system_resource"
 _REACHABLE_WITHOUT_LIST: Final = (404, 405, 501)
 _PING_TIMEOUT_S: Final = 10.0
 _CONNECT_TIMEOUT_S: Final = 10.0
+_NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError")
 _ASK_FOR_JSON: Final = "Answer with one JSON object."
 
 
@@ -53,23 +54,12 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
-class _CachedTokens(BaseModel):
-    cached_tokens: int | None = Field(None, ge=0)
-
-
-class _Tokens(BaseModel):
-    prompt_tokens: int | None = Field(None, ge=0)
-    completion_tokens: int | None = Field(None, ge=0)
-    prompt_tokens_details: _CachedTokens | None = None
-    prompt_cache_hit_tokens: int | None = Field(None, ge=0)
-
-
 class _Body(BaseModel):
     """The parts of a chat completion that are read; endpoints differ in the rest."""
 
     choices: list[_Choice] = Field(min_length=1)
     model: str | None = None
-    usage: _Tokens | None = None
+    usage: object = None
 
 
 class OpenAIChatModel:
@@ -103,14 +93,16 @@ class OpenAIChatModel:
                 content = await client.post("/chat/completions", cast_to=bytes, body=body, options={"timeout": timeout})
         except OpenAIError as error:
             raise self._named(error) from error
-        return self._completion(content)
+        return self._completion(content, lambda: asked_tokens(endpoint, messages, schema))
 
     async def ping(self) -> None:
         """Ask for the list of models; an endpoint that has none but answers counts as reachable."""
         timeout_s = min(_PING_TIMEOUT_S, self._endpoint.timeout_s)
         try:
-            with self._lanes.lane() as client:
+            with anyio.fail_after(timeout_s), self._lanes.lane() as client:
                 await client.get("/models", cast_to=bytes, options={"timeout": timeout_s})
+        except TimeoutError:
+            raise ExecutorUnavailable(f"{self._where} did not answer within {timeout_s:g} s") from None
         except APIStatusError as error:
             if error.status_code not in _REACHABLE_WITHOUT_LIST:
                 raise ExecutorUnavailable(str(self._named(error))) from error
@@ -120,22 +112,25 @@ class OpenAIChatModel:
     async def close(self) -> None:
         """Do nothing: the lanes belong to who made them."""
 
-    def _completion(self, content: bytes) -> Completion:
+    def _completion(self, content: bytes, asked: Callable[[], int]) -> Completion:
         try:
             body = _Body.model_validate_json(content)
         except ValidationError as error:
-            raise self._unreadable(content, error) from error
+            failure = self._unreadable(content, error)
+            usage = usage_in(content, asked)
+            raise failure.told(ran=failure.ran, usage=usage) from error
         choice = body.choices[0]
         reason = (choice.finish_reason or "").lower()
         if reason == _OUT_OF_RESOURCES:
-            raise ModelOverloaded(f"{self._where} stopped within its answer ({reason})")
-        refused = choice.message.refusal
+            stopped = ModelOverloaded(f"{self._where} stopped within its answer ({reason})")
+            raise stopped.told(ran=True, usage=usage_in(content, asked))
+        refused, key = choice.message.refusal, self._endpoint.api_key
         return Completion(
-            text=_text(choice.message.content),
+            text=without(_text(choice.message.content), key),
             finish=Finish.REFUSED if refused else _FINISHES.get(reason, Finish.DONE),
-            detail=refused or reason,
-            model=body.model or self.name,
-            usage=_usage(body.usage),
+            detail=without(refused or reason, key),
+            model=without(body.model or self.name, key),
+            usage=usage_of(body.usage, asked),
         )
 
     def _unreadable(self, content: bytes, error: ValidationError) -> ModelError:
@@ -154,12 +149,15 @@ class OpenAIChatModel:
             case APITimeoutError() if type(cause).__name__ != "ConnectTimeout":
                 return ModelTimeout(f"{self._where} did not answer within {self._endpoint.timeout_s:g} s")
             case APIConnectionError():
-                return ModelUnreachable(f"{self._where} cannot be reached ({type(cause).__name__}: {cause})")
+                kind = type(cause).__name__
+                broken = connection_failure(self._where, cause, self._endpoint.api_key)
+                return broken.told(ran=kind not in _NOT_SENT)
             case APIStatusError():
                 answered = Answered(
                     status=error.status_code, body=error.body, retry_after_s=retry_after_s(error.response.headers)
                 )
-                return failure_of(self._where, answered, self._endpoint.api_key)
+                failed = failure_of(self._where, answered, self._endpoint.api_key)
+                return failed.told(ran=failed.ran, usage=usage_in(error.response.content, lambda: 0))
             case _:
                 return ExecutorUnavailable(f"{self._where} failed ({type(error).__name__})")
 
@@ -171,7 +169,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
             asked_s = float(headers[name]) * unit_s
             if isfinite(asked_s) and asked_s >= 0:
                 return asked_s
-    with suppress(KeyError, ValueError, TypeError):
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
         until, since = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
         return max(0.0, (until - since).total_seconds())
     return None
@@ -198,14 +196,3 @@ def _response_format(structured: Structured, schema: Mapping[str, Any]) -> dict[
 
 def _text(content: str | list[_Part] | None) -> str:
     return "".join(part.text for part in content) if isinstance(content, list) else content or ""
-
-
-def _usage(tokens: _Tokens | None) -> Usage:
-    if tokens is None:
-        return Usage()
-    cached = tokens.prompt_tokens_details.cached_tokens if tokens.prompt_tokens_details else None
-    return Usage(
-        input_tokens=tokens.prompt_tokens or 0,
-        cached_tokens=cached or tokens.prompt_cache_hit_tokens or 0,
-        output_tokens=tokens.completion_tokens or 0,
-    )

@@ -5,29 +5,42 @@ from typing import Any
 
 import anyio
 
-from executor.budget import Meter, MeteredModel, Unmetered
+from executor.budget import Charge, Hold, Meter, MeteredModel, Quote, Unmetered
 from executor.errors import CallNotMade, ModelError
 from executor.models.chat import ChatModel, Completion, Message, ModelEndpoint
 from executor.models.clients import ModelSource
 from executor.models.profile import ModelProfile
-from executor.recording import CallKey, RecordedCall, RecordingFile, Recordings
+from executor.recording import Bill, CallKey, RecordedCall, RecordingFile, Recordings
 
 
 class RecordedModel:
-    """Answer from recordings, whatever the endpoint would say now; it is never called."""
+    """Answer from recordings, whatever the endpoint would say now; it is never called.
 
-    def __init__(self, endpoint: ModelEndpoint, recordings: Recordings) -> None:
-        self._endpoint = endpoint
+    Each attempt that was billed is billed again, at the prices of today and within the budgets of `meter`.
+    """
+
+    def __init__(self, profile: ModelProfile, recordings: Recordings, meter: Meter) -> None:
+        self._profile = profile
         self._recordings = recordings
+        self._meter = meter
 
     @property
     def name(self) -> str:
         """Return the model's name as the endpoint knows it."""
-        return self._endpoint.model
+        return self._profile.endpoint.model
 
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return the recorded reply or raise the recorded failure; RecordingMissing if there is neither."""
-        return self._recordings.take(CallKey.of(self._endpoint, messages, schema)).again()
+        attempts = _Attempts(self._profile.endpoint, self._recordings)
+        metered = MeteredModel(attempts, self._profile, self._meter)
+        while not attempts.over:
+            try:
+                return await metered.complete(messages, schema)
+            except CallNotMade:
+                raise
+            except ModelError:
+                continue
+        return attempts.taken.again()
 
     async def ping(self) -> None:
         """Do nothing: the recordings are in memory."""
@@ -36,13 +49,70 @@ class RecordedModel:
         """Do nothing: nothing is held."""
 
 
-class RecordingModel:
-    """Call a model and keep how the call ended; one that no budget was left for is no call."""
+class _Attempts:
+    """Give the attempts of one recorded call, one a call; it is looked up by the first."""
 
-    def __init__(self, model: ChatModel, endpoint: ModelEndpoint, file: RecordingFile) -> None:
+    def __init__(self, endpoint: ModelEndpoint, recordings: Recordings) -> None:
+        self._endpoint = endpoint
+        self._recordings = recordings
+        self._left: list[Completion | ModelError] | None = None
+        self.taken: RecordedCall
+
+    @property
+    def name(self) -> str:
+        return self._endpoint.model
+
+    @property
+    def over(self) -> bool:
+        return self._left == []
+
+    async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
+        if self._left is None:
+            self.taken = self._recordings.take(CallKey.of(self._endpoint, messages, schema))
+            self._left = list(self.taken.attempts())
+        attempt = self._left.pop(0)
+        if isinstance(attempt, ModelError):
+            raise attempt
+        return attempt
+
+    async def ping(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class _Noting:
+    """Pass everything on to a meter and remember what one call after the other was charged."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._charges: list[Charge] = []
+
+    async def reserve(self, quote: Quote) -> Hold:
+        return await self._meter.reserve(quote)
+
+    async def settle(self, hold: Hold, charge: Charge) -> None:
+        self._charges.append(charge)
+        await self._meter.settle(hold, charge)
+
+    def bills(self) -> list[Bill | None]:
+        """Return what was charged since the last time."""
+        charges, self._charges = self._charges, []
+        return [Bill.of(charge.usage) if charge.calls else None for charge in charges if not charge.nothing]
+
+
+class RecordingModel:
+    """Call a model and keep how the call ended; one that no budget was left for is no call.
+
+    Nor is one that was broken off before its deadline, as the whole run is with Ctrl-C.
+    """
+
+    def __init__(self, model: ChatModel, endpoint: ModelEndpoint, file: RecordingFile, noted: _Noting) -> None:
         self._model = model
         self._endpoint = endpoint
         self._file = file
+        self._noted = noted
 
     @property
     def name(self) -> str:
@@ -52,17 +122,22 @@ class RecordingModel:
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return one completion."""
         key = CallKey.of(self._endpoint, messages, schema)
+        deadline = anyio.current_effective_deadline()
+        self._noted.bills()
         try:
             completion = await self._model.complete(messages, schema)
-        except CallNotMade:
+        except CallNotMade as error:
+            if bills := self._noted.bills():
+                self._file.keep(RecordedCall.failed(key, error, bills))
             raise
         except ModelError as error:
-            self._file.keep(RecordedCall.failed(key, error))
+            self._file.keep(RecordedCall.failed(key, error, self._noted.bills()))
             raise
         except anyio.get_cancelled_exc_class():
-            self._file.keep(RecordedCall.cut_off(key))
+            if anyio.current_time() >= deadline:
+                self._file.keep(RecordedCall.cut_off(key, self._noted.bills()))
             raise
-        self._file.keep(RecordedCall.replied(key, completion))
+        self._file.keep(RecordedCall.replied(key, completion, self._noted.bills()))
         return completion
 
     async def ping(self) -> None:
@@ -83,7 +158,7 @@ class RecordedModels:
 
     def model(self, profile: ModelProfile, meter: Meter | None = None) -> ChatModel:
         """Return the model of `profile`."""
-        return MeteredModel(RecordedModel(profile.endpoint, self._recordings), profile, meter or Unmetered())
+        return RecordedModel(profile, self._recordings, meter or Unmetered())
 
     async def close(self) -> None:
         """Do nothing: nothing is held."""
@@ -103,7 +178,12 @@ class RecordingModels:
 
     def model(self, profile: ModelProfile, meter: Meter | None = None) -> ChatModel:
         """Return the model of `profile`."""
-        return RecordingModel(self._models.model(profile, meter), profile.endpoint, self._file)
+        noted = _Noting(meter or Unmetered())
+        return RecordingModel(self._models.model(profile, noted), profile.endpoint, self._file, noted)
+
+    def finish(self) -> None:
+        """Make the recording that of a whole run."""
+        self._file.finish()
 
     async def close(self) -> None:
         """Close the other source."""

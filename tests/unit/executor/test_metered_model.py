@@ -2,19 +2,36 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from structlog.testing import capture_logs
 
+from executor import budget
 from executor.budget import ASSUMED_OUTPUT_TOKENS, Charge, Hold, MeteredModel, Quote
 from executor.contract import Usage
-from executor.errors import BudgetExhausted, ModelError, ModelTimeout, ModelUnreachable, RateLimited, UnreadableAnswer
+from executor.errors import (
+    BudgetExhausted,
+    CallRejected,
+    CircuitOpen,
+    ContextOverflow,
+    ExecutorUnavailable,
+    ModelError,
+    ModelOverloaded,
+    ModelTimeout,
+    ModelUnreachable,
+    OutOfCredit,
+    RateLimited,
+    Unauthorized,
+    UnknownModel,
+    UnreadableAnswer,
+)
 from executor.models.chain import Asked, ModelChain
-from executor.models.chat import Completion, Message, ModelEndpoint
+from executor.models.chat import Completion, Message, ModelEndpoint, Structured
 from executor.models.gate import EndpointGate, GateSettings, Pacing
 from executor.models.guarded import GuardedModel
 from executor.models.profile import ModelProfile, TokenPrices
@@ -98,12 +115,98 @@ def test_an_answer_is_charged_what_its_tokens_cost() -> None:
         ({"max_tokens": 500}, 500),
         ({"max_completion_tokens": 900, "max_tokens": 500}, 900),
         ({"max_tokens": "many"}, ASSUMED_OUTPUT_TOKENS),
+        ({"max_tokens": -1}, ASSUMED_OUTPUT_TOKENS),
+        ({"max_tokens": True}, ASSUMED_OUTPUT_TOKENS),
+        ({"max_tokens": 100, "max_completion_tokens": -1}, 100),
     ],
 )
 def test_the_worst_case_is_the_prompt_and_the_longest_reply(extra_body: dict[str, Any], output: int) -> None:
     worst = Quote(profile(**extra_body), ASK).worst_usd
     prompt = worst - output * Decimal(15) / MILLION
     assert Decimal(6) * 3 / MILLION <= prompt <= Decimal(20) * 3 / MILLION
+
+
+def test_the_schema_counts_where_it_is_sent() -> None:
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in "abcdefgh"}}
+    sent = replace(profile().endpoint, structured=Structured.JSON_SCHEMA)
+    kept = replace(sent, structured=Structured.JSON_OBJECT)
+    without = Quote(profile(), ASK).input_tokens
+    assert Quote(replace(profile(), endpoint=sent), ASK, schema).input_tokens > without + 50
+    assert Quote(replace(profile(), endpoint=kept), ASK, schema).input_tokens < without
+
+
+def test_the_schema_counts_before_a_call_and_in_an_estimate() -> None:
+    schema = {"enum": list("abcdefgh")}
+
+    async def run() -> None:
+        meter = Meter()
+        completion = await metered(Model(Completion(text="")), meter).complete(ASK, schema)
+        quote = Quote(profile(), ASK, schema)
+        assert (meter.quotes, completion.usage.input_tokens) == ([quote.worst_usd], quote.input_tokens)
+
+    asyncio.run(run())
+
+
+def test_the_worst_case_takes_the_dearer_price_of_the_input() -> None:
+    dear = replace(PRICES, cached_input=Decimal(30))
+    assert dear.worst(100, 0) == 100 * Decimal(30) / MILLION
+    assert PRICES.worst(100, 0) == 100 * Decimal(3) / MILLION
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "cached", "output"),
+    [
+        (Usage(input_tokens=100, cached_tokens=1000, output_tokens=10), 100, 100, 10),
+        (Usage(input_tokens=100), 100, 0, 2),
+        (Usage(output_tokens=10), None, 0, 10),
+    ],
+)
+def test_each_side_that_is_not_counted_is_estimated(told: Usage, given: int | None, cached: int, output: int) -> None:
+    async def run() -> None:
+        found = (await metered(Model(Completion(text="one two", usage=told)), Meter()).complete(ASK, {})).usage
+        expected = Quote(profile(), ASK, {}).input_tokens if given is None else given
+        assert (found.input_tokens, found.cached_tokens, found.output_tokens) == (expected, cached, output)
+        assert found.cost_usd == PRICES.cost(found)
+
+    asyncio.run(run())
+
+
+def test_a_slow_booking_is_told_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "SETTLE_S", 0.01)
+
+    async def run() -> None:
+        free = asyncio.Event()
+
+        class Slow(Meter):
+            async def settle(self, hold: Hold, charge: Charge) -> None:
+                await free.wait()
+                await super().settle(hold, charge)
+
+        meter = Slow()
+        with capture_logs() as logs:
+            completion = await metered(Model(Completion(text="{}", usage=USAGE)), meter).complete(ASK, {})
+        assert meter.settled == []
+        (told,) = logs
+        assert (told["event"], told["log_level"], told["usd"]) == ("model_cost_not_booked", "error", COST)
+        free.set()
+        await asyncio.sleep(0.01)
+        assert meter.settled == [Charge(calls=1, usage=completion.usage)]
+
+    asyncio.run(run())
+
+
+def test_a_booking_that_breaks_keeps_the_reply_and_is_told() -> None:
+    class Broken(Meter):
+        async def settle(self, hold: Hold, charge: Charge) -> None:
+            raise RuntimeError("odd")
+
+    async def run() -> None:
+        with capture_logs() as logs:
+            completion = await metered(Model(Completion(text="{}", usage=USAGE)), Broken()).complete(ASK, {})
+        assert completion.text == "{}"
+        assert [(told["event"], told["usd"]) for told in logs] == [("model_cost_not_booked", COST)]
+
+    asyncio.run(run())
 
 
 def test_without_a_price_the_worst_case_is_nothing_and_so_is_the_cost() -> None:
@@ -126,16 +229,46 @@ def test_tokens_that_an_endpoint_does_not_count_are_estimated() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("error", "charged"), [(ModelUnreachable("x"), False), (UnreadableAnswer("x"), False), (ModelTimeout("x"), True)]
-)
-def test_a_call_that_nobody_answered_is_charged_its_worst_case_apart(error: ModelError, charged: bool) -> None:
+FREE = [
+    ModelUnreachable("x"),
+    RateLimited("x"),
+    CallRejected("x"),
+    Unauthorized("x"),
+    UnknownModel("x"),
+    OutOfCredit("x"),
+    ContextOverflow("x"),
+    CircuitOpen("x"),
+    ModelOverloaded("x").told(ran=False),
+]
+RAN = [
+    ModelTimeout("x"),
+    UnreadableAnswer("x"),
+    ModelOverloaded("x"),
+    ExecutorUnavailable("x"),
+    ModelError("x"),
+    ModelUnreachable("x").told(ran=True),
+    RuntimeError("x"),
+]
+
+
+@pytest.mark.parametrize(("error", "charged"), [*((one, False) for one in FREE), *((one, True) for one in RAN)])
+def test_free_is_only_what_surely_never_ran(error: Exception, charged: bool) -> None:
     async def run() -> None:
         meter = Meter()
         with pytest.raises(type(error)):
             await metered(Model(error), meter).complete(ASK, {})
         assert meter.settled == [Charge(unknown_usd=meter.quotes[0] if charged else Decimal(0))]
         assert meter.settled[0].nothing is not charged
+
+    asyncio.run(run())
+
+
+def test_a_failure_that_tells_its_tokens_is_charged_them() -> None:
+    async def run() -> None:
+        meter = Meter()
+        with pytest.raises(UnreadableAnswer):
+            await metered(Model(UnreadableAnswer("x").told(ran=True, usage=USAGE)), meter).complete(ASK, {})
+        assert meter.settled == [Charge(calls=1, usage=replace(USAGE, cost_usd=COST))]
 
     asyncio.run(run())
 

@@ -1,0 +1,68 @@
+"""What an endpoint says that a call took, read leniently: a count that makes no sense loses no reply.
+
+A count of 0 stands for one that is not known; who books the call estimates it (executor/budget.py).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from executor.contract import Usage
+from executor.models.chat import Message, ModelEndpoint, Structured
+from executor.tokens import estimate_tokens
+
+MOST_TOKENS: Final = 100_000_000
+_INPUT: Final = ("prompt_tokens", "input_tokens")
+_OUTPUT: Final = ("completion_tokens", "output_tokens")
+
+
+def usage_of(raw: object, asked: Callable[[], int]) -> Usage:
+    """Return the tokens of `usage` as an endpoint sent it; `asked` estimates those of the prompt.
+
+    The total counts too, because some endpoints leave the tokens of reasoning out of those of the completion. What is
+    negative, no whole number or over MOST_TOKENS is not known.
+    """
+    told: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+    given, total = _first(told, _INPUT), _count(told.get("total_tokens"))
+    output = _first(told, _OUTPUT)
+    if total > output:
+        output = max(output, total - (given or min(asked(), total)))
+    return Usage(input_tokens=given, cached_tokens=_cached(told), output_tokens=output)
+
+
+def usage_in(content: bytes, asked: Callable[[], int]) -> Usage | None:
+    """Return the tokens that an answer of any kind tells, None if it tells none."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    raw = body.get("usage") if isinstance(body, dict) else None
+    usage = usage_of(raw, asked)
+    return usage if usage.input_tokens or usage.output_tokens else None
+
+
+def asked_tokens(endpoint: ModelEndpoint, messages: Sequence[Message], schema: Mapping[str, Any]) -> int:
+    """Return an estimate of the tokens that a call sends: its messages, and the schema where it goes along."""
+    texts = [message.text for message in messages]
+    if endpoint.structured is Structured.JSON_SCHEMA:
+        texts.append(json.dumps(schema))
+    return sum(map(estimate_tokens, texts))
+
+
+def _cached(told: Mapping[str, Any]) -> int:
+    details = told.get("prompt_tokens_details")
+    known = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    return _count(known) or _count(told.get("prompt_cache_hit_tokens"))
+
+
+def _first(told: Mapping[str, Any], names: Sequence[str]) -> int:
+    return next((count for name in names if (count := _count(told.get(name)))), 0)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if usable and isinstance(value, int) else 0
