@@ -152,7 +152,7 @@ def test_a_partly_valid_reply_stands_without_asking_again() -> None:
         (sends(200, '{"choices": []}'), Outcome.UNAVAILABLE, "choices"),
         (sends(200, '{"error": "overloaded"}'), Outcome.UNAVAILABLE, "overloaded"),
         (sends(200, ""), Outcome.UNAVAILABLE, "no chat completion"),
-        (cuts, Outcome.UNAVAILABLE, "cannot be reached"),
+        (cuts, Outcome.UNAVAILABLE, "broke the connection off"),
     ],
 )
 def test_what_brings_no_reply_is_named_and_not_asked_again(answer: Answer, outcome: Outcome, told: str) -> None:

@@ -16,6 +16,10 @@ GOOD = says('{"condition_of_service": "ready"}')
 PRICES = TokenPrices(input=Decimal(1), cached_input=Decimal(1), output=Decimal(1))
 
 
+async def babbles(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HELLO\r\n\r\n")
+
+
 def probed(
     answer: Answer, structured: Structured = Structured.JSON_SCHEMA, prices: TokenPrices | None = PRICES
 ) -> tuple[Endpoint, ProbeResult]:
@@ -65,10 +69,13 @@ def test_support_for_structure_is_told_as_it_was_seen(structured: Structured, te
         (fails(402, "Insufficient Balance"), "pay in"),
         (fails(400, "response_format is not supported"), "set structured: json_object or none"),
         (fails(400, "maximum context length is 10 tokens"), "more context"),
-        (fails(500, "boom"), "boom"),
-        (fails(429, "slow down"), "slow down"),
+        (fails(500, "boom"), "boom; it failed on its side"),
+        (fails(520, "boom"), "boom; it failed on its side"),
+        (fails(429, "slow down"), "slow down; ask less often"),
+        (fails(408, "slow"), "use a faster model"),
         (sends(200, "<html>"), "no chat completion"),
-        (cuts, "cannot be reached"),
+        (cuts, "broke the connection off, or does not speak HTTP; check base_url"),
+        (babbles, "broke the connection off, or does not speak HTTP; check base_url"),
         (hangs, "within"),
         (says(""), "answered nothing"),
         (says("{", finish="length"), "raise max_tokens"),

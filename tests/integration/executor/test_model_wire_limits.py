@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from executor.errors import ExecutorConfigError, UnreadableAnswer
-from executor.models.chat import Completion, Message
+from executor.errors import ExecutorConfigError, ExecutorUnavailable, UnreadableAnswer
+from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.lanes import MOST_BYTES, lanes_to, open_lanes
 from executor.models.openai_chat import OpenAIChatModel
-from openai_endpoint import Answer, Endpoint, endpoint, says
+from openai_endpoint import Answer, Endpoint, endpoint, says, sends, trickles
 
 ASKED = [Message(role="user", text="hello")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -99,6 +99,40 @@ def test_what_the_desk_decides_is_not_changed_by_extra_body() -> None:
     [request] = ask(says("hi"), extra_body=theirs)[0].requests
     assert (request["model"], request["temperature"], len(request["messages"])) == ("tiny", 0.2, 1)
     assert request["response_format"]["type"] == "json_schema"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says("the key key-1 and more", refusal="your key key-1 was refused"),
+        says("key-1"),
+        sends(200, json.dumps({"model": "for key-1", "choices": [{"message": {"content": "x"}}]})),
+    ],
+)
+def test_a_key_that_comes_back_in_an_answer_is_blanked(answer: Answer) -> None:
+    assert "key-1" not in repr(ask(answer)[1])
+
+
+async def trickles_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await reader.readline()
+        await trickles(writer)
+    except (ConnectionError, asyncio.CancelledError):
+        writer.close()
+
+
+def test_a_ping_ends_in_time_though_bytes_come_in_now_and_then() -> None:
+    async def run() -> None:
+        server = await asyncio.start_server(trickles_without_end, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        at = ModelEndpoint(base_url=url, model="m", api_key="", timeout_s=0.2)
+        async with open_lanes(at) as lanes:
+            with pytest.raises(ExecutorUnavailable, match=r"did not answer within 0\.2 s"):
+                await asyncio.wait_for(OpenAIChatModel(lanes, at).ping(), 5)
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("key", ["sk-hidden\n", " sk-hidden", "sk-hid den", "sk-hidden\u2026", "sk-\x00hidden"])

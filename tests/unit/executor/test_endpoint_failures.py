@@ -15,9 +15,10 @@ from executor.errors import (
     Unauthorized,
     UnknownModel,
 )
-from executor.models.failures import Answered, error_in, failure_of
+from executor.models.failures import Answered, connection_failure, error_in, failure_of
 from executor.models.openai_chat import retry_after_s
 
+QUOTA = "You exceeded your current quota, please check your plan and billing details. Please retry in 2.5s."
 OVERFLOWS = [
     (400, {"code": "context_length_exceeded", "message": "Your input is too big."}),
     (400, {"message": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000."}),
@@ -33,6 +34,7 @@ OVERFLOWS = [
     (400, {"message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."}),
     (400, {"message": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length"}),
     (400, "litellm.ContextWindowExceededError: OpenAIException"),
+    (400, [{"error": {"code": 400, "message": "The input token count (9) exceeds the maximum", "status": "INVALID"}}]),
     (413, {"message": "Please reduce the length of the messages or completion."}),
 ]
 MODELS = [
@@ -58,7 +60,14 @@ BY_STATUS = [
     (400, {"message": "temperature is out of range"}, CallRejected),
     (422, {"detail": "field required"}, CallRejected),
     (501, {}, ExecutorUnavailable),
-    *((status, "<html>", ModelOverloaded) for status in (500, 502, 503, 504, 529)),
+    *((status, "<html>", ModelOverloaded) for status in (500, 502, 503, 504, 520, 524, 529)),
+    (
+        400,
+        [{"error": {"code": 400, "message": "API key not valid. Please pass one.", "status": "INVALID_ARGUMENT"}}],
+        Unauthorized,
+    ),
+    (429, [{"error": {"code": 429, "message": QUOTA, "status": "RESOURCE_EXHAUSTED"}}], RateLimited),
+    (429, {"message": QUOTA, "status": "RESOURCE_EXHAUSTED"}, RateLimited),
 ]
 
 
@@ -89,7 +98,25 @@ def test_anything_else_is_what_its_status_says(status: int, body: object, expect
 def test_only_what_may_pass_asks_to_be_tried_again() -> None:
     passing = [named(status, body) for status, body, _ in BY_STATUS if isinstance(named(status, body), PassingFailure)]
     assert {error.retry_after_s for error in passing if isinstance(error, PassingFailure)} == {7.0}
-    assert len(passing) == 6
+    assert len(passing) == 10
+
+
+def test_the_wait_may_stand_in_the_text() -> None:
+    error = failure_of("model 'm'", Answered(status=429, body={"message": QUOTA}), "")
+    assert isinstance(error, RateLimited)
+    assert error.retry_after_s == 2.5
+
+
+def test_a_key_is_hidden_as_json_writes_it_too() -> None:
+    told = str(named(400, {"code": "k", "reason": 'bad "sk/a"b"'}, 'sk/a"b'))
+    assert "sk/a" not in told
+    assert "***" in told
+
+
+def test_a_request_that_cannot_be_sent_shows_nothing_of_its_headers() -> None:
+    cause = type("LocalProtocolError", (Exception,), {})("Illegal header value b'Bearer sk-1\\n'")
+    error = connection_failure("model 'm'", cause, "sk-1\n")
+    assert (type(error), "sk-1" in str(error)) == (CallRejected, False)
 
 
 def test_an_endpoint_without_schemas_gets_its_mend() -> None:
@@ -110,6 +137,7 @@ def test_a_key_in_an_error_is_hidden_and_a_long_error_cut() -> None:
         (b'{"error": {"code": 429, "message": "x"}}', 429),
         (b'{"error": "overloaded"}', 500),
         (b'{"error": {"code": "abc"}}', 500),
+        (b'[{"error": {"code": 400, "message": "x"}}]', 400),
         (b'{"error": null, "choices": []}', None),
         (b'{"choices": []}', None),
         (b"[1]", None),
@@ -133,6 +161,11 @@ def test_an_error_may_come_as_a_success(content: bytes, status: int | None) -> N
         ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, None),
         ({"retry-after": "soon", "date": "today"}, None),
         ({"retry-after": "nan"}, None),
+        (
+            {"retry-after": "Fri, 31 Dec 99999999999999999999 10:00:00 GMT", "date": "Thu, 01 Jan 2026 00:00:00 GMT"},
+            None,
+        ),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:00 +999999999999", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "inf"}, None),
         ({}, None),
