@@ -1,6 +1,7 @@
 """Strict JSON with exact numbers, for replies and recordings."""
 
 import json
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -14,8 +15,7 @@ class RepeatedKeys(dict[str, object]):
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.names = sorted({name for name in names if names.count(name) > 1})
+        self.names = sorted(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
 
 
 def read_json(text: str, *, strict: bool = True) -> object:

@@ -1,7 +1,8 @@
 """Cut loosely written JSON into tokens: every scalar stands in the text as it is, nothing is completed.
 
 Understood beside JSON: single and typographic quotes, full-width punctuation, bare keys, comments, line breaks in
-strings. A value that is no clean literal, such as ~100, 1,000 or 75%, becomes text, which no number field accepts.
+strings. A value that is no clean literal, such as ~100, 1,000 or 75%, becomes text, which no number field accepts. A
+comment that names a field of a decision may be the field itself, taken out: such an object is not read.
 """
 
 import re
@@ -9,20 +10,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from executor.contract import Decision
 from executor.errors import ReplySyntaxError
 from executor.json_text import read_json
 
 MAX_DEPTH: Final = 32
+MAX_TOKENS: Final = 20_000
+TOO_LONG: Final = "too long to be searched for decisions"
 _ASCII: Final = dict(zip("：，、｛｝［］【】", ":,,{}[][]", strict=True))  # noqa: RUF001 - the full-width forms themselves
 _PUNCTUATION: Final = "{}[]:," + "".join(_ASCII)
 _STOP: Final = re.escape(_PUNCTUATION) + '"“”\n\r'
-_SKIP: Final = re.compile(r"(?:[\s\ufeff]+|//[^\n]*|/\*.*?\*/|#[^\n]*)+", re.DOTALL)
+_SPACE: Final = re.compile(r"[\s\ufeff]+")
+_REST_OF_LINE: Final = re.compile(r"[^\n]*")
+_FIELD: Final = re.compile(rf"\b(?:{'|'.join(('decisions', *Decision.__dataclass_fields__))})\b", re.IGNORECASE)
 _STRING: Final = re.compile(
     r'"(?:[^"\\]|\\.)*"' r"|'(?:[^'\\]|\\.)*'" r"|“[^”]*”|‘[^’]*’|＂[^＂]*＂",  # noqa: RUF001 - typographic quotes
     re.DOTALL,
 )
 _OPENING_QUOTES: Final = "\"'“‘＂"  # noqa: RUF001 - typographic quotes
-_ENDED: Final = rf"(?=[ \t]*(?:[{_STOP}]|//|/\*|\#|\Z))"
+_ENDED: Final = rf"(?=[ \t]*(?:[{_STOP}]|\Z)|[ \t]+(?://|/\*|\#))"
 _LITERAL: Final = re.compile(
     rf"(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|True|False|None|NaN|-?Infinity){_ENDED}", re.ASCII
 )
@@ -36,9 +42,18 @@ _CLOSES: Final = {"{": "}", "[": "]"}
 class Ending(Enum):
     """Say how the reading of one value ended."""
 
-    COMPLETE = "complete"
-    CUT = "cut"
-    BROKEN = "broken"
+    COMPLETE = "is complete"
+    CUT = "is cut off"
+    BROKEN = "cannot be read"
+    HIDING = "names a field in a comment"
+
+
+class Source:
+    """Hold the text to be read; where its last comment ends is looked for once, not from each bracket on."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.last_comment_end = text.rfind("*/")
 
 
 @dataclass(slots=True)
@@ -59,20 +74,26 @@ class Lexed:
     end: int
 
 
-def lex(text: str, start: int, most: int) -> Lexed:
-    """Return the tokens from the bracket at `start` to its counterpart, or as far as it reads; `most` bounds them."""
+def lex(source: Source, start: int) -> Lexed:
+    """Return the tokens from the bracket at `start` to its counterpart, or as far as it reads.
+
+    Raises ReplySyntaxError past MAX_TOKENS.
+    """
+    text = source.text
     tokens: list[Token] = []
     depth: list[str] = []
     at = start
-    while len(tokens) < most:
-        skipped = _SKIP.match(text, at)
-        at = skipped.end() if skipped else at
+    while len(tokens) < MAX_TOKENS:
+        after = _skip(source, at)
+        if after is None:
+            return Lexed(ending=Ending.HIDING, tokens=tuple(tokens), end=at)
+        at = after
         if at >= len(text):
             return Lexed(ending=Ending.CUT, tokens=tuple(tokens), end=at)
         mark = _ASCII.get(text[at], text[at])
         if mark in "{}[]:,":
             if not _fits(mark, tokens, depth):
-                break
+                return Lexed(ending=Ending.BROKEN, tokens=tuple(tokens), end=at)
             tokens.append(Token(mark))
             at += 1
             if not depth:
@@ -81,10 +102,29 @@ def lex(text: str, start: int, most: int) -> Lexed:
         found = _scalar(text, at, tokens[-1].mark if tokens else "")
         if found is None:
             cut = text[at] in _OPENING_QUOTES and _STRING.match(text, at) is None
-            return Lexed(ending=Ending.CUT if cut else Ending.BROKEN, tokens=tuple(tokens), end=at)
+            ending, end = (Ending.CUT, len(text)) if cut else (Ending.BROKEN, at)
+            return Lexed(ending=ending, tokens=tuple(tokens), end=end)
         token, at = found
         tokens.append(token)
-    return Lexed(ending=Ending.BROKEN, tokens=tuple(tokens), end=at)
+    raise ReplySyntaxError(TOO_LONG)
+
+
+def _skip(source: Source, at: int) -> int | None:
+    """Step over space and comments; None for a comment that names a field."""
+    text = source.text
+    while True:
+        space = _SPACE.match(text, at)
+        at = space.end() if space else at
+        if text.startswith(("//", "#"), at):
+            line = _REST_OF_LINE.match(text, at)
+            end = line.end() if line else at
+        elif text.startswith("/*", at) and at + 2 <= source.last_comment_end:
+            end = text.index("*/", at + 2) + 2
+        else:
+            return at
+        if _FIELD.search(text, at, end) is not None:
+            return None
+        at = end
 
 
 def _fits(mark: str, tokens: list[Token], depth: list[str]) -> bool:

@@ -13,36 +13,58 @@ import json_repair
 
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys, object_of
-from executor.loose_lexer import Ending, Token, lex
+from executor.loose_lexer import TOO_LONG, Ending, Source, Token, lex
+from executor.loose_place import MARK, Mark, followed_by_words, introduced, mark_of
 
-MAX_TOKENS: Final = 60_000
-_COST_OF_A_START: Final = 100
-_TAG: Final = r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|chain_of_thought|cot"
-_START: Final = re.compile(rf"<(?P<close>/?)(?P<tag>{_TAG})\b[^<>]*>|[{{\[｛［【]", re.IGNORECASE)  # noqa: RUF001 - full-width brackets
+MAX_WORK: Final = 1_000_000
+_COST_OF_A_START: Final = 300
+_MARK: Final = re.compile(MARK)
+_START: Final = re.compile(rf"{MARK}|[{{\[｛［【]")  # noqa: RUF001 - full-width brackets
 _TELLING_KEYS: Final = frozenset({"decisions", "action"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    value: object
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
 class _Search:
-    found: list[object] = field(default_factory=list)
-    left: int = MAX_TOKENS
+    """Hold what was found outside of reasoning; `inside` names the reasoning that is open, `left` the work allowed.
+
+    Work is counted in characters read, so that a value that is read again and again is paid for each time.
+    """
+
+    source: Source
+    found: list[_Batch] = field(default_factory=list)
+    inside: list[str] = field(default_factory=list)
+    left: int = MAX_WORK
 
 
 def find_batch(text: str) -> object:
     """Return the reply object that `text` holds; raise ReplySyntaxError that says why there is none, or not one.
 
-    A value inside reasoning tags, a list of numbers or any other object is never taken; two different batches are an
-    error, since which one was meant is unknown.
+    A value inside reasoning, a list of numbers or any other object is never taken; two different batches are an error,
+    since which one was meant is unknown, and so is a batch that the words around it may take back.
     """
-    search = _Search()
+    search = _Search(Source(text))
     at = 0
-    while (start := _START.search(text, at)) is not None:
-        at = _after_tag(text, start, search) if start["tag"] else _after_value(text, start.start(), search)
+    while (start := (_MARK if search.inside else _START).search(text, at)) is not None:
+        at = _after_start(start, search)
+    if search.inside:
+        raise ReplySyntaxError(f"the reply ends inside its {search.inside[-1]} section")
     if not search.found:
         raise ReplySyntaxError("no JSON object with `decisions` was found")
-    if any(other != search.found[0] for other in search.found[1:]):
+    last = search.found[-1]
+    if any(other.value != last.value for other in search.found):
         raise ReplySyntaxError(f"{len(search.found)} different batches of decisions were found; give exactly one")
-    return search.found[0]
+    if not introduced(text, last.start):
+        raise ReplySyntaxError("the JSON object stands in a sentence, so that it may be no more than a thought")
+    if followed_by_words(text, last.end):
+        raise ReplySyntaxError("words follow the JSON object, so that it is unclear whether it stands")
+    return last.value
 
 
 def as_batch(value: object) -> object | None:
@@ -62,29 +84,35 @@ def as_batch(value: object) -> object | None:
     return None
 
 
-def _after_tag(text: str, start: re.Match[str], search: _Search) -> int:
-    """Step over reasoning; a closing tag without its opening one makes reasoning of all before it."""
-    if start["close"]:
+def _after_start(start: re.Match[str], search: _Search) -> int:
+    """Step over a tag or a value; a closing tag without its opening one makes reasoning of all before it."""
+    text = search.source.text
+    inside = start["angle"] or start["square"]
+    mark = mark_of(inside, text, start.end()) if inside else Mark.OTHER
+    if mark is Mark.OPENS_REASONING:
+        search.inside.append(start.group())
+    elif mark is Mark.CLOSES_REASONING and search.inside:
+        search.inside.pop()
+    elif mark in (Mark.CLOSES_REASONING, Mark.TO_ANSWER):
         search.found.clear()
-        return start.end()
-    end = re.compile(rf"</{start['tag']}\s*>", re.IGNORECASE).search(text, start.end())
-    if end is None:
-        raise ReplySyntaxError(f"the reply ends inside its <{start['tag']}> section")
-    return end.end()
+        search.inside.clear()
+    elif not start["angle"] and not search.inside:
+        return _after_value(start.start(), search)
+    return start.end()
 
 
-def _after_value(text: str, start: int, search: _Search) -> int:
-    lexed = lex(text, start, search.left)
-    search.left -= len(lexed.tokens) + _COST_OF_A_START
+def _after_value(start: int, search: _Search) -> int:
+    text = search.source.text
+    lexed = lex(search.source, start)
+    search.left -= lexed.end - start + _COST_OF_A_START
     telling = any(token.is_key and token.value in _TELLING_KEYS for token in lexed.tokens)
     if search.left <= 0:
-        raise ReplySyntaxError("too long to be searched for decisions")
+        raise ReplySyntaxError(TOO_LONG)
     if lexed.ending is not Ending.COMPLETE:
         if not any(token.is_key for token in lexed.tokens):
             return start + 1
         line = text.count("\n", 0, lexed.end) + 1
-        broken = "is cut off" if lexed.ending is Ending.CUT else "cannot be read"
-        raise ReplySyntaxError(f"a JSON object {broken} at line {line}")
+        raise ReplySyntaxError(f"a JSON object {lexed.ending.value} at line {line}")
     try:
         batch = as_batch(_structured(lexed.tokens))
     except ReplySyntaxError:
@@ -92,7 +120,7 @@ def _after_value(text: str, start: int, search: _Search) -> int:
             raise
         batch = None
     if batch is not None:
-        search.found.append(batch)
+        search.found.append(_Batch(value=batch, start=start, end=lexed.end))
     return lexed.end
 
 

@@ -6,24 +6,40 @@ contract, item by item.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from executor.contract import CLOSES, OPENS, Action, Decision, ItemError
+from executor.contract import CLOSES, OPENS, PASSIVE, Action, Decision, ItemError
 from executor.errors import ReplySyntaxError
 from executor.json_text import MAX_DIGITS, RepeatedKeys, read_json
 from executor.loose_reply import as_batch, find_batch
 
+MAX_REPLY: Final = 100_000
 MAX_ITEMS: Final = 200
+MAX_ERRORS: Final = 50
+MAX_ERRORS_OF_ITEM: Final = 10
 MAX_TEXT: Final = 8_000
 _LARGEST: Final = Decimal(10) ** 15
 _SMALLEST: Final = Decimal(10) ** -18
 _PLAIN_NUMBER: Final = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+_UNKNOWN_KEY: Final = "unknown key; expected only `reasoning` and `decisions`, with every decision in the latter"
 _SIZES_OF_OPENS: Final = ("leverage", "position_size_usd", "confidence")
+_UNIFIED: Final = re.compile(r"[A-Z0-9]{1,20}/[A-Z0-9]{1,20}(?::[A-Z0-9]{1,20})?", re.ASCII)
+_NO_LETTER: Final = re.compile(r"[\W_]+")
+_EXIT: Final = re.compile(r"close|stop|exit|reduce|profit|target|sell|flat", re.IGNORECASE)
+_ACTIONS: Final = ", ".join(action for action in Action if action is not Action.TARGET)
+_ENTRY_PRICES: Final = frozenset({"max_entry_price", "min_entry_price"})
+_OF_OPENS: Final = frozenset({"leverage", "position_size_usd", "stop_loss", "take_profit"}) | _ENTRY_PRICES
+_ZERO_MEANS_NONE: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(OPENS, frozenset({"fraction"})),
+    **dict.fromkeys(CLOSES, _OF_OPENS),
+    **dict.fromkeys(PASSIVE, _OF_OPENS | {"fraction"}),
+    Action.ADJUST_STOP: (_OF_OPENS | {"fraction"}) - {"stop_loss", "take_profit"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +47,14 @@ class Reply:
     """Hold what one text asked for; `errors` name each dropped part by its path.
 
     `usable` is False when the text as a whole, or every item of it, is invalid: then there are no decisions.
+    `lost_exit` says that one of the dropped items would have closed something or moved a stop.
     """
 
     decisions: tuple[Decision, ...] = ()
     errors: tuple[ItemError, ...] = ()
     reasoning: str = ""
     usable: bool = True
+    lost_exit: bool = False
 
 
 def _number(value: object) -> Decimal:
@@ -55,8 +73,8 @@ def _number(value: object) -> Decimal:
 
 
 def _whole(value: object) -> int:
-    number = None if isinstance(value, str) else _number(value)
-    if number is None or number != number.to_integral_value():
+    number = _number(value)
+    if number != number.to_integral_value():
         raise ValueError("expected a whole number such as 5")
     return int(number)
 
@@ -102,8 +120,11 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
 def parse_reply(text: str, allowed_symbols: Collection[str]) -> Reply:
     """Return the decisions of a reply `{"reasoning": str, "decisions": [...]}`; each item is judged alone.
 
-    Text that is not strict JSON is searched for the one batch in it, which then meets the same contract.
+    Text that is not strict JSON is searched for the one batch in it, which then meets the same contract. A text of more
+    than MAX_REPLY characters is not read at all.
     """
+    if len(text) > MAX_REPLY:
+        return _unusable("reply", f"{len(text)} characters; answer with one JSON object of at most {MAX_REPLY}")
     try:
         raw = read_json(text)
     except ReplySyntaxError as error:
@@ -125,48 +146,56 @@ def judge_reply(raw: object, allowed_symbols: Collection[str]) -> Reply:
     if not isinstance(raw, Mapping):
         return _unusable("reply", f"expected an object with `reasoning` and `decisions`, got {_shown(raw)}")
     if isinstance(raw, RepeatedKeys):
-        return _unusable("reply", f"{', '.join(raw.names)} given twice; name each key once")
+        return _unusable("reply", f"{_listed(raw.names)} given twice; name each key once")
     items = raw.get("decisions")
     if not isinstance(items, list):
         given = _shown(items) if "decisions" in raw else "nothing"
         return _unusable("decisions", f"expected a list of decisions, [] for none, got {given}")
     if len(items) > MAX_ITEMS:
         return _unusable("decisions", f"expected at most {MAX_ITEMS} decisions, got {len(items)}")
-    errors = [
-        ItemError(path=str(clean_text(key, 60)), message="unknown key; expected only `reasoning` and `decisions`")
-        for key in raw
-        if key not in ("reasoning", "decisions")
-    ]
+    unknown = [key for key in raw if key not in ("reasoning", "decisions")]
+    errors = [ItemError(path=clean_text(key, 60), message=_UNKNOWN_KEY) for key in unknown]
+    if any(_holds_items(raw[key]) for key in unknown):
+        return Reply(errors=_capped(errors, MAX_ERRORS, "reply"), usable=False)
     reasoning = raw.get("reasoning")
     if reasoning is not None and not isinstance(reasoning, str):
         errors.append(ItemError(path="reasoning", message=f"expected text, got {_shown(reasoning)}"))
     decisions: list[Decision] = []
+    lost_exit = False
     for index, item in enumerate(items):
-        judged = decision_from_mapping(item, f"decisions[{index}]", allowed_symbols)
+        judged = _offered(decision_from_mapping(item, f"decisions[{index}]", allowed_symbols), f"decisions[{index}]")
         if isinstance(judged, Decision):
             decisions.append(judged)
         else:
             errors.extend(judged)
+            lost_exit = lost_exit or _wants_exit(item)
     return Reply(
         decisions=tuple(decisions),
-        errors=tuple(errors),
+        errors=_capped(errors, MAX_ERRORS, "reply"),
         reasoning=clean_text(reasoning) if isinstance(reasoning, str) else "",
         usable=bool(decisions) or not items,
+        lost_exit=lost_exit,
     )
 
 
 def decision_from_mapping(raw: object, path: str, allowed_symbols: Collection[str]) -> Decision | tuple[ItemError, ...]:
-    """Return the decision that `raw` states, or every error of it under `path`; null fields count as absent."""
+    """Return the decision that `raw` states, or its errors under `path`, at most MAX_ERRORS_OF_ITEM and their rest.
+
+    Null fields count as absent, and so does a zero in a field that the action does not take. A symbol beside the
+    allowed ones passes if it is written as symbols are and is no other spelling of one of them: it is another
+    trader's or nobody's, and the risk checks refuse it.
+    """
     if not isinstance(raw, Mapping):
         return (ItemError(path=path, message=f"expected an object with `symbol` and `action`, got {_shown(raw)}"),)
     if isinstance(raw, RepeatedKeys):
-        return (ItemError(path=path, message=f"{', '.join(raw.names)} given twice; name each field once"),)
+        return (ItemError(path=path, message=f"{_listed(raw.names)} given twice; name each field once"),)
     try:
-        item = _Item.model_validate({_key(name): value for name, value in raw.items() if value is not None})
+        item = _Item.model_validate(_stated(raw))
     except ValidationError as error:
-        return tuple(_item_error(path, problem) for problem in error.errors(include_url=False, include_context=False))
+        problems = error.errors(include_url=False, include_context=False)
+        return _capped([_item_error(path, problem) for problem in problems], MAX_ERRORS_OF_ITEM, path)
     errors = [ItemError(path=f"{path}.{name}", message=message) for name, message in _contradictions(item)]
-    if item.symbol not in allowed_symbols:
+    if not _is_symbol(item.symbol, allowed_symbols):
         known = ", ".join(sorted(allowed_symbols))
         message = f"unknown symbol {_shown(item.symbol)}; expected exactly one of {known or 'none'}"
         errors.insert(0, ItemError(path=f"{path}.symbol", message=message))
@@ -202,6 +231,66 @@ def json_schema(symbols: Collection[str]) -> dict[str, Any]:
 
 def _strict_object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def _stated(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields that say something; products that print a whole form put 0 where nothing is meant."""
+    action = raw.get("action")
+    idle = _ZERO_MEANS_NONE.get(action, frozenset()) if isinstance(action, str) else frozenset()
+    return {
+        _key(name): value for name, value in raw.items() if value is not None and not (name in idle and _is_zero(value))
+    }
+
+
+def _is_zero(value: object) -> bool:
+    try:
+        return _number(value) == 0
+    except ValueError:
+        return False
+
+
+def _is_symbol(symbol: str, allowed: Collection[str]) -> bool:
+    """Tell whether `symbol` is an allowed one, or that of a market which none of the allowed ones can mean."""
+    if symbol in allowed:
+        return True
+    return _UNIFIED.fullmatch(symbol) is not None and _pair(symbol) not in {_pair(own) for own in allowed}
+
+
+def _pair(symbol: str) -> str:
+    """Return base and quote as one word, so that BTC/USDT and btcusdt are the same."""
+    return _NO_LETTER.sub("", symbol.partition(":")[0]).casefold()
+
+
+def _offered(judged: Decision | tuple[ItemError, ...], path: str) -> Decision | tuple[ItemError, ...]:
+    """Refuse what strategies may ask for and models are not offered."""
+    if isinstance(judged, Decision) and judged.action is Action.TARGET:
+        return (ItemError(path=f"{path}.action", message='"target" is not among the actions; open or close instead'),)
+    return judged
+
+
+def _wants_exit(item: object) -> bool:
+    action = item.get("action") if isinstance(item, Mapping) else None
+    return isinstance(action, str) and _EXIT.search(action) is not None
+
+
+def _holds_items(value: object) -> bool:
+    """Tell whether an unknown key holds what could have been meant as decisions."""
+    held = value if isinstance(value, list) else [value]
+    return any(
+        isinstance(item, Mapping) and any(str(key).casefold() in ("action", "symbol", "decisions") for key in item)
+        for item in held
+    )
+
+
+def _capped(errors: Sequence[ItemError], most: int, path: str) -> tuple[ItemError, ...]:
+    if len(errors) <= most:
+        return tuple(errors)
+    return (*errors[:most], ItemError(path=path, message=f"and {len(errors) - most} more errors"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(clean_text(name, 60) for name in names[:5]) + more
 
 
 def _contradictions(item: _Item) -> list[tuple[str, str]]:
@@ -260,6 +349,8 @@ def _item_error(path: str, problem: Mapping[str, Any]) -> ItemError:
         message = "required"
     elif problem["type"] == "extra_forbidden":
         message = "unknown field; leave it out or correct its name"
+    elif problem["type"] == "enum":
+        message = f"expected one of {_ACTIONS}; got {_shown(problem['input'])}"
     else:
         message = f"{str(problem['msg']).removeprefix('Value error, ')}; got {_shown(problem['input'])}"
     return ItemError(path=path + where, message=message)

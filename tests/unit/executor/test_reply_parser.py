@@ -5,8 +5,16 @@ from decimal import Decimal
 
 import pytest
 
-from executor.contract import Action, Decision
-from executor.reply import MAX_ITEMS, json_schema, parse_reply
+from executor.contract import Action, Decision, ItemError
+from executor.reply import (
+    MAX_ERRORS,
+    MAX_ERRORS_OF_ITEM,
+    MAX_ITEMS,
+    MAX_REPLY,
+    decision_from_mapping,
+    json_schema,
+    parse_reply,
+)
 from executor_contexts import BTC, SOL, open_item, reply_text
 
 SYMBOLS = frozenset({BTC, SOL})
@@ -85,7 +93,8 @@ def test_what_is_no_finite_size_costs_only_its_item(literal: str) -> None:
     [
         ({"leverage": 0}, "leverage"),
         ({"leverage": 2.5}, "leverage"),
-        ({"leverage": "3"}, "leverage"),
+        ({"leverage": "3x"}, "leverage"),
+        ({"leverage": "2.5"}, "leverage"),
         ({"leverage": ...}, "leverage"),
         ({"position_size_usd": 0}, "position_size_usd"),
         ({"position_size_usd": -5}, "position_size_usd"),
@@ -110,7 +119,7 @@ def test_what_is_no_finite_size_costs_only_its_item(literal: str) -> None:
         ({"action": "close_long", "position_size_usd": ..., "fraction": 0}, "fraction"),
         ({"action": "close_long", "position_size_usd": ..., "fraction": 1.01}, "fraction"),
         ({"action": "adjust_stop", "stop_loss": ..., "take_profit": ...}, "stop_loss"),
-        ({"action": "target"}, "target_quantity"),
+        ({"action": "target", "leverage": "x"}, "leverage"),
     ],
 )
 def test_a_field_against_the_contract_is_named(changes: dict[str, object], path: str) -> None:
@@ -124,6 +133,7 @@ def test_the_stop_and_target_of_an_open_are_left_to_the_risk_checks() -> None:
 
 def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert only(open_item(leverage=5.0)).leverage == 5
+    assert only(open_item(leverage="5")).leverage == 5
 
 
 def test_a_close_takes_a_fraction_and_nothing_of_an_open() -> None:
@@ -132,9 +142,13 @@ def test_a_close_takes_a_fraction_and_nothing_of_an_open() -> None:
     assert only({"symbol": BTC, "action": "close_long"}).fraction == 1
 
 
-def test_a_target_position_is_signed_and_may_be_flat() -> None:
-    assert only({"symbol": BTC, "action": "target", "target_quantity": "-0.5"}).target_quantity == Decimal("-0.5")
-    assert only({"symbol": BTC, "action": "target", "target_quantity": 0}).target_quantity == 0
+@pytest.mark.parametrize("quantity", ["-0.5", "0", "2"])
+def test_a_target_position_is_for_strategies_and_no_model_states_one(quantity: str) -> None:
+    item = {"symbol": BTC, "action": "target", "target_quantity": quantity}
+    judged = decision_from_mapping(item, "decisions[0]", SYMBOLS)
+    assert isinstance(judged, Decision)
+    assert judged.target_quantity == Decimal(quantity)
+    assert list(errors_of(item)) == ["decisions[0].action"]
 
 
 def test_an_adjustment_needs_one_price() -> None:
@@ -178,7 +192,54 @@ def test_wanting_nothing_is_a_valid_reply() -> None:
 def test_orders_outside_the_list_are_not_taken() -> None:
     reply = parse_reply(json.dumps({"decisions": [], "decision": open_item()}), SYMBOLS)
     assert reply.decisions == ()
+    assert not reply.usable
     assert [error.path for error in reply.errors] == ["decision"]
+
+
+@pytest.mark.parametrize("symbol", ["DOGE/USDT:USDT", "ETH/USDC", "1000PEPE/USDT:USDT", "BTC/USDC:USDC"])
+def test_a_well_formed_symbol_of_others_is_left_to_the_risk_checks(symbol: str) -> None:
+    assert only(open_item(symbol=symbol)).symbol == symbol
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    ["BTCUSDT", "BTC/USDT", "btc/usdt:usdt", "BTC/USDT:USDC", "DOGE", "doge/usdt", "DOGE/USDT:USDT:X", "A" * 21 + "/B"],
+)
+def test_another_spelling_or_no_symbol_at_all_is_an_error(symbol: str) -> None:
+    assert list(errors_of(open_item(symbol=symbol))) == ["decisions[0].symbol"]
+
+
+@pytest.mark.parametrize(
+    ("item", "lost"),
+    [
+        ({"symbol": BTC, "action": "close_long", "fraction": "half"}, True),
+        ({"symbol": BTC, "action": "CLOSE"}, True),
+        ({"symbol": BTC, "action": "adjust_stop"}, True),
+        ({"symbol": BTC, "action": "update_stop_loss", "stop_loss": 98}, True),
+        (open_item(leverage=0), False),
+        ({"symbol": BTC, "action": "hold", "why": 1}, False),
+        (7, False),
+    ],
+)
+def test_a_lost_close_or_stop_is_marked(item: object, lost: bool) -> None:
+    assert parse_reply(reply_text(item, {"symbol": SOL, "action": "hold"}), SYMBOLS).lost_exit is lost
+
+
+def test_a_flood_of_unknown_keys_is_counted_and_not_listed() -> None:
+    keys = {f"k{number}": 1 for number in range(3_000)}
+    reply = parse_reply(json.dumps({**keys, "decisions": []}), SYMBOLS)
+    assert len(reply.errors) == MAX_ERRORS + 1
+    assert reply.errors[-1].message == f"and {3_000 - MAX_ERRORS} more errors"
+    (*_, last) = parse_reply(reply_text({**open_item(), **keys}), SYMBOLS).errors
+    assert last == ItemError(path="decisions[0]", message=f"and {3_000 - MAX_ERRORS_OF_ITEM} more errors")
+
+
+def test_a_reply_beyond_the_limit_is_not_read() -> None:
+    sound = reply_text({"symbol": SOL, "action": "hold"})
+    assert parse_reply(sound + " " * (MAX_REPLY - len(sound)), SYMBOLS).usable
+    reply = parse_reply(sound + " " * (MAX_REPLY - len(sound) + 1), SYMBOLS)
+    assert (reply.usable, reply.decisions) == (False, ())
+    assert str(MAX_REPLY) in reply.errors[0].message
 
 
 def test_text_that_a_database_refuses_is_cleaned() -> None:
