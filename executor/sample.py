@@ -18,6 +18,7 @@ from executor.contract import (
 )
 from executor.details import Candle, ClosedTrade, Details, NetExposure, RemainingBudget, RestingOrder
 
+PLACEHOLDERS: Final = ("ONE_OF_YOUR_SYMBOLS", "ANOTHER_OF_YOUR_SYMBOLS")
 _MARK: Final = 100.0
 _RISK: Final = 2.0
 _NOW: Final = datetime(2025, 1, 15, 12, tzinfo=UTC)
@@ -48,9 +49,10 @@ class SampleView:
 
 
 def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """Return a valid reply that opens long and one that opens short, within `limits` and on `symbols`.
+    """Return a reply that opens long and one that opens short, within `limits`; the imagined mark is 100.
 
-    It depends on nothing that changes between decisions. The imagined mark is 100.
+    Words stand for the symbols, so that an example that is sent back as it is cannot trade. It depends on nothing that
+    changes between decisions.
     """
     return {
         "long": _example(limits, symbols, Action.OPEN_LONG, Action.CLOSE_LONG),
@@ -88,7 +90,7 @@ def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: A
     side = 1 if opening is Action.OPEN_LONG else -1
     reward = _RISK * float(limits.min_risk_reward_ratio) * 1.1
     opened = {
-        "symbol": symbols[0],
+        "symbol": PLACEHOLDERS[0],
         "action": str(opening),
         "leverage": min(3, limits.max_leverage(symbols[0])),
         "position_size_usd": float(limits.max_position_size_usd) / 2,
@@ -98,7 +100,7 @@ def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: A
         "invalidation": "what would prove this wrong",
         "reasoning": "why this trade",
     }
-    closed = {"symbol": symbols[-1], "action": str(closing), "fraction": 0.5, "reasoning": "why less of it"}
+    closed = {"symbol": PLACEHOLDERS[1], "action": str(closing), "fraction": 0.5, "reasoning": "why less of it"}
     return {
         "reasoning": "what the market does and what follows",
         "decisions": [opened, *([closed] * (len(symbols) > 1))],

@@ -10,7 +10,7 @@ import pytest
 from executor.contract import Action, Context, Indicators, Limits, MarketView
 from executor.prompts import PromptLibrary, RenderedPrompt
 from executor.reply import parse_reply
-from executor.sample import SampleView, sample_context
+from executor.sample import PLACEHOLDERS, SampleView, sample_context
 
 FOLDER = Path(__file__).parents[3] / "prompts"
 TEMPLATES = ("aggressive_short.md", "btc_focused.md", "conservative_long.md", "general.md", "grid.md")
@@ -32,6 +32,11 @@ def render(template: str, context: Context | None = None) -> RenderedPrompt:
     return PromptLibrary(FOLDER).render(template, context or sample_context())
 
 
+def example_of(prompt: RenderedPrompt) -> str:
+    (example,) = re.findall(r"```json\n(.*?)\n```", prompt.system, re.DOTALL)
+    return str(example)
+
+
 def test_every_template_of_the_folder_is_tested() -> None:
     assert sorted(path.name for path in FOLDER.glob("[a-z]*.md")) == list(TEMPLATES)
 
@@ -40,7 +45,9 @@ def test_every_template_of_the_folder_is_tested() -> None:
 @pytest.mark.parametrize("limits", [Limits(), ODD], ids=["default", "odd"])
 def test_the_example_validates_within_the_limits(template: str, limits: Limits) -> None:
     context = sample_context(limits=limits)
-    (example,) = re.findall(r"```json\n(.*?)\n```", render(template, context).system, re.DOTALL)
+    example = example_of(render(template, context))
+    for placeholder, symbol in zip(PLACEHOLDERS, context.symbols, strict=True):
+        example = example.replace(placeholder, symbol)
     reply = parse_reply(example, context.symbols)
     assert reply.errors == ()
     opened, closed = reply.decisions
@@ -56,6 +63,15 @@ def test_the_example_validates_within_the_limits(template: str, limits: Limits) 
     assert opened.stop_loss is not None
     assert opened.take_profit is not None
     assert (opened.take_profit - 100) / (100 - opened.stop_loss) >= limits.min_risk_reward_ratio
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("form", ["{}", "```json\n{}\n```", "Here is my decision:\n{}"])
+def test_the_example_sent_back_trades_nothing(template: str, form: str) -> None:
+    context = sample_context()
+    reply = parse_reply(form.replace("{}", example_of(render(template, context))), context.symbols)
+    assert (reply.usable, reply.decisions) == (False, ())
+    assert {error.path for error in reply.errors} == {"decisions[0].symbol", "decisions[1].symbol"}
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
