@@ -25,6 +25,7 @@ from executor.prompts import PromptLibrary, RenderedPrompt
 from executor.reply import Reply, clean_text, json_schema, parse_reply
 
 ATTEMPTS: Final = 2
+_ANSWER_S: Final = 1.0
 _QUOTED_ERRORS: Final = 20
 _QUOTED_REPLY: Final = 8_000
 _KEPT_REPLY: Final = 100_000
@@ -84,10 +85,10 @@ class LLMExecutor:
         """
         progress = _Progress(started=self._monotonic(), model=self._model.name)
         try:
-            with anyio.fail_after(self._timeout_s):
+            with anyio.fail_after(within_s := self._time()):
                 return await self._ask(context, progress)
         except TimeoutError:
-            message = f"no decision within {self._timeout_s:g} s; raise the timeout or use a faster model"
+            message = f"no decision within {within_s:.3g} s; raise the timeout or use a faster model"
             return self._ended(progress, Outcome.TIMEOUT, "deadline", message)
         except RecordingMissing as error:
             raise error.asked_by(context.trader_id, context.now) from error
@@ -104,6 +105,11 @@ class LLMExecutor:
     async def close(self) -> None:
         """Close the models."""
         await self._model.close()
+
+    def _time(self) -> float:
+        """A caller that waits less long is answered in time, with what is known by then."""
+        left_s = anyio.current_effective_deadline() - anyio.current_time()
+        return max(0.0, min(self._timeout_s, left_s - min(_ANSWER_S, left_s / 5)))
 
     async def _ask(self, context: Context, progress: _Progress) -> FullDecision:
         async with self._turn:

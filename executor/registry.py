@@ -18,7 +18,14 @@ from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.recorded import RecordedBatch, RecordedExecutor
-from executor.remote.connections import RemoteConnections, RemoteEndpoint, check_grpc, check_remote_url
+from executor.remote.connections import (
+    RemoteConnections,
+    RemoteEndpoint,
+    RemoteSource,
+    check_ca_file,
+    check_grpc,
+    check_remote_url,
+)
 
 __all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor", "inline_profile"]
 
@@ -39,7 +46,8 @@ class ExecutorSpec:
     """Say what decides for a trader; the fields of other types are ignored.
 
     `model` names a profile of the tenant's, or with a `base_url` the endpoint's own model; `fallback` names profiles.
-    A remote executor has its URL in `base_url` and its server's key in `api_key`.
+    A remote executor has its URL in `base_url`, its server's key in `api_key`, and costs at most
+    `max_usd_per_decision`.
     `timeout_s` is for a whole decision, the budget for a UTC day, `prompt_template` a path below the prompt library's
     folders.
     """
@@ -55,6 +63,9 @@ class ExecutorSpec:
     prompt_template: str = ""
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     allow_private: bool = False
+    allow_unencrypted: bool = False
+    ca_file: str = ""
+    max_usd_per_decision: Decimal | None = None
     budget_usd_per_day: Decimal | None = None
 
 
@@ -62,7 +73,7 @@ class ExecutorSpec:
 class ExecutorParts:
     """Hold what executors are built from; `monotonic` returns seconds, `models` are one tenant's, with their keys.
 
-    The meter is one trader's.
+    The meter is that of `trader`, an id.
     """
 
     prompts: PromptLibrary
@@ -70,8 +81,9 @@ class ExecutorParts:
     monotonic: Callable[[], float]
     models: Mapping[str, ModelProfile] = field(default_factory=dict, repr=False)
     recorded: Mapping[str, Sequence[RecordedBatch]] | None = None
-    remotes: RemoteConnections = field(default_factory=RemoteConnections)
+    remotes: RemoteSource = field(default_factory=RemoteConnections)
     meter: Meter | None = None
+    trader: str = ""
 
 
 def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
@@ -112,22 +124,35 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
 
 
 def _remote(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
-    from executor.client import GrpcExecutor, HttpExecutor
+    from executor.client import RemoteExecutor
 
-    try:
-        check_remote_url(spec.base_url, allow_private=spec.allow_private)
-    except ExecutorConfigError as error:
-        raise ExecutorConfigError(f"executor url {shown_url(spec.base_url)!r}: {error}") from None
-    if not spec.api_key:
-        raise ExecutorConfigError("executor key is empty; name an environment variable with the key of its server")
-    _check_timeout(spec)
+    _check_remote(spec)
     endpoint = RemoteEndpoint(
-        url=spec.base_url, key=spec.api_key, timeout_s=spec.timeout_s, allow_private=spec.allow_private
+        url=spec.base_url,
+        key=spec.api_key,
+        timeout_s=spec.timeout_s,
+        allow_private=spec.allow_private,
+        allow_unencrypted=spec.allow_unencrypted,
+        ca_file=spec.ca_file,
+        max_usd_per_decision=spec.max_usd_per_decision,
     )
     if endpoint.is_grpc:
         check_grpc()
-    kind = GrpcExecutor if endpoint.is_grpc else HttpExecutor
-    return kind(endpoint, parts.remotes, parts.monotonic)
+    return RemoteExecutor(endpoint, parts.remotes, parts.monotonic, meter=parts.meter, trader=parts.trader)
+
+
+def _check_remote(spec: ExecutorSpec) -> None:
+    try:
+        check_remote_url(spec.base_url, allow_private=spec.allow_private, allow_unencrypted=spec.allow_unencrypted)
+    except ExecutorConfigError as error:
+        raise ExecutorConfigError(f"executor url {shown_url(spec.base_url)!r}: {error}") from None
+    try:
+        check_ca_file(spec.base_url, spec.ca_file)
+    except ExecutorConfigError as error:
+        raise ExecutorConfigError(f"executor ca_file {spec.ca_file!r}: {error}") from None
+    if not spec.api_key:
+        raise ExecutorConfigError("executor key is empty; name an environment variable with the key of its server")
+    _check_timeout(spec)
 
 
 def _check_timeout(spec: ExecutorSpec) -> None:

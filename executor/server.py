@@ -1,16 +1,19 @@
 """Serve decisions over HTTP and gRPC in one process; loopback unless another address is asked for."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 
 from executor.errors import ExecutorConfigError
 from executor.remote.grpc_server import decision_server
+from executor.remote.http_door import Door, GuardedHttp
 from executor.remote.http_server import decision_app
 from executor.remote.service import DecisionService
 
@@ -19,6 +22,10 @@ HTTP_PORT: Final = 8200
 GRPC_PORT: Final = 8201
 _KEEP_ALIVE_S: Final = 75
 _BACKLOG: Final = 1024
+_GRACE_S: Final = 30
+_LAST_WORDS_S: Final = 2
+_MOST_FILES: Final = 65_536
+_MOST_CONNECTIONS: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +35,7 @@ class Listen:
     host: str = LOOPBACK
     http_port: int = HTTP_PORT
     grpc_port: int = GRPC_PORT
-    grace_s: int = 5
+    grace_s: int = _GRACE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +55,25 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Serving]:
     """Serve for as long as the block runs; raise ExecutorConfigError if a port cannot be had."""
-    with _listener(listen) as listener:
+    if listen.http_port == listen.grpc_port != 0:
+        given = f"--http-port and --grpc-port are both {listen.http_port}"
+        raise ExecutorConfigError(f"{given}; each protocol needs a port of its own")
+    with _listener(listen, "--http-port", listen.http_port) as listener:
+        _listener(listen, "--grpc-port", listen.grpc_port).close()
+        room = _room()
+        guarded: Any = partial(GuardedHttp, door=Door(most=room))
         config = uvicorn.Config(
             decision_app(service),
+            http=guarded,
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=listen.grace_s,
+            timeout_graceful_shutdown=_LAST_WORDS_S,
         )
-        web, calls = _Server(config), decision_server(service)
+        web, calls = _Server(config), decision_server(service, room)
         host = f"[{listen.host}]" if ":" in listen.host else listen.host
         try:
             grpc_port = calls.add_insecure_port(f"{host}:{listen.grpc_port}")
@@ -69,21 +84,36 @@ async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Servi
         try:
             yield Serving(http=f"http://{host}:{listener.getsockname()[1]}", grpc=f"grpc://{host}:{grpc_port}")
         finally:
+            await service.drain(listen.grace_s)
             web.should_exit = True
-            await asyncio.gather(running, calls.stop(listen.grace_s))
+            await asyncio.gather(running, calls.stop(_LAST_WORDS_S))
 
 
-def _listener(listen: Listen) -> socket.socket:
+def raise_file_limit() -> None:
+    """Let this process open as many files, and so hold as many connections, as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _room() -> int:
+    """Return how many connections each protocol may hold: a quarter of the files, half being left for models."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(soft // 4, _MOST_CONNECTIONS))
+
+
+def _listener(listen: Listen, option: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     # Without the protocol's number asyncio leaves TCP_NODELAY off, which costs 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((listen.host, listen.http_port))
+        listener.bind((listen.host, port))
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise _taken(listen, "--http-port", listen.http_port, f" ({error.strerror})") from error
+        raise _taken(listen, option, port, f" ({error.strerror})") from error
     return listener
 
 

@@ -3,6 +3,7 @@
 import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from math import ceil
 
 import structlog
 
@@ -11,7 +12,7 @@ from executor.contract import Executor
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_executor
 from executor.remote.service import DecisionService, Desk, desk_of
-from executor.server import LOOPBACK, Listen, serve
+from executor.server import LOOPBACK, Listen, raise_file_limit, serve
 from manager.config.values import Config, TenantConfig
 from manager.logs import configure_logging, secrets_of
 from manager.registration import prompt_library
@@ -23,6 +24,7 @@ _LOG = structlog.get_logger(__name__)
 async def serve_executors(config: Config, listen: Listen) -> None:
     """Serve until SIGINT or SIGTERM; raise ExecutorConfigError for what cannot be served."""
     configure_logging(secrets_of(os.environ, config.secrets.values()))
+    raise_file_limit()
     clients = ModelClients()
     parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=SystemClock().boot_s)
     desks = desks_of(config, parts)
@@ -35,6 +37,12 @@ async def serve_executors(config: Config, listen: Listen) -> None:
         _LOG.info("executor_serves", http=serving.http, grpc=serving.grpc, traders=sum(len(d.traders) for d in desks))
         await stop.wait()
     _LOG.info("executor_stopped")
+
+
+def longest_decision_s(config: Config) -> int:
+    """Return how long a decision of the config's traders may take, in whole seconds."""
+    timeouts = [spec.executor.timeout_s for tenant in config.tenants.values() for spec in tenant.traders]
+    return ceil(max([config.manager.decision_timeout_s, *timeouts]))
 
 
 def desks_of(config: Config, parts: ExecutorParts) -> tuple[Desk, ...]:

@@ -66,8 +66,9 @@ class ConfiguredExecutors:
         if configured is not None and configured.base_url == wanted.base_url:
             wanted = replace(wanted, api_key=configured.api_key)
         meter = None if self._spending is None else self._spending.meter(tenant, spec)
+        models = self._config.models(tenant)
         try:
-            return build_executor(wanted, replace(self._parts, models=self._config.models(tenant), meter=meter))
+            return build_executor(wanted, replace(self._parts, models=models, meter=meter, trader=spec.id))
         except ExecutorError as error:
             _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=str(error))
             return Unusable(str(error))

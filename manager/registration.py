@@ -10,6 +10,7 @@ from executor.contract import Limits
 from executor.errors import ExecutorConfigError, PromptError
 from executor.models.addresses import shown_url
 from executor.models.profile import ModelProfile
+from executor.prompt_files import FOLDER
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.connections import check_remote_url
@@ -66,8 +67,8 @@ def terms_of(config: Config) -> Terms:
 
 
 def prompt_library(config: Config) -> PromptLibrary:
-    """Return the prompt templates beside a config, then the shipped ones."""
-    return PromptLibrary(config.prompt_root, resource("prompts").parent)
+    """Return the prompt templates in the folder `prompts` beside a config, then the shipped ones."""
+    return PromptLibrary(config.prompt_root / FOLDER, resource(FOLDER))
 
 
 def registration_check(config: Config) -> "RegistrationCheck":
@@ -135,7 +136,8 @@ class RegistrationCheck:
             _check_remote(spec, executor)
         if executor.prompt_template:
             try:
-                self.prompts.check(executor.prompt_template)
+                asks = executor.type is ExecutorType.LLM
+                self.prompts.check(executor.prompt_template, spec.symbols if asks else (), spec.limits)
             except PromptError as error:
                 given, mend = repr(executor.prompt_template), str(error)
                 fault = Fault(trader_id=spec.id, field="prompt_template", value=given, mend=mend)
@@ -147,7 +149,9 @@ def _check_remote(spec: TraderSpec, executor: ExecutorSpec) -> None:
         expected = "baseline or llm: the key of an executor elsewhere can be named by a config only"
         raise _wrong(spec, "executor.type", "remote", expected)
     try:
-        check_remote_url(executor.base_url, allow_private=executor.allow_private)
+        check_remote_url(
+            executor.base_url, allow_private=executor.allow_private, allow_unencrypted=executor.allow_unencrypted
+        )
     except ExecutorConfigError as error:
         raise _wrong(spec, "executor.url", repr(shown_url(executor.base_url)), str(error)) from error
     if not 0 < executor.timeout_s < float("inf"):

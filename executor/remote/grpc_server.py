@@ -1,12 +1,13 @@
 """The service of `decision.proto` on grpc.aio."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 
-from executor.errors import KeyRefused, RequestInvalid, RequestRefused, TraderUnknown
+from executor.errors import KeyRefused, RequestInvalid, RequestRefused, ServerStopping, TraderUnable, TraderUnknown
 from executor.proto import decision_pb2 as pb
 from executor.proto import decision_pb2_grpc
 from executor.remote.connections import MAX_BYTES
@@ -18,13 +19,18 @@ _CODES: Final[Mapping[type[RequestRefused], grpc.StatusCode]] = MappingProxyType
         RequestInvalid: grpc.StatusCode.INVALID_ARGUMENT,
         KeyRefused: grpc.StatusCode.UNAUTHENTICATED,
         TraderUnknown: grpc.StatusCode.NOT_FOUND,
+        TraderUnable: grpc.StatusCode.FAILED_PRECONDITION,
+        ServerStopping: grpc.StatusCode.UNAVAILABLE,
     }
 )
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_BYTES),
     ("grpc.max_send_message_length", MAX_BYTES),
     ("grpc.so_reuseport", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
 )
+_MOST_CALLS: Final = 4_096
 
 
 class _KeyCheck(grpc.aio.ServerInterceptor):
@@ -39,11 +45,12 @@ class _KeyCheck(grpc.aio.ServerInterceptor):
         except KeyRefused as error:
             refusal = str(error)
 
-            async def refuse(request: object, call: Any) -> None:
-                del request
+            async def refuse(messages: object, call: Any) -> None:
+                del messages
                 await call.abort(grpc.StatusCode.UNAUTHENTICATED, refusal)
 
-            return grpc.unary_unary_rpc_method_handler(refuse)
+            # A handler of one message would be given it first; one of a stream reads only what it asks for.
+            return grpc.stream_unary_rpc_method_handler(refuse)
         return await continuation(details)
 
 
@@ -54,27 +61,44 @@ class _Calls:
         self._service = service
 
     async def Decide(self, request: pb.DecisionRequest, call: Any) -> pb.FullDecision:  # noqa: N802 - the protocol's
-        desk = self._desk(call)
+        desk, left_s = self._desk(call), call.time_remaining()
         try:
             context = context_of(request)
-            executor = self._service.executor(desk, context)
+            executor = self._service.executor(desk, context.trader_id)
+            decision = await self._service.decided(executor, context, math.inf if left_s is None else left_s)
         except RequestRefused as error:
-            await call.abort(_CODES.get(type(error), grpc.StatusCode.INVALID_ARGUMENT), str(error))
-        return answer_of(await self._service.decided(executor, context))
+            await _refused(call, error)
+        return answer_of(decision)
 
     async def Ping(self, request: pb.PingRequest, call: Any) -> pb.PingReply:  # noqa: N802 - the protocol's
-        del request
-        return pb.PingReply(traders=self._desk(call).traders)
+        desk = self._desk(call)
+        try:
+            await self._service.check(desk, request.trader)
+        except RequestRefused as error:
+            await _refused(call, error)
+        return pb.PingReply(traders=desk.traders)
 
     def _desk(self, call: Any) -> Desk:
         return self._service.desk(_authorization(call.invocation_metadata()))
 
 
-def decision_server(service: DecisionService) -> grpc.aio.Server:
+def decision_server(service: DecisionService, most_connections: int) -> grpc.aio.Server:
     """Return a server without a port yet; a call that is cancelled or past its deadline ends its decision."""
-    server = grpc.aio.server(options=_OPTIONS, interceptors=(_KeyCheck(service),))
+    server = grpc.aio.server(
+        options=(*_OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections)),
+        interceptors=(_KeyCheck(service),),
+        maximum_concurrent_rpcs=_MOST_CALLS,
+    )
     decision_pb2_grpc.add_ExecutorServicer_to_server(_Calls(service), server)
     return server
+
+
+async def _refused(call: Any, error: RequestRefused) -> NoReturn:
+    code = _CODES.get(type(error), grpc.StatusCode.INVALID_ARGUMENT)
+    if isinstance(error, ServerStopping) and error.cut:
+        code = grpc.StatusCode.ABORTED
+    await call.abort(code, str(error))
+    raise error
 
 
 def _authorization(metadata: Any) -> str | None:

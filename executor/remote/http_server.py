@@ -1,5 +1,6 @@
 """`POST /api/v1/decision`: the key is checked before the body is read, the body before anything decides."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -7,18 +8,34 @@ from typing import Any, Final
 import anyio
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
-from executor.contract import FullDecision
-from executor.errors import KeyRefused, RequestInvalid, RequestRefused, RequestTooLarge, TraderUnknown
+from executor.contract import Context, Executor, FullDecision
+from executor.errors import (
+    KeyRefused,
+    RequestInvalid,
+    RequestRefused,
+    RequestTooLarge,
+    ServerStopping,
+    TraderUnable,
+    TraderUnknown,
+)
 from executor.remote.connections import MAX_BYTES
+from executor.remote.http_client import DECISION_PATH, PING_PATH, TIMEOUT_HEADER
 from executor.remote.service import DecisionService, Desk
 from executor.remote.wire import decision_json, read_request
 
-DECISION_PATH: Final = "/api/v1/decision"
-PING_PATH: Final = "/api/v1/ping"
 _BODY_TIMEOUT_S: Final = 10.0
+_LEFT: Final = 499
 _STATUS: Final[Mapping[type[RequestRefused], int]] = MappingProxyType(
-    {RequestInvalid: 422, RequestTooLarge: 413, KeyRefused: 401, TraderUnknown: 404}
+    {
+        RequestInvalid: 422,
+        RequestTooLarge: 413,
+        KeyRefused: 401,
+        TraderUnknown: 404,
+        TraderUnable: 503,
+        ServerStopping: 503,
+    }
 )
 
 
@@ -33,29 +50,60 @@ def decision_app(service: DecisionService) -> FastAPI:
 
     @app.get(PING_PATH)
     async def ping(request: Request) -> dict[str, list[str]]:
-        return {"traders": list(_desk(service, request).traders)}
+        desk = _desk(service, request)
+        await service.check(desk, request.query_params.get("trader", ""))
+        return {"traders": list(desk.traders)}
 
     @app.post(DECISION_PATH)
     async def decide(request: Request) -> Response:
         desk = _desk(service, request)
-        context = read_request(await _body(request))
-        executor = service.executor(desk, context)
-        decision: FullDecision | None = None
-        async with anyio.create_task_group() as group:
-
-            async def until_gone() -> None:
-                while (await request.receive())["type"] != "http.disconnect":
-                    continue
-                group.cancel_scope.cancel()
-
-            group.start_soon(until_gone)
-            decision = await service.decided(executor, context)
-            group.cancel_scope.cancel()
-        if decision is None:
-            return Response(status_code=499)
-        return Response(decision_json(decision), media_type="application/json")
+        left_s = _left_s(request)
+        try:
+            context = read_request(await _body(request))
+        except ClientDisconnect:
+            return Response(status_code=_LEFT)
+        executor = service.executor(desk, context.trader_id)
+        return await _decided(service, executor, request, (context, left_s))
 
     return app
+
+
+async def _decided(
+    service: DecisionService, executor: Executor, request: Request, asked: tuple[Context, float]
+) -> Response:
+    """Decide for as long as the client is there."""
+    decision: FullDecision | None = None
+    stopping: ServerStopping | None = None
+    async with anyio.create_task_group() as group:
+
+        async def until_gone() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                continue
+            group.cancel_scope.cancel()
+
+        group.start_soon(until_gone)
+        try:
+            decision = await service.decided(executor, *asked)
+        except ServerStopping as error:
+            stopping = error
+        group.cancel_scope.cancel()
+    if stopping is not None:
+        raise stopping
+    if decision is None:
+        return Response(status_code=_LEFT)
+    return Response(decision_json(decision), media_type="application/json")
+
+
+def _left_s(request: Request) -> float:
+    """Return how long the desk still waits for its decision."""
+    given = request.headers.get(TIMEOUT_HEADER)
+    try:
+        left_s = math.inf if given is None else float(given)
+    except ValueError:
+        left_s = math.nan
+    if not left_s >= 0:
+        raise RequestInvalid(f"the header {TIMEOUT_HEADER} is no number of seconds; send one such as 29.5, or none")
+    return left_s
 
 
 def _desk(service: DecisionService, request: Request) -> Desk:
@@ -78,6 +126,8 @@ async def _body(request: Request) -> bytes:
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     del request
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
+    if isinstance(error, ServerStopping) and error.cut:
+        status = 500
     headers: dict[str, Any] = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if status == 413:
         headers["Connection"] = "close"

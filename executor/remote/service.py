@@ -2,12 +2,23 @@
 
 import hmac
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+import anyio
+
 from executor.contract import Context, Executor, FullDecision, ItemError, Outcome
-from executor.errors import ExecutorConfigError, KeyRefused, TraderUnknown
+from executor.errors import (
+    ExecutorConfigError,
+    KeyRefused,
+    ModelError,
+    ServerStopping,
+    TraderUnable,
+    TraderUnknown,
+)
+from executor.remote.failures import STOPPING
 from executor.reply import clean_text
 
 SHORTEST_KEY: Final = 16
@@ -36,12 +47,15 @@ class DecisionService:
         if not desks:
             raise ExecutorConfigError("no key is configured; an executor is never served without one")
         for desk in desks:
-            if len(desk.key) < SHORTEST_KEY or not desk.key.isascii() or not desk.key.isprintable():
+            if fault := _fault(desk.key):
                 expected = f"expected at least {SHORTEST_KEY} ASCII characters; make one with `openssl rand -hex 32`"
-                raise ExecutorConfigError(f"the key of an executor server has {len(desk.key)} characters; {expected}")
+                raise ExecutorConfigError(f"the key of an executor server has {fault}; {expected}")
         if len({desk.key for desk in desks}) < len(desks):
             raise ExecutorConfigError("two tenants have the same key; give each its own, which tells them apart")
         self._desks = tuple(desks)
+        self._under_way: set[anyio.CancelScope] = set()
+        self._stopping = False
+        self._idle: anyio.Event | None = None
 
     def desk(self, authorization: str | None) -> Desk:
         """Return the desk that `Bearer <key>` opens, compared in constant time; raise KeyRefused."""
@@ -55,19 +69,94 @@ class DecisionService:
             raise KeyRefused("the key is missing or wrong; send `Authorization: Bearer <key>` with the server's key")
         return found
 
-    def executor(self, desk: Desk, context: Context) -> Executor:
-        """Return who decides for the trader of `context`; raise TraderUnknown."""
-        executor = desk.find(context.trader_id)
+    def executor(self, desk: Desk, trader_id: str) -> Executor:
+        """Return who decides for a trader; raise TraderUnknown."""
+        executor = desk.find(trader_id)
         if executor is None:
-            shown = clean_text(repr(context.trader_id), 80)
+            shown = clean_text(repr(trader_id), 80)
             raise TraderUnknown(f"no trader {shown} under this key; add it to the config of the executor server")
         return executor
 
-    async def decided(self, executor: Executor, context: Context) -> FullDecision:
-        """Return the decision of an executor, which by its contract does not raise."""
+    async def check(self, desk: Desk, trader_id: str) -> None:
+        """Raise TraderUnknown, or TraderUnable if its executor could not decide now; "" stands for no trader."""
+        if not trader_id:
+            return
+        executor = self.executor(desk, trader_id)
         try:
-            return await executor.decide(context)
-        except Exception:  # noqa: BLE001 - whatever is wrong in one executor: no new risk, and the server goes on
-            _LOG.exception("executor_failed", extra={"trader": context.trader_id})
-            error = ItemError(path="executor", message="the executor failed; the log of its server says why")
-            return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(error,))
+            await executor.ping()
+        except ModelError as error:
+            raise TraderUnable(f"trader {trader_id} cannot be decided for: {error}") from None
+        except Exception:  # noqa: BLE001 - whatever is wrong here is told by the log, which the desk does not see
+            _LOG.exception("executor_failed", extra={"trader": trader_id})
+            raise TraderUnable(f"trader {trader_id} cannot be decided for; the log of its server says why") from None
+
+    async def decided(self, executor: Executor, context: Context, left_s: float = math.inf) -> FullDecision:
+        """Return the decision of an executor, within the seconds that its desk still waits; log what it cost.
+
+        Raises ServerStopping once `drain` has begun, also for a decision that it gives up.
+        """
+        if self._stopping:
+            raise ServerStopping(STOPPING)
+        decision: FullDecision | None = None
+        scope = anyio.CancelScope(deadline=anyio.current_time() + left_s)
+        self._under_way.add(scope)
+        try:
+            with scope:
+                decision = await _taken(executor, context)
+        finally:
+            self._under_way.discard(scope)
+            if self._idle is not None and not self._under_way:
+                self._idle.set()
+            _log(context.trader_id, decision)
+        if decision is not None:
+            return decision
+        if self._stopping:
+            raise ServerStopping(f"{STOPPING}; the decision was given up, and what it cost is not known", cut=True)
+        error = ItemError(path="executor", message=f"no decision within the {left_s:.1f} s that the desk still waits")
+        return FullDecision(outcome=Outcome.TIMEOUT, errors=(error,))
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no decision more, wait for those under way, and give up what is left after `grace_s`."""
+        self._stopping, self._idle = True, anyio.Event()
+        if self._under_way:
+            with anyio.move_on_after(grace_s):
+                await self._idle.wait()
+        for scope in tuple(self._under_way):
+            scope.cancel()
+
+
+def _fault(key: str) -> str:
+    if not key.isascii() or not key.isprintable():
+        return "a line break or another character that no header carries"
+    if key != key.strip():
+        return "a space at its end"
+    return f"{len(key)} characters" if len(key) < SHORTEST_KEY else ""
+
+
+async def _taken(executor: Executor, context: Context) -> FullDecision:
+    """By its contract an executor does not raise."""
+    try:
+        decision = await executor.decide(context)
+    except Exception:  # noqa: BLE001 - whatever is wrong in one executor: no new risk, and the server goes on
+        _LOG.exception("executor_failed", extra={"trader": context.trader_id})
+        error = ItemError(path="executor", message="the executor failed; the log of its server says why")
+        return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(error,))
+    return replace(decision, errors=tuple(_without_paths(error, context.trader_id) for error in decision.errors))
+
+
+def _without_paths(error: ItemError, trader_id: str) -> ItemError:
+    """What is wrong with a template names files of this host."""
+    if error.path != "prompt":
+        return error
+    _LOG.error("prompt_unusable", extra={"trader": trader_id, "error": error.message})
+    return replace(error, message="the prompt template cannot be used; the log of the executor server says why")
+
+
+def _log(trader_id: str, decision: FullDecision | None) -> None:
+    if decision is None:
+        _LOG.warning("decision_given_up", extra={"trader": trader_id})
+        return
+    usage = decision.usage
+    told = {"trader": trader_id, "outcome": str(decision.outcome), "model": decision.model, "usd": str(usage.cost_usd)}
+    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    _LOG.info("decided", extra={**told, **tokens, "latency_s": round(decision.latency_s, 3)})

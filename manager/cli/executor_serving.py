@@ -22,6 +22,16 @@ HostOption = Annotated[
     ),
 ]
 
+GraceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--grace",
+        min=0,
+        metavar="SECONDS",
+        help="How long decisions under way may take at the end; by default the longest timeout of the config.",
+    ),
+]
+
 app = typer.Typer(no_args_is_help=True, help="Decide for desks elsewhere.")
 
 
@@ -36,13 +46,16 @@ def serve(
     http_port: HttpPortOption = 8200,
     grpc_port: GrpcPortOption = 8201,
     host: HostOption = "127.0.0.1",
+    grace: GraceOption = None,
 ) -> None:
     """Take the decisions of the config's traders for desks that ask with its key, until Ctrl-C; no database."""
     from executor.remote.connections import check_grpc
 
     check_grpc()
     from executor.server import Listen
-    from manager.executor_serving import serve_executors
+    from manager.executor_serving import longest_decision_s, serve_executors
 
-    listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port)
-    asyncio.run(serve_executors(read_config(config), listen))
+    read = read_config(config)
+    grace_s = longest_decision_s(read) if grace is None else grace
+    listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port, grace_s=grace_s)
+    asyncio.run(serve_executors(read, listen))

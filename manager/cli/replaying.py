@@ -65,10 +65,16 @@ class ReplayOptions:
     ] = None
     models: Annotated[
         ModelsMode,
-        typer.Option("--models", help="Where a model decides: read recordings only, call it, or call it and record."),
+        typer.Option(
+            "--models",
+            help="Where a model or an executor elsewhere decides: read recordings only, ask it, or ask it and record.",
+        ),
     ] = ModelsMode.RECORDED
     recordings: Annotated[
-        Path, typer.Option("--recordings", metavar="DIR", help="Where calls of models are recorded.")
+        Path,
+        typer.Option(
+            "--recordings", metavar="DIR", help="Where calls of models and of executors elsewhere are recorded."
+        ),
     ] = RECORDINGS_DEFAULT
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the tables and the report there.")] = (
         None
@@ -119,6 +125,11 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
         for row in result["traders"]
     ]
     show_table("Traders", names, rows)
+    for row in result["traders"]:
+        failed = {name: count for name, count in row["outcomes"].items() if name != "decided"}
+        if failed:
+            told = ", ".join(f"{count} {name}" for name, count in failed.items())
+            say(f"{row['id']}: {sum(failed.values())} of {row['decisions']} decisions failed: {told}", style="yellow")
     account = result["account"]
     show_table("Account", [f"{name}>" for name in account], [[_cell(value) for value in account.values()]])
     if result["models"]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorSpec, ExecutorType
@@ -11,6 +11,8 @@ from manager.config.schema import BudgetsSection
 from manager.config.source import Loc, Source, shown
 from manager.config.values import Budgets, TenantConfig
 from traders.spec import TraderSpec
+
+_COSTING: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
 
 
 def read_budgets(section: BudgetsSection) -> Budgets:
@@ -27,10 +29,10 @@ def budgeted_models(models: Mapping[str, ModelProfile], default: Decimal | None)
 
 
 def budgeted_traders(traders: Sequence[TraderSpec], default: Decimal | None) -> tuple[TraderSpec, ...]:
-    """Return the traders with the default budget where a model decides and they have none of their own."""
+    """Return the traders with the default budget where a decision costs and they have none of their own."""
     return tuple(
         replace(spec, executor=replace(spec.executor, budget_usd_per_day=default))
-        if spec.executor.type is ExecutorType.LLM and spec.executor.budget_usd_per_day is None
+        if spec.executor.type in _COSTING and spec.executor.budget_usd_per_day is None
         else spec
         for spec in traders
     )
@@ -43,11 +45,17 @@ def check_budgets(source: Source, loc: Loc, given: Sequence[Any], tenant: Tenant
     for spec in tenant.traders:
         here = (*loc, "traders", places[spec.id])
         own = spec.executor.budget_usd_per_day
-        if spec.executor.type is not ExecutorType.LLM:
+        if spec.executor.type is ExecutorType.REMOTE:
+            if _covered(spec, tenant) and spec.executor.max_usd_per_decision is None:
+                mend = (
+                    "a budget covers this trader; say what one decision there costs at most, 0 where it costs nothing"
+                )
+                source.report((*here, "executor", "max_usd_per_decision"), "missing", mend)
+        elif spec.executor.type is not ExecutorType.LLM:
             if own is not None:
                 mend = f"an executor of type {spec.executor.type} calls no model from here; remove it"
                 source.report((*here, "budget_usd_per_day"), shown((), own), mend)
-        elif own is not None or tenant.budgets.tenant_usd_per_day is not None:
+        elif _covered(spec, tenant):
             covered.update(asked_models(spec.executor))
             if spec.executor.base_url:
                 mend = "has a budget and an endpoint of its own, whose prices are not known; define it under models"
@@ -56,6 +64,10 @@ def check_budgets(source: Source, loc: Loc, given: Sequence[Any], tenant: Tenant
         if one.prices is None and (name in covered or one.budget_usd_per_day is not None):
             mend = "a budget counts its calls; add price_per_mtok: {input: ..., output: ...}, 0 where it costs nothing"
             source.report((*loc, "models", name, "price_per_mtok"), "missing", mend)
+
+
+def _covered(spec: TraderSpec, tenant: TenantConfig) -> bool:
+    return spec.executor.budget_usd_per_day is not None or tenant.budgets.tenant_usd_per_day is not None
 
 
 def asked_models(executor: ExecutorSpec) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from manager.config.fields import Environment, Expect, one_of
-from manager.config.schema import Section
+from manager.config.schema import Section, TraderSection
 from manager.config.source import Loc, Source, is_reference, shown
 
 S = TypeVar("S", bound=Section)
@@ -65,14 +65,19 @@ def _note(source: Source, base: Loc, kind: type[Section], error: ErrorDetails) -
     match error["type"]:
         case "extra_forbidden":
             section = _section(kind, error["loc"][:-1])
-            value = shown(loc, given)
-            source.report(loc, value, f"unknown key; {one_of(list(section.model_fields), error['loc'][-1])}")
+            source.report(loc, shown(loc, given), _unknown(section, loc))
         case "missing":
             source.report(loc, "missing", f"add `{error['loc'][-1]}: ...`{_expected(kind, error['loc'], ', ')}")
         case "value_error":
             source.report(loc, shown(loc, given), str(error["ctx"]["error"]))
         case _:
             source.report(loc, shown(loc, given), _expected(kind, error["loc"]) or f"expected {_plain(error)}")
+
+
+def _unknown(section: type[BaseModel], loc: Loc) -> str:
+    if loc[-2:-1] == ("executor",) and loc[-1] in TraderSection.model_fields:
+        return "belongs to the trader, not to its executor; write it one level up, beside `executor`"
+    return f"unknown key; {one_of(list(section.model_fields), loc[-1])}"
 
 
 def _plain(error: ErrorDetails) -> str:

@@ -15,7 +15,7 @@ from manager.config.accounts import Reading
 from manager.config.explain import validated, variant
 from manager.config.fields import one_of, parse_number
 from manager.config.models import read_llm
-from manager.config.remotes import read_remote
+from manager.config.remotes import check_symbols, read_remote
 from manager.config.schema import (
     EXECUTORS,
     BaselineSection,
@@ -57,7 +57,7 @@ class Roster:
         self._quoted: dict[str, frozenset[str] | None] = {}
         self._ids: dict[str, Loc] = {}
         self._shares: dict[str, Decimal] = {}
-        self._templates: dict[str, str] = {}
+        self._templates: dict[tuple[str, tuple[str, ...]], str] = {}
         self._unquoted: dict[tuple[str, str], list[tuple[Loc, str]]] = {}
 
     def read(self, given: list[Any]) -> tuple[TraderSpec, ...]:
@@ -74,7 +74,7 @@ class Roster:
         self._unique(loc, given.get("id"))
         self._exchange(loc, given)
         self._allocation(loc, given)
-        self._prompt(loc, given.get("prompt_template"), executor)
+        self._prompt(loc, given, executor)
         if trader is None or executor is None:
             return None
         return TraderSpec(
@@ -163,21 +163,23 @@ class Roster:
             mend = f"the allocations of account {account} add up to {total:f} %; lower them to 100 % together"
             self._source.report((*loc, "allocation_pct"), f"{share:f}", mend)
 
-    def _prompt(self, loc: Loc, template: Any, executor: Section | None) -> None:
-        here = (*loc, "prompt_template")
+    def _prompt(self, loc: Loc, given: Mapping[str, Any], executor: Section | None) -> None:
+        here, template, symbols = (*loc, "prompt_template"), given.get("prompt_template"), given.get("symbols")
         if template is None and isinstance(executor, LlmSection):
             mend = "an executor of type llm needs one; add `prompt_template: prompts/general.md`"
             self._source.report(here, "missing", mend)
         if not isinstance(template, str):
             return
-        if template not in self._templates:
-            self._templates[template] = self._fault(template)
-        if fault := self._templates[template]:
+        asked = symbols if isinstance(executor, LlmSection) and isinstance(symbols, list) else []
+        key = template, tuple(map(str, asked))
+        if key not in self._templates:
+            self._templates[key] = self._fault(*key)
+        if fault := self._templates[key]:
             self._source.report(here, shown((), template), fault)
 
-    def _fault(self, template: str) -> str:
+    def _fault(self, template: str, symbols: tuple[str, ...]) -> str:
         try:
-            self._prompts.check(template)
+            self._prompts.check(template, symbols)
         except PromptError as error:
             return str(error).removeprefix(f"{template}: ")
         return ""
@@ -198,6 +200,7 @@ class Roster:
                 )
             case RemoteSection():
                 remote = read_remote(self._reading, (*loc, "executor"), executor)
+                check_symbols(self._reading, loc, len(trader.symbols))
                 return replace(remote, prompt_template=template)
         return ExecutorSpec(type=ExecutorType.RECORDED, prompt_template=template)
 

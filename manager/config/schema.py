@@ -231,7 +231,12 @@ class RemoteSection(Section):
     url: Text
     key: Secret
     timeout: Duration | None = None
+    max_usd_per_decision: (
+        Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for one decision, 0 or more")] | None
+    ) = None
+    ca_file: Text | None = None
     allow_private: bool = False
+    allow_unencrypted: bool = False
 
 
 class ExecutorServerSection(Section):

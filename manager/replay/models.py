@@ -1,6 +1,7 @@
-"""Whether a replay calls models, keeps what they say, or only reads what was kept; and what that cost."""
+"""Whether a replay asks models and executors elsewhere, keeps what they say, or only reads it; and what that cost."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +9,8 @@ from typing import Any, Final
 from executor.models.clients import ModelClients, ModelSource
 from executor.models.recorded import RecordedModels, RecordingModels
 from executor.recording import RecordingFile, Recordings
+from executor.remote.connections import RemoteConnections, RemoteSource
+from executor.remote.recorded import RecordedRemotes, RecordingRemotes
 from manager.replay.errors import ReplayInputError
 from manager.replay.request import ModelsMode
 from manager.state.records import SpendingRow
@@ -16,21 +19,38 @@ from manager.state.sums import MODEL, TENANT, TRADER, added
 _LISTS: Final = {MODEL: "models", TRADER: "traders"}
 
 
-def model_source(mode: ModelsMode, folder: Path, *, asked: bool) -> ModelSource:
-    """Return where models come from; raise ReplayInputError if recordings are to be read and there are none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSources:
+    """Hold what decisions come from where neither rules nor recorded decisions take them."""
 
-    `asked` says whether any trader asks a model. What is recorded costs nothing and opens no connection.
+    models: ModelSource
+    remotes: RemoteSource
+
+
+def decision_sources(mode: ModelsMode, folder: Path, *, asked: bool) -> DecisionSources:
+    """Return where decisions come from; raise ReplayInputError if recordings are to be read and there are none.
+
+    `asked` says whether any trader asks a model or an executor elsewhere. What is recorded opens no connection.
     """
     if mode is ModelsMode.RECORD:
-        return RecordingModels(ModelClients(), RecordingFile(folder))
+        file = RecordingFile(folder)
+        remotes = RecordingRemotes(RemoteConnections(), file)
+        return DecisionSources(models=RecordingModels(ModelClients(), file), remotes=remotes)
     if mode is ModelsMode.LIVE or not asked:
-        return ModelClients()
+        return DecisionSources(models=ModelClients(), remotes=RemoteConnections())
     if not folder.is_dir():
         raise ReplayInputError(
-            f"there are no recordings in {folder}, and a trader asks a model; run it with --models record first, "
-            "which calls the models and keeps their replies, or with --models live"
+            f"there are no recordings in {folder}, and a trader asks a model or an executor elsewhere; run it with "
+            "--models record first, which asks them and keeps what they say, or with --models live"
         )
-    return RecordedModels(Recordings(folder))
+    recordings = Recordings(folder)
+    return DecisionSources(models=RecordedModels(recordings), remotes=RecordedRemotes(recordings))
+
+
+def finish(source: ModelSource) -> None:
+    """Make what was recorded that of a whole run; without it a recording only fills the gaps of others."""
+    if isinstance(source, RecordingModels):
+        source.finish()
 
 
 def models_report(rows: Sequence[SpendingRow]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from exchanges.types import Symbol
+from executor.contract import Outcome
 from manager.monitor.invariants.facts import Violation
 from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
@@ -16,6 +17,7 @@ from manager.state.records import (
     UNALLOCATED,
     BookRow,
     ConflictRow,
+    DecisionRow,
     FillPartRow,
     FillRow,
     OrderRow,
@@ -44,6 +46,7 @@ class ReplayFacts:
     marks: Mapping[Symbol, Decimal]
     venue_equity: Decimal
     spending: Sequence[SpendingRow]
+    failed: Mapping[str, Counter[Outcome]]
 
 
 async def collect(replay: Replay) -> ReplayFacts:
@@ -62,6 +65,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             marks=snapshot.marks(),
             venue_equity=balance.equity,
             spending=await tx.find(SpendingRow, {}, limit=_ALL),
+            failed=_failed(await _all(tx, DecisionRow, runtime.account_id)),
         )
 
 
@@ -116,6 +120,7 @@ def _trader(facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, 
         "state": row.state.value,
         "state_reason": row.state_reason,
         "decisions": decisions,
+        "outcomes": _outcomes(decisions, facts.failed.get(trader_id, Counter())),
         "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),
         "fills": sum(part.trader_id == trader_id for part in facts.parts),
         "realized_pnl": _money(head.realized),
@@ -128,6 +133,20 @@ def _trader(facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, 
         "win_rate": _ratio(curve.win_rate),
         "trades": curve.trades,
     }
+
+
+def _failed(rows: Sequence[DecisionRow]) -> dict[str, Counter[Outcome]]:
+    """Count those that are no decisions, all of which are kept, by trader."""
+    failed: dict[str, Counter[Outcome]] = {}
+    for row in rows:
+        if row.outcome is not Outcome.DECIDED:
+            failed.setdefault(row.trader_id, Counter())[row.outcome] += 1
+    return failed
+
+
+def _outcomes(decisions: int, failed: Counter[Outcome]) -> dict[str, int]:
+    decided = decisions - failed.total()
+    return {**({"decided": decided} if decided else {}), **{str(name): count for name, count in sorted(failed.items())}}
 
 
 def _unrealized(facts: ReplayFacts) -> dict[str, Decimal]:

@@ -24,7 +24,7 @@ from executor.models.clients import ModelSource
 from executor.prompts import PromptLibrary
 from executor.recorded import DroppedItem, RecordedBatch, RecordedExecutor, load_recorded
 from executor.registry import ExecutorParts, ExecutorType, build_executor
-from executor.remote.connections import RemoteConnections
+from executor.remote.connections import RemoteSource
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime
@@ -33,7 +33,7 @@ from manager.jobs.inline import InlineRunner
 from manager.registration import stored
 from manager.replay.curve import Closes, ReplaySampler
 from manager.replay.errors import ReplayInputError
-from manager.replay.models import model_source
+from manager.replay.models import decision_sources
 from manager.replay.request import ReplayRequest
 from manager.resources import resource
 from manager.spending import Spending
@@ -70,7 +70,7 @@ class Replay:
     recorded: Mapping[str, Sequence[int]]
     dropped: Sequence[DroppedItem]
     clients: ModelSource
-    remotes: RemoteConnections
+    remotes: RemoteSource
 
 
 class SpecExecutors:
@@ -107,7 +107,8 @@ class SpecExecutors:
                 found = RecordedExecutor({spec.id: self._recorded[spec.id]}, self.dropped.append)
             else:
                 meter = self._spending.meter(tenant, spec)
-                parts = replace(self._parts, models=self._config.models(tenant), meter=meter)
+                models = self._config.models(tenant)
+                parts = replace(self._parts, models=models, meter=meter, trader=spec.id)
                 found = build_executor(replace(spec.executor, api_key=self._keys[key]), parts)
             self._built[key] = found
         return found
@@ -131,13 +132,16 @@ async def assemble(request: ReplayRequest) -> Replay:
     market = SharedMarket(feed, clock, max_age_s=columns.interval_ms / 2000)
     store, runner = MemoryStore(keep_contexts=False), InlineRunner(strict=True)
     tenant, account = _the_account(config, request)
-    clients = model_source(request.models, request.recordings, asked=_asks_models(tenant, recorded))
+    sources = decision_sources(request.models, request.recordings, asked=_asks_elsewhere(tenant, recorded))
     await _insert_tenant(store, tenant, clock.now(), recorded)
     traders = tuple(spec.id for spec in tenant.traders)
     world = _World(clock, path, market, columns, traders, keep=request.out is not None)
     one = _account(tenant.tenant_id, account, _symbols(tenant, account.name), world)
     parts = ExecutorParts(
-        prompts=PromptLibrary(config.prompt_root, resource("prompts").parent), clients=clients, monotonic=clock.boot_s
+        prompts=PromptLibrary(config.prompt_root / "prompts", resource("prompts")),
+        clients=sources.models,
+        monotonic=clock.boot_s,
+        remotes=sources.remotes,
     )
     executors = SpecExecutors(config, parts, recorded, Spending(store, clock, config))
     handlers = DeskHandlers(
@@ -164,8 +168,8 @@ async def assemble(request: ReplayRequest) -> Replay:
         account=one,
         recorded={trader_id: [batch.ts_ms for batch in batches] for trader_id, batches in recorded.items()},
         dropped=executors.dropped,
-        clients=clients,
-        remotes=parts.remotes,
+        clients=sources.models,
+        remotes=sources.remotes,
     )
 
 
@@ -241,8 +245,9 @@ async def _insert_tenant(
             )
 
 
-def _asks_models(tenant: TenantConfig, recorded: Mapping[str, Sequence[RecordedBatch]]) -> bool:
-    return any(spec.executor.type is ExecutorType.LLM and spec.id not in recorded for spec in tenant.traders)
+def _asks_elsewhere(tenant: TenantConfig, recorded: Mapping[str, Sequence[RecordedBatch]]) -> bool:
+    asking = (ExecutorType.LLM, ExecutorType.REMOTE)
+    return any(spec.executor.type in asking and spec.id not in recorded for spec in tenant.traders)
 
 
 def _symbols(tenant: TenantConfig, account: str) -> frozenset[Symbol]:

@@ -1,6 +1,7 @@
-"""A replay whose trader decides elsewhere ends as one whose trader decides here."""
+"""A replay whose trader decides elsewhere: as one that decides here, within its budget, and again from recordings."""
 
 import asyncio
+from decimal import Decimal
 from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
@@ -11,11 +12,15 @@ import pytest
 from config_files import write_config
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
+from executor.contract import Context, FullDecision, Outcome, Usage
+from executor.errors import RecordingMissing
 from executor_servers import KEY, serving_any
-from manager.replay.request import ReplayRequest
+from manager.replay.errors import ReplayInputError
+from manager.replay.request import ModelsMode, ReplayRequest
 from manager.replay.run import replay
 
 HERE = "{type: baseline, style: breakout}"
+COMPARED = ("traders", "account", "models", "conflicts", "denials", "clamps", "invariants")
 CONFIG = """\
 exchanges: {paper: {type: paper, market: {type: synthetic, seed: 7}}}
 traders:
@@ -44,23 +49,105 @@ def candles(folder: Path) -> Path:
     return path
 
 
-async def replayed(folder: Path, executor: str) -> dict[str, Any]:
-    config = write_config(folder, CONFIG % executor)
-    report = await replay(ReplayRequest(config=config, candles=candles(folder)))
-    return {name: report[name] for name in ("traders", "account", "conflicts", "denials", "clamps", "invariants")}
+class Costly:
+    """Decide nothing at a price, or fail; count how often."""
+
+    def __init__(self, usd: str, outcome: Outcome = Outcome.DECIDED) -> None:
+        self._decision = FullDecision(outcome=outcome, usage=Usage(input_tokens=9, cost_usd=Decimal(usd)))
+        self.asked = 0
+
+    async def decide(self, context: Context) -> FullDecision:
+        """Return it."""
+        del context
+        self.asked += 1
+        return self._decision
+
+    async def ping(self) -> None:
+        """Answer."""
+
+    async def close(self) -> None:
+        """Hold nothing."""
 
 
-def test_where_it_is_decided_makes_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def reported(folder: Path, executor: str, mode: ModelsMode = ModelsMode.LIVE, more: str = "") -> dict[str, Any]:
+    config = write_config(folder, more + CONFIG % executor)
+    request = ReplayRequest(config=config, candles=candles(folder), models=mode, recordings=folder / "kept")
+    report = await replay(request)
+    return {name: report[name] for name in COMPARED}
+
+
+def elsewhere(url: str, more: str = "") -> str:
+    return f'{{type: remote, url: "{url}", key: ${{SERVER_KEY}}{more}}}'
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVER_KEY", KEY)
 
+
+def test_where_it_is_decided_makes_no_difference(tmp_path: Path) -> None:
     async def run() -> list[dict[str, Any]]:
         async with serving_any(BaselineExecutor(Style.BREAKOUT)) as serving:
-            elsewhere = [
-                f'{{type: remote, url: "{url}", key: ${{SERVER_KEY}}}}' for url in (serving.http, serving.grpc)
-            ]
-            return [await replayed(tmp_path, executor) for executor in (HERE, *elsewhere)]
+            there = [elsewhere(url) for url in (serving.http, serving.grpc)]
+            return [await reported(tmp_path, executor) for executor in (HERE, *there)]
 
     here, http, grpc = asyncio.run(run())
     assert here["traders"][0]["orders"] > 0
     assert http == here
     assert grpc == here
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_what_was_recorded_is_had_again_without_a_server(tmp_path: Path, scheme: str) -> None:
+    async def run() -> tuple[dict[str, Any], str]:
+        async with serving_any(BaselineExecutor(Style.BREAKOUT)) as serving:
+            there = elsewhere(getattr(serving, scheme))
+            return await reported(tmp_path, there, ModelsMode.RECORD), there
+
+    recorded, there = asyncio.run(run())
+    assert recorded["traders"][0]["orders"] > 0
+    assert asyncio.run(reported(tmp_path, there, ModelsMode.RECORDED)) == recorded
+
+
+def test_a_replay_of_recordings_asks_nobody(tmp_path: Path) -> None:
+    async def run() -> str:
+        server = Costly("0.5")
+        async with serving_any(server) as serving:
+            with pytest.raises(ReplayInputError, match="no recordings in"):
+                await reported(tmp_path, elsewhere(serving.http), ModelsMode.RECORDED)
+            (tmp_path / "kept").mkdir()
+            with pytest.raises(RecordingMissing) as missed:
+                await reported(tmp_path, elsewhere(serving.http), ModelsMode.RECORDED)
+        assert server.asked == 0
+        return str(missed.value)
+
+    missed = asyncio.run(run())
+    assert "trader one at 2025-01-01T00:0" in missed
+    assert "was not recorded for model 'remote 127.0.0.1:" in missed
+
+
+def test_a_trader_elsewhere_costs_and_stops_at_its_budget(tmp_path: Path) -> None:
+    async def run() -> tuple[list[dict[str, Any]], int]:
+        server = Costly("0.4")
+        budget = "budgets: {tenant_usd_per_day: 1}\n"
+        async with serving_any(server) as serving:
+            there = elsewhere(serving.http, ", max_usd_per_decision: 0.5")
+            first = await reported(tmp_path, there, ModelsMode.RECORD, budget)
+        return [first, await reported(tmp_path, there, ModelsMode.RECORDED, budget)], server.asked
+
+    (recorded, again), asked = asyncio.run(run())
+    decisions = recorded["traders"][0]["decisions"]
+    assert (asked, decisions > 100) == (2, True)
+    assert recorded["traders"][0]["outcomes"] == {"decided": 2, "budget_exhausted": decisions - 2}
+    assert recorded["models"]["total"]["cost_usd"] == "0.8"
+    assert recorded["models"]["models"][0]["id"].startswith("remote 127.0.0.1:")
+    assert again == recorded
+
+
+def test_a_report_tells_what_failed(tmp_path: Path) -> None:
+    async def run() -> dict[str, Any]:
+        async with serving_any(Costly("0", Outcome.UNAVAILABLE)) as serving:
+            return await reported(tmp_path, elsewhere(serving.grpc))
+
+    trader = asyncio.run(run())["traders"][0]
+    assert trader["outcomes"] == {"unavailable": trader["decisions"]}

@@ -1,12 +1,13 @@
 """`executor: {type: remote}` and `executor_server:` in a config: what they mean, and each mistake with its mend."""
 
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from config_files import SOUND, changed, write_config
-from executor.client import GrpcExecutor, HttpExecutor
+from executor.client import RemoteExecutor
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.cli.checking_models import configured_models
@@ -63,14 +64,11 @@ def test_a_trader_names_where_its_executor_is(tmp_path: Path) -> None:
     registration_check(config).check(DEFAULT_TENANT, spec, ())
 
 
-@pytest.mark.parametrize(
-    ("url", "kind"), [("http://127.0.0.1:8200", HttpExecutor), ("grpc://[::1]:8201", GrpcExecutor)]
-)
-def test_the_url_says_how_it_is_asked(tmp_path: Path, url: str, kind: type) -> None:
-    config = load(tmp_path, changed(LOCAL, ASKS.replace("http://127.0.0.1:8200", url)))
+def test_an_executor_of_the_config_is_asked_where_the_config_says(tmp_path: Path) -> None:
+    config = load(tmp_path, changed(LOCAL, ASKS))
     executors = ConfiguredExecutors(config, parts_of(config))
     spec = stored(config.tenants[DEFAULT_TENANT].traders[0])
-    assert isinstance(executors.of(DEFAULT_TENANT, spec), kind)
+    assert isinstance(executors.of(DEFAULT_TENANT, spec), RemoteExecutor)
     moved = replace(spec, executor=replace(spec.executor, base_url="https://elsewhere.example.com"))
     assert isinstance(executors.of(DEFAULT_TENANT, moved), Unusable)
 
@@ -99,6 +97,22 @@ MISTAKES = [
     ("timeout: 20s", "timeout: 20", "timeout", "write 20s"),
     ("timeout: 20s", "deadline: 20s", "deadline", "unknown key"),
     (", key: ${DESK_KEY}", "", "key", "add `key: ...`"),
+    ("timeout: 20s", "budget_usd_per_day: 2", "budget_usd_per_day", "belongs to the trader"),
+    ("timeout: 20s", "max_usd_per_decision: -1", "max_usd_per_decision", "0 or more"),
+    ("timeout: 20s", "ca_file: ca.pem", "ca_file", "nothing is encrypted here"),
+    ('"http://127.0.0.1:8200"', '"https://127.0.0.1:8200", ca_file: no.pem', "ca_file", "cannot be read"),
+    (
+        '"http://127.0.0.1:8200"',
+        '"http://10.0.0.7:8200", allow_private: true',
+        "url",
+        "set allow_unencrypted: true beside it",
+    ),
+    (
+        '"http://127.0.0.1:8200"',
+        '"grpc://10.0.0.7:8201", allow_private: true',
+        "url",
+        "unencrypted to 10.0.0.7; write grpcs://",
+    ),
 ]
 
 
@@ -113,9 +127,51 @@ def test_a_mistake_is_told_in_full(tmp_path: Path, old: str, new: str, field: st
     assert "me:pass" not in str(refused.value)
 
 
-def test_a_private_address_may_be_meant(tmp_path: Path) -> None:
-    private = ASKS.replace("127.0.0.1", "10.0.0.7").replace("timeout: 20s", "allow_private: true")
-    assert load(tmp_path, changed(LOCAL, private)).tenants[DEFAULT_TENANT].traders[0].executor.allow_private
+@pytest.mark.parametrize(
+    "words",
+    [
+        "https://10.0.0.7:8200, allow_private: true",
+        "grpc://10.0.0.7:8201, allow_private: true, allow_unencrypted: true",
+    ],
+)
+def test_a_private_address_may_be_meant(tmp_path: Path, words: str) -> None:
+    url, _, more = words.partition(", ")
+    private = ASKS.replace("http://127.0.0.1:8200", url).replace("timeout: 20s", more)
+    spec = load(tmp_path, changed(LOCAL, private)).tenants[DEFAULT_TENANT].traders[0]
+    assert spec.executor.allow_private
+    registration_check(load(tmp_path, changed(LOCAL, private))).check(DEFAULT_TENANT, spec, ())
+
+
+BUDGETED = [
+    "budgets: {tenant_usd_per_day: 5}\n" + changed(LOCAL, ASKS),
+    "budgets: {trader_usd_per_day: 5}\n" + changed(LOCAL, ASKS),
+    changed(LOCAL, ASKS + "\n    budget_usd_per_day: 5"),
+]
+
+
+@pytest.mark.parametrize("text", BUDGETED)
+def test_a_budget_needs_to_know_what_a_decision_elsewhere_costs(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, text)
+    (problem,) = refused.value.problems
+    assert problem.field == "traders[0].executor.max_usd_per_decision"
+    assert "say what one decision there costs at most" in problem.mend
+    told = load(tmp_path, text.replace("timeout: 20s", "max_usd_per_decision: 0.25"))
+    assert told.tenants[DEFAULT_TENANT].traders[0].executor.max_usd_per_decision == Decimal("0.25")
+
+
+def test_a_trader_elsewhere_has_the_default_budget(tmp_path: Path) -> None:
+    priced = ASKS.replace("timeout: 20s", "max_usd_per_decision: 0")
+    config = load(tmp_path, "budgets: {trader_usd_per_day: 5}\n" + changed(LOCAL, priced))
+    there, here = config.tenants[DEFAULT_TENANT].traders
+    assert (there.executor.budget_usd_per_day, here.executor.budget_usd_per_day) == (5, None)
+
+
+def test_more_symbols_than_are_taken_are_told_at_once(tmp_path: Path) -> None:
+    coins = ", ".join(f'"S{number}/USDT:USDT"' for number in range(65))
+    text = changed(LOCAL, ASKS).replace('symbols: ["BTC/USDT:USDT"]', f"symbols: [{coins}]", 1)
+    with pytest.raises(ConfigError, match="takes at most 64 at once"):
+        load(tmp_path, text)
 
 
 def test_each_key_opens_the_traders_of_its_tenant(tmp_path: Path) -> None:

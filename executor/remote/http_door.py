@@ -1,0 +1,70 @@
+"""Who may stay connected: a connection that sends no request is closed in time, and gives way when there are many."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+HEADER_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Door:
+    """Hold how many connections there may be, and those that wait for a request, the longest first."""
+
+    most: int
+    header_timeout_s: float = HEADER_TIMEOUT_S
+    waiting: dict["GuardedHttp", asyncio.TimerHandle | None] = field(default_factory=dict)
+
+
+class GuardedHttp(H11Protocol):
+    """Speak HTTP as uvicorn does, which by itself waits for the head of a request for ever.
+
+    A head has to be whole a few seconds after the connection, or after its first byte on one that was used before. The
+    connection that has waited longest makes room for one too many, so that silent ones keep nobody out.
+    """
+
+    def __init__(self, *arguments: Any, door: Door, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._door = door
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own type
+        """Begin to wait for the head of a request."""
+        super().connection_made(transport)
+        self._wait(timed=True)
+        if len(self.connections) > self._door.most:
+            next(iter(self._door.waiting)).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait no longer once a head is whole."""
+        super().data_received(data)
+        if self._is_busy():
+            self._wait_no_more()
+        elif self._door.waiting.get(self) is None and not self.transport.is_closing():
+            self._wait(timed=True)
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request, as long as uvicorn keeps the connection."""
+        super().on_response_complete()
+        if not self._is_busy() and not self.transport.is_closing():
+            self._wait(timed=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _is_busy(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _wait(self, *, timed: bool) -> None:
+        self._wait_no_more()
+        timer = self.loop.call_later(self._door.header_timeout_s, self.transport.abort) if timed else None
+        self._door.waiting[self] = timer
+
+    def _wait_no_more(self) -> None:
+        timer = self._door.waiting.pop(self, None)
+        if timer is not None:
+            timer.cancel()

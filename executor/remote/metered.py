@@ -1,0 +1,82 @@
+"""Between a remote executor and its bill: the worst case is set aside before it is asked, what it told booked after."""
+
+from decimal import Decimal
+from typing import Final
+
+import anyio
+
+from executor.budget import SETTLE_S, Charge, Meter, Quote
+from executor.contract import Context, FullDecision, Outcome
+from executor.errors import ModelError, RecordingMissing
+from executor.remote.connections import Asking, RemoteEndpoint
+
+_ZERO: Final = Decimal(0)
+
+
+class DecisionQuote(Quote):
+    """Say what one decision elsewhere can cost at most: what the config says, nothing if it does not."""
+
+    def __init__(self, endpoint: RemoteEndpoint) -> None:
+        self._endpoint = endpoint
+
+    @property
+    def model(self) -> str:
+        """Return the name under which the costs of the server are summed."""
+        return self._endpoint.name
+
+    @property
+    def lasts_s(self) -> float:
+        """Return the seconds after which nobody waits for the decision any more."""
+        return self._endpoint.timeout_s
+
+    @property
+    def limit_usd(self) -> Decimal | None:
+        """Return None: a server has no budget of its own here."""
+        return None
+
+    @property
+    def worst_usd(self) -> Decimal:
+        """Return `max_usd_per_decision`."""
+        return self._endpoint.max_usd_per_decision or _ZERO
+
+
+class MeteredAsking:
+    """Ask within the budgets of a trader.
+
+    What the answer says it cost is booked. A question without an answer is charged its worst case, apart from the costs
+    that are known, and so is what remains of it when the server ran out of time; one that was refused is free.
+    """
+
+    def __init__(self, asking: Asking, endpoint: RemoteEndpoint, meter: Meter) -> None:
+        self._asking = asking
+        self._quote = DecisionQuote(endpoint)
+        self._meter = meter
+
+    async def ask(self, context: Context) -> FullDecision:
+        """Return the decision; raise CallNotMade if no budget is left for it, else what the question raises."""
+        hold = await self._meter.reserve(self._quote)
+        charge = Charge(unknown_usd=self._quote.worst_usd)
+        try:
+            decision = await self._asking.ask(context)
+            charge = self._charge(decision)
+            return decision
+        except ModelError as error:
+            charge = charge if error.ran else Charge()
+            raise
+        except (ValueError, RecordingMissing):
+            charge = Charge()
+            raise
+        finally:
+            with anyio.move_on_after(SETTLE_S, shield=True):
+                await self._meter.settle(hold, charge)
+
+    async def greet(self, trader: str) -> None:
+        """Greet, which costs nothing."""
+        await self._asking.greet(trader)
+
+    def _charge(self, decision: FullDecision) -> Charge:
+        usage = decision.usage
+        cut = decision.outcome is Outcome.TIMEOUT
+        unknown = max(self._quote.worst_usd - usage.cost_usd, _ZERO) if cut else _ZERO
+        asked_models = usage.cost_usd or usage.input_tokens or usage.output_tokens
+        return Charge(calls=1 if asked_models else 0, usage=usage, unknown_usd=unknown)
