@@ -113,8 +113,8 @@ class Session:
         return self.state.instruments.get(symbol) or Instrument(symbol=symbol)
 
     async def unbooked(self, fills: Sequence[Fill]) -> Sequence[Fill]:
-        """Return the fills not booked yet, with the orders of late ones, already ended here, read back."""
-        fresh = [fill for fill in fills if fill.trade_id not in self.booked]
+        """Return the fills not booked yet, each once, with the orders of late ones, already ended here, read back."""
+        fresh = list({fill.trade_id: fill for fill in fills if fill.trade_id not in self.booked}.values())
         if not fresh:
             return fresh
         orders, account_id = self.state.orders, self.runtime.account_id

@@ -63,13 +63,14 @@ FREE_HAND = Limits(
 
 
 class Fault(StrEnum):
-    """Name how a call fails: lost before or after, refused; a read that is down, cut short or finds nothing."""
+    """Name how a call fails: lost before or after, refused; a read that is down, cut, twofold or empty."""
 
     LOST = "lost"
     ANSWER_LOST = "answer_lost"
     REFUSED = "refused"
     DOWN = "down"
     CUT = "cut"
+    TWICE = "twice"
     FORGOTTEN = "forgotten"
 
 
@@ -134,6 +135,8 @@ class FaultyVenue:
                 raise OutcomeUnknown(f"{name} timed out")
             if fault is Fault.FORGOTTEN:
                 return None
+            if fault is Fault.TWICE:
+                return [*answer, *answer]
             return answer[: len(answer) // 2] if fault is Fault.CUT else answer
 
         return call

@@ -199,3 +199,13 @@ async def test_a_fired_target_without_an_outcome_is_fired_once(arrives: bool) ->
     assert (await desk.held("a") == 0) or len(await desk.resting()) == 1
     orders: list[OrderRow] = list(await desk.find(OrderRow, order_id=str(fired.client_order_id)))
     assert orders[0].filled == (10 if arrives else 0)
+
+
+async def test_a_fill_that_the_venue_lists_twice_is_booked_once() -> None:
+    desk = await FaultyDesk.of()
+    await desk.go("a", open_long())
+    desk.price(85)
+    desk.venue.plan = when(Fault.TWICE, "fetch_fills")
+    await desk.maintain(2)
+    assert await desk.held("a") == await desk.net() == 0
+    assert await desk.wrongs() == []
