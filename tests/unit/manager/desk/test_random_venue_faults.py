@@ -47,6 +47,13 @@ class Weather:
         self.reads = reads
         self.late: list[tuple[int, OrderRequest]] = []
         self.step = 0
+        self._prices = {BTC: 100.0, ETH: 100.0}
+
+    def drift(self) -> None:
+        """Let the prices move now."""
+        for symbol, price in self._prices.items():
+            self._prices[symbol] = max(40.0, price * (1 + self.random.gauss(0, 0.012)))
+            self.desk.path.step(symbol, self.desk.clock.now(), f"{self._prices[symbol]:.2f}")
 
     def __call__(self, call: str, argument: Any) -> Fault | None:
         """Say what happens to a call."""
@@ -57,8 +64,8 @@ class Weather:
             return Fault.DOWN
         if call not in ("create_order", "cancel_order"):
             return None
-        if self.reads and self.random.random() < 0.03:
-            self.desk.pass_time(self.random.choice(DELAYS))
+        if self.reads and self.random.random() < 0.08:
+            self._dawdle()
         if draw < self.rate:
             return self._lose(call, argument)
         if draw < self.rate * 1.3 and call == "create_order":
@@ -88,8 +95,12 @@ class Weather:
             return Fault.CUT if call in LISTS else None
         if how > 2.9:
             raise Killed
-        self.desk.pass_time(self.random.choice(DELAYS))
+        self._dawdle()
         return None
+
+    def _dawdle(self) -> None:
+        self.desk.pass_time(self.random.choice(DELAYS))
+        self.drift()
 
 
 async def wish(desk: FaultyDesk, weather: Weather) -> None:
@@ -141,7 +152,6 @@ class Rough:
     def __init__(self, desk: FaultyDesk, weather: Weather) -> None:
         self.desk, self.weather = desk, weather
         self.watch = BareWatch(desk)
-        self._prices = {BTC: 100.0, ETH: 100.0}
 
     async def step(self, step: int) -> None:
         """Let time, prices and wishes move on, and run both jobs."""
@@ -149,9 +159,7 @@ class Rough:
         weather.step = step
         await weather.arrive()
         desk.pass_time(weather.random.choice((0.5, 1, 1, 2)))
-        for symbol, price in self._prices.items():
-            self._prices[symbol] = max(40.0, price * (1 + weather.random.gauss(0, 0.012)))
-            desk.path.step(symbol, desk.clock.now(), f"{self._prices[symbol]:.2f}")
+        weather.drift()
         if weather.random.random() < 0.5:
             await wish(desk, weather)
         await self._work()
@@ -224,15 +232,13 @@ async def unbacked(desk: FaultyDesk, symbol: Symbol) -> tuple[Decimal, Decimal]:
 async def test_no_order_opens_what_somebody_closed_by_hand(seed: int, strategy: ConflictStrategy) -> None:
     desk = await FaultyDesk.of(traders=TRADERS, limits=BOLD, strategy=strategy)
     weather = Weather(seed, desk)
-    dice, prices = weather.random, {BTC: 100.0, ETH: 100.0}
+    dice = weather.random
     for step in range(STEPS):
         desk.pass_time()
-        for symbol, price in prices.items():
-            prices[symbol] = max(40.0, price * (1 + dice.gauss(0, 0.012)))
-            desk.path.step(symbol, desk.clock.now(), f"{prices[symbol]:.2f}")
+        weather.drift()
         if dice.random() < 0.5:
             await wish(desk, weather)
-        before = {symbol: await unbacked(desk, symbol) for symbol in prices}
+        before = {symbol: await unbacked(desk, symbol) for symbol in (BTC, ETH)}
         await desk.maintain()
         await desk.round()
         for symbol, (external, naked) in before.items():
