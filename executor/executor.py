@@ -10,6 +10,7 @@ from executor.contract import Context, FullDecision, ItemError, Outcome, Usage
 from executor.errors import (
     BudgetExhausted,
     ContextOverflow,
+    ExecutorConfigError,
     ModelError,
     ModelTimeout,
     OutOfCredit,
@@ -96,6 +97,10 @@ class LLMExecutor:
             return self._ended(progress, _OUTCOMES.get(type(error), Outcome.UNAVAILABLE), "model", str(error))
         except PromptError as error:
             return self._ended(progress, Outcome.UNAVAILABLE, "prompt", str(error))
+        except ExecutorConfigError as error:
+            return self._ended(progress, Outcome.UNAVAILABLE, "config", str(error))
+        except Exception as error:  # noqa: BLE001 - no fault of one trader's call may end without a decision on record
+            return self._ended(progress, Outcome.UNAVAILABLE, "executor", _unexpected(error))
 
     async def ping(self) -> None:
         """Raise ExecutorUnavailable if no endpoint answers, PromptError if the template cannot be used."""
@@ -168,6 +173,11 @@ class LLMExecutor:
             latency_s=self._monotonic() - progress.started,
             attempts=progress.attempts,
         )
+
+
+def _unexpected(error: Exception) -> str:
+    """Leave out the text, which may quote anything, a key too."""
+    return f"failed unexpectedly ({type(error).__name__}); nothing was decided, please report it"
 
 
 def _symbols(context: Context) -> frozenset[str]:

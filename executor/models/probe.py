@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 
 from executor.contract import Usage
-from executor.errors import ModelError
+from executor.errors import ExecutorConfigError, ModelError
 from executor.models.chat import ChatModel, Completion, Finish, Message, Structured
 from executor.models.profile import ModelProfile
 
@@ -65,8 +65,11 @@ async def probe(model: ChatModel, profile: ModelProfile, monotonic: Callable[[],
     except TimeoutError:
         told = f"model {model.name!r} did not answer within its timeout of {timeout_s:g} s"
         return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(told,), hints=hints)
-    except ModelError as error:
+    except (ModelError, ExecutorConfigError) as error:
         return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(_line(str(error)),), hints=hints)
+    except Exception as error:  # noqa: BLE001 - one model must not end the check of the others; its text may quote a key
+        told = f"failed unexpectedly ({type(error).__name__}); please report it"
+        return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(told,), hints=hints)
     latency_s = monotonic() - started
     seen = _seen(completion.text)
     problems = _problems(completion)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint, Structured
 from executor.models.lanes import Lanes, open_lanes
 from executor.models.openai_chat import OpenAIChatModel
+from executor.models.probe import ProbeResult, probe
+from executor.models.profile import ModelProfile
 from executor.prompts import PromptLibrary
 from executor.sample import sample_context
 from executor_contexts import open_item, reply_text
@@ -133,6 +136,27 @@ def test_a_partly_valid_reply_stands_without_asking_again() -> None:
     assert (decision.outcome, decision.attempts, len(fake.requests)) == (Outcome.DECIDED, 1, 1)
     assert len(decision.decisions) == 1
     assert [error.path for error in decision.errors] == ["decisions[1].action"]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        ({"extra_body": {"temperature": float("nan")}}, "failed unexpectedly (ValueError)"),
+        ({"extra_body": {"seed": {1, 2}}}, "failed unexpectedly (TypeError)"),
+    ],
+)
+def test_whatever_goes_wrong_is_a_decision_that_says_so(spoilt: dict[str, Any], told: str) -> None:
+    async def run() -> tuple[FullDecision, ProbeResult]:
+        async with endpoint(GOOD) as fake, open_lanes(fake.spec()) as lanes:
+            at = replace(fake.spec(), **spoilt)
+            probed = await probe(OpenAIChatModel(lanes, at), ModelProfile(name="m", endpoint=at), lambda: 0.0)
+            return await llm(lanes, at).decide(sample_context()), probed
+
+    decision, probed = asyncio.run(run())
+    assert (decision.outcome, decision.decisions) == (Outcome.UNAVAILABLE, ())
+    assert decision.errors[-1].message.startswith(told)
+    assert not probed.ok
+    assert told in probed.problems[0]
 
 
 @pytest.mark.parametrize(
