@@ -1,7 +1,7 @@
 """The executor that asks a language model: prompt, one call, one more when the reply is invalid, one deadline."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anyio
@@ -23,13 +23,11 @@ from executor.errors import (
 from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
 from executor.prompts import PromptLibrary, RenderedPrompt
-from executor.reply import Reply, clean_text, json_schema, parse_reply
+from executor.reask import Answers, correction
+from executor.reply import clean_text, json_schema, parse_reply
 
-ATTEMPTS: Final = 2
 _ANSWER_S: Final = 1.0
-_QUOTED_ERRORS: Final = 20
-_QUOTED_REPLY: Final = 8_000
-_KEPT_REPLY: Final = 100_000
+_MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or shorten the prompt"
 _OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = {
     ModelTimeout: Outcome.TIMEOUT,
     ContextOverflow: Outcome.CONTEXT_OVERFLOW,
@@ -49,8 +47,7 @@ class _Progress:
     model: str
     prompt: RenderedPrompt | None = None
     attempts: int = 0
-    reply: str = ""
-    errors: tuple[ItemError, ...] = ()
+    answers: Answers = field(default_factory=Answers)
     usage: Usage = field(default_factory=Usage)
     asked: Asked = field(default_factory=Asked)
 
@@ -126,49 +123,42 @@ class LLMExecutor:
         while True:
             completion = await self._complete(messages, schema, progress)
             if completion.finish is Finish.LENGTH:
-                message = "the reply was cut at the model's output limit; raise max_tokens or shorten the prompt"
+                message = f"the reply was cut at the model's output limit; {_MORE_OUTPUT}"
                 return self._ended(progress, Outcome.TRUNCATED, "reply", message)
             if completion.finish is Finish.REFUSED:
                 message = f"the model refused: {clean_text(completion.detail, 300)}"
                 return self._ended(progress, Outcome.REFUSED, "reply", message)
             reply = parse_reply(completion.text, symbols)
-            progress.errors = reply.errors
-            if reply.usable:
-                return self._decided(progress, reply)
-            if progress.attempts >= ATTEMPTS:
-                return self._invalid(progress, completion)
-            messages = [*messages, *_correction(completion.text, reply)]
+            progress.answers.judged(reply)
+            if progress.answers.complete:
+                outcome, message = progress.answers.verdict(completion.detail)
+                return self._ended(progress, outcome, "reply", message)
+            messages = [*messages, *correction(completion.text, reply)]
 
     async def _complete(self, messages: list[Message], schema: Mapping[str, Any], progress: _Progress) -> Completion:
         progress.attempts += 1
         completion = await self._model.complete(messages, schema, progress.asked)
-        progress.reply = clean_text(completion.text, _KEPT_REPLY)
+        progress.answers.heard(completion.text)
         progress.model = completion.model or progress.model
         progress.usage = _sum(progress.usage, completion.usage)
         return completion
 
-    def _invalid(self, progress: _Progress, completion: Completion) -> FullDecision:
-        if completion.text.strip():
-            return self._ended(progress, Outcome.INVALID_REPLY)
-        message = f"the model answered nothing, twice (finish reason {completion.detail or 'not given'})"
-        return self._ended(progress, Outcome.EMPTY, "reply", clean_text(message, 300))
-
-    def _decided(self, progress: _Progress, reply: Reply) -> FullDecision:
-        ended = self._ended(progress, Outcome.DECIDED)
-        return replace(ended, decisions=reply.decisions, reasoning=reply.reasoning)
-
     def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
+        """What went wrong ends a decision only if no usable reply was heard before; else it is an error beside it."""
+        reply = progress.answers.counting
         reasons = [("model", str(error)) for error in progress.asked.failures]
         if message:
             reasons.append((path, message))
         told = tuple(ItemError(path=place, message=clean_text(text, 1_000)) for place, text in reasons)
         return FullDecision(
-            outcome=outcome,
-            errors=(*progress.errors, *told),
+            decisions=reply.decisions if reply is not None else (),
+            outcome=Outcome.DECIDED if reply is not None else outcome,
+            errors=(*progress.answers.errors, *told),
+            reasoning=reply.reasoning if reply is not None else "",
             model=clean_text(progress.model, 200),
             prompt_hash=progress.prompt.sha256 if progress.prompt is not None else "",
             prompt=progress.prompt,
-            reply=progress.reply,
+            reply=progress.answers.text,
             usage=progress.usage,
             latency_s=self._monotonic() - progress.started,
             attempts=progress.attempts,
@@ -187,13 +177,6 @@ def _symbols(context: Context) -> frozenset[str]:
 
 def _messages(prompt: RenderedPrompt) -> list[Message]:
     return [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]
-
-
-def _correction(text: str, reply: Reply) -> list[Message]:
-    errors = "\n".join(f"- {error.path}: {error.message}" for error in reply.errors[:_QUOTED_ERRORS])
-    asked = f"Your answer was not valid:\n{errors}\nAnswer again with the corrected JSON object only."
-    said = clean_text(text, _QUOTED_REPLY) or "(an empty answer)"
-    return [Message(role="assistant", text=said), Message(role="user", text=asked)]
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

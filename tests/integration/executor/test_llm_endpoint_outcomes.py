@@ -100,7 +100,8 @@ def test_an_invalid_reply_is_asked_for_again_once(first: Answer) -> None:
     fake, decision = decide(first, GOOD)
     assert (decision.outcome, decision.attempts, decision.usage) == (Outcome.DECIDED, 2, TWICE)
     assert len(decision.decisions) == 1
-    assert decision.errors == ()
+    assert {error.path.partition(":")[0] for error in decision.errors} == {"first reply"}
+    assert "--- asked again ---" in decision.reply
     assert [message["role"] for message in fake.requests[1]["messages"]] == ["system", "user", "assistant", "user"]
 
 
@@ -126,7 +127,8 @@ def test_what_is_held_can_be_closed_though_no_longer_traded() -> None:
 def test_two_invalid_replies_are_no_decision() -> None:
     fake, decision = decide(says("no idea"), says(reply_text(open_item(confidence=101))), GOOD)
     assert (decision.outcome, decision.decisions, decision.attempts) == (Outcome.INVALID_REPLY, (), 2)
-    assert [error.path for error in decision.errors] == ["decisions[0].confidence"]
+    assert [error.path for error in decision.errors] == ["decisions[0].confidence", "first reply: reply"]
+    assert decision.reply.startswith("no idea\n")
     assert "101" in decision.reply
     assert (len(fake.requests), decision.usage) == (2, TWICE)
 
