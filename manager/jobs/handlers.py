@@ -12,6 +12,7 @@ from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
 from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome, Refusal
+from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
@@ -23,9 +24,9 @@ from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.lifecycle import transition
 from manager.safe_mode import note_outcome
-from manager.state.errors import DuplicateRow, FenceLost, InvalidRow
+from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.prompt_text import prompt_row
-from manager.state.records import DecisionRow, IntentRow, IntentStatus, TenantId, TraderState
+from manager.state.records import DecisionRow, IntentRow, IntentStatus, ScheduleRow, TenantId, TraderRow, TraderState
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
 from traders.book import Book, Position
@@ -35,8 +36,16 @@ from traders.performance import Performance
 from traders.spec import TraderSpec
 
 _LOG = structlog.get_logger(__name__)
+_LATE = ItemError(
+    path="deadline",
+    message="came after its claim was given free and is not acted on; use a faster model, or raise decision_timeout",
+)
 _ROUNDS_AT_ONCE = 5
 _WITHOUT_DETAILS = (ExecutorType.BASELINE, ExecutorType.RECORDED)
+
+
+class _CameLate(Exception):
+    """The claim of a decision is no longer its own."""
 
 
 class ExecutorSource(Protocol):
@@ -81,13 +90,8 @@ class DeskHandlers:
             rows = await tx.trader(job.trader_id)
         if rows.schedule.in_flight_due_at != slot or rows.trader.state is not TraderState.RUNNING:
             return
-        runtime = parts.accounts[(job.tenant_id, job.account_id)]
-        context, asked = await self._ask(rows, runtime)
-        full = storable_decision(asked)
         try:
-            in_time, acts = await self._conclude(rows, slot, full, context)
-        except InvalidRow as error:
-            in_time, acts = await self._conclude(rows, slot, storable_decision(_unstorable(error)), None)
+            in_time, acts = await self._decided(rows, slot, parts.accounts[(job.tenant_id, job.account_id)])
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
             return
@@ -167,6 +171,16 @@ class DeskHandlers:
             waiting = await tx.find(IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
+    async def _decided(self, rows: TraderRows, slot: datetime, runtime: AccountRuntime) -> tuple[bool, bool]:
+        try:
+            context, asked = await self._ask(rows, runtime)
+            return await self._conclude(rows, slot, storable_decision(asked), context)
+        except (DuplicateRow, StoreUnavailable, ExecutorConfigError):
+            # The slot is taken, nothing can be written, or a replay lacks what it needs, which ends it.
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault that leaves no row would count as no failure and raise no alert
+            return await self._conclude(rows, slot, storable_decision(_unexpected(rows, error)), None)
+
     async def _conclude(
         self, rows: TraderRows, slot: datetime, full: FullDecision, context: Context | None
     ) -> tuple[bool, bool]:
@@ -176,11 +190,31 @@ class DeskHandlers:
         prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
         failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
         end = Conclusion(decision=decision, prompts=prompts, intents=intents, failed=failed, at=parts.clock.now())
-        async with parts.store.transaction(rows.trader.tenant_id) as tx:
-            in_time = await tx.conclude(end)
-            if in_time:
+        try:
+            async with parts.store.transaction(rows.trader.tenant_id) as tx:
+                if not await tx.conclude(end):
+                    raise _CameLate
                 await note_outcome(tx, rows.schedule, decision, failed)
-        return in_time, bool(intents)
+        except _CameLate:
+            await self._conclude_late(end)
+            return False, False
+        return True, bool(intents)
+
+    async def _conclude_late(self, end: Conclusion) -> None:
+        """Keep a decision that is not acted on; one that the trader took too long for counts as failed."""
+        decision = end.decision
+        async with self._parts.store.transaction(decision.tenant_id) as tx:
+            trader = await tx.get(TraderRow, decision.trader_id)
+            schedule = await tx.get(ScheduleRow, decision.trader_id)
+            slow = trader is not None and trader.state is TraderState.RUNNING and end.failed is not None
+            if slow:
+                outcome = Outcome.TIMEOUT if decision.outcome is Outcome.DECIDED else decision.outcome
+                decision = replace(decision, outcome=outcome, errors=(*decision.errors, _LATE))
+            await tx.conclude(replace(end, decision=decision, intents=[]))
+            if slow and schedule is not None:
+                failures = schedule.failed_decisions + 1
+                await tx.patch(ScheduleRow, (decision.trader_id,), failed_decisions=failures)
+                await note_outcome(tx, schedule, decision, True)
 
     async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
         spec = rows.trader.spec
@@ -201,10 +235,12 @@ class DeskHandlers:
             return await read_record(tx, rows, self._parts.clock.now())
 
 
-def _unstorable(error: InvalidRow) -> FullDecision:
-    """Stand in for a decision that no database can hold: whoever took it, it is no reason to trade."""
-    _LOG.error("decision_not_storable", error=str(error))
-    return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="decision", message=str(error)),))
+def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
+    """Stand in for a decision that nobody could take or no database can hold: it is no reason to trade."""
+    known = isinstance(error, InvalidRow)
+    told = str(error) if known else f"failed unexpectedly ({type(error).__name__}); please report it with the log"
+    _LOG.error("decision_failed", trader=rows.trader.trader_id, error=told, exc_info=None if known else error)
+    return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="decision", message=told),))
 
 
 def _own_state(rows: TraderRows, curve: Performance) -> OwnState:
