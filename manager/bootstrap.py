@@ -19,7 +19,7 @@ from manager.config.values import Config
 from manager.database import Database, check_database, open_database
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
-from manager.executors import ConfiguredExecutors
+from manager.executors import ConfiguredExecutors, longest_decision_s
 from manager.jobs.heartbeat import is_worker_alive
 from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import WorkerSettings
@@ -83,7 +83,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
             sampler=LiveSampler(config.monitoring.update_interval_s),
             accounts=accounts,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
-            pace=Pace.of(config.manager.decision_timeout_s, config.manager.prompt_retention_s),
+            pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
         )
 
 

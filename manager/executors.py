@@ -1,18 +1,20 @@
 """Give each trader its executor, with the key that only the running process has."""
 
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from executor.contract import Context, Executor, FullDecision, Outcome
 from executor.errors import ExecutorError, ExecutorUnavailable
-from executor.registry import ExecutorParts, ExecutorSpec, build_executor
+from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from manager.config.values import Config
 from manager.spending import Spending
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
 
 _LOG = structlog.get_logger(__name__)
+_WITH_DEADLINE: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
 
 
 class Unusable:
@@ -34,17 +36,26 @@ class Unusable:
         """Do nothing: nothing is held."""
 
 
+def longest_decision_s(config: Config) -> float:
+    """Return how long any executor of the desk may take over a decision, in seconds."""
+    specs = [spec.executor for tenant in config.tenants.values() for spec in tenant.traders]
+    asked = [spec.timeout_s for spec in specs if spec.type in _WITH_DEADLINE]
+    return max(float(config.manager.decision_timeout_s), *asked, 0.0)
+
+
 class ConfiguredExecutors:
     """Build each trader's executor once, and again when its definition changes; models are its tenant's.
 
     The stored definition has no key: a trader of the config gets the one that the config names, for the endpoint that
-    the config names and no other.
+    the config names and no other. No deadline is later than the longest of the config, because that is what makes a
+    claim stale.
     """
 
     def __init__(self, config: Config, parts: ExecutorParts, spending: Spending | None = None) -> None:
         self._config = config
         self._parts = parts
         self._spending = spending
+        self._longest_s = longest_decision_s(config)
         self._configured = {
             (tenant_id, spec.id): config.with_key(spec.executor)
             for tenant_id, tenant in config.tenants.items()
@@ -65,6 +76,7 @@ class ConfiguredExecutors:
         wanted, configured = spec.executor, self._configured.get((tenant, spec.id))
         if configured is not None and configured.base_url == wanted.base_url:
             wanted = replace(wanted, api_key=configured.api_key)
+        wanted = replace(wanted, timeout_s=min(wanted.timeout_s, self._longest_s))
         meter = None if self._spending is None else self._spending.meter(tenant, spec)
         models = self._config.models(tenant)
         try:
