@@ -13,7 +13,7 @@ import uvicorn
 
 from executor.errors import ExecutorConfigError
 from executor.remote.grpc_server import decision_server
-from executor.remote.http_door import Door, GuardedHttp
+from executor.remote.http_door import HEADER_TIMEOUT_S, Door, GuardedHttp
 from executor.remote.http_server import decision_app
 from executor.remote.service import DecisionService
 
@@ -60,8 +60,8 @@ async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Servi
         raise ExecutorConfigError(f"{given}; each protocol needs a port of its own")
     with _listener(listen, "--http-port", listen.http_port) as listener:
         _listener(listen, "--grpc-port", listen.grpc_port).close()
-        room = _room()
-        guarded: Any = partial(GuardedHttp, door=Door(most=room))
+        most = room()
+        guarded: Any = partial(GuardedHttp, door=Door(most=most, header_timeout_s=HEADER_TIMEOUT_S))
         config = uvicorn.Config(
             decision_app(service),
             http=guarded,
@@ -73,7 +73,7 @@ async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Servi
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_LAST_WORDS_S,
         )
-        web, calls = _Server(config), decision_server(service, room)
+        web, calls = _Server(config), decision_server(service, most)
         host = f"[{listen.host}]" if ":" in listen.host else listen.host
         try:
             grpc_port = calls.add_insecure_port(f"{host}:{listen.grpc_port}")
@@ -97,7 +97,7 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _room() -> int:
+def room() -> int:
     """Return how many connections each protocol may hold: a quarter of the files, half being left for models."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(soft // 4, _MOST_CONNECTIONS))

@@ -14,7 +14,7 @@ class Door:
     """Hold how many connections there may be, and those that wait for a request, the longest first."""
 
     most: int
-    header_timeout_s: float = HEADER_TIMEOUT_S
+    header_timeout_s: float
     waiting: dict["GuardedHttp", asyncio.TimerHandle | None] = field(default_factory=dict)
 
 
@@ -48,7 +48,8 @@ class GuardedHttp(H11Protocol):
         """Begin to wait for the next request, as long as uvicorn keeps the connection."""
         super().on_response_complete()
         if not self._is_busy() and not self.transport.is_closing():
-            self._wait(timed=False)
+            begun, _ = self.conn.trailing_data
+            self._wait(timed=bool(begun))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
