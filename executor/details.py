@@ -43,7 +43,10 @@ class ClosedTrade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetExposure:
-    """Sum what all other traders of the account hold in one symbol; signed, at the mark, None without a price."""
+    """Sum what all other traders of the account hold in one symbol; signed, in contracts as positions are.
+
+    Its worth is at the mark, None without a price.
+    """
 
     symbol: str
     quantity: Decimal
@@ -54,7 +57,8 @@ class NetExposure:
 class RemainingBudget:
     """Say what the trader may still use: entries of the hour, positions, margin and drawdown, and model spending.
 
-    The money for model calls is None where no limit is set.
+    `reserved_usd` is the margin that live entry orders hold back, already taken off what is available. The money for
+    model calls is what is left of the trader's own budget of the day, None where it has none.
     """
 
     entries: int
@@ -62,6 +66,7 @@ class RemainingBudget:
     margin_usd: Decimal
     drawdown_pct: float
     model_usd: Decimal | None = None
+    reserved_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ LONG_EVERY: Final = 4
 TRADES_SHOWN: Final = 10
 REFUSALS_SHOWN: Final = 20
 _LONGEST_LINE: Final = 300
+_MOST_DIGITS: Final = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +100,11 @@ PLAIN_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
 }
 
 
-def template_values(context: Context, shown: Shown | None = None) -> dict[str, object]:
-    """Return the names a template may use: plain values of `context`, nothing that leads to a feed or a secret."""
+def template_values(context: Context, shown: Shown | None = None, cuts: tuple[str, ...] = ()) -> dict[str, object]:
+    """Return the names a template may use: plain values of `context`, nothing that leads to a feed or a secret.
+
+    `cuts` names what was left out, so that a template does not say there is none of it.
+    """
     shown = shown or Shown()
     details = context.details
     others = details.others if details is not None and shown.others else None
@@ -121,6 +125,7 @@ def template_values(context: Context, shown: Shown | None = None) -> dict[str, o
         "examples": example_replies(context.limits, context.symbols),
         "market": {symbol: _symbol(symbol, view, shown) for symbol, view in context.market.items()},
         "long_every": LONG_EVERY,
+        "cuts": cuts,
     }
 
 
@@ -147,7 +152,7 @@ def number(value: Decimal | float | None, digits: int = 7) -> str:
     """Write a number plainly with at most `digits` significant digits, and a missing one as n/a."""
     if value is None:
         return "n/a"
-    text = f"{value:.{digits}g}"
+    text = f"{value:.{min(digits, _MOST_DIGITS)}g}"
     if type(value) is float and text.isascii() and "e" not in text and "n" not in text:
         return text
     if not text[-1].isdigit():
@@ -183,14 +188,16 @@ def duration(seconds: float) -> str:
 
 
 def series(candles: tuple[Candle, ...]) -> str:
-    """Write candles one a line: closing time, open, high, low, close, volume."""
+    """Write candles one a line: closing time, to the second where they are shorter than a minute, and the figures."""
     lines = []
+    seconds = any(one.at.second for one in candles)
     for one in candles:
         prices = f"{one.open:.6g} {one.high:.6g} {one.low:.6g} {one.close:.6g} {one.volume:.4g}"
         if "e" in prices or "n" in prices:
             prices = " ".join(number(value, 6) for value in (one.open, one.high, one.low, one.close, one.volume))
         at = one.at
-        lines.append(f"{at.month:02}-{at.day:02} {at.hour:02}:{at.minute:02} {prices}")
+        second = f":{at.second:02}" if seconds else ""
+        lines.append(f"{at.month:02}-{at.day:02} {at.hour:02}:{at.minute:02}{second} {prices}")
     return "\n".join(lines)
 
 

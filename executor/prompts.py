@@ -1,159 +1,153 @@
 """Prompt templates: Jinja2 in a sandbox, strict about names, with a header that carries version and description.
 
-A template is a file below one of the library's folders. Its block `system` holds what stays the same from decision to
-decision (so that providers' prefix caches hit), its block `user` what changes. Includes are relative to the file. A
-prompt over its token budget is cut step by step (prompt_values.CUTS); what was cut is told with it.
+A template's block `system` holds what stays the same from decision to decision (so that providers' prefix caches hit),
+its block `user` what changes. A prompt over its token budget is cut step by step (prompt_values.CUTS); what was cut is
+told with it.
 """
 
 import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Final
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateNotFound, TemplateSyntaxError
-from jinja2.loaders import split_template_path
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import structlog
+from jinja2 import Template, TemplateNotFound, TemplateSyntaxError
 
-from executor.contract import Context, RenderedPrompt
+from executor.contract import Context, Limits, RenderedPrompt
 from executor.errors import PromptError
-from executor.prompt_values import FILTERS, PLAIN_FIELDS, cut_steps, template_values
+from executor.prompt_bounds import LONGEST_TEXT
+from executor.prompt_files import (
+    FOLDER,
+    TOKEN_BUDGET,
+    Place,
+    PromptFiles,
+    PromptHeader,
+    read_header,
+    template_name,
+    templates_in,
+)
+from executor.prompt_sandbox import PromptEnvironment
+from executor.prompt_values import cut_steps, template_values
 from executor.sample import sample_context
 from executor.tokens import estimate_tokens
 
-__all__ = ["TOKEN_BUDGET", "PromptHeader", "PromptLibrary", "RenderedPrompt"]
+__all__ = ["TOKEN_BUDGET", "PromptHeader", "PromptLibrary", "RenderedPrompt", "prompt_digest"]
 
-TOKEN_BUDGET: Final = 12_000
 _BLOCKS: Final = ("system", "user")
-_REQUIRED_FIELDS: Final = ("version", "description")
-_HEADER_FIELDS: Final = (*_REQUIRED_FIELDS, "token_budget")
-_GLOBALS: Final = ("range", "dict", "namespace")
-_FENCE: Final = "---"
-_WHOLE_NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+_LOG = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptHeader:
-    """Describe a template: its whole-number version, one line on what it is for, and how long its prompts may be."""
+class _Version:
+    """One state of a template and of all its parts, as they were read."""
 
-    version: int
-    description: str
-    token_budget: int = TOKEN_BUDGET
-
-
-_Stamp = tuple[int, int, int]
+    files: PromptFiles
+    environment: PromptEnvironment
+    header: PromptHeader
+    path: Path | str
 
 
-class _Prompts(ImmutableSandboxedEnvironment):
-    """Read the fields of plain values at once; what else a template asks for goes the careful way."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What is rendered, the files that were looked at last, and why those are not what is rendered, if they are not."""
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        return (
-            getattr(obj, attribute) if attribute in PLAIN_FIELDS.get(type(obj), ()) else super().getattr(obj, attribute)
-        )
-
-    def join_path(self, template: str, parent: str) -> str:
-        return str(PurePosixPath(parent).parent / template)
-
-
-class _Files(BaseLoader):
-    """Find templates in folders, the first that has the file wins; read anew when the file changes."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = folders
-
-    def path(self, template: str) -> Path:
-        inside = Path(*split_template_path(template))
-        for folder in self._folders:
-            if (folder / inside).is_file():
-                return folder / inside
-        raise TemplateNotFound(template)
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        del environment
-        path = self.path(template)
-        seen = _stamp(path)
-        text = _read(path)
-
-        def unchanged() -> bool:
-            return path.is_file() and _stamp(path) == seen
-
-        return text, str(path), unchanged
+    good: _Version
+    last: PromptFiles
+    fault: PromptError | None = None
 
 
 class PromptLibrary:
-    """Render the templates below `root`, then below `fallbacks`; a template changed on disk is read again.
+    """Render the templates of prompts folders, the first that has a file wins; names may begin with `prompts/`.
 
-    Raises PromptError, which names file and line, for a template that is missing, malformed or fails to render.
+    A changed template, parts included, is taken when it passes its check; while it does not, what was good goes on and
+    a warning names file and line. Raises PromptError, with both, for a template that was never good or fails to render.
     """
 
-    def __init__(self, root: Path, *fallbacks: Path) -> None:
-        self._files = _Files((root, *fallbacks))
-        self._folders = (root, *fallbacks)
+    def __init__(self, *folders: Path) -> None:
+        self._folders = folders
+        self._held: dict[str, _Held] = {}
         self._counted: dict[str, tuple[str, int]] = {}
-        self._headers: dict[Path, tuple[_Stamp, PromptHeader]] = {}
-        self._environment = _Prompts(
-            loader=self._files,
-            undefined=StrictUndefined,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-        self._environment.filters.update(FILTERS)
-        known = self._environment.globals
-        self._environment.globals = {name: known[name] for name in _GLOBALS}
 
-    def templates(self, below: str = "prompts") -> tuple[str, ...]:
-        """Return the names of all templates below that folder of each library folder; parts and notes are left out."""
-        found = {
-            path.relative_to(folder).as_posix()
-            for folder in self._folders
-            for path in (folder / below).rglob("[!_]*.md")
-            if _read(path).startswith(_FENCE)
-        }
-        return tuple(sorted(found))
+    def templates(self) -> tuple[str, ...]:
+        """Return the names of all templates as a config names them."""
+        return tuple(sorted({f"{FOLDER}/{name}" for folder in self._folders for name in templates_in(folder)}))
 
     def header(self, template: str) -> PromptHeader:
         """Return the header of `template`."""
-        path = self._path(template)
-        changed = _stamp(path)
-        known = self._headers.get(path)
-        if known is None or known[0] != changed:
-            known = self._headers[path] = (changed, _header(path, _read(path)))
-        return known[1]
+        return self._current(template).good.header
 
-    def check(self, template: str) -> PromptHeader:
-        """Render `template` once with made-up values, so that a mistake in it shows before a decision needs it."""
-        self.render(template, sample_context())
-        return self.header(template)
+    def check(self, template: str, symbols: Sequence[str] = (), limits: Limits | None = None) -> PromptHeader:
+        """Render `template` with made-up values, so that a mistake in it shows before a decision needs it.
+
+        With a trader's symbols and limits its prompt must keep the token budget, too.
+        """
+        held = self._current(template)
+        if held.fault is not None:
+            raise held.fault.with_traceback(None)
+        if symbols:
+            self._render(held.good, template, sample_context(symbols, limits), None)
+        return held.good.header
 
     def render(self, template: str, context: Context, *, token_budget: int | None = None) -> RenderedPrompt:
         """Return the two texts of `template` for `context`, cut until they keep the budget.
 
         The budget is `token_budget`, else that of the template's header; what keeps it in no way is a PromptError.
         """
-        header = self.header(template)
-        path = self._path(template)
-        budget = token_budget or header.token_budget
+        return self._render(self._current(template).good, template, context, token_budget)
+
+    def _current(self, template: str) -> _Held:
+        name = template_name(template)
+        held = self._held.get(name)
+        if held is not None and held.last.unchanged():
+            return held
+        known: Mapping[str, Place] = held.good.files.seen if held is not None else {}
+        files = PromptFiles(self._folders, name, known)
+        try:
+            found = _Held(good=self._taken(template, files), last=files)
+        except PromptError as error:
+            if held is None:
+                raise
+            _LOG.warning("prompt_change_not_taken", template=template, reason=str(error))
+            found = _Held(good=held.good, last=files, fault=error)
+        self._held[name] = found
+        return found
+
+    def _taken(self, template: str, files: PromptFiles) -> _Version:
+        """Read and try a template; it is compiled anew, so that no part of an earlier state is left in it."""
+        try:
+            text = files.text(files.main)
+        except TemplateNotFound as error:
+            folders = ", ".join(str(folder) for folder in self._folders)
+            gone = "is gone; put it back, or restart to use" if files.known else "no such prompt template in"
+            expected = "" if files.known else "; expected the path of a file *.md below them"
+            raise PromptError(template, f"{gone} {folders}{expected}") from error
+        path = files.path(files.main)
+        version = _Version(files=files, environment=PromptEnvironment(files), header=read_header(path, text), path=path)
+        self._render(version, template, sample_context(), None)
+        return version
+
+    def _render(self, version: _Version, template: str, context: Context, token_budget: int | None) -> RenderedPrompt:
+        if not context.symbols:
+            raise PromptError(template, "cannot be rendered for a context without symbols; give it at least one")
+        budget = token_budget or version.header.token_budget
         for cuts, shown in cut_steps():
-            system, user = self._texts(template, path, template_values(context, shown))
+            system, user = self._texts(version, template_values(context, shown, cuts))
             tokens = self._static_tokens(template, system) + estimate_tokens(user)
             if tokens <= budget:
-                digest = prompt_digest(system, user)
                 return RenderedPrompt(
                     system=system,
                     user=user,
-                    sha256=digest,
+                    sha256=prompt_digest(system, user),
                     template=template,
-                    version=header.version,
+                    version=version.header.version,
                     tokens=tokens,
                     cuts=cuts,
                 )
         mend = "raise `token_budget` in its header, or give the trader fewer symbols"
-        raise PromptError(path, f"is about {tokens} tokens long with everything cut, over its {budget}; {mend}")
+        told = f"is about {tokens} tokens long for {len(context.symbols)} symbols with everything cut"
+        raise PromptError(version.path, f"{told}, over its {budget}; {mend}")
 
     def _static_tokens(self, template: str, system: str) -> int:
         """Count the text that rarely changes once for all prompts in a row that share it."""
@@ -162,9 +156,11 @@ class PromptLibrary:
             counted = self._counted[template] = (system, estimate_tokens(system))
         return counted[1]
 
-    def _texts(self, template: str, path: Path, values: Mapping[str, object]) -> tuple[str, str]:
+    def _texts(self, version: _Version, values: Mapping[str, object]) -> tuple[str, str]:
+        files, path = version.files, version.path
+        version.environment.meter.restart()
         try:
-            compiled = self._environment.get_template(template)
+            compiled = version.environment.get_template(files.main)
             system, user = (_block(compiled, path, name, values) for name in _BLOCKS)
         except TemplateSyntaxError as error:
             raise PromptError(
@@ -181,73 +177,29 @@ class PromptLibrary:
             raise _failure(path, error) from error
         return system, user
 
-    def _path(self, template: str) -> Path:
-        try:
-            return self._files.path(template)
-        except TemplateNotFound as error:
-            folders = ", ".join(str(folder) for folder in self._folders)
-            raise PromptError(template, f"no such prompt template in {folders}; expected a path below them") from error
-
 
 def prompt_digest(system: str, user: str) -> str:
     """Return the hash by which a pair of texts is kept."""
     return hashlib.sha256(f"{system}\0{user}".encode("utf-8", "replace")).hexdigest()
 
 
-def _block(template: Template, path: Path, name: str, values: Mapping[str, object]) -> str:
+def _block(template: Template, path: Path | str, name: str, values: Mapping[str, object]) -> str:
     render = template.blocks.get(name)
     if render is None:
         raise PromptError(path, f"has no block {name!r}; add {{% block {name} %}}...{{% endblock %}}")
-    return "".join(render(template.new_context(dict(values)))).strip()
+    parts, length = [], 0
+    for part in render(template.new_context(dict(values))):
+        parts.append(part)
+        length += len(part)
+        if length > LONGEST_TEXT:
+            raise PromptError(path, f"block {name!r} is longer than {LONGEST_TEXT:,} characters; shorten it")
+    text = "".join(parts).strip()
+    if not text:
+        raise PromptError(path, f"block {name!r} is empty; write what the model is to read")
+    return text
 
 
-def _stamp(path: Path) -> _Stamp:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(path, f"cannot be read ({error}); expected a readable UTF-8 text file") from error
-
-
-def _header(path: Path, text: str) -> PromptHeader:
-    lines = text.splitlines()
-    if not lines or lines[0].strip() != _FENCE:
-        mend = "begin the file with a line of three dashes, `version: 1`, `description: ...` and three dashes again"
-        raise PromptError(path, f"has no header; {mend}", line=1)
-    fields: dict[str, str] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if line.strip() == _FENCE:
-            return _checked_header(path, fields, number)
-        name, colon, value = (part.strip() for part in line.partition(":"))
-        if not colon or name not in _HEADER_FIELDS or name in fields or not value:
-            expected = (
-                "expected `version: <whole number>`, `description: <text>` and perhaps `token_budget:`, once each"
-            )
-            raise PromptError(path, f"header line {line[:80]!r} is not understood; {expected}", line=number)
-        fields[name] = value
-    raise PromptError(path, "the header is not closed; end it with a line of three dashes", line=len(lines))
-
-
-def _checked_header(path: Path, fields: Mapping[str, str], line: int) -> PromptHeader:
-    for name in _REQUIRED_FIELDS:
-        if name not in fields:
-            raise PromptError(path, f"the header has no `{name}`; add a line `{name}: ...`", line=line)
-    for name in ("version", "token_budget"):
-        if name in fields and not _WHOLE_NUMBER.fullmatch(fields[name]):
-            given = fields[name][:40]
-            raise PromptError(path, f"{name} is {given!r}; expected a whole number from 1, such as 1", line=line)
-    return PromptHeader(
-        version=int(fields["version"]),
-        description=fields["description"],
-        token_budget=int(fields.get("token_budget", TOKEN_BUDGET)),
-    )
-
-
-def _failure(path: Path, error: Exception) -> PromptError:
+def _failure(path: Path | str, error: Exception) -> PromptError:
     """Point at the innermost template line; compiled templates keep the numbers of their source."""
     place, line = str(path), None
     for frame, number in walk_tb(error.__traceback__):

@@ -103,6 +103,14 @@ class BookFill:
     contract_size: Decimal = Decimal(1)
 
 
+def liquidation_estimate(direction: int, entry: Decimal, leverage: int, maintenance_rate: Decimal) -> Decimal:
+    """Return the price at which a position alone would be liquidated; `direction` is +1 for a long, -1 for a short.
+
+    entry x (1 -/+ (1/leverage - maintenance)): below the entry for a long, above for a short (RULES.md 5).
+    """
+    return entry * (1 - direction * (Decimal(1) / leverage - maintenance_rate))
+
+
 def apply_fill(book: Book, fill: BookFill) -> tuple[Book, Decimal]:
     """Return the book after `fill` and the gross PnL it realized.
 

@@ -11,11 +11,17 @@ from exchanges.types import Symbol
 from executor.contract import AccountInfo, Context, Indicators, PositionInfo, Refusal
 from executor.details import Candle
 from traders import performance
-from traders.book import Book, Position
+from traders.book import Book, Position, liquidation_estimate
 from traders.performance import Performance
 from traders.spec import TraderSpec
 
 ZERO = Decimal(0)
+# What is stored for these codes names other traders and what they hold or want.
+_WITHOUT_NAMES: Mapping[str, str] = {
+    "DIRECTION": "another trader of this account stands on the other side or was more confident",
+    "DUPLICATE": "another trader of this account came first with the same side",
+    "SYMBOL_UNRESOLVED": "an order on this symbol has no known outcome, or a position of others stands against it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,11 @@ class OwnState:
     refusals: tuple[Refusal, ...] = ()
 
 
+def told_refusal(symbol: str, action: str, code: str, detail: str) -> Refusal:
+    """Return a refusal as its trader may read it: nothing in it names another trader."""
+    return Refusal(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES.get(code, detail))
+
+
 def build_context(
     spec: TraderSpec,
     own: OwnState,
@@ -129,14 +140,6 @@ def build_context(
     )
 
 
-def liquidation_estimate(entry: Decimal, direction: int, leverage: int, maintenance: Decimal) -> Decimal:
-    """Return the price at which a book's position alone would be liquidated.
-
-    entry x (1 -/+ (1/leverage - maintenance)), minus for a long (RULES.md 5).
-    """
-    return entry * (1 - direction * (Decimal(1) / leverage - maintenance))
-
-
 def _position(position: Position, mark: Decimal, maintenance: Decimal | None) -> PositionInfo:
     entry = position.entry_price
     return PositionInfo(
@@ -149,7 +152,7 @@ def _position(position: Position, mark: Decimal, maintenance: Decimal | None) ->
         margin=position.margin(mark),
         liquidation_price=None
         if maintenance is None
-        else liquidation_estimate(entry, position.direction, position.leverage, maintenance),
+        else liquidation_estimate(position.direction, entry, position.leverage, maintenance),
         stop_loss=position.stop_loss,
         take_profit=position.take_profit,
         opened_at=position.opened_at,

@@ -18,49 +18,97 @@ _ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRecord:
-    """Hold what the desk has written down for one trader; `others` is signed quantity x contract size by symbol.
+class LiveEntry:
+    """Hold the trader's part of an entry order that may still fill: signed contracts, at the price it was planned at.
 
-    `trades` are newest first, `entries` the instants of recent entries; `others` is None where it is not to be shown.
+    `price` is None where no price was noted.
+    """
+
+    symbol: str
+    quantity: Decimal
+    price: Decimal | None
+    leverage: int
+    contract_size: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Hold what all other traders have in one symbol: signed contracts and how much of the coin one is."""
+
+    quantity: Decimal
+    contract_size: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierPositions:
+    """Hold the positions that the trader was shown at an earlier decision, with their peaks."""
+
+    at: datetime
+    positions: Mapping[str, PositionInfo]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRecord:
+    """Hold what the desk has written down for one trader; `dust` are positions that do not count as such.
+
+    `trades` are newest first, `recent_entries` the instants of entries; `others` is None where it is not to be shown.
     """
 
     orders: tuple[RestingOrder, ...] = ()
     trades: tuple[ClosedTrade, ...] = ()
-    entries: tuple[datetime, ...] = ()
-    others: Mapping[str, Decimal] | None = None
+    recent_entries: tuple[datetime, ...] = ()
+    live_entries: tuple[LiveEntry, ...] = ()
+    dust: frozenset[str] = frozenset()
+    others: Mapping[str, Holding] | None = None
     model_usd: Decimal | None = None
+    before: EarlierPositions | None = None
 
 
 def with_details(context: Context, record: OwnRecord) -> Context:
-    """Return the context with details and with the peak PnL of each position."""
+    """Return the context with details, the peak PnL of each position, and live entry orders taken off what is free."""
+    reserved = _reserved(context, record)
+    account = context.account
     details = Details(
-        budget=_budget(context, record),
+        budget=_budget(context, record, reserved),
         orders=record.orders,
         trades=record.trades,
         others=None if record.others is None else _exposures(context.market, record.others),
     )
-    positions = tuple(
-        replace(position, peak_pnl=peak_pnl(position, context.market.get(position.symbol)))
-        for position in context.positions
+    free = min(account.allocated, account.equity) - account.margin_used - reserved
+    return replace(
+        context,
+        account=replace(account, available=max(_ZERO, free)),
+        positions=tuple(_with_peak(one, context.market.get(one.symbol), record.before) for one in context.positions),
+        details=details,
     )
-    return replace(context, positions=positions, details=details)
 
 
-def peak_pnl(position: PositionInfo, view: MarketView | None) -> Decimal:
-    """Return the highest unrealized PnL of `position` since it was opened, at least 0.
+def peak_pnl(position: PositionInfo, view: MarketView | None, before: PositionInfo | None, since: datetime) -> Decimal:
+    """Return the highest unrealized PnL of `position` so far, at least 0.
 
-    From the extremes of the candles that began after the opening, at most PEAK_CANDLES of them, for its size of now.
+    The peak known `before`, the PnL now, or the best of the candles that ended after `since`, at most PEAK_CANDLES of
+    them, for the size of now. Without an earlier peak: of the candles that began after the opening.
     """
-    best = max(_ZERO, position.unrealized_pnl)
+    known = before.peak_pnl if before is not None else None
+    best = max(_ZERO, position.unrealized_pnl, known or _ZERO)
     if view is None or not position.quantity:
         return best
-    length = timedelta(seconds=view.base_s)
-    since = [one for one in view.candles(PEAK_CANDLES) if one.at - length >= position.opened_at]
-    if not since:
+    length = timedelta(seconds=view.base_s) if known is None else timedelta(0)
+    started = position.opened_at if known is None else since + timedelta.resolution
+    candles = [one for one in view.candles(PEAK_CANDLES) if one.at - length >= started]
+    if not candles:
         return best
-    price = max(one.high for one in since) if position.quantity > 0 else min(one.low for one in since)
+    price = max(one.high for one in candles) if position.quantity > 0 else min(one.low for one in candles)
     move = Decimal(repr(price)) - position.mark
     return max(best, position.unrealized_pnl + move * _value_of_a_point(position))
+
+
+def _with_peak(position: PositionInfo, view: MarketView | None, before: EarlierPositions | None) -> PositionInfo:
+    earlier = before.positions.get(position.symbol) if before is not None else None
+    if earlier is not None and earlier.opened_at != position.opened_at:
+        earlier = None
+    since = before.at if before is not None else position.opened_at
+    return replace(position, peak_pnl=peak_pnl(position, view, earlier, since))
 
 
 def _value_of_a_point(position: PositionInfo) -> Decimal:
@@ -69,26 +117,48 @@ def _value_of_a_point(position: PositionInfo) -> Decimal:
     return notional / position.mark * (1 if position.quantity > 0 else -1) if position.mark else position.quantity
 
 
-def _budget(context: Context, record: OwnRecord) -> RemainingBudget:
+def _reserved(context: Context, record: OwnRecord) -> Decimal:
+    """Return the margin in USD that live entries may still need; the newest leverage counts for a whole position."""
+    held = {position.symbol: position for position in context.positions}
+    grown: dict[tuple[str, bool], tuple[Decimal, Decimal]] = {}
+    total = _ZERO
+    for entry in record.live_entries:
+        position, view = held.get(entry.symbol), context.market.get(entry.symbol)
+        price = view.mark if view is not None else entry.price or (position.mark if position is not None else _ZERO)
+        key = entry.symbol, entry.quantity > 0
+        added = position is not None and (position.quantity > 0) == key[1]
+        own = (
+            (position.margin * position.leverage, position.margin) if position is not None and added else (_ZERO, _ZERO)
+        )
+        worth, margin = grown.get(key, own)
+        worth += abs(entry.quantity) * price * entry.contract_size
+        grown[key] = worth, max(margin, worth / entry.leverage)
+        total += grown[key][1] - margin
+    return total
+
+
+def _budget(context: Context, record: OwnRecord, reserved: Decimal) -> RemainingBudget:
     limits, account = context.limits, context.account
-    entries = sum(1 for at in record.entries if at > context.now - _HOUR)
+    entries = sum(1 for at in record.recent_entries if at > context.now - _HOUR)
     cap = min(account.equity * limits.max_margin_usage_pct / _HUNDRED, account.allocated, account.equity)
+    held = {position.symbol for position in context.positions} - record.dust
     return RemainingBudget(
         entries=max(0, limits.max_entries_per_hour - entries),
-        positions=max(0, limits.max_positions - len(context.positions)),
-        margin_usd=max(_ZERO, cap - account.margin_used),
+        positions=max(0, limits.max_positions - len(held | {entry.symbol for entry in record.live_entries})),
+        margin_usd=max(_ZERO, cap - account.margin_used - reserved),
         drawdown_pct=max(0.0, float(limits.max_drawdown_pct) - context.performance.drawdown_pct),
         model_usd=record.model_usd,
+        reserved_usd=reserved,
     )
 
 
-def _exposures(market: Mapping[str, MarketView], others: Mapping[str, Decimal]) -> tuple[NetExposure, ...]:
+def _exposures(market: Mapping[str, MarketView], others: Mapping[str, Holding]) -> tuple[NetExposure, ...]:
     return tuple(
         NetExposure(
             symbol=symbol,
-            quantity=quantity,
-            notional_usd=quantity * market[symbol].mark if symbol in market else None,
+            quantity=held.quantity,
+            notional_usd=held.quantity * held.contract_size * market[symbol].mark if symbol in market else None,
         )
-        for symbol, quantity in sorted(others.items())
-        if quantity
+        for symbol, held in sorted(others.items())
+        if held.quantity
     )

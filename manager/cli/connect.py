@@ -59,7 +59,7 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
-    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts").parent))
+    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts")))
     return Manager(store, SystemClock(), nobody)
 
 

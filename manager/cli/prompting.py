@@ -202,7 +202,7 @@ def _config(path: Path) -> Config | None:
 
 
 def _library(config: Config | None) -> PromptLibrary:
-    return PromptLibrary(resource("prompts").parent) if config is None else prompt_library(config)
+    return PromptLibrary(resource("prompts")) if config is None else prompt_library(config)
 
 
 def _source(trader: str, file: Path | None, tenant: str, data_dir: Path) -> ContextSource:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from executor.prompt_files import FOLDER
 from executor.prompts import PromptLibrary
 from manager.config.accounts import InstrumentsOf, Reading, read_accounts
 from manager.config.budgets import budgeted_models, budgeted_traders, check_budgets, read_budgets
@@ -41,7 +42,7 @@ def load_config(
     refuse_references(source, SECRET_FIELDS)
     root = _root(source, environment)
     reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of, candles=candles)
-    prompts = PromptLibrary(path.parent, resource("prompts").parent)
+    prompts = PromptLibrary(path.parent / FOLDER, resource(FOLDER))
     tenants = {DEFAULT_TENANT: _tenant(reading, prompts, (), root)}
     for name, given in root.tenants.items():
         tenant_id = _tenant_id(source, name)
@@ -70,7 +71,7 @@ def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str,
         manager=ManagerSection.model_construct(decision_timeout=config.manager.decision_timeout_s)
     )
     reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of_market)
-    prompts = PromptLibrary(path.parent, config.prompt_root, resource("prompts").parent)
+    prompts = PromptLibrary(config.prompt_root / FOLDER, resource(FOLDER))
     models = known.models if known is not None else {}
     roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts), models=models)
     specs = roster.read(_listed(source))

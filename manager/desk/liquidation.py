@@ -6,16 +6,10 @@ from exchanges.types import Instrument, Side
 from manager.desk.external_overlap import automatic_limits, limited
 from manager.desk.valuation import book_equity, price_of
 from manager.desk.values import Desk, DeskTrader, Reduce
-from traders.book import Position
+from traders.book import Position, liquidation_estimate
 
 ZERO = Decimal(0)
-ONE = Decimal(1)
 MAINTENANCE_RATE = Decimal("0.005")
-
-
-def liquidation_estimate(direction: int, entry: Decimal, leverage: int, maintenance_rate: Decimal) -> Decimal:
-    """Return entry x (1 -/+ (1/leverage - maintenance)): below the entry for a long, above for a short (RULES.md 5)."""
-    return entry * (ONE - direction * (ONE / leverage - maintenance_rate))
 
 
 def nearer(direction: int, entry: Decimal, own: Decimal, account: Decimal | None) -> Decimal:

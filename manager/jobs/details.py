@@ -1,12 +1,15 @@
 """Read what a model is shown of the desk's own record: orders, trades, what others hold, what its calls may cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from exchanges.types import Instrument, Symbol
 from executor.details import ClosedTrade, RestingOrder
 from executor.prompt_values import TRADES_SHOWN
 from manager.state.records import (
+    BudgetRow,
+    DecisionRow,
     FillPartRow,
     OrderPurpose,
     OrderRow,
@@ -17,14 +20,17 @@ from manager.state.records import (
 from manager.state.store import TraderRows, Transaction
 from manager.state.sums import TRADER, day_of, used_usd
 from traders.book import EXTERNAL
-from traders.details import OwnRecord
+from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
 
 _LIVE = tuple(state for state in OrderState if state.live)
 _RESTING = (OrderPurpose.STOP, OrderPurpose.TARGET)
 _PARTS_READ = 10 * TRADES_SHOWN
+_DECISIONS_READ = 3
 
 
-async def read_record(tx: Transaction, rows: TraderRows, now: datetime) -> OwnRecord:
+async def read_record(
+    tx: Transaction, rows: TraderRows, instruments: Mapping[Symbol, Instrument], now: datetime
+) -> OwnRecord:
     """Return the record of one trader; others' holdings only where its definition shows them."""
     trader = rows.trader
     account, trader_id, symbols = trader.account_id, trader.trader_id, trader.spec.symbols
@@ -38,17 +44,32 @@ async def read_record(tx: Transaction, rows: TraderRows, now: datetime) -> OwnRe
     return OwnRecord(
         orders=tuple(found for row in orders for found in _own_part(row, trader_id)),
         trades=tuple(_trade(part) for part in parts if part.purpose != OrderPurpose.ENTRY)[:TRADES_SHOWN],
-        entries=rows.book.recent_entries,
+        recent_entries=rows.book.recent_entries,
+        live_entries=tuple(found for row in orders for found in _own_entry(row, trader_id, instruments)),
+        dust=frozenset(row.symbol for row in rows.positions if row.dust),
         others=None if held is None else _net(held, trader_id),
         model_usd=await _left_for_models(tx, rows, now),
+        before=await _shown_before(tx, trader_id) if rows.positions else None,
     )
 
 
+async def _shown_before(tx: Transaction, trader_id: str) -> EarlierPositions | None:
+    """Return the positions of the last decision that kept its context; one without market data has none."""
+    made = await tx.find(DecisionRow, {"trader_id": trader_id}, newest_first="decided_at", limit=_DECISIONS_READ)
+    context = next((row.context for row in made if row.context is not None), None)
+    if context is None:
+        return None
+    return EarlierPositions(at=context.now, positions={one.symbol: one for one in context.positions})
+
+
 async def _left_for_models(tx: Transaction, rows: TraderRows, now: datetime) -> Decimal | None:
-    """Return what is left of the trader's own budget of the day, None if it has none."""
+    """Return what is left of the trader's budget of the day, its own or the default, None if it has none."""
     budget = rows.trader.spec.executor.budget_usd_per_day
     if budget is None:
-        return None
+        default = await tx.get(BudgetRow, TRADER, "")
+        if default is None:
+            return None
+        budget = default.usd
     spending = await tx.get(SpendingRow, day_of(now), TRADER, rows.trader.trader_id)
     return budget if spending is None else max(Decimal(0), budget - used_usd(spending))
 
@@ -69,6 +90,23 @@ def _own_part(row: OrderRow, trader_id: str) -> list[RestingOrder]:
     ]
 
 
+def _own_entry(row: OrderRow, trader_id: str, instruments: Mapping[Symbol, Instrument]) -> list[LiveEntry]:
+    if row.purpose is not OrderPurpose.ENTRY:
+        return []
+    instrument, left = instruments.get(row.symbol), row.quantity - row.filled
+    return [
+        LiveEntry(
+            symbol=row.symbol,
+            quantity=min(share.quantity, left) * row.side.sign,
+            price=share.price,
+            leverage=share.leverage,
+            contract_size=instrument.contract_size if instrument is not None else Decimal(1),
+        )
+        for share in row.shares
+        if share.trader_id == trader_id
+    ]
+
+
 def _trade(part: FillPartRow) -> ClosedTrade:
     return ClosedTrade(
         symbol=part.symbol,
@@ -81,9 +119,10 @@ def _trade(part: FillPartRow) -> ClosedTrade:
     )
 
 
-def _net(held: Sequence[PositionRow], trader_id: str) -> dict[str, Decimal]:
-    net: dict[str, Decimal] = {}
+def _net(held: Sequence[PositionRow], trader_id: str) -> dict[str, Holding]:
+    net: dict[str, Holding] = {}
     for row in held:
         if row.trader_id not in (trader_id, EXTERNAL):
-            net[row.symbol] = net.get(row.symbol, Decimal(0)) + row.quantity * row.contract_size
+            before = net[row.symbol].quantity if row.symbol in net else Decimal(0)
+            net[row.symbol] = Holding(quantity=before + row.quantity, contract_size=row.contract_size)
     return net

@@ -11,7 +11,7 @@ import structlog
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
 from exchanges.types import Symbol
-from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome, Refusal
+from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
@@ -30,7 +30,7 @@ from manager.state.records import DecisionRow, IntentRow, IntentStatus, Schedule
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
 from traders.book import Book, Position
-from traders.context import MarketViews, OwnState, build_context
+from traders.context import MarketViews, OwnState, build_context, told_refusal
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
 from traders.spec import TraderSpec
@@ -223,16 +223,17 @@ class DeskHandlers:
         except ExchangeError as failure:
             return None, FullDecision(outcome=Outcome.UNAVAILABLE, reasoning=f"no market data: {failure}")
         views = self._views.setdefault(runtime.account_id, MarketViews()).of(snapshot)
-        maintenance = {s: runtime.instruments[s].maintenance_rate for s in spec.symbols if s in runtime.instruments}
+        wanted = {*spec.symbols, *(position.symbol for position in rows.positions)}
+        maintenance = {s: runtime.instruments[s].maintenance_rate for s in wanted if s in runtime.instruments}
         own = _own_state(rows, self._parts.sampler.current(rows.book))
         context = build_context(spec, own, views, maintenance, self._parts.clock.now())
         if spec.executor.type not in _WITHOUT_DETAILS:
-            context = with_details(context, await self._record_of(rows))
+            context = with_details(context, await self._record_of(rows, runtime))
         return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
 
-    async def _record_of(self, rows: TraderRows) -> OwnRecord:
+    async def _record_of(self, rows: TraderRows, runtime: AccountRuntime) -> OwnRecord:
         async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
-            return await read_record(tx, rows, self._parts.clock.now())
+            return await read_record(tx, rows, runtime.instruments, self._parts.clock.now())
 
 
 def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
@@ -267,8 +268,7 @@ def _own_state(rows: TraderRows, curve: Performance) -> OwnState:
         positions=positions,
     )
     refusals = tuple(
-        Refusal(symbol=verdict.symbol, action=verdict.kind, code=verdict.code, detail=verdict.detail)
-        for verdict in rows.verdicts
+        told_refusal(verdict.symbol, verdict.kind, verdict.code, verdict.detail) for verdict in rows.verdicts
     )
     return OwnState(book=book, allocated=head.allocated, performance=curve, refusals=refusals)
 

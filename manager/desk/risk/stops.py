@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
-from manager.desk.liquidation import liquidation_estimate, nearer
+from manager.desk.liquidation import nearer
 from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
+from traders.book import liquidation_estimate
 
 ZERO = Decimal(0)
 

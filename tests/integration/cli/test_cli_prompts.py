@@ -48,7 +48,7 @@ def read(*arguments: str | Path) -> Any:
 def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     """A desk whose trader `one` has decided three times, the last time without a context."""
     memory = MemoryStore()
-    prompt = PromptLibrary(resource("prompts").parent).render(GENERAL, _context(1))
+    prompt = PromptLibrary(resource("prompts")).render(GENERAL, _context(1))
 
     async def fill() -> None:
         rows = [

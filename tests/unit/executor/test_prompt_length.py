@@ -67,7 +67,7 @@ def test_the_header_may_set_the_budget(tmp_path: Path) -> None:
     assert prompts.header("general.md").token_budget == 2500
     assert prompts.render("general.md", sample_context()).cuts[0] == "long candles"
     (tmp_path / "general.md").write_text(text.replace("2500", "many"), encoding="utf-8")
-    with pytest.raises(PromptError, match="token_budget is 'many'"):
+    with pytest.raises(PromptError, match="line 5: token_budget of the header is not a whole number"):
         PromptLibrary(tmp_path).header("general.md")
 
 

@@ -10,6 +10,7 @@ from executor.errors import PromptError
 from executor.prompts import PromptLibrary
 from executor.sample import sample_context
 
+END = "{# end #}\n"
 HEADER = "---\nversion: 3\ndescription: test\n---\n"
 USER = "{% block user %}at {{ now | instant }}{% endblock %}\n"
 
@@ -44,10 +45,10 @@ def test_both_blocks_are_rendered_and_hashed(tmp_path: Path) -> None:
         ("---\nversion: 1\n", 3, "not understood"),
         ("---\nversion: 1\n---\n", 3, "no `description`"),
         ("---\ndescription: d\n---\n", 3, "no `version`"),
-        ("---\nversion: one\ndescription: d\n---\n", 4, "'one'"),
-        ("---\nversion: 0\ndescription: d\n---\n", 4, "'0'"),
-        ("---\nversion: 1\nauthor: me\n---\n", 3, "author"),
-        ("---\nversion: 1\nversion: 2\n---\n", 3, "version: 2"),
+        ("---\nversion: one\ndescription: d\n---\n", 4, "version of the header is not a whole number"),
+        ("---\nversion: 0\ndescription: d\n---\n", 4, "version of the header is not a whole number"),
+        ("---\nversion: 1\nauthor: me\n---\n", 3, "this line of the header is not understood"),
+        ("---\nversion: 1\nversion: 2\n---\n", 3, "this line of the header is not understood"),
     ],
 )
 def test_a_wrong_header_is_named(tmp_path: Path, header: str, line: int, told: str) -> None:
@@ -70,7 +71,7 @@ def test_a_wrong_header_is_named(tmp_path: Path, header: str, line: int, told: s
         ("{% include '_gone.md' %}", "_gone.md", None),
         ("{% include '../../etc/passwd' %}", "passwd", None),
         ("{{ range(10 ** 9) | list }}", "OverflowError", 7),
-        ("{% set _ = positions.append(1) %}", "append", 7),
+        ("{% set _ = symbols.append(1) %}", "append", 7),
     ],
 )
 def test_a_mistake_in_a_template_names_file_and_line(tmp_path: Path, source: str, told: str, line: int | None) -> None:
@@ -82,7 +83,7 @@ def test_a_mistake_in_a_template_names_file_and_line(tmp_path: Path, source: str
 
 def test_a_mistake_in_an_include_names_the_include(tmp_path: Path) -> None:
     prompts = library(tmp_path, "{% include '_part.md' %}")
-    (tmp_path / "_part.md").write_text("one\ntwo {{ nothing }}\n", encoding="utf-8")
+    (tmp_path / "_part.md").write_text(f"one\ntwo {{{{ nothing }}}}\n{END}", encoding="utf-8")
     error = failure(prompts)
     assert (error.path, error.line) == (str(tmp_path / "_part.md"), 2)
 
@@ -92,13 +93,20 @@ def test_a_template_without_a_block_is_refused(tmp_path: Path) -> None:
     assert "'system'" in str(failure(PromptLibrary(tmp_path)))
 
 
-@pytest.mark.parametrize("name", ["gone.md", "../own.md", "", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["gone.md", "../own.md", "", "/etc/passwd", "config.yaml", "x\0.md"])
 def test_a_missing_template_is_named_with_the_folders(tmp_path: Path, name: str) -> None:
+    library(tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "config.yaml").write_text("---\nkey\n", encoding="utf-8")
     with pytest.raises(PromptError, match="no such prompt template") as caught:
-        library(tmp_path / "..").render(name, sample_context()) if name == "../x" else PromptLibrary(tmp_path).check(
-            name
-        )
-    assert str(tmp_path) in str(caught.value)
+        PromptLibrary(tmp_path / "below").check(name)
+    assert str(tmp_path / "below") in str(caught.value)
+
+
+def test_a_template_may_be_named_as_a_config_does(tmp_path: Path) -> None:
+    prompts = library(tmp_path, "named")
+    assert prompts.render("prompts/own.md", sample_context()).system == "named"
+    assert prompts.templates() == ("prompts/own.md",)
 
 
 def test_a_binary_template_is_refused(tmp_path: Path) -> None:
@@ -120,10 +128,11 @@ def test_own_folders_come_before_the_shipped_ones(tmp_path: Path) -> None:
     own.mkdir()
     shipped.mkdir()
     library(shipped, "{% include '_part.md' %}")
-    (shipped / "_part.md").write_text("shipped", encoding="utf-8")
-    assert PromptLibrary(own, shipped).render("own.md", sample_context()).system == "shipped"
-    (own / "_part.md").write_text("own", encoding="utf-8")
-    assert PromptLibrary(own, shipped).render("own.md", sample_context()).system == "own"
+    (shipped / "_part.md").write_text(f"shipped\n{END}", encoding="utf-8")
+    prompts = PromptLibrary(own, shipped)
+    assert prompts.render("own.md", sample_context()).system == "shipped"
+    (own / "_part.md").write_text(f"own\n{END}", encoding="utf-8")
+    assert prompts.render("own.md", sample_context()).system == "own"
 
 
 def test_text_of_others_stays_on_its_line(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_tenant_has_its_own_models_and_no_others(tmp_path: Path) -> None:
 
 def test_an_executor_is_built_from_names(tmp_path: Path) -> None:
     config = load(tmp_path, text_of())
-    clients, prompts = ModelClients(), PromptLibrary(resource("prompts").parent)
+    clients, prompts = ModelClients(), PromptLibrary(resource("prompts"))
     parts = ExecutorParts(prompts=prompts, clients=clients, monotonic=lambda: 0.0)
     spec = config.tenants[DEFAULT_TENANT].traders[0]
     executors = ConfiguredExecutors(config, parts)

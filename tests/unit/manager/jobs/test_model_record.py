@@ -4,14 +4,17 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from exchanges.types import OrderType, Side
+from exchanges.types import Instrument, OrderType, Side, Symbol
+from executor.contract import Context
 from executor.registry import ExecutorSpec, ExecutorType
+from executor.sample import sample_context
 from manager.jobs.details import read_record
 from manager.state.memory import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
     BookRow,
+    DecisionRow,
     FillPartRow,
     OrderPurpose,
     OrderRow,
@@ -26,7 +29,9 @@ from manager.state.store import Store
 from manager.state.sums import TRADER, day_of
 from state_rows import AT, BTC, make_row
 from traders.book import EXTERNAL
-from traders.details import OwnRecord
+from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
+
+INSTRUMENTS = {Symbol(BTC): Instrument(symbol=Symbol(BTC), contract_size=Decimal("0.01"))}
 
 
 def order(order_id: str, purpose: OrderPurpose, *traders: str, state: OrderState = OrderState.ACCEPTED) -> OrderRow:
@@ -61,7 +66,7 @@ def held(trader: str, quantity: int) -> PositionRow:
     return make_row(PositionRow, account_id="a", trader_id=trader, symbol=BTC, quantity=Decimal(quantity))
 
 
-async def record(store: Store, *, show: bool = True) -> OwnRecord:
+async def record(store: Store, *, show: bool = True, dust: bool = False) -> OwnRecord:
     trader = make_row(TraderRow, account_id="a", trader_id="t1")
     trader = replace(trader, spec=replace(trader.spec, id="t1", symbols=(BTC,), show_desk_exposure=show))
     books = [make_row(BookRow, account_id="a", trader_id=name) for name in ("t1", "t2", "t3", EXTERNAL)]
@@ -70,7 +75,7 @@ async def record(store: Store, *, show: bool = True) -> OwnRecord:
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.insert([make_row(AccountRow, account_id="a"), trader, *books])
         await tx.insert([make_row(ScheduleRow, account_id="a", trader_id="t1")])
-        await tx.insert([held("t1", 5), held("t2", 3), held("t3", -1), held(EXTERNAL, 100)])
+        await tx.insert([replace(held("t1", 5), dust=dust), held("t2", 3), held("t3", -1), held(EXTERNAL, 100)])
         await tx.insert(
             [
                 order("1", OrderPurpose.STOP, "t1", "t2"),
@@ -83,7 +88,7 @@ async def record(store: Store, *, show: bool = True) -> OwnRecord:
                 part("4", "t1", OrderPurpose.STOP, 4),
             ]
         )
-        return await read_record(tx, await tx.trader("t1"), AT)
+        return await read_record(tx, await tx.trader("t1"), INSTRUMENTS, AT)
 
 
 async def test_only_own_parts_of_resting_protection_are_shown() -> None:
@@ -102,7 +107,7 @@ async def test_own_closes_are_shown_newest_first() -> None:
 
 
 async def test_others_are_summed_without_oneself_and_without_external() -> None:
-    assert (await record(MemoryStore())).others == {BTC: Decimal(2)}
+    assert (await record(MemoryStore())).others == {BTC: Holding(quantity=Decimal(2), contract_size=Decimal(1))}
 
 
 async def test_others_are_not_read_where_they_are_not_shown() -> None:
@@ -118,10 +123,47 @@ async def test_what_is_left_for_models_is_shown_to_who_has_a_budget() -> None:
         assert row is not None
         await tx.patch(TraderRow, ("t1",), spec=replace(row.spec, executor=asks))
         trader = await tx.trader("t1")
-        assert (await read_record(tx, trader, AT)).model_usd == 2
+        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 2
         sums = SpendingRow(tenant_id=DEFAULT_TENANT, day=day_of(AT), scope=TRADER, name="t1")
         await tx.add([replace(sums, spent_usd=Decimal("0.5"), unknown_usd=Decimal("0.25"))])
-        assert (await read_record(tx, trader, AT)).model_usd == Decimal("1.25")
+        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == Decimal("1.25")
         await tx.add([replace(sums, spent_usd=Decimal(9))])
-        assert (await read_record(tx, trader, AT)).model_usd == 0
-        assert (await read_record(tx, trader, AT + timedelta(days=1))).model_usd == 2
+        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 0
+        assert (await read_record(tx, trader, INSTRUMENTS, AT + timedelta(days=1))).model_usd == 2
+
+
+async def test_own_parts_of_entries_that_may_still_fill_are_held_back() -> None:
+    store = MemoryStore()
+    await record(store)
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        shares = tuple(
+            Share(trader_id=trader, quantity=Decimal(quantity), leverage=3, price=Decimal(90))
+            for trader, quantity in (("t1", 5), ("t2", 2))
+        )
+        row = order("5", OrderPurpose.ENTRY, state=OrderState.UNKNOWN)
+        await tx.insert([replace(row, shares=shares, quantity=Decimal(7), filled=Decimal(3))])
+        found = await read_record(tx, await tx.trader("t1"), INSTRUMENTS, AT)
+    entry = LiveEntry(symbol=BTC, quantity=Decimal(-4), price=Decimal(90), leverage=3, contract_size=Decimal("0.01"))
+    assert [one for one in found.live_entries if one.price is not None] == [entry]
+
+
+async def test_dust_is_known() -> None:
+    assert (await record(MemoryStore())).dust == frozenset()
+    assert (await record(MemoryStore(), dust=True)).dust == frozenset({BTC})
+
+
+async def test_what_was_shown_at_the_last_decision_with_a_context_is_read() -> None:
+    store = MemoryStore()
+    assert (await record(store)).before is None
+    shown = {minute: replace(sample_context(), now=AT.replace(minute=minute)) for minute in (1, 2)}
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert([_decision(1, "t1", shown[1]), _decision(2, "t1", shown[2]), _decision(3, "t1", None)])
+        await tx.insert([_decision(4, "t2", sample_context())])
+        found = await read_record(tx, await tx.trader("t1"), INSTRUMENTS, AT)
+    held = sample_context().positions[0]
+    assert found.before == EarlierPositions(at=AT.replace(minute=2), positions={held.symbol: held})
+
+
+def _decision(minute: int, trader: str, context: Context | None) -> DecisionRow:
+    row = make_row(DecisionRow, account_id="a", trader_id=trader, decision_id=f"{trader}@{minute}")
+    return replace(row, decided_at=AT.replace(minute=minute), due_at=AT.replace(minute=minute), context=context)

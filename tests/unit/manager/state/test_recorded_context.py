@@ -13,7 +13,7 @@ from manager.state.errors import InvalidRow
 from manager.state.recorded import context_json, context_of_json
 from state_rows import BTC
 
-PROMPTS = PromptLibrary(resource("prompts").parent)
+PROMPTS = PromptLibrary(resource("prompts"))
 
 
 @pytest.mark.parametrize("template", ["prompts/general.md", "prompts/grid.md"])
