@@ -1,6 +1,7 @@
 """`propdesk config check`."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from manager.cli.guard import BAD_INPUT
 from manager.cli.options import JsonOption
 from manager.cli.render import print_json, say
 from manager.config import Config, ConfigError, load_config
+from manager.config.models import differing_limits
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The config file to check.")]
 
@@ -27,12 +29,19 @@ def check(file: FileArgument, as_json: JsonOption = False) -> None:
         print_json({"ok": False, "file": file, "problems": error.problems})
         raise typer.Exit(BAD_INPUT) from None
     if as_json:
-        print_json({"ok": True, "file": file, "problems": [], **_counts(config)})
+        print_json({"ok": True, "file": file, "problems": [], "notes": list(_notes(config)), **_counts(config)})
     else:
         counts = _counts(config)
         say(
             f"{file}: ok; {counts['tenants']} tenant(s), {counts['accounts']} account(s), {counts['traders']} trader(s)"
         )
+        for note in _notes(config):
+            say(f"note: {note}", style="yellow")
+
+
+def _notes(config: Config) -> Iterator[str]:
+    for tenant in config.tenants.values():
+        yield from differing_limits(tenant.models)
 
 
 def _counts(config: Config) -> dict[str, int]:

@@ -114,7 +114,7 @@ def parse_id(value: object) -> str:
 
 
 def parse_secret(value: object, info: ValidationInfo) -> str:
-    """Return the reference `${NAME}` and note its value; ValueError carries the mend, never the value."""
+    """Return the reference `${NAME}` and note its value, without blanks around it; ValueError carries the mend."""
     if not isinstance(value, str) or not is_reference(value):
         raise ValueError(
             "expected a reference such as ${NAME}; put the secret into the environment, not into this file"
@@ -123,10 +123,24 @@ def parse_secret(value: object, info: ValidationInfo) -> str:
     environment = info.context
     if not isinstance(environment, Environment):
         raise TypeError("secrets are validated with an Environment as the context")
-    if not environment.variables.get(name):
+    found = environment.variables.get(name, "").strip()
+    if not found:
         raise ValueError(f"the environment variable {name} is not set; export {name}=... before you start")
-    environment.used[name] = environment.variables[name]
+    environment.used[name] = found
     return value
+
+
+def parse_key(value: object, info: ValidationInfo) -> str:
+    """Return the reference to a key that goes into a header, and note its value; ValueError carries the mend."""
+    reference = parse_secret(value, info)
+    name = reference[2:-1]
+    key = info.context.used[name] if isinstance(info.context, Environment) else ""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(
+            f"the environment variable {name} holds a blank, a line break or a character that is not ASCII, "
+            "which no key has; export the key alone"
+        )
+    return reference
 
 
 def choice(kind: type[StrEnum]) -> BeforeValidator:
@@ -141,6 +155,7 @@ def choice(kind: type[StrEnum]) -> BeforeValidator:
 
 
 Secret = Annotated[str, BeforeValidator(parse_secret)]
+Key = Annotated[str, BeforeValidator(parse_key)]
 Id = Annotated[str, BeforeValidator(parse_id)]
 Number = Annotated[Decimal, BeforeValidator(parse_number)]
 Count = Annotated[int, BeforeValidator(parse_count)]

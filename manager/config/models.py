@@ -1,23 +1,21 @@
 """Read `models:`, and what traders say about the models that decide for them."""
 
-from collections.abc import Collection, Mapping
-from decimal import Decimal
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from executor.errors import ExecutorConfigError
-from executor.models.addresses import check_base_url, shown_url
+from executor.models.addresses import check_base_url, same_url, shown_url
 from executor.models.chat import ModelEndpoint, Structured
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.config.accounts import Reading
 from manager.config.explain import validated
+from manager.config.extra_body import read_body
 from manager.config.fields import one_of, parse_id
 from manager.config.schema import LlmSection, ModelSection, PricesSection
 from manager.config.source import Loc, shown
 
 OPENAI: Final = "https://api.openai.com/v1"
-_OURS: Final = frozenset({"model", "messages", "response_format", "stream", "stream_options", "n"})
-_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 _OF_THE_ENDPOINT: Final = ("structured", "extra_body")
 
 
@@ -55,8 +53,25 @@ def read_llm(reading: Reading, loc: Loc, section: LlmSection, models: Collection
         fallback=tuple(section.fallback),
         structured=section.structured or Structured.JSON_SCHEMA,
         timeout_s=float(section.timeout or reading.root.manager.decision_timeout),
-        extra_body=_body(reading, (*loc, "extra_body"), section.extra_body),
+        extra_body=read_body(reading, (*loc, "extra_body"), section.extra_body),
     )
+
+
+def differing_limits(models: Mapping[str, ModelProfile]) -> Iterator[str]:
+    """Say of each endpoint that has several names with several limits which ones hold: the lowest, for all."""
+    shared: dict[tuple[str, str, str], list[ModelProfile]] = {}
+    for profile in models.values():
+        at = profile.endpoint
+        shared.setdefault((same_url(at.base_url), at.api_key, at.model), []).append(profile)
+    for profiles in shared.values():
+        rates = {profile.requests_per_minute for profile in profiles}
+        places = {profile.max_concurrency for profile in profiles}
+        if len(rates) > 1 or len(places) > 1:
+            names = ", ".join(sorted(profile.name for profile in profiles))
+            rate = min((rate for rate in rates if rate is not None), default=None)
+            minute = "" if rate is None else f" and requests_per_minute {rate}"
+            lowest = f"max_concurrency {min(places)}{minute}"
+            yield f"models {names} are one endpoint, which has the lowest of their limits: {lowest}"
 
 
 def _check_inline(reading: Reading, loc: Loc, section: LlmSection, models: Collection[str]) -> None:
@@ -90,7 +105,7 @@ def _profile(reading: Reading, loc: Loc, section: ModelSection) -> ModelProfile:
         structured=section.structured,
         timeout_s=float(section.timeout or reading.root.manager.decision_timeout),
         allow_private=section.allow_private,
-        extra_body=_body(reading, (*loc, "extra_body"), section.extra_body),
+        extra_body=read_body(reading, (*loc, "extra_body"), section.extra_body),
     )
     return ModelProfile(
         name=str(loc[-1]),
@@ -114,25 +129,3 @@ def _check_url(reading: Reading, loc: Loc, base_url: str, *, allow_private: bool
         check_base_url(base_url, allow_private=allow_private)
     except ExecutorConfigError as error:
         reading.source.report(loc, shown((), shown_url(base_url)), str(error))
-
-
-def _body(reading: Reading, loc: Loc, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what the desk decides itself out of the body; tools would let a model act outside its decision."""
-    for key in given:
-        if key in _TOOLS:
-            reading.source.report((*loc, key), shown(loc, given[key]), "models decide by their reply only; remove it")
-        elif key in _OURS:
-            reading.source.report((*loc, key), shown(loc, given[key]), "is set for each call already; remove it")
-    return {key: _plain(value) for key, value in given.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Write numbers as JSON has them: a temperature of 0.2 is a float there."""
-    match value:
-        case Decimal():
-            return float(value)
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list():
-            return [_plain(item) for item in value]
-    return value

@@ -22,6 +22,7 @@ from manager.config.fields import (
     DurationOrZero,
     Expect,
     Id,
+    Key,
     Leverage,
     Number,
     Percent,
@@ -131,7 +132,7 @@ class LiveSection(Section):
     """Hold an account at a real venue."""
 
     type: str
-    api_key: Secret
+    api_key: Key
     api_secret: Secret
     testnet: bool = True
     live: bool = False
@@ -183,7 +184,7 @@ class LlmSection(Section):
     fallback: Annotated[list[Text], _EMPTY_IS_NOTHING, Field(max_length=10), Expect("a list of up to 10 models")] = (
         Field(default_factory=list)
     )
-    api_key: Secret | None = None
+    api_key: Key | None = None
     base_url: str | None = None
     structured: Annotated[Structured, choice(Structured)] | None = None
     timeout: Duration | None = None
@@ -202,7 +203,7 @@ class ModelSection(Section):
     """Hold one entry of `models:`: an endpoint that speaks OpenAI's chat completions, its limits and its prices."""
 
     model: Text
-    api_key: Secret | None = None
+    api_key: Key | None = None
     base_url: str = "https://api.openai.com/v1"
     structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
     timeout: Duration | None = None
@@ -229,7 +230,7 @@ class RemoteSection(Section):
 
     type: Literal["remote"]
     url: Text
-    key: Secret
+    key: Key
     timeout: Duration | None = None
     max_usd_per_decision: (
         Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for one decision, 0 or more")] | None
@@ -242,7 +243,7 @@ class RemoteSection(Section):
 class ExecutorServerSection(Section):
     """Hold `executor_server:`, the key with which desks ask `propdesk executor serve` about this tenant's traders."""
 
-    key: Secret
+    key: Key
 
 
 class RiskSection(Section):

@@ -11,6 +11,7 @@ from executor.models.chat import Structured
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorParts, ModelClients, build_executor
 from manager.config import Config, ConfigError, Problem, load_config, load_traders
+from manager.config.models import differing_limits
 from manager.errors import RegistrationError
 from manager.executors import ConfiguredExecutors, Unusable
 from manager.registration import registration_check
@@ -184,6 +185,29 @@ MISTAKES: list[tuple[str, str, int, str, str, str]] = [
     ),
     ('base_url: "http://127.0.0.1:11434/v1", ', "", 12, "models.local.api_key", "missing", "add `api_key: ${NAME}`"),
     ("  local:", "  a b:", 12, "models.a b", "'a b'", "1 to 64 letters"),
+    ("example.com/v1", "example.com /v1", 3, "models.fast.base_url", "'https://api.example.com /v1'", "holds blanks"),
+    (
+        "example.com/v1",
+        "example.com/v1/chat/completions",
+        3,
+        "models.fast.base_url",
+        "'https://api.example.com/v1/chat/completions'",
+        "must end before /chat/completions",
+    ),
+    ("seed: 7", "best_of: 5", 11, "models.fast.extra_body.best_of", "5", "cost more"),
+    ("seed: 7", "models: [a, b]", 11, "models.fast.extra_body.models", "a list", "cost more"),
+    ("seed: 7", "plugins: [{id: web}]", 11, "models.fast.extra_body.plugins", "a list", "cost more"),
+    (
+        "temperature: 0.2",
+        "temperature: .nan",
+        11,
+        "models.fast.extra_body.temperature",
+        "nan",
+        "cannot be sent as JSON",
+    ),
+    ("[1.5]", "[{a: -.inf}]", 11, "models.fast.extra_body.options", "a list", "cannot be sent as JSON"),
+    ("seed: 7", "max_tokens: -5", 11, "models.fast.extra_body.max_tokens", "-5", "a whole number of tokens"),
+    ("seed: 7", "max_tokens: 4000.5", 11, "models.fast.extra_body.max_tokens", "4000.5", "a whole number of tokens"),
 ]
 
 
@@ -225,6 +249,33 @@ def test_a_mistake_in_naming_models_is_told_in_full(tmp_path: Path, old: str, ne
 def test_a_model_with_a_mistake_is_told_once_and_not_at_each_trader(tmp_path: Path) -> None:
     told = problems(tmp_path, text_of(MODELS.replace("model: small-1", "model: 5")))
     assert [problem.field for problem in told] == ["models.fast.model"]
+
+
+@pytest.mark.parametrize("key", ["sk-hid\nden", "sk-hid den", "sk-hidden\u2026", "sk-hid\x00den"])
+def test_a_key_that_no_header_can_carry_is_told_by_its_variable(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(write_config(tmp_path, text_of()), {"MODEL_KEY": key})
+    [problem] = refused.value.problems
+    assert problem.field == "models.fast.api_key"
+    assert "the environment variable MODEL_KEY holds a blank" in problem.mend
+    assert "hid" not in str(problem).replace("(hidden)", "")
+
+
+def test_blanks_around_a_key_are_no_part_of_it(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path, text_of()), {"MODEL_KEY": " sk-hidden\n"})
+    assert config.models(DEFAULT_TENANT)["fast"].endpoint.api_key == "sk-hidden"
+    with pytest.raises(ConfigError, match="MODEL_KEY is not set"):
+        load_config(write_config(tmp_path, text_of()), {"MODEL_KEY": " \n"})
+
+
+def test_names_of_one_endpoint_with_several_limits_are_noted(tmp_path: Path) -> None:
+    named = '  %s: {base_url: "%s", api_key: ${MODEL_KEY}, model: small-1%s}\n'
+    models = MODELS + named % ("slash", "https://API.example.com:443/v1/", ", max_concurrency: 3")
+    read = load(tmp_path, text_of(models + named % ("big", "https://api.example.com/v2", "")))
+    [note] = differing_limits(read.tenants[DEFAULT_TENANT].models)
+    assert note.startswith("models fast, slash are one endpoint")
+    assert note.endswith("the lowest of their limits: max_concurrency 3 and requests_per_minute 60")
+    assert list(differing_limits(load(tmp_path, text_of()).tenants[DEFAULT_TENANT].models)) == []
 
 
 def test_a_private_address_may_be_meant(tmp_path: Path) -> None:
