@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -14,6 +13,7 @@ from executor.models.addresses import shown_url
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorType, inline_profile
+from manager.cli.checking_remotes import check_remotes, show_remotes
 from manager.cli.guard import FAILED
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, JsonOption, read_config
 from manager.cli.progress import progress
@@ -48,15 +48,25 @@ def group() -> None:
 
 @app.command("models")
 def models(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -> None:
-    """Call each configured model once and say what it can do and what is wrong; exit code 1 if any fails."""
-    configured = tuple(configured_models(read_config(config)))
+    """Call each configured model once and say what it can do and what is wrong; exit code 1 if any fails.
+
+    Executors elsewhere are greeted: whether each is there, takes the key and can decide for its trader.
+    """
+    read = read_config(config)
+    configured = tuple(configured_models(read))
     with progress("asking the models") as meter:
         results = asyncio.run(_probed(configured, SystemClock(), meter)) if configured else []
-    ok = all(result.ok for result in results)
+    remotes = asyncio.run(check_remotes(read, SystemClock()))
+    ok = all(result.ok for result in results) and all(remote.ok for remote in remotes)
     if as_json:
-        print_json({"ok": ok, "models": [_row(*pair) for pair in zip(configured, results, strict=True)]})
+        found = [_row(*pair) for pair in zip(configured, results, strict=True)]
+        print_json({"ok": ok, "models": found, "executors": [remote.row() for remote in remotes]})
+    elif configured or remotes:
+        _show(configured, results)
+        if remotes:
+            show_remotes(remotes)
     else:
-        _show(config, configured, results)
+        say(f"{config} names no model and no executor elsewhere; there is nothing to check.")
     if not ok:
         raise typer.Exit(FAILED)
 
@@ -97,9 +107,8 @@ async def _probe(profile: ModelProfile, clock: Clock) -> ProbeResult:
         return await probe(OpenAIChatModel(lanes, profile.endpoint), profile, clock.boot_s)
 
 
-def _show(path: Path, configured: Sequence[Configured], results: Iterable[ProbeResult]) -> None:
+def _show(configured: Sequence[Configured], results: Iterable[ProbeResult]) -> None:
     if not configured:
-        say(f"{path} names no model; there is nothing to check.")
         return
     pairs = list(zip(configured, results, strict=True))
     show_table("Models", _COLUMNS, [_cells(one, result) for one, result in pairs])

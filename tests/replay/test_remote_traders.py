@@ -126,10 +126,11 @@ def test_a_replay_of_recordings_asks_nobody(tmp_path: Path) -> None:
     assert "was not recorded for model 'remote 127.0.0.1:" in missed
 
 
-def test_a_trader_elsewhere_costs_and_stops_at_its_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scope", ["tenant_usd_per_day", "trader_usd_per_day"])
+def test_a_trader_elsewhere_costs_and_stops_at_its_budget(tmp_path: Path, scope: str) -> None:
     async def run() -> tuple[list[dict[str, Any]], int]:
         server = Costly("0.4")
-        budget = "budgets: {tenant_usd_per_day: 1}\n"
+        budget = f"budgets: {{{scope}: 1}}\n"
         async with serving_any(server) as serving:
             there = elsewhere(serving.http, ", max_usd_per_decision: 0.5")
             first = await reported(tmp_path, there, ModelsMode.RECORD, budget)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,7 +70,9 @@ def test_a_server_decides_until_it_is_told_to_stop(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=30)
         assert process.returncode == 0
-    assert [json.loads(line)["event"] for line in rest.splitlines()] == ["stopping", "executor_stopped"]
+    told = [json.loads(line) for line in rest.splitlines()]
+    assert [line["event"] for line in told] == ["decided", "decided", "stopping", "executor_stopped"]
+    assert [(line["trader"], line["usd"]) for line in told[:2]] == [("one", "0")] * 2
     assert KEY not in f"{started} {rest}"
 
 
@@ -83,6 +86,17 @@ REFUSED = [
         "trader one: executor type is 'recorded'",
     ),
 ]
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--grpc-port"])
+def test_a_port_that_is_taken_is_one_message(tmp_path: Path, option: str) -> None:
+    write_config(tmp_path, SERVES + SOUND)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"--http-port": "0", "--grpc-port": "0", option: str(taken.getsockname()[1])}
+        line, environment = command(*(word for pair in ports.items() for word in pair))
+        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert f"pass another {option}" in done.stderr
 
 
 @pytest.mark.parametrize(("text", "more", "said"), REFUSED)

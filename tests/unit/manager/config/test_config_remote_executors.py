@@ -13,7 +13,7 @@ from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.cli.checking_models import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
 from manager.errors import RegistrationError
-from manager.executor_serving import desks_of
+from manager.executor_serving import desks_of, longest_decision_s
 from manager.executors import ConfiguredExecutors, Unusable
 from manager.registration import prompt_library, registration_check, stored
 from manager.state.records import DEFAULT_TENANT
@@ -28,6 +28,7 @@ models:
     model: small-1
     api_key: ${DESK_KEY}
     price_per_mtok: {input: 1, output: 1}
+    extra_body: {max_tokens: 500}
     budget_usd_per_day: 3
 """
 SERVES = "executor_server: {key: ${DESK_KEY}}\n"
@@ -160,13 +161,6 @@ def test_a_budget_needs_to_know_what_a_decision_elsewhere_costs(tmp_path: Path, 
     assert told.tenants[DEFAULT_TENANT].traders[0].executor.max_usd_per_decision == Decimal("0.25")
 
 
-def test_a_trader_elsewhere_has_the_default_budget(tmp_path: Path) -> None:
-    priced = ASKS.replace("timeout: 20s", "max_usd_per_decision: 0")
-    config = load(tmp_path, "budgets: {trader_usd_per_day: 5}\n" + changed(LOCAL, priced))
-    there, here = config.tenants[DEFAULT_TENANT].traders
-    assert (there.executor.budget_usd_per_day, here.executor.budget_usd_per_day) == (5, None)
-
-
 def test_more_symbols_than_are_taken_are_told_at_once(tmp_path: Path) -> None:
     coins = ", ".join(f'"S{number}/USDT:USDT"' for number in range(65))
     text = changed(LOCAL, ASKS).replace('symbols: ["BTC/USDT:USDT"]', f"symbols: [{coins}]", 1)
@@ -197,6 +191,12 @@ def test_what_cannot_be_served_is_named(tmp_path: Path, server: str, text: str, 
     config = load(tmp_path, server + text)
     with pytest.raises(ExecutorConfigError, match=said):
         desks_of(config, parts_of(config))
+
+
+def test_the_end_waits_for_the_longest_decision(tmp_path: Path) -> None:
+    assert longest_decision_s(load(tmp_path, SERVES + SOUND)) == 30
+    slow = changed(LOCAL, ASKS.replace("20s", "90s"))
+    assert longest_decision_s(load(tmp_path, SERVES + slow)) == 90
 
 
 def test_a_key_of_a_server_is_a_reference(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""`propdesk check models` where traders decide elsewhere: each server is greeted, with the trader's id."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from config_files import changed, write_config
+from executor.baseline import BaselineExecutor
+from executor.baseline_styles import Style
+from executor.server import Serving
+from executor_servers import KEY, serving_desks
+from manager.cli.app import app
+
+LOCAL = "{type: baseline, style: trend}"
+
+
+@contextmanager
+def serving(*traders: str) -> Iterator[Serving]:
+    """Run a server beside the command, which has an event loop of its own."""
+    ready, found, loop = threading.Event(), list[Serving](), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with serving_desks({KEY: {trader: BaselineExecutor(Style.TREND) for trader in traders}}) as here:
+            found.append(here)
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+def check(folder: Path, url: str, *arguments: str, key: str = KEY) -> Result:
+    remote = f'{{type: remote, url: "{url}", key: ${{SERVER_KEY}}}}'
+    path = write_config(folder, changed(LOCAL, remote))
+    return CliRunner(env={"SERVER_KEY": key}).invoke(app, ["check", "models", "-c", str(path), *arguments])
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_can_decide_is_sound(tmp_path: Path, scheme: str) -> None:
+    with serving("one") as server:
+        result = check(tmp_path, getattr(server, scheme), "--json")
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)["executors"]
+    assert (found["trader"], found["ok"], found["problem"]) == ("one", True, "")
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_what_is_wrong_is_told_in_words(tmp_path: Path, scheme: str) -> None:
+    with serving("another") as server:
+        url = getattr(server, scheme)
+        strange = check(tmp_path, url)
+        wrong = check(tmp_path, url, key="a-key-that-is-not-right")
+    gone = check(tmp_path, url)
+    assert [result.exit_code for result in (strange, wrong, gone)] == [1, 1, 1]
+    assert "no trader 'one' under this key" in strange.stdout
+    assert "refuses the key" in wrong.stdout
+    assert "cannot be reached" in gone.stdout
+    assert "a-key-that-is-not-right" not in wrong.output
