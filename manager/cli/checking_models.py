@@ -1,44 +1,26 @@
 """`propdesk check models`."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import typer
 
-from exchanges.clock import Clock, SystemClock
+from exchanges.clock import SystemClock
 from executor.models.addresses import shown_url
-from executor.models.probe import ProbeResult, probe
+from executor.models.probe import ProbeResult
 from executor.models.profile import ModelProfile
-from executor.registry import ExecutorType, inline_profile
 from manager.cli.checking_remotes import check_remotes, show_remotes
 from manager.cli.guard import FAILED
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, JsonOption, read_config
+from manager.cli.probing import Configured, configured_models, probe_all
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
-from manager.config import Config
-from manager.state.records import DEFAULT_TENANT, TenantId
 
-_TICK_S = 0.5
 _COLUMNS = ("model", "endpoint", "state", "latency>", "asked", "seen", "USD/Mtok in, cached, out", "this call USD>")
 
 app = typer.Typer(no_args_is_help=True, help="Check what the desk depends on.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
-    """Name a model of a tenant; one that a trader brings itself goes by the trader's id."""
-
-    tenant: TenantId
-    name: str
-    profile: ModelProfile
-
-    @property
-    def title(self) -> str:
-        """Return the name as a table shows it."""
-        return self.name if self.tenant == DEFAULT_TENANT else f"{self.tenant}/{self.name}"
 
 
 @app.callback()
@@ -55,7 +37,7 @@ def models(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -
     read = read_config(config)
     configured = tuple(configured_models(read))
     with progress("asking the models") as meter:
-        results = asyncio.run(_probed(configured, SystemClock(), meter)) if configured else []
+        results = asyncio.run(probe_all(configured, SystemClock(), meter)) if configured else []
     remotes = asyncio.run(check_remotes(read, SystemClock()))
     ok = all(result.ok for result in results) and all(remote.ok for remote in remotes)
     if as_json:
@@ -69,42 +51,6 @@ def models(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -
         say(f"{config} names no model and no executor elsewhere; there is nothing to check.")
     if not ok:
         raise typer.Exit(FAILED)
-
-
-def configured_models(config: Config) -> Iterator[Configured]:
-    """Yield every model of every tenant with its key, those that traders bring themselves once each."""
-    for tenant_id, tenant in config.tenants.items():
-        for name, profile in config.models(tenant_id).items():
-            yield Configured(tenant=tenant_id, name=name, profile=profile)
-        seen: set[tuple[str, ...]] = set()
-        for spec in tenant.traders:
-            own = spec.executor
-            identity = (own.base_url, own.api_key, own.model, own.structured)
-            if own.type is ExecutorType.LLM and own.base_url and identity not in seen:
-                seen.add(identity)
-                profile = inline_profile(config.with_key(own))
-                yield Configured(tenant=tenant_id, name=f"trader {spec.id}", profile=profile)
-
-
-async def _probed(configured: Sequence[Configured], clock: Clock, meter: Any) -> list[ProbeResult]:
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(_TICK_S)
-            meter(None)
-
-    ticking = asyncio.create_task(tick())
-    try:
-        return list(await asyncio.gather(*(_probe(one.profile, clock) for one in configured)))
-    finally:
-        ticking.cancel()
-
-
-async def _probe(profile: ModelProfile, clock: Clock) -> ProbeResult:
-    from executor.models.lanes import open_lanes
-    from executor.models.openai_chat import OpenAIChatModel
-
-    async with open_lanes(profile.endpoint) as lanes:
-        return await probe(OpenAIChatModel(lanes, profile.endpoint), profile, clock.boot_s)
 
 
 def _show(configured: Sequence[Configured], results: Iterable[ProbeResult]) -> None:

@@ -202,7 +202,7 @@ MISTAKES: list[tuple[str, str, int, str, str, str]] = [
         "temperature: .nan",
         11,
         "models.fast.extra_body.temperature",
-        "nan",
+        "NaN",
         "cannot be sent as JSON",
     ),
     ("[1.5]", "[{a: -.inf}]", 11, "models.fast.extra_body.options", "a list", "cannot be sent as JSON"),

@@ -10,7 +10,7 @@ from config_files import SOUND, changed, write_config
 from executor.client import RemoteExecutor
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
-from manager.cli.checking_models import configured_models
+from manager.cli.probing import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
 from manager.errors import RegistrationError
 from manager.executor_serving import desks_of, longest_decision_s
