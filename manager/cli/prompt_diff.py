@@ -15,7 +15,10 @@ NOTHING: Final = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sum what one template did on all contexts; `tokens` are those its endpoint counted, prices in USD."""
+    """Sum what one template did on all contexts; `tokens` are those its endpoint counted, prices in USD.
+
+    `reasons` say why a decision failed, the same one once.
+    """
 
     template: str
     outcomes: Mapping[str, int]
@@ -27,6 +30,7 @@ class Totals:
     cost_usd: Decimal
     latency_s: float
     cut_prompts: int
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +145,11 @@ def _said(item: Decision) -> str:
     return " ".join(parts)
 
 
+def _reason(full: FullDecision) -> str:
+    told = "; ".join(error.message for error in full.errors) or full.reasoning or "no reason is known"
+    return f"{full.outcome}: {told}"
+
+
 def _totals(template: str, decisions: Sequence[FullDecision]) -> Totals:
     outcomes: dict[str, int] = {}
     actions: dict[str, int] = {}
@@ -160,4 +169,5 @@ def _totals(template: str, decisions: Sequence[FullDecision]) -> Totals:
         cost_usd=sum((full.usage.cost_usd for full in decisions), Decimal(0)),
         latency_s=sum(full.latency_s for full in decisions) / len(decisions),
         cut_prompts=sum(bool(prompt.cuts) for prompt in prompts),
+        reasons=tuple(dict.fromkeys(_reason(full) for full in decisions if full.outcome != "decided")),
     )

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from exchanges.clock import SystemClock
-from executor.prompts import PromptHeader, PromptLibrary
+from executor.errors import PromptError
+from executor.prompts import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor.sample import sample_context
 from executor.tokens import Section, sections
 from manager.cli.connect import with_store
-from manager.cli.guard import Refused
+from manager.cli.guard import Failed, Refused
 from manager.cli.options import (
     CONFIG_DEFAULT,
     DATA_DEFAULT,
@@ -34,12 +35,12 @@ from manager.cli.prompt_contexts import (
     save_contexts,
 )
 from manager.cli.prompt_diff import Comparison, Side, Totals, compare
-from manager.cli.render import instant, print_json, say, show_table
+from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
 from manager.registration import prompt_library
 from manager.resources import resource
 from manager.state.prompt_text import prompt_text
-from manager.state.records import DEFAULT_TENANT, PromptRow, TenantId
+from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId
 from manager.state.store import Store
 
 TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Such as prompts/general.md.")]
@@ -89,7 +90,10 @@ class DiffOptions:
 
 @app.command("list")
 def list_templates(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -> None:
-    """List the templates beside the config and the shipped ones, with their length on a made-up context."""
+    """List the templates beside the config and the shipped ones, with their length on a made-up context.
+
+    One that cannot be used is listed with the reason.
+    """
     known = _config(config)
     library = _library(known)
     users: dict[str, list[str]] = {}
@@ -102,8 +106,8 @@ def list_templates(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = 
         print_json({"templates": found})
         return
     rows = [
-        [str(one["template"]), str(one["version"]), str(one["tokens"]), str(one["token_budget"]),
-         ", ".join(one["traders"]), str(one["description"])]
+        [str(one["template"]), *(str(one[name] or "-") for name in ("version", "tokens", "token_budget")),
+         ", ".join(one["traders"]), str(one["description"] or f"cannot be used: {one['error']}")]
         for one in found
     ]  # fmt: skip
     show_table("Prompt templates", ["template", "version>", "tokens>", "budget>", "traders", "description"], rows)
@@ -123,10 +127,7 @@ def render(options: RenderOptions) -> None:
     if options.as_json:
         print_json({**asdict(prompt), "token_budget": budget, "at": contexts[-1].now, "sections": counted})
         return
-    say(prompt.system)
-    say("")
-    say(prompt.user)
-    say("")
+    write(f"{prompt.system}\n\n{prompt.user}\n")
     _show_sections(counted)
     cuts = f"; cut: {', '.join(prompt.cuts)}" if prompt.cuts else ""
     say(f"About {prompt.tokens:,} tokens of {budget:,}{cuts}")
@@ -136,26 +137,31 @@ def render(options: RenderOptions) -> None:
 @app.command("sent")
 def sent(
     decision: DecisionArgument,
+    config: ConfigOption = CONFIG_DEFAULT,
     data_dir: DataDirOption = DATA_DEFAULT,
     tenant: TenantOption = DEFAULT_TENANT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the prompt that a decision was made on, exactly as it was sent."""
+    """Show the prompt that a decision was made on, to the letter; of one asked twice, the first question."""
 
-    async def find(store: Store) -> PromptRow | None:
+    async def find(store: Store) -> tuple[DecisionRow | None, PromptRow | None]:
         async with store.transaction(TenantId(tenant)) as tx:
-            return await tx.get(PromptRow, decision)
+            return await tx.get(DecisionRow, decision), await tx.get(PromptRow, decision)
 
-    row = with_store(data_dir, find)
+    made, row = with_store(data_dir, find)
+    if made is None:
+        raise Refused(f"there is no decision {decision!r} in tenant {tenant}; `propdesk why` names them")
     if row is None:
-        raise Refused(f"no prompt is kept for decision {decision!r}; see data.prompt_retention in the config")
+        raise Refused(f"no prompt is kept for decision {decision!r}: {_why_not_kept(made, _config(config))}")
     text = prompt_text(row)
     if as_json:
-        print_json({"decision_id": row.decision_id, "at": row.at, "template": row.template, "version": row.version,
-                    "sha256": row.sha256, "system": text.system, "user": text.user})  # fmt: skip
+        told = {name: getattr(row, name) for name in ("decision_id", "at", "template", "version", "sha256")}
+        print_json({**told, "attempts": made.attempts, "system": text.system, "user": text.user})
         return
-    say(f"{text.system}\n\n{text.user}\n")
+    write(f"{text.system}\n\n{text.user}\n")
     say(f"Sent {instant(row.at)} UTC by {row.trader_id}: {row.template} version {row.version}, sha256 {row.sha256}")
+    if made.attempts > 1:
+        say("The reply was not valid: this prompt was sent again, with that reply and what was wrong with it added.")
 
 
 @app.command("diff")
@@ -195,6 +201,16 @@ def diff(options: DiffOptions) -> None:
         print_json({**_plain(found), "rows": [{**asdict(row), "verdict": row.verdict} for row in found.rows]})
     else:
         _show_comparison(found)
+    if found.compared == 0:
+        raise Failed("there is no context on which both templates decided; the reasons are listed above")
+
+
+def _why_not_kept(made: DecisionRow, config: Config | None) -> str:
+    if not made.prompt_hash:
+        return "none was made here, because no model was asked"
+    kept_s = config.manager.prompt_retention_s if config is not None else None
+    kept = "data.prompt_retention" if kept_s is None else f"data.prompt_retention ({kept_s} s)"
+    return f"it is older than {kept} of the config, or that was 0 at the time"
 
 
 def _config(path: Path) -> Config | None:
@@ -210,9 +226,12 @@ def _source(trader: str, file: Path | None, tenant: str, data_dir: Path) -> Cont
 
 
 def _described(library: PromptLibrary, template: str) -> dict[str, Any]:
-    header: PromptHeader = library.header(template)
-    prompt = library.render(template, sample_context())
-    return {"tokens": prompt.tokens, **asdict(header)}
+    try:
+        header = library.check(template)
+        prompt = library.render(template, sample_context())
+    except PromptError as error:
+        return {"tokens": None, "version": None, "description": "", "token_budget": None, "error": str(error)}
+    return {"tokens": prompt.tokens, **asdict(header), "error": None}
 
 
 def _decider(config: Config, options: DiffOptions) -> ExecutorSpec:
@@ -265,6 +284,9 @@ def _show_comparison(found: Comparison) -> None:
         ["template", "outcomes", "actions", "prompt tokens>", "in>", "cached>", "out>", "USD>", "latency>", "cut>"],
         [_totals_row(totals) for totals in (found.first, found.second)],
     )
+    for totals in (found.first, found.second):
+        for reason in totals.reasons:
+            say(f"{totals.template}: {reason}")
     agreement = "not known" if found.agreement_pct is None else f"{found.agreement_pct:.1f} %"
     say(f"Agreement: {agreement} of {found.compared} symbols in {found.contexts} context(s) that both decided")
 

@@ -48,8 +48,13 @@ def print_json(value: Any) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Print a line on stdout, in colour on a terminal only; `text` is shown as it is, never as markup."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print(escape(text), style=style or None)
+
+
+def write(text: str) -> None:
+    """Print text on stdout to the letter, tabs included."""
+    sys.stdout.write(f"{text}\n")
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

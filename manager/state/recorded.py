@@ -105,4 +105,7 @@ def context_of_json(text: str) -> Context:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the line"
         raise InvalidRow(f"no recorded context: {place}: {first['msg']}") from None
+    check_value(Context, found, "context.")
+    for view in found.market.values():
+        check_value(RecordedMarket, view, "context.market.")
     return found

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,14 +58,17 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
                 decision_id=f"one@{minute}",
                 trader_id="one",
                 decided_at=AT.replace(minute=minute),
-                context=None if minute == 3 else _context(minute),
+                prompt_hash="" if minute == 3 else "f" * 64,
+                attempts=minute,
+                context=None if minute > 2 else _context(minute),
             )
-            for minute in (1, 2, 3)
+            for minute in (1, 2, 3, 4)
         ]
+        prompts = [prompt_row(rows[0], prompt), prompt_row(rows[3], replace(prompt, user="a:warning:\tb [red]"))]
         async with memory.service() as service:
             await service.ensure_tenant(DEFAULT_TENANT)
         async with memory.transaction(DEFAULT_TENANT) as tx:
-            await tx.insert([*parents_of(rows[0]), *rows, prompt_row(rows[0], prompt)])
+            await tx.insert([*parents_of(rows[0]), *rows, *prompts])
 
     asyncio.run(fill())
 
@@ -119,8 +123,71 @@ def test_the_last_stored_context_of_a_trader_is_rendered_and_saved(tmp_path: Pat
 def test_the_prompt_of_a_decision_is_shown_as_it_was_sent() -> None:
     found = read("sent", "one@1")
     assert "2025-01-15 12:01:00 UTC" in found["user"]
-    gone = propdesk("sent", "one@2")
-    assert (gone.exit_code, "prompt_retention" in gone.stderr) == (2, True)
+    assert "The reply was not valid" not in propdesk("sent", "one@1").stdout
+
+
+@pytest.mark.usefixtures("store")
+def test_a_prompt_is_printed_to_the_letter_and_a_second_question_is_told() -> None:
+    shown = propdesk("sent", "one@4").stdout
+    assert "\na:warning:\tb [red]\n" in shown
+    assert "this prompt was sent again, with that reply" in shown
+    assert read("sent", "one@4")["attempts"] == 4
+
+
+@pytest.mark.usefixtures("store")
+def test_a_prompt_that_is_not_kept_is_told_from_a_decision_that_is_not_known(tmp_path: Path) -> None:
+    path = write_config(tmp_path, changed("manager:", "data: {prompt_retention: 2h}\nmanager:"))
+    for decision, told in (
+        ("one@2", "older than data.prompt_retention (7200 s)"),
+        ("one@3", "because no model was asked"),
+        ("nope", "there is no decision 'nope'"),
+    ):
+        gone = propdesk("sent", decision, "-c", path)
+        assert (gone.exit_code, told in gone.stderr) == (2, True), gone.stderr
+
+
+def test_a_broken_template_is_listed_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "broken.md").write_text("---\nversion: 1\n", encoding="utf-8")
+    (tmp_path / "prompts" / "binary.md").write_bytes(b"---\xff")
+    path = write_config(tmp_path)
+    found = {one["template"]: one for one in read("list", "-c", path)["templates"]}
+    assert "line 2: the header is not closed" in found["prompts/broken.md"]["error"]
+    assert "UTF-8" in found["prompts/binary.md"]["error"]
+    assert found[GENERAL]["error"] is None
+    assert "cannot be used" in propdesk("list", "-c", path).stdout
+
+
+def test_no_other_file_is_rendered_or_quoted(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    path.write_text(f"---\nkey {SECRET}\n", encoding="utf-8")
+    for name in (path.name, f"prompts/../{path.name}", str(path)):
+        result = propdesk("render", name)
+        assert (result.exit_code, "no such prompt template" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"now": datetime(2025, 1, 15, 12)}, "context.now"),  # noqa: DTZ001 - a naive time is the point
+        ({"symbols": ()}, "a context without symbols"),
+    ],
+)
+def test_a_recorded_context_that_cannot_be_is_told(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    saved = tmp_path / "contexts.jsonl"
+    saved.write_text(context_json(replace(sample_context(), **change)) + "\n", encoding="utf-8")
+    result = propdesk("render", GENERAL, "--contexts", saved)
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.usefixtures("store")
+def test_a_comparison_in_which_nothing_was_decided_says_why_and_fails(tmp_path: Path) -> None:
+    models = "models:\n  m: {base_url: 'http://127.0.0.1:9/v1', model: tiny, api_key: '${MODEL_KEY}'}\n"
+    path = write_config(tmp_path, models + SOUND)
+    result = propdesk("diff", GENERAL, GRID, "--trader", "one", "--model", "m", "-c", path)
+    assert result.exit_code == 1
+    assert f"{GENERAL}: unavailable: " in result.stdout
+    assert "no context on which both templates decided" in result.stderr
 
 
 @pytest.mark.parametrize(
