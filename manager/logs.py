@@ -16,7 +16,18 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
-_QUIET: Final = ("procrastinate", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "uvicorn", "grpc", "alembic", "asyncio")
+_QUIET: Final = (
+    "procrastinate",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "openai",
+    "uvicorn",
+    "grpc",
+    "alembic",
+    "asyncio",
+)
 
 
 class Redactor:

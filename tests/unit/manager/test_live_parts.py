@@ -17,6 +17,9 @@ from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from exchanges.registry import default_registry
 from executor.contract import Outcome
+from executor.models.chat import Message
+from executor.models.lanes import open_lanes
+from executor.models.openai_chat import OpenAIChatModel
 from executor.registry import ExecutorParts, ExecutorSpec, ModelClients
 from executor.sample import sample_context
 from manager.accounts import account_runtimes
@@ -25,6 +28,7 @@ from manager.executors import ConfiguredExecutors, Unusable
 from manager.logs import HIDDEN, configure_logging, secrets_of
 from manager.registration import prompt_library, stored
 from manager.state.records import DEFAULT_TENANT
+from openai_endpoint import endpoint, says
 
 KEYED = (
     SOUND
@@ -96,6 +100,13 @@ async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_con
     assert (await runtime.exchange.fetch_balance()).cash == 500
     assert runtime.market is not None
     assert set((await runtime.market.snapshot(frozenset(runtime.instruments))).symbols) == set(runtime.instruments)
+
+
+async def test_a_call_of_a_model_is_no_line_in_the_log(logged: io.StringIO) -> None:
+    configure_logging([], stream=logged)
+    async with endpoint(says("hi")) as fake, open_lanes(fake.spec()) as lanes:
+        await OpenAIChatModel(lanes, fake.spec()).complete([Message(role="user", text="hello")], {})
+    assert logged.getvalue() == ""
 
 
 @pytest.mark.parametrize("shown", ["json", "console"])
