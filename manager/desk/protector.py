@@ -49,10 +49,10 @@ async def protect(session: Session) -> None:
 async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
     """Cancel a position's target, and its stop if asked, before the position is closed in another way.
 
-    Return (all surely gone, any had filled).
+    Return (all surely gone, any had filled). The confirmed stop goes last: it stays where anything else is not gone.
     """
     gone, filled = True, False
-    for order in sorted(protective_orders(session), key=lambda order: order.purpose is OrderPurpose.STOP):
+    for order in sorted(protective_orders(session), key=_clearing_order):
         if order.symbol != symbol or order.shares[0].trader_id != trader_id:
             continue
         if order.purpose is OrderPurpose.STOP and not (stops_too and gone):
@@ -60,6 +60,10 @@ async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_
         result = await cancel(session, order.order_id)
         gone, filled = gone and result.gone, filled or result.filled
     return gone, filled
+
+
+def _clearing_order(order: OrderRow) -> tuple[bool, bool]:
+    return order.purpose is OrderPurpose.STOP, order.state is OrderState.ACCEPTED
 
 
 def protective_orders(session: Session) -> list[OrderRow]:

@@ -157,3 +157,21 @@ async def test_a_stop_touched_while_it_becomes_plain_executes_once() -> None:
     assert await desk.held("b") == -4
     assert await desk.net() == -4
     assert await desk.wrongs() == []
+
+
+async def test_a_close_keeps_the_confirmed_stop_beside_one_without_an_outcome() -> None:
+    desk = await FaultyDesk.of(traders=("a", "b"))
+    for trader_id in "ab":
+        await desk.go(trader_id, open_long())
+        desk.pass_time()
+    desk.venue.plan = when(Fault.LOST, "create_order", is_type(OrderType.STOP))
+    await desk.go("a", adjust(stop=95))
+    desk.venue.plan = no_faults
+    await desk.go("a", close())
+    assert await desk.held("a") == 10
+    guarded = sorted(order.client_order_id.split(".")[0] for order in await desk.resting())
+    assert guarded == ["a", "b"]
+    await desk.maintain(45)
+    await desk.round()
+    assert await desk.held("a") == 0
+    assert await desk.wrongs() == []
