@@ -25,6 +25,7 @@ from executor.errors import (
 )
 
 _LONGEST: Final = 300
+_SHORTEST_SECRET: Final = 4
 _TOO_LONG_STATUSES: Final = (400, 413, 422, 500)
 _NEVER: Final = (501, 505)
 _TURNED_AWAY: Final = (503, 529)
@@ -146,8 +147,8 @@ def _words(body: object) -> tuple[str, str]:
 
 
 def without(text: str, secret: str) -> str:
-    """Return `text` with `secret` blanked, also as JSON writes it."""
-    if not secret:
+    """Return `text` with `secret` blanked, also as JSON writes it; what is too short is a placeholder, no secret."""
+    if len(secret) < _SHORTEST_SECRET:
         return text
     return text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
 

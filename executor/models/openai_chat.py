@@ -37,6 +37,8 @@ _REACHABLE_WITHOUT_LIST: Final = (404, 405, 501)
 _PING_TIMEOUT_S: Final = 10.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError")
+# A placeholder such as EMPTY may be a word of a reply, which must be judged as it came.
+_NO_WORD: Final = 16
 _ASK_FOR_JSON: Final = "Answer with one JSON object."
 
 
@@ -126,7 +128,7 @@ class OpenAIChatModel:
             raise stopped.told(ran=True, usage=usage_in(content, asked))
         refused, key = choice.message.refusal, self._endpoint.api_key
         return Completion(
-            text=without(_text(choice.message.content), key),
+            text=_text(choice.message.content) if len(key) < _NO_WORD else without(_text(choice.message.content), key),
             finish=Finish.REFUSED if refused else _FINISHES.get(reason, Finish.DONE),
             detail=without(refused or reason, key),
             model=without(body.model or self.name, key),

@@ -14,6 +14,7 @@ from executor.models.lanes import MOST_BYTES, lanes_to, open_lanes
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import Answer, Endpoint, endpoint, says, sends, trickles
 
+KEY = "sk-proj-0123456789abcdef"
 ASKED = [Message(role="user", text="hello")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -104,13 +105,19 @@ def test_what_the_desk_decides_is_not_changed_by_extra_body() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        says("the key key-1 and more", refusal="your key key-1 was refused"),
-        says("key-1"),
-        sends(200, json.dumps({"model": "for key-1", "choices": [{"message": {"content": "x"}}]})),
+        says(f"the key {KEY} and more", refusal=f"your key {KEY} was refused"),
+        says(KEY),
+        sends(200, json.dumps({"model": f"for {KEY}", "choices": [{"message": {"content": "x"}}]})),
     ],
 )
 def test_a_key_that_comes_back_in_an_answer_is_blanked(answer: Answer) -> None:
-    assert "key-1" not in repr(ask(answer)[1])
+    assert KEY not in repr(ask(answer, api_key=KEY)[1])
+
+
+@pytest.mark.parametrize("key", ["k", "EMPTY", "take_profit"])
+def test_a_placeholder_for_a_key_changes_no_word_of_a_reply(key: str) -> None:
+    said = '{"reasoning": "EMPTY", "take_profit": 1}'
+    assert ask(says(said), api_key=key)[1].text == said
 
 
 async def trickles_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
