@@ -13,7 +13,7 @@ _OPEN, _CLOSE = "<＜◁‹⟨〈", ">＞▷›⟩〉"  # noqa: RUF001 - the loo
 _INSIDE: Final = rf"[^{_OPEN}{_CLOSE}\n{{}}]{{1,80}}"
 MARK: Final = rf"[{_OPEN}](?P<angle>{_INSIDE})[{_CLOSE}]|[\[【](?P<square>[\s/]*\w{{1,40}}\s*)[\]】]"
 _TAG: Final = re.compile(rf"[{_OPEN}]{_INSIDE}[{_CLOSE}]")
-_END_TAG: Final = re.compile(rf"[{_OPEN}] ?(?:[/|｜]|end|eo[st])[^{_OPEN}{_CLOSE}\n{{}}]{{0,80}}[{_CLOSE}]")  # noqa: RUF001
+_END_TAG: Final = re.compile(rf"[{_OPEN}] ?(?:[/|｜]|end|eo[st])[^{_OPEN}{_CLOSE}\n{{}}]{{0,80}}[{_CLOSE}]")  # noqa: RUF001 - full-width bar
 _REASONING: Final = re.compile(
     r"think|thought|reason|analy[sz]|reflect|scratch|monolog|deliberat|ponder|rational|draft|brainstorm"
     r"|chain_of|^cot$|example|sample|template|format|schema|option|alternativ|hypothe|思考|思维|推理|反思"
@@ -74,7 +74,7 @@ def introduced(text: str, start: int) -> bool:
     if not lead:
         heads = (other.strip() for other in reversed(above) if not other.lstrip().startswith("```"))
         head = next((head for head in heads if head), "")
-        presents = head.startswith(("#", "**")) or head.rstrip(" *_").endswith((":", "："))  # noqa: RUF001
+        presents = head.startswith(("#", "**")) or head.rstrip(" *_").endswith((":", "："))  # noqa: RUF001 - the colon of Chinese
         return not presents or _DOUBT.search(_SENTENCE_END.split(head)[-1]) is None
     if lead.endswith((":", "：")):  # noqa: RUF001 - full-width colon
         return _DOUBT.search(lead) is None

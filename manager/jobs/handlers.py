@@ -22,6 +22,7 @@ from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
 from manager.lifecycle import transition
 from manager.safe_mode import note_outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
@@ -30,7 +31,7 @@ from manager.state.records import DecisionRow, IntentRow, IntentStatus, Schedule
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
 from traders.book import Book, Position
-from traders.context import MarketViews, OwnState, build_context, told_refusal
+from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
 from traders.spec import TraderSpec
@@ -75,6 +76,12 @@ class DeskParts:
     keep_prompts: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    slot: datetime
+    read_at: datetime
+
+
 class DeskHandlers:
     """Run the jobs on the injected parts; nothing here knows whether it is live, paper or replay."""
 
@@ -86,12 +93,13 @@ class DeskHandlers:
         """Ask one trader's executor once for its slot and store the answer; then wake the account's round."""
         parts = self._parts
         slot = job.slot
+        turn = _Turn(slot=slot, read_at=parts.clock.now())
         async with parts.store.transaction(job.tenant_id) as tx:
             rows = await tx.trader(job.trader_id)
         if rows.schedule.in_flight_due_at != slot or rows.trader.state is not TraderState.RUNNING:
             return
         try:
-            in_time, acts = await self._decided(rows, slot, parts.accounts[(job.tenant_id, job.account_id)])
+            in_time, acts = await self._decided(rows, turn, parts.accounts[(job.tenant_id, job.account_id)])
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
             return
@@ -171,33 +179,42 @@ class DeskHandlers:
             waiting = await tx.find(IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
-    async def _decided(self, rows: TraderRows, slot: datetime, runtime: AccountRuntime) -> tuple[bool, bool]:
+    async def _decided(self, rows: TraderRows, turn: _Turn, runtime: AccountRuntime) -> tuple[bool, bool]:
         try:
             context, asked = await self._ask(rows, runtime)
-            return await self._conclude(rows, slot, storable_decision(asked), context)
+            return await self._conclude(rows, turn, storable_decision(asked), context)
         except (DuplicateRow, StoreUnavailable, ExecutorConfigError):
             # The slot is taken, nothing can be written, or a replay lacks what it needs, which ends it.
             raise
         except Exception as error:  # noqa: BLE001 - a fault that leaves no row would count as no failure and raise no alert
-            return await self._conclude(rows, slot, storable_decision(_unexpected(rows, error)), None)
+            return await self._conclude(rows, turn, storable_decision(_unexpected(rows, error)), None)
 
     async def _conclude(
-        self, rows: TraderRows, slot: datetime, full: FullDecision, context: Context | None
+        self, rows: TraderRows, turn: _Turn, full: FullDecision, context: Context | None
     ) -> tuple[bool, bool]:
         """Store the decision; return whether it came in time, and whether there is anything to do."""
         parts = self._parts
-        decision, intents = _record(rows, full, slot, parts.clock.now(), context if parts.keep_prompts else None)
+        decision, intents = _record(rows, full, turn.slot, parts.clock.now(), context if parts.keep_prompts else None)
         prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
         failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
-        end = Conclusion(decision=decision, prompts=prompts, intents=intents, failed=failed, at=parts.clock.now())
+        end = Conclusion(
+            decision=decision,
+            prompts=prompts,
+            intents=intents,
+            failed=failed,
+            at=parts.clock.now(),
+            told_at=turn.read_at if was_told(full) else None,
+        )
         try:
             async with parts.store.transaction(rows.trader.tenant_id) as tx:
                 if not await tx.conclude(end):
                     raise _CameLate
+                await tx.insert(dropped(decision))
                 await note_outcome(tx, rows.schedule, decision, failed)
         except _CameLate:
             await self._conclude_late(end)
             return False, False
+        note_failure(decision)
         return True, bool(intents)
 
     async def _conclude_late(self, end: Conclusion) -> None:
@@ -221,15 +238,23 @@ class DeskHandlers:
         try:
             snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
         except ExchangeError as failure:
-            return None, FullDecision(outcome=Outcome.UNAVAILABLE, reasoning=f"no market data: {failure}")
+            return None, FullDecision(
+                outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="market", message=f"no market data: {failure}"),)
+            )
         views = self._views.setdefault(runtime.account_id, MarketViews()).of(snapshot)
         wanted = {*spec.symbols, *(position.symbol for position in rows.positions)}
         maintenance = {s: runtime.instruments[s].maintenance_rate for s in wanted if s in runtime.instruments}
-        own = _own_state(rows, self._parts.sampler.current(rows.book))
+        own = _own_state(rows, self._parts.sampler.current(rows.book), await self._actions_of(rows))
         context = build_context(spec, own, views, maintenance, self._parts.clock.now())
         if spec.executor.type not in _WITHOUT_DETAILS:
             context = with_details(context, await self._record_of(rows, runtime))
         return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
+
+    async def _actions_of(self, rows: TraderRows) -> Mapping[str, str]:
+        if not rows.verdicts or rows.trader.spec.executor.type in _WITHOUT_DETAILS:
+            return {}
+        async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
+            return await read_actions(tx, rows.verdicts)
 
     async def _record_of(self, rows: TraderRows, runtime: AccountRuntime) -> OwnRecord:
         async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
@@ -244,7 +269,7 @@ def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
     return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="decision", message=told),))
 
 
-def _own_state(rows: TraderRows, curve: Performance) -> OwnState:
+def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str]) -> OwnState:
     head = rows.book
     positions: dict[Symbol, Position] = {
         row.symbol: Position(
@@ -267,9 +292,7 @@ def _own_state(rows: TraderRows, curve: Performance) -> OwnState:
         funding=head.funding,
         positions=positions,
     )
-    refusals = tuple(
-        told_refusal(verdict.symbol, verdict.kind, verdict.code, verdict.detail) for verdict in rows.verdicts
-    )
+    refusals = told(rows.verdicts, actions)
     return OwnState(book=book, allocated=head.allocated, performance=curve, refusals=refusals)
 
 

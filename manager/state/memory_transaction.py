@@ -195,6 +195,7 @@ class MemoryTransaction:
             claimed_at=None,
             last_decision_at=end.at,
             failed_decisions=failures,
+            told_at=end.told_at or schedule.told_at,
         )
         return True
 
@@ -254,7 +255,7 @@ class MemoryTransaction:
         return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
 
     def _verdicts(self, schedule: ScheduleRow) -> Sequence[VerdictRow]:
-        since = schedule.last_decision_at
+        since = schedule.told_at
         found: list[VerdictRow] = []
         rows = self._rows.tables[VerdictRow].indices[0].bucket(schedule.trader_id).rows
         for verdict in reversed(rows.values()):

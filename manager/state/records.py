@@ -71,6 +71,7 @@ class ScheduleRow:
     """Hold when a trader decides next and whether a decision is in flight; written by claim and decide.
 
     Slots are the epoch multiples of `interval_s`, shifted by `phase_s`, so that live traders spread over the interval.
+    What was refused from `told_at` on is still to be told to the trader.
     """
 
     tenant_id: TenantId
@@ -83,6 +84,7 @@ class ScheduleRow:
     claimed_at: datetime | None = None
     last_decision_at: datetime | None = None
     failed_decisions: int = 0
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

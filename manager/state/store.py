@@ -60,7 +60,7 @@ class DeskRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderRows:
-    """Hold all a decision reads of one trader; `verdicts` are those since its last decision, at most VERDICTS_SHOWN."""
+    """Hold all a decision reads of one trader; `verdicts` are those it was not told yet, at most VERDICTS_SHOWN."""
 
     trader: TraderRow
     schedule: ScheduleRow
@@ -71,13 +71,17 @@ class TraderRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """Hold all a decision writes; `failed` counts it, False starts the count anew and None leaves it, `at` is now."""
+    """Hold all a decision writes; `failed` counts it, False starts the count anew and None leaves it, `at` is now.
+
+    `told_at` is when the context was read that told the trader its refusals; None for one that told nobody.
+    """
 
     decision: DecisionRow
     prompts: Sequence[PromptRow]
     intents: Sequence[IntentRow]
     failed: bool | None
     at: datetime
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 
 from executor.contract import Action, Decision
 from manager.state.errors import DuplicateRow
-from manager.state.records import DEFAULT_TENANT, DecisionRow, IntentRow, IntentStatus, ScheduleRow
+from manager.state.records import DEFAULT_TENANT, DecisionRow, IntentRow, IntentStatus, ScheduleRow, VerdictRow
 from manager.state.store import Conclusion, Store
 from state_rows import AT, make_account, make_intent, make_row, make_trader
 
@@ -96,3 +96,28 @@ async def test_a_slot_is_concluded_once(store: Store) -> None:
     with pytest.raises(DuplicateRow):
         await _conclude(store, _conclusion("one", due_at=AT, failed=False))
     assert (await _read(store, IntentRow, "one")).status is IntentStatus.PENDING
+
+
+async def test_a_trader_is_told_again_what_no_decision_has_told_it(store: Store) -> None:
+    made = make_trader("t1", in_flight_due_at=AT, claimed_at=AT)
+    places = {"before": AT - SECOND, "meanwhile": AT, "after": AT + 2 * SECOND}
+    verdicts = [make_row(VerdictRow, round_id=name, trader_id="t1", at=at) for name, at in places.items()]
+    await _seed(store, *made, *verdicts)
+
+    async def untold() -> list[str]:
+        async with store.transaction(DEFAULT_TENANT) as transaction:
+            return [verdict.round_id for verdict in (await transaction.trader("t1")).verdicts]
+
+    assert await untold() == ["before", "meanwhile", "after"]
+    failed = _conclusion("failed", due_at=AT, failed=True)
+    assert await _conclude(store, failed)
+    assert await untold() == ["before", "meanwhile", "after"]
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.patch(ScheduleRow, ("t1",), in_flight_due_at=AT + SECOND)
+    told = replace(_conclusion("told", due_at=AT + SECOND, failed=False), told_at=AT)
+    assert await _conclude(store, told)
+    assert await untold() == ["meanwhile", "after"]
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.patch(ScheduleRow, ("t1",), in_flight_due_at=AT + 2 * SECOND)
+    assert await _conclude(store, _conclusion("failed again", due_at=AT + 2 * SECOND, failed=True))
+    assert await untold() == ["meanwhile", "after"]

@@ -336,9 +336,9 @@ async def test_20_desk_holds_pending_intents_and_live_orders_of_the_account(stor
     assert len(desk.positions) == 0
 
 
-async def test_21_trader_holds_the_verdicts_since_its_last_decision(store: Store) -> None:
+async def test_21_trader_holds_the_verdicts_it_was_not_told(store: Store) -> None:
     verdicts = [make_row(VerdictRow, trader_id="t1", round_id=f"{n}", at=AT + n * SECOND, n=n) for n in range(4)]
-    trader, schedule, book = make_trader("t1", last_decision_at=AT + SECOND)
+    trader, schedule, book = make_trader("t1", told_at=AT + SECOND)
     other = make_row(VerdictRow, trader_id="t2", round_id="9", at=AT + 9 * SECOND)
     await _seed(store, trader, schedule, book, make_row(PositionRow, trader_id="t1"), *verdicts, other)
     async with store.transaction(DEFAULT_TENANT) as transaction:
@@ -346,7 +346,7 @@ async def test_21_trader_holds_the_verdicts_since_its_last_decision(store: Store
         assert (found.trader, found.schedule, found.book) == (trader, schedule, book)
         assert len(found.positions) == 1
         assert list(found.verdicts) == verdicts[1:]
-        await transaction.patch(ScheduleRow, ("t1",), last_decision_at=None)
+        await transaction.patch(ScheduleRow, ("t1",), told_at=None)
         assert list((await transaction.trader("t1")).verdicts) == verdicts
         with pytest.raises(KeyError):
             await transaction.trader("t2")

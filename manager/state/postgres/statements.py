@@ -191,7 +191,7 @@ def trader() -> Select[Any]:
         .scalar_subquery()
     )
     since = (
-        select(func.coalesce(schedules.c.last_decision_at, literal_column("'-infinity'::timestamptz")))
+        select(func.coalesce(schedules.c.told_at, literal_column("'-infinity'::timestamptz")))
         .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
         .scalar_subquery()
     )
@@ -245,7 +245,8 @@ def conclude() -> Update:
     """Build the end of a decision: it is stored and, while its claim stands, older intents end and its trader is free.
 
     Parameters: `rows` (JSON, the decision), `tenant`, `account`, `trader`, `due`, `at`, `symbols`, and for the count of
-    failures `kept` (0 or 1) and `failed` (what is added). The claim is locked first, so that it cannot move on.
+    failures `kept` (0 or 1) and `failed` (what is added); `told` may be null, which leaves it. The claim is locked
+    first, so that it cannot move on.
     """
     intents, schedules, wanted = TABLES[IntentRow], TABLES[ScheduleRow], bindparam("symbols", type_=ARRAY(Text()))
     stored = writes(TABLES[DecisionRow]).insert.cte("stored")
@@ -276,6 +277,7 @@ def conclude() -> Update:
             claimed_at=null(),
             last_decision_at=bindparam("at", type_=INSTANT),
             failed_decisions=schedules.c.failed_decisions * kept + failed,
+            told_at=func.coalesce(bindparam("told", type_=INSTANT), schedules.c.told_at),
         )
         .add_cte(stored)
     )

@@ -125,6 +125,7 @@ class PostgresTransaction:
             "trader": decision.trader_id,
             "due": decision.due_at,
             "at": end.at,
+            "told": end.told_at,
             "symbols": sorted({intent.decision.symbol for intent in end.intents}),
             "kept": int(end.failed is not False),
             "failed": int(bool(end.failed)),

@@ -89,6 +89,7 @@ class ScheduleTable(SQLModel, table=True):
     claimed_at: datetime | None = Field(sa_type=INSTANT)
     last_decision_at: datetime | None = Field(sa_type=INSTANT)
     failed_decisions: int = Field(sa_type=COUNT)
+    told_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class BookTable(SQLModel, table=True):
