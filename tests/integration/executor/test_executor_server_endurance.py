@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,7 +18,7 @@ from executor.baseline_styles import Style
 from executor.contract import Context, Executor, FullDecision, ItemError, Outcome, Usage
 from executor.errors import ExecutorConfigError, ExecutorUnavailable
 from executor.prompts import PromptLibrary
-from executor.registry import ExecutorParts, ModelClients, build_executor
+from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor.remote import http_server
 from executor.remote.messages import request_of
 from executor.remote.service import DecisionService, desk_of
@@ -25,6 +26,7 @@ from executor.remote.wire import context_json
 from executor.sample import sample_context
 from executor.server import Listen, Serving, serve
 from executor_servers import KEY, remote_spec, serving_any, serving_desks
+from openai_endpoint import endpoint, hangs
 
 CONTEXT = sample_context()
 BODY = context_json(CONTEXT)
@@ -179,6 +181,37 @@ def test_the_server_knows_how_long_its_desk_waits(scheme: str) -> None:
 
     assert asyncio.run(run()) is Outcome.DECIDED
     assert 5 < left[0] <= 7
+
+
+@SCHEMES
+def test_a_slow_model_is_a_timeout_with_its_prompt(scheme: str) -> None:
+    """Both sides have the same timeout, and the desk's clock starts first."""
+
+    async def run() -> FullDecision:
+        async with endpoint(hangs) as fake:
+            clients = ModelClients()
+            spec = ExecutorSpec(
+                type=ExecutorType.LLM,
+                base_url=fake.base_url,
+                model="tiny",
+                api_key="k",
+                prompt_template="general.md",
+                timeout_s=1.0,
+            )
+            shipped = PromptLibrary(Path(__file__).parents[3] / "prompts")
+            parts = ExecutorParts(prompts=shipped, clients=clients, monotonic=lambda: 0.0)
+            async with (
+                serving_any(build_executor(spec, parts)) as serving,
+                asking(serving, scheme, timeout_s=1.0) as client,
+            ):
+                decision = await client.decide(CONTEXT)
+            await clients.close()
+            return decision
+
+    decision = asyncio.run(run())
+    assert decision.outcome is Outcome.TIMEOUT
+    assert decision.prompt is not None
+    assert (decision.prompt_hash, decision.attempts) == (decision.prompt.sha256, 1)
 
 
 def test_a_time_that_is_none_is_refused() -> None:

@@ -193,6 +193,16 @@ def test_what_cannot_be_served_is_named(tmp_path: Path, server: str, text: str, 
         desks_of(config, parts_of(config))
 
 
+def test_the_walk_through_of_the_document_is_sound(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[4] / "docs" / "concepts" / "remote-executors.md").read_text()
+    server, desk = (block.partition("```")[0] for block in document.split("```yaml\n")[1:])
+    environment = {"EXECUTOR_KEY": "0123456789abcdef"}
+    config = load_config(write_config(tmp_path, server), environment)
+    (served,) = desks_of(config, parts_of(config))
+    (asking,) = load_config(write_config(tmp_path, desk), environment).tenants[DEFAULT_TENANT].traders
+    assert served.traders == (asking.id,)
+
+
 def test_the_end_waits_for_the_longest_decision(tmp_path: Path) -> None:
     assert longest_decision_s(load(tmp_path, SERVES + SOUND)) == 30
     slow = changed(LOCAL, ASKS.replace("20s", "90s"))
