@@ -9,6 +9,7 @@ from typing import Final
 
 from exchanges.types import Symbol
 from executor.registry import ExecutorType
+from manager.cli.decision_text import dropped_items
 from manager.state.records import (
     UNALLOCATED,
     AccountRow,
@@ -44,13 +45,14 @@ class Light(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDecision:
-    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`."""
+    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `dropped` items could not be read."""
 
     decision_id: str
     at: datetime
     outcome: str
     actions: tuple[str, ...]
     errors: tuple[str, ...]
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +332,7 @@ def _decision(row: DecisionRow) -> LastDecision:
         outcome=row.outcome,
         actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
         errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
+        dropped=dropped_items(row.errors),
     )
 
 

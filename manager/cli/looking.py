@@ -7,7 +7,8 @@ import typer
 
 from exchanges.clock import SystemClock
 from manager.cli.connect import with_desk, with_store
-from manager.cli.desk_status import AccountStatus, Light, PositionStatus, TraderStatus, read_status
+from manager.cli.decision_text import outcome_text
+from manager.cli.desk_status import AccountStatus, LastDecision, Light, PositionStatus, TraderStatus, read_status
 from manager.cli.guard import Refused
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
@@ -21,7 +22,7 @@ COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "
 _ACTIONS_SHOWN: Final = 3
 
 OrderArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="An order, by its own or the venue's id; a trade; or an intent.")
+    str, typer.Argument(metavar="ID", help="An order, by its own or the venue's id; a trade; an intent; a decision.")
 ]
 
 
@@ -60,7 +61,7 @@ def status(
 
 @taking(OperationsOptions)
 def operations(options: OperationsOptions) -> None:
-    """List orders, refusals, conflicts, incidents and acts of operators, newest first."""
+    """List orders, refusals, conflicts, failed decisions, incidents and acts of operators, newest first."""
     query = OperationQuery(
         account_id=options.account,
         trader_id=options.trader,
@@ -96,12 +97,12 @@ def why(
     tenant: TenantOption = DEFAULT_TENANT,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain an order, trade or intent: round, wishes, the model's words, the market it saw, checks, fills."""
+    """Explain an order, trade, intent or decision: wishes, the model's words, the market it saw, checks, fills."""
     story = with_store(data_dir, lambda store: read_story(store, TenantId(tenant), order))
     if story is None:
         raise Refused(
-            f"there is no order, trade or intent {order!r} in tenant {tenant}; `propdesk operations` lists orders and"
-            " refused intents"
+            f"there is no order, trade, intent or decision {order!r} in tenant {tenant}; `propdesk operations` lists"
+            " orders, refused intents and failed decisions"
         )
     if as_json:
         print_json(story)
@@ -153,8 +154,6 @@ def _show_account(account: AccountStatus) -> None:
 
 def _trader_row(trader: TraderStatus) -> list[str]:
     last = trader.last_decision
-    actions = last.actions[:_ACTIONS_SHOWN] if last else ()
-    more = f" and {len(last.actions) - len(actions)} more" if last and len(last.actions) > len(actions) else ""
     refusal = trader.refusals[0] if trader.refusals else None
     return [
         trader.id,
@@ -164,10 +163,17 @@ def _trader_row(trader: TraderStatus) -> list[str]:
         str(trader.open_positions),
         instant(last.at if last else None),
         last.outcome if last else "-",
-        (", ".join(actions) + more) or ("nothing to do" if last else "-"),
+        _actions(last) if last else "-",
         _model_cost(trader),
         f"{refusal.code} {refusal.symbol}" if refusal else "-",
     ]
+
+
+def _actions(last: LastDecision) -> str:
+    shown = [*last.actions[:_ACTIONS_SHOWN]]
+    if len(last.actions) > _ACTIONS_SHOWN:
+        shown[-1] += f" and {len(last.actions) - _ACTIONS_SHOWN} more"
+    return outcome_text(last.outcome, last.errors, shown, last.dropped)
 
 
 def _trader_state(trader: TraderStatus) -> str:

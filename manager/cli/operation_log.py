@@ -1,16 +1,20 @@
-"""What the desk did, newest first: orders, refusals, conflicts, incidents and acts of operators."""
+"""What the desk did, newest first: orders, refusals, conflicts, failed decisions, incidents and acts of operators."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+from executor.contract import Outcome
 from manager.errors import UnknownAccount, UnknownTrader
+from manager.jobs.told import INVALID
 from manager.state.records import (
     AccountRow,
     BookRow,
     ConflictRow,
+    DecisionRow,
     EventRow,
     IncidentRow,
     OrderRow,
@@ -20,12 +24,16 @@ from manager.state.records import (
 )
 from manager.state.store import Store, Transaction
 
+_REFUSING: Final = ("denial", "dropped", "clamp")
+_FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
+
 
 class OperationKind(StrEnum):
     """Name what `propdesk operations` lists."""
 
     ORDER = "order"
     REFUSAL = "refusal"
+    DECISION = "decision"
     CONFLICT = "conflict"
     INCIDENT = "incident"
     EVENT = "event"
@@ -33,7 +41,7 @@ class OperationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Hold one line of the log; `ref` is an order id that `propdesk why` explains, or the row's own id."""
+    """Hold one line of the log; `ref` is an order or decision that `propdesk why` explains, or the row's own id."""
 
     at: datetime
     kind: OperationKind
@@ -98,8 +106,10 @@ async def _of_kind(tx: Transaction, kind: OperationKind, account_id: str, query:
             rows = await tx.find(ConflictRow, where, newest_first="at", limit=window)
             operations = [_conflict(row) for row in rows]
         case OperationKind.REFUSAL:
-            rows = await tx.find(VerdictRow, mine, newest_first="at", limit=query.limit)
+            rows = await tx.find(VerdictRow, {**mine, "kind": _REFUSING}, newest_first="at", limit=query.limit)
             operations = [_verdict(row) for row in rows]
+        case OperationKind.DECISION:
+            operations = await _decisions(tx, mine, query.limit)
         case OperationKind.INCIDENT:
             rows = await tx.find(IncidentRow, mine, newest_first="at", limit=query.limit)
             operations = [_incident(row) for row in rows]
@@ -134,6 +144,47 @@ def _verdict(row: VerdictRow) -> Operation:
         what=row.kind,
         outcome=row.code,
         detail=row.detail,
+        ref=row.intent_id,
+    )
+
+
+async def _decisions(tx: Transaction, mine: Mapping[str, Any], limit: int) -> list[Operation]:
+    """Return the failed decisions, and those of which a part was dropped."""
+    lost = await tx.find(VerdictRow, {**mine, "kind": INVALID}, newest_first="at", limit=limit)
+    failed = await tx.find(DecisionRow, {**mine, "outcome": _FAILED}, newest_first="decided_at", limit=limit)
+    known = {row.decision_id for row in failed}
+    last_to_first = sorted(lost, key=lambda row: row.n, reverse=True)
+    partial = {row.intent_id: row for row in last_to_first if row.intent_id not in known}
+    counts = Counter(row.intent_id for row in lost)
+    return [_failed(row) for row in failed] + [_partial(row, counts[ref]) for ref, row in partial.items()]
+
+
+def _failed(row: DecisionRow) -> Operation:
+    errors = [f"{error.path}: {error.message}" for error in row.errors] or [row.reasoning or row.outcome]
+    return Operation(
+        at=row.decided_at,
+        kind=OperationKind.DECISION,
+        account_id=row.account_id,
+        traders=(row.trader_id,),
+        symbol="",
+        what="no decision",
+        outcome=row.outcome,
+        detail=errors[0],
+        ref=row.decision_id,
+    )
+
+
+def _partial(row: VerdictRow, errors: int) -> Operation:
+    more = f" and {errors - 1} more" if errors > 1 else ""
+    return Operation(
+        at=row.at,
+        kind=OperationKind.DECISION,
+        account_id=row.account_id,
+        traders=(row.trader_id,),
+        symbol="",
+        what="partly dropped",
+        outcome=row.code,
+        detail=f"{row.detail}{more}",
         ref=row.intent_id,
     )
 

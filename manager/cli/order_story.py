@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from executor.contract import Decision, ItemError
 from manager.cli.story_origin import Origin, origin_of
@@ -36,7 +37,7 @@ class SeenMarket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Hold one intent with the decision it comes from; what is no longer kept is empty.
+    """Hold one intent with the decision it comes from; what is no longer kept is empty, as is the intent of none.
 
     `role` says what it did for an order of the desk itself; it is empty where the order carries the intent out.
     """
@@ -68,7 +69,7 @@ class OrderStory:
     """Hold an order with all that led to it and came of it; `kind` names what was asked about.
 
     An order of the desk itself has the intents that set its stop or target and opened its position. Without an order
-    it is the story of a trade of no order, or of an intent that led to none.
+    it is the story of a trade of no order, of an intent that led to none, or of a decision.
     """
 
     kind: str
@@ -84,7 +85,7 @@ class OrderStory:
 
 
 async def read_story(store: Store, tenant: TenantId, ref: str) -> OrderStory | None:
-    """Return the story of an order, a trade or an intent by its id; None if no account has it."""
+    """Return the story of an order, a trade, an intent or a decision by its id; None if no account has it."""
     async with store.transaction(tenant) as tx:
         subject = await find_subject(tx, ref)
         if subject is None:
@@ -102,13 +103,30 @@ async def read_story(store: Store, tenant: TenantId, ref: str) -> OrderStory | N
             order=order,
             other_orders=subject.other_orders,
             round=await tx.get(RoundRow, subject.account_id, subject.round_id),
-            wishes=tuple([await _wish(tx, intent_id, role) for intent_id, role in _roles(subject, origins)]),
+            wishes=await _wishes(tx, subject, origins),
             origins=origins,
-            verdicts=tuple(await tx.find(VerdictRow, where)),
+            verdicts=await _verdicts(tx, subject),
             conflicts=tuple(await tx.find(ConflictRow, where)),
             fills=tuple(sorted(fills, key=lambda fill: (fill.at, fill.trade_id))),
             parts=tuple(sorted(parts, key=lambda part: (part.at, part.trade_id, part.trader_id))),
         )
+
+
+async def _wishes(tx: Transaction, subject: Subject, origins: Sequence[Origin]) -> tuple[Wish, ...]:
+    decision = subject.decision
+    if decision is None:
+        return tuple([await _wish(tx, intent_id, role) for intent_id, role in _roles(subject, origins)])
+    trader, name = decision.trader_id, decision.decision_id
+    bare = Wish(intent_id="", role="", trader_id=trader, status="", code="", asked=None, decision_id=name)
+    return (_explained(bare, decision), *map(_stated, await tx.find(IntentRow, {"decision_id": name})))
+
+
+async def _verdicts(tx: Transaction, subject: Subject) -> tuple[VerdictRow, ...]:
+    where: dict[str, Any] = {"account_id": subject.account_id, "round_id": subject.round_id}
+    if subject.decision is not None:
+        about = (*subject.intents, subject.decision.decision_id)
+        where = {"account_id": subject.account_id, "intent_id": about}
+    return tuple(await tx.find(VerdictRow, where))
 
 
 def _roles(subject: Subject, origins: Sequence[Origin]) -> list[tuple[str, str]]:
@@ -127,9 +145,14 @@ async def _wish(tx: Transaction, intent_id: str, role: str) -> Wish:
     if intent is None:
         return Wish(intent_id=intent_id, role=role, trader_id="", status="", code="", asked=None, decision_id="")
     decision = await tx.get(DecisionRow, intent.decision_id)
-    wish = Wish(
-        intent_id=intent_id,
-        role=role,
+    wish = replace(_stated(intent), role=role)
+    return wish if decision is None else _explained(wish, decision)
+
+
+def _stated(intent: IntentRow) -> Wish:
+    return Wish(
+        intent_id=intent.intent_id,
+        role="",
         trader_id=intent.trader_id,
         status=intent.status,
         code=intent.code,
@@ -137,7 +160,6 @@ async def _wish(tx: Transaction, intent_id: str, role: str) -> Wish:
         decision_id=intent.decision_id,
         round_id=intent.round_id,
     )
-    return wish if decision is None else _explained(wish, decision)
 
 
 def _explained(wish: Wish, row: DecisionRow) -> Wish:

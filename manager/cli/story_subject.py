@@ -1,9 +1,9 @@
-"""Find what `propdesk why` is asked about: an order, a trade or an intent, by any id that our commands show."""
+"""Find what `propdesk why` is asked about: order, trade, intent or decision, by any id that our commands show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from manager.state.records import AccountRow, FillPartRow, FillRow, IntentRow, OrderRow
+from manager.state.records import AccountRow, DecisionRow, FillPartRow, FillRow, IntentRow, OrderRow
 from manager.state.store import Transaction
 
 _ALL = 10_000
@@ -11,12 +11,13 @@ _ALL = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Hold what an id stands for; without an order it is a trade of no order, or an intent that led to none."""
+    """Hold what an id stands for; without an order it is a trade of none, an intent that led to none, or a decision."""
 
     kind: str
     account_id: str
     round_id: str
     order: OrderRow | None = None
+    decision: DecisionRow | None = None
     intents: tuple[str, ...] = ()
     fills: tuple[FillRow, ...] = ()
     parts: tuple[FillPartRow, ...] = ()
@@ -24,7 +25,7 @@ class Subject:
 
 
 async def find_subject(tx: Transaction, ref: str) -> Subject | None:
-    """Return what `ref` names: a client or venue order id, a trade id or an intent id; None if it is nothing known."""
+    """Return what `ref` names: a client or venue order id, a trade, intent or decision id; None if nothing known."""
     accounts = [row.account_id for row in await tx.find(AccountRow, {})]
     for account_id in accounts:
         order = await tx.get(OrderRow, account_id, ref)
@@ -39,7 +40,10 @@ async def find_subject(tx: Transaction, ref: str) -> Subject | None:
         if trade is not None:
             return trade
     intent = await tx.get(IntentRow, ref)
-    return await _intent(tx, intent) if intent is not None else None
+    if intent is not None:
+        return await _intent(tx, intent)
+    decision = await tx.get(DecisionRow, ref)
+    return await _decision(tx, decision) if decision is not None else None
 
 
 def intents_of(order: OrderRow) -> tuple[str, ...]:
@@ -101,4 +105,15 @@ async def _intent(tx: Transaction, intent: IntentRow) -> Subject:
         return _of_order("intent", mine[-1], tuple(order.order_id for order in mine[:-1]))
     return Subject(
         kind="intent", account_id=account_id, round_id=intent.round_id, intents=(intent_id,), parts=tuple(parts)
+    )
+
+
+async def _decision(tx: Transaction, decision: DecisionRow) -> Subject:
+    found = await tx.find(IntentRow, {"decision_id": decision.decision_id})
+    return Subject(
+        kind="decision",
+        account_id=decision.account_id,
+        round_id="",
+        intents=tuple(row.intent_id for row in found),
+        decision=decision,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from executor.contract import Decision
+from executor.contract import Decision, Outcome
 from manager.cli.order_story import OrderStory, SeenMarket, Wish
 from manager.cli.render import instant, price, say, show_table, usd
 from manager.cli.story_origin import Origin
@@ -50,6 +50,8 @@ def show_story(story: OrderStory) -> None:
 def _without_order(story: OrderStory) -> str:
     if story.kind == "intent":
         return "An intent that led to no order."
+    if story.kind == "decision":
+        return f"A decision with {len(story.wishes) - 1} intent(s)."
     gone = next((fill.order_id for fill in story.fills if fill.order_id), "")
     if gone:
         return f"A trade of order {gone}, which is no longer kept."
@@ -89,13 +91,14 @@ def _show_wish(wish: Wish) -> None:
     role = f" {wish.role}" if wish.role else ""
     owner = wish.trader_id or "an unknown trader"
     status = f"{wish.status or 'no longer kept'} {wish.code}".strip()
-    say(f"Intent {wish.intent_id} of {owner}{role}: {status}{in_round}", "bold")
+    if wish.intent_id:
+        say(f"Intent {wish.intent_id} of {owner}{role}: {status}{in_round}", "bold")
     if wish.asked is not None:
         say(f"  asked: {_asked(wish.asked)}")
         if wish.asked.reasoning:
             say(f"  because: {wish.asked.reasoning}")
     if wish.decided_at is not None:
-        say(f"  decision {wish.decision_id} at {instant(wish.decided_at)} UTC: {wish.outcome}")
+        say(f"  decision {wish.decision_id} of {owner} at {instant(wish.decided_at)} UTC: {wish.outcome}")
         cost = price(wish.cost_usd or Decimal(0))
         say(f"  model {wish.model or '-'}: {wish.attempts} attempt(s), {wish.latency_s:.2f} s, {cost} USD")
         say(f"  prompt hash: {wish.prompt_hash or '- (no prompt: rules in code)'}")
@@ -105,7 +108,7 @@ def _show_wish(wish: Wish) -> None:
         cut = f"\n  ... ({len(wish.reply)} characters; --json has them all)" if len(wish.reply) > _LONGEST_REPLY else ""
         say(f"  reply: {wish.reply[:_LONGEST_REPLY]}{cut}")
     for error in wish.errors:
-        say(f"  dropped: {error.path}: {error.message}")
+        say(f"  {'dropped' if wish.outcome == Outcome.DECIDED else 'failed'}: {error.path}: {error.message}")
     if wish.market:
         show_table("  It saw", ["symbol", "mark>", "age s>", "indicators"], [_market_row(seen) for seen in wish.market])
 
@@ -135,12 +138,13 @@ def _symbol(story: OrderStory) -> str:
 
 
 def _show_checks(story: OrderStory) -> None:
-    symbol = _symbol(story)
+    whole = story.kind == "decision"
+    symbol = "" if whole else _symbol(story)
     if story.round is None and not story.verdicts:
         return
-    verdicts: Sequence[VerdictRow] = [verdict for verdict in story.verdicts if verdict.symbol == symbol]
+    verdicts: Sequence[VerdictRow] = [verdict for verdict in story.verdicts if whole or verdict.symbol == symbol]
     show_table(
-        f"Refused or cut in that round on {symbol}",
+        "Refused or cut of it" if whole else f"Refused or cut in that round on {symbol}",
         ["kind", "code", "trader", "detail", "numbers"],
         [
             [v.kind, v.code, v.trader_id, v.detail, ", ".join(f"{name} {n}" for name, n in v.numbers.items())]

@@ -110,7 +110,7 @@ def test_why_tells_the_story_and_names_what_is_unknown() -> None:
     assert told["fills"][0]["fee"] == "0.45"
     missing = propdesk("why", "none")
     assert missing.exit_code == 2
-    assert "there is no order, trade or intent 'none'" in missing.stderr
+    assert "there is no order, trade, intent or decision 'none'" in missing.stderr
 
 
 @pytest.mark.usefixtures("store")
