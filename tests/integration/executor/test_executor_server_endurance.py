@@ -99,23 +99,28 @@ def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.Monk
     assert (b"200 OK" in asyncio.run(run())) == (b"healthz" in sent)
 
 
-def test_silent_connections_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connections_make_room_and_requests_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("executor.server.room", lambda: 20)
 
-    async def run() -> list[Outcome]:
-        async with serving_any(BASELINE) as serving:
-            silent = [
-                await asyncio.open_connection("127.0.0.1", port_of(url))
-                for url in (serving.http, serving.grpc)
-                for _ in range(50)
-            ]
-            async with asking(serving, "http") as client:
-                decisions = [await client.decide(CONTEXT) for _ in range(3)]
+    async def slow(context: Context) -> FullDecision:
+        del context
+        await asyncio.sleep(1)
+        return FullDecision()
+
+    async def run() -> tuple[list[Outcome], int]:
+        async with serving_any(Told(slow)) as serving, asking(serving, "http") as client:
+            first = asyncio.create_task(client.decide(CONTEXT))
+            await asyncio.sleep(0.3)
+            silent = [await asyncio.open_connection("127.0.0.1", port_of(serving.http)) for _ in range(50)]
+            decisions = [await client.decide(CONTEXT), await first]
+            closed = sum(reader.at_eof() or reader.exception() is not None for reader, _ in silent)
             for _, writer in silent:
                 writer.close()
-            return [decision.outcome for decision in decisions]
+            return [decision.outcome for decision in decisions], closed
 
-    assert asyncio.run(run()) == [Outcome.DECIDED] * 3
+    outcomes, closed = asyncio.run(run())
+    assert outcomes == [Outcome.DECIDED] * 2
+    assert 30 <= closed < 50
 
 
 def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
