@@ -1,7 +1,7 @@
 """Made-up values for prompts: the example every template shows, and a context to try a template with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -21,6 +21,7 @@ from executor.details import Candle, ClosedTrade, Details, NetExposure, Remainin
 PLACEHOLDERS: Final = ("ONE_OF_YOUR_SYMBOLS", "ANOTHER_OF_YOUR_SYMBOLS")
 _MARK: Final = 100.0
 _RISK: Final = 2.0
+_LONG_MARK: Final = Decimal("104123.4")
 _NOW: Final = datetime(2025, 1, 15, 12, tzinfo=UTC)
 
 
@@ -63,11 +64,11 @@ def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict
 def sample_context(
     symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: Limits | None = None
 ) -> Context:
-    """Return a context with a position, details, a refusal and, for the last symbol, no history yet."""
-    views = {
-        symbol: SampleView(symbol=symbol, mark=Decimal(100), indicators=_INDICATORS, open_interest=Decimal(81234))
-        for symbol in symbols[:-1]
-    }
+    """Return a context with a position, details, a refusal and, for the last symbol, no history yet.
+
+    Symbols in the middle have figures as long as a market's, so that a prompt for many is as long as a real one.
+    """
+    views = {symbol: _view(symbol, Decimal(100) if place == 0 else _LONG_MARK) for place, symbol in enumerate(symbols)}
     views[symbols[-1]] = SampleView(
         symbol=symbols[-1], mark=Decimal("20.5"), indicators=Indicators(), funding_rate=None
     )
@@ -84,6 +85,12 @@ def sample_context(
         refusals=(Refusal(symbol=symbols[0], action="open_long", code="COOLDOWN", detail="600 s left"),),
         details=_details(symbols),
     )
+
+
+def _view(symbol: str, mark: Decimal) -> SampleView:
+    scale = float(mark) / _MARK
+    known = {item.name: getattr(_INDICATORS, item.name) * scale for item in fields(_INDICATORS)}
+    return SampleView(symbol=symbol, mark=mark, indicators=Indicators(**known), open_interest=Decimal(81234))
 
 
 def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: Action) -> dict[str, Any]:

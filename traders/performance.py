@@ -120,7 +120,7 @@ def view(state: Performance, pnl_usd: Decimal) -> PerformanceView:
         pnl_usd=pnl_usd,
         pnl_pct=(state.nav - 1.0) * 100,
         sharpe=state.sharpe,
-        win_rate=state.win_rate,
+        win_rate=None if state.win_rate is None else state.win_rate * 100,
         trades=state.trades,
         average_win=state.won_usd / state.wins if state.wins else Decimal(0),
         average_loss=state.lost_usd / losses if losses else Decimal(0),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.contract import Context
+from executor.contract import Context, Limits
+from executor.details import Details
 from executor.errors import PromptError
 from executor.prompt_values import CUTS, cut_steps
 from executor.prompts import TOKEN_BUDGET, PromptLibrary, RenderedPrompt
@@ -83,6 +84,45 @@ def test_consecutive_prompts_share_all_that_is_static(template: str) -> None:
     assert "2025-01-15 12:00" not in one.system
 
 
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_traders_with_other_limits_share_the_form_of_the_answer(template: str) -> None:
+    library = PromptLibrary(FOLDER)
+    one, other = (library.render(template, sample_context(limits=Limits(max_positions=most))).system for most in (3, 4))
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    assert shared > one.index("## Limits") > 2_500
+
+
+def test_what_was_cut_is_not_said_to_be_none() -> None:
+    whole, cut = render(), render(2_260)
+    assert "closed trades" in cut.cuts
+    assert "closes" in cut.cuts
+    for prompt, told in ((whole, 0), (cut, 1)):
+        start = prompt.user.index("## Your closed trades")
+        assert prompt.user[start : prompt.user.index("##", start + 3)].count("(left out)") == told
+        assert prompt.user.count("closes: (left out)") == 2 * told
+    bare = replace(sample_context(), details=replace(_details(), trades=()))
+    assert "funding)\n\nNone.\n" in render(context=bare).user
+
+
+def test_candles_shorter_than_a_minute_are_told_apart() -> None:
+    views = sample_context().market
+    short = {
+        symbol: SampleView(symbol=symbol, mark=view.mark, indicators=view.indicators, base_s=15.0)
+        for symbol, view in views.items()
+    }
+    user = render(context=replace(sample_context(), market=short)).user
+    lines = [line for line in user.splitlines() if line.startswith("01-15 ")]
+    assert len({line.split()[1] for line in lines}) > 20
+    assert "01-15 11:59:45 " in user
+
+
+def test_a_check_for_a_trader_renders_as_many_symbols_as_it_has() -> None:
+    library = PromptLibrary(FOLDER)
+    library.check("general.md", [f"C{number}/USDT:USDT" for number in range(6)])
+    with pytest.raises(PromptError, match=r"tokens long for 80 symbols with everything cut, over its 12000"):
+        library.check("general.md", [f"C{number}/USDT:USDT" for number in range(80)])
+
+
 def test_tokens_of_the_sections_add_up() -> None:
     user = render().user
     parts = sections(user)
@@ -119,6 +159,12 @@ def test_a_template_replaced_by_one_of_the_same_age_is_read_again(tmp_path: Path
     path.write_text(head + "{% block system %}newer{% endblock %}", encoding="utf-8")
     os.utime(path, ns=(10**18, 10**18))
     assert prompts.render("own.md", sample_context()).system == "newer"
+
+
+def _details() -> Details:
+    details = sample_context().details
+    assert details is not None
+    return details
 
 
 def _three_minutes_later(context: Context) -> Context:

@@ -1,0 +1,89 @@
+"""What a prompt says of the desk is what the desk does, and it names nobody else."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from desk_factory import AT, BTC, ETH, SOL, make_candidate, make_desk, make_intent, make_position, make_trader
+from exchanges.types import Instrument
+from executor.contract import Action, Decision
+from executor.prompts import PromptLibrary
+from executor.sample import sample_context
+from manager.desk.conflict_resolver import resolve
+from manager.desk.risk.freshness import symbol_unresolved
+from manager.desk.risk.standing import Standing, Wish
+from manager.desk.risk.states import cooldown
+from manager.desk.values import ConflictStrategy
+from traders.context import told_refusal
+
+PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")
+HOLDERS = ("secret_whale", "hidden_bear", "quiet")
+
+
+@pytest.mark.parametrize("strategy", list(ConflictStrategy))
+def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrategy) -> None:
+    desk = make_desk(
+        make_trader("quiet"),
+        make_trader("secret_whale", make_position(BTC, -50)),
+        make_trader("hidden_bear", make_position(ETH, 7)),
+        strategy=strategy,
+    )
+    wishes = [
+        make_candidate(name, direction, confidence=80 + rank, symbol=symbol, after_s=rank)
+        for symbol in (BTC, ETH, SOL)
+        for rank, (name, direction) in enumerate(zip(HOLDERS, (1, -1, 1), strict=True))
+    ]
+    dropped = resolve(desk, wishes, []).dropped
+    assert bool(dropped) == (strategy is not ConflictStrategy.NET)
+    for one in dropped:
+        told = told_refusal(one.symbol, "open_long", one.code, one.detail)
+        assert not [name for name in HOLDERS if name in told.detail]
+        assert not [digit for digit in "0123456789" if digit in told.detail]
+
+
+def test_a_position_from_outside_tells_no_name_either() -> None:
+    external = make_trader("EXTERNAL", make_position(BTC, 9)).book
+    desk = make_desk(make_trader("quiet"), make_trader("secret_whale", make_position(BTC, -50)), external=external)
+    finding = symbol_unresolved(_wish(desk.traders["quiet"], desk, BTC))
+    assert finding is not None
+    assert "secret_whale" in finding.detail
+    assert "secret_whale" not in told_refusal(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
+
+
+def test_other_refusals_are_told_as_they_are() -> None:
+    assert told_refusal(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
+
+
+@pytest.mark.parametrize("symbol", [BTC, SOL])
+def test_the_cooldown_is_printed_as_it_is_enforced(symbol: str) -> None:
+    trader = make_trader("one", last_stop_at=AT - timedelta(minutes=1))
+    desk = make_desk(trader)
+    assert cooldown(_wish(trader, desk, symbol)) is not None
+    printed = PROMPTS.render("general.md", sample_context()).system
+    assert "- After any of your stops is hit: no entry in any symbol for 900 seconds.\n" in printed
+
+
+def test_a_held_symbol_off_the_list_may_be_closed_and_the_prompt_says_so() -> None:
+    context = sample_context()
+    held = replace(context.positions[0], symbol="DOGE/USDT:USDT")
+    printed = PROMPTS.render("general.md", replace(context, positions=(held,))).system
+    assert "A symbol that you still hold\nbeside them you may reduce or close" in printed
+    assert "A symbol that is neither yours to trade nor held by you" in printed
+
+
+def _wish(trader: object, desk: object, symbol: str) -> Wish:
+    decision = Decision(symbol=symbol, action=Action.OPEN_LONG)
+    return Wish(
+        standing=Standing(desk, trader),  # type: ignore[arg-type]  # both from the factory
+        intent=make_intent("one", decision),
+        symbol=symbol,  # type: ignore[arg-type]  # one of the factory's
+        direction=1,
+        mark=None,
+        price=Decimal(10),
+        entry=Decimal(10),
+        instrument=Instrument(symbol=symbol),  # type: ignore[arg-type]  # one of the factory's
+        leverage=1,
+    )
