@@ -117,11 +117,10 @@ class EndpointGate:
 
     async def _admitted(self) -> tuple[int, float]:
         ahead = self._turn.statistics()
-        self._check_patience(self._window.wait_s(self._pacing.monotonic(), ahead.tasks_waiting + ahead.locked))
+        self._patient_wait_s(ahead.tasks_waiting + ahead.locked)
         async with self._turn:
             await self._probed()
-            while (wait_s := self._window.wait_s(self._pacing.monotonic())) > 0:
-                self._check_patience(wait_s)
+            while (wait_s := self._patient_wait_s()) > 0:
                 await self._pacing.sleep(wait_s)
             now = self._pacing.monotonic()
             trying = self._breaker.state(now) is Circuit.HALF_OPEN
@@ -145,13 +144,14 @@ class EndpointGate:
             self._probe.ended.set()
             self._probe = None
 
-    def _check_patience(self, wait_s: float) -> None:
-        if wait_s <= time_left():
-            return
+    def _patient_wait_s(self, ahead: int = 0) -> float:
+        """Return the seconds to wait; raise RateLimited if they are not left."""
         now = self._pacing.monotonic()
-        held_s = self._window.held_s(now)
+        wait_s = self._window.wait_s(now, ahead)
+        if wait_s <= time_left():
+            return wait_s
         why, mend = "takes no more calls", "raise requests_per_minute or ask less often"
-        if held_s >= wait_s:
+        if self._window.held_s(now) >= wait_s:
             why, mend = "asked to be left alone", "its provider's limit is used up: ask less often"
         told = f"{self._where} {why} for {wait_s:.0f} s, which is past the deadline; {mend}"
         raise RateLimited(told, retry_after_s=wait_s)

@@ -156,6 +156,17 @@ def test_no_endpoint_is_left_alone_for_longer_than_five_minutes(asked_s: float) 
     asyncio.run(run())
 
 
+def test_the_words_of_a_wait_hold_on_a_clock_that_runs() -> None:
+    async def run() -> None:
+        at = EndpointGate("model 'm'", GateSettings(max_concurrency=1), Pacing())
+        await fail(at, RateLimited("slow down", retry_after_s=86_400.0))
+        with anyio.fail_after(1.0), pytest.raises(RateLimited, match="asked to be left alone for 300 s"):
+            async with at.entered():
+                pytest.fail("a call was let through")
+
+    asyncio.run(run())
+
+
 def test_a_call_that_is_given_up_leaves_its_minute_to_the_next() -> None:
     async def run() -> None:
         time, waits = ManualPacing(), asyncio.Event()

@@ -12,6 +12,8 @@ ALLOWED = [
     "https://8.8.8.8/v1",
     "https://[2606:4700::1]/v1",
     "https://[64:ff9b::808:808]/v1",
+    "https://[::ffff:8.8.8.8]/v1",
+    "http://[::ffff:127.0.0.1]/v1",
     "http://127.0.0.1:8080/v1",
     "http://localhost:11434/v1",
     "https://localhost/v1",
