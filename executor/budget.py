@@ -20,20 +20,15 @@ from executor.tokens import estimate_tokens
 
 ASSUMED_OUTPUT_TOKENS: Final = 8_000
 SETTLE_S: Final = 5.0
-OUTPUT_CAPS: Final = ("max_completion_tokens", "max_tokens")
+_OUTPUT_CAPS: Final = ("max_completion_tokens", "max_tokens")
 _ZERO: Final = Decimal(0)
 _LOG = structlog.get_logger(__name__)
 
 
 def output_cap(extra_body: Mapping[str, Any]) -> int | None:
     """Return the most tokens that a reply may have, None where nothing usable limits them."""
-    caps = [extra_body[name] for name in OUTPUT_CAPS if is_cap(extra_body.get(name))]
-    return max(caps, default=None)
-
-
-def is_cap(value: object) -> bool:
-    """Tell whether `value` limits the tokens of a reply: a whole number from 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    given = [extra_body.get(name) for name in _OUTPUT_CAPS]
+    return max((cap for cap in given if isinstance(cap, int) and not isinstance(cap, bool) and cap > 0), default=None)
 
 
 class Quote:

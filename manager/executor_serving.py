@@ -60,7 +60,8 @@ def desks_of(config: Config, parts: ExecutorParts) -> tuple[Desk, ...]:
 
 
 def _check_budgets(config: Config, tenant: TenantConfig) -> None:
-    limited = ["budgets"] * (tenant.budgets.tenant_usd_per_day is not None)
+    budgets = (tenant.budgets.tenant_usd_per_day, tenant.budgets.trader_usd_per_day)
+    limited = ["budgets"] * any(usd is not None for usd in budgets)
     limited += [f"model {name}" for name, one in tenant.models.items() if one.budget_usd_per_day is not None]
     limited += [f"trader {spec.id}" for spec in tenant.traders if spec.executor.budget_usd_per_day is not None]
     if limited:

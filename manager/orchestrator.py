@@ -12,8 +12,10 @@ from datetime import timedelta
 import structlog
 
 from exchanges.clock import Clock
+from manager.budget_alarms import end_before
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.state.store import AccountKey, Claim, Store
+from manager.state.sums import day_of
 
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3
@@ -23,7 +25,7 @@ _STALE_TIMEOUTS = 3
 class Pace:
     """Set how often each duty is done, in seconds; a claim older than `stale_s` is given free again.
 
-    The texts of prompts are deleted when they are `keep_prompts_s` old.
+    The texts of prompts are deleted when they are `keep_prompts_s` old, daily sums of costs after `keep_spending_s`.
 
     An idle worker looks for due traders at least every `idle_s`, for one that another process may have started.
     """
@@ -38,6 +40,7 @@ class Pace:
     batch: int = 500
     forget_s: float = 600.0
     keep_prompts_s: float = 30 * 86_400.0
+    keep_spending_s: float = 400 * 86_400.0
 
     @staticmethod
     def of(decision_timeout_s: float, keep_prompts_s: float = 30 * 86_400.0) -> "Pace":
@@ -60,7 +63,7 @@ class Orchestrator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        duties = (self.claim, self.maintain, self.sweep, self.release, self.forget)
+        duties = (self.claim, self.maintain, self.sweep, self.release, self.forget, self.close_days)
         async with asyncio.TaskGroup() as group:
             for duty in duties:
                 group.create_task(self._repeat(duty, stop), name=f"orchestrator-{duty.__name__}")
@@ -110,6 +113,17 @@ class Orchestrator:
             forgotten = await service.forget_prompts(before)
         if forgotten:
             _LOG.info("prompts_forgotten", count=forgotten, older_than_s=self._pace.keep_prompts_s)
+        return self._pace.forget_s * random.uniform(0.8, 1.2)
+
+    async def close_days(self) -> float:
+        """End the budget alarms of days past, which no call may end any more, and forget what old days cost."""
+        now = self._clock.now()
+        async with self._store.service() as service:
+            await service.forget_spending(now - timedelta(seconds=self._pace.keep_spending_s))
+            tenants = await service.tenants()
+        for tenant in tenants:
+            async with self._store.transaction(tenant) as tx:
+                await end_before(tx, day_of(now), now)
         return self._pace.forget_s * random.uniform(0.8, 1.2)
 
     async def _deliver(self) -> None:

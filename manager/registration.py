@@ -14,7 +14,7 @@ from executor.prompt_files import FOLDER
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.connections import check_remote_url
-from manager.config.budgets import asked_models
+from manager.config.budgets import asked_models, lacking
 from manager.config.fields import parse_id
 from manager.config.instruments import instruments_of_market
 from manager.config.values import Config
@@ -75,7 +75,9 @@ def registration_check(config: Config) -> "RegistrationCheck":
     """Return the check of traders that are registered beside those of `config`."""
     models = {tenant_id: tenant.models for tenant_id, tenant in config.tenants.items()}
     budgeted = {
-        tenant_id for tenant_id, tenant in config.tenants.items() if tenant.budgets.tenant_usd_per_day is not None
+        tenant_id
+        for tenant_id, tenant in config.tenants.items()
+        if tenant.budgets.tenant_usd_per_day is not None or tenant.budgets.trader_usd_per_day is not None
     }
     return RegistrationCheck(
         terms=terms_of(config), prompts=prompt_library(config), models=models, budgeted=frozenset(budgeted)
@@ -91,7 +93,7 @@ def stored(spec: TraderSpec) -> TraderSpec:
 class RegistrationCheck:
     """Check definitions against the accounts, models and prompt templates of this installation.
 
-    `budgeted` tenants may spend so much a day for models, so that each model needs a price.
+    In `budgeted` tenants a budget covers each trader, so that each model needs a price and a cap.
     """
 
     terms: Terms
@@ -117,6 +119,13 @@ class RegistrationCheck:
         _check_allocation(spec, terms, others)
         self._check_executor(tenant, spec, spec.executor)
 
+    def check_budget(self, tenant: TenantId, spec: TraderSpec) -> None:
+        """Raise RegistrationError if a budget covers the trader and could not hold; for one taken on before, too."""
+        executor = spec.executor
+        covered = executor.budget_usd_per_day is not None or tenant in self.budgeted
+        if covered and executor.type is ExecutorType.LLM:
+            _check_prices(spec, executor, self.models.get(tenant, {}))
+
     def _check_executor(self, tenant: TenantId, spec: TraderSpec, executor: ExecutorSpec) -> None:
         if executor.type is ExecutorType.RECORDED:
             raise _wrong(spec, "executor.type", "recorded", "baseline or llm: recorded decisions are for a replay")
@@ -128,8 +137,7 @@ class RegistrationCheck:
                     raise _wrong(spec, f"executor.{name}", "empty", "a value: an executor of type llm needs one")
             known = self.models.get(tenant, {})
             _check_names(spec, asked_models(executor), known)
-            if executor.budget_usd_per_day is not None or tenant in self.budgeted:
-                _check_prices(spec, executor, known)
+            self.check_budget(tenant, spec)
             if not 0 < executor.timeout_s < float("inf"):
                 raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
         if executor.type is ExecutorType.REMOTE:
@@ -166,10 +174,15 @@ def _check_names(spec: TraderSpec, names: Iterable[str], known: Mapping[str, Mod
 
 
 def _check_prices(spec: TraderSpec, executor: ExecutorSpec, known: Mapping[str, ModelProfile]) -> None:
-    unpriced = [name for name in asked_models(executor) if known[name].prices is None]
-    if executor.base_url or unpriced:
-        given = f"{unpriced[0]!r} without a price" if unpriced else "an endpoint of its own, whose prices are not known"
-        raise _wrong(spec, "executor.model", given, "models with price_per_mtok, because a budget counts their calls")
+    lacks = [(name, lack[0]) for name in asked_models(executor) if name in known and (lack := lacking(known[name]))]
+    if executor.base_url or lacks:
+        given = "an endpoint of its own, whose prices are not known"
+        if lacks:
+            given = (
+                f"{lacks[0][0]!r} without {'a price' if lacks[0][1] == 'price_per_mtok' else 'a cap on its replies'}"
+            )
+        needed = "models with price_per_mtok and max_tokens in extra_body, because a budget counts their calls"
+        raise _wrong(spec, "executor.model", given, needed)
 
 
 def _check_id(spec: TraderSpec, others: tuple[TraderSpec, ...]) -> None:

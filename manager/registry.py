@@ -9,14 +9,16 @@ from uuid import uuid4
 from exchanges.clock import Clock
 from exchanges.types import Symbol
 from executor.contract import Limits
+from manager.budget_alarms import budget_rows, end_obsolete
 from manager.config.values import Config, TenantConfig
 from manager.errors import RegistrationError, UnknownTrader
 from manager.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
 from manager.registration import RegistrationCheck, id_taken, stored
 from manager.schedules import first_due, new_schedule, rescheduled
 from manager.state.errors import DuplicateRow
-from manager.state.records import AccountRow, EventRow, ScheduleRow, TenantId, TraderRow, TraderState
+from manager.state.records import AccountRow, BudgetRow, EventRow, ScheduleRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store, Transaction
+from manager.state.sums import day_of
 from manager.terms import Claimant, difference, other_terms, other_traders, terms_text
 from traders.spec import ManagedBy, TraderSpec
 
@@ -141,6 +143,7 @@ class TraderRegistry:
                     await self._check_tenant(tx, tenant, claimant)
                     work = _Work(tx, tenant.tenant_id, self._clock.now(), actor=actor)
                     await work.take_accounts(tenant, claimant)
+                    await work.take_budgets(tenant)
                     return await _write(work, tenant)
             except DuplicateRow:
                 if attempt == _ATTEMPTS - 1:
@@ -154,6 +157,8 @@ class TraderRegistry:
         known = {row.trader_id: row for row in rows}
         wanted = {spec.id for spec in tenant.traders}
         kept = [row for row in rows if row.spec.managed_by is ManagedBy.API]
+        for row in kept:
+            self._check.check_budget(tenant.tenant_id, row.spec)
         for index, spec in enumerate(tenant.traders):
             others = [*(row.spec for row in kept), *tenant.traders[:index], *tenant.traders[index + 1 :]]
             old = known.get(spec.id)
@@ -235,6 +240,14 @@ class _Work:
             for old in known.values():
                 if old.config != claimant.config:
                     await self.tx.patch(AccountRow, (old.account_id,), config=claimant.config)
+
+    async def take_budgets(self, tenant: TenantConfig) -> None:
+        """Store what the config allows, and end the alarms that it makes untrue."""
+        wanted = {(row.scope, row.name): row for row in budget_rows(tenant)}
+        known = {(row.scope, row.name): row for row in await self.tx.find(BudgetRow, {}, limit=_ALL)}
+        await self.tx.delete(BudgetRow, [key for key in known if key not in wanted])
+        await self.tx.upsert([row for key, row in wanted.items() if known.get(key) != row])
+        await end_obsolete(self.tx, tenant, day_of(self.now), self.now)
 
     def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> EventRow:
         return EventRow(

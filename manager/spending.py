@@ -5,10 +5,10 @@ exceeded; after it the real cost takes its place. The database holds the sums, s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -16,63 +16,54 @@ import structlog
 from exchanges.clock import Clock
 from executor.budget import Charge, Hold, Meter, Quote
 from executor.errors import BudgetExhausted, BudgetUnknown
+from manager.budget_alarms import EXHAUSTED, Alarm, BudgetAlarms, Limit, end_before, model_budget, usd, warnings
 from manager.config.values import Config
 from manager.state.errors import StateError
-from manager.state.records import HoldRow, IncidentRow, SpendingRow, TenantId
+from manager.state.records import HoldRow, SpendingRow, TenantId, TraderRow
 from manager.state.store import Store, Transaction
 from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.spec import TraderSpec
 
-WARNING: Final = "BUDGET_WARNING"
-EXHAUSTED: Final = "BUDGET_EXHAUSTED"
-ZERO: Final = Decimal(0)
-WARN_AT: Final = Decimal("0.8")
 GRACE: Final = timedelta(seconds=60)
 _RELEASE_EVERY_S: Final = 5.0
 _MOST_HOLDS: Final = 100_000
 _LOG = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """Name one scope of a call and its budget of a day, None for none."""
-
-    scope: str
-    name: str
-    usd: Decimal | None
-
-    def row(self, tenant: TenantId, day: datetime, **amounts: Any) -> SpendingRow:
-        """Return what to add to the sum of this scope."""
-        return SpendingRow(tenant_id=tenant, day=day, scope=self.scope, name=self.name, **amounts)
-
-    @property
-    def title(self) -> str:
-        """Return the scope as people name it."""
-        return "the tenant" if self.scope == TENANT else f"{self.scope} {self.name}"
-
-
 class _Over(Exception):
-    """Take a reservation back: `row` is the sum that it would have made."""
+    """Take a reservation back: `row` is the sum that it would have made, `sums` are those of all its limits."""
 
-    def __init__(self, limit: Limit, row: SpendingRow) -> None:
+    def __init__(self, limit: Limit, row: SpendingRow, sums: Sequence[SpendingRow]) -> None:
         self.limit = limit
         self.row = row
+        self.sums = sums
 
 
 class Spending:
-    """Give each trader its meter; budgets of tenants come from the config, those of models and traders with them."""
+    """Give each trader its meter; budgets of tenants and models, and the default of traders, come from the config."""
 
     def __init__(self, store: Store, clock: Clock, config: Config) -> None:
         self.store = store
         self.clock = clock
+        self.alarms = BudgetAlarms()
         self._config = config
-        self.stopped: dict[tuple[TenantId, str, str], datetime] = {}
         self._released_s: dict[TenantId, float] = {}
 
     def meter(self, tenant: TenantId, spec: TraderSpec) -> Meter:
         """Return the meter of a trader."""
+        return TraderMeter(self, tenant, spec)
+
+    def limits(self, tenant: TenantId, spec: TraderSpec, model: str, model_usd: Decimal | None) -> tuple[Limit, ...]:
+        """Return what a call counts for; the model's comes last: what it alone refuses, another model may do."""
         owner = self._config.tenants.get(tenant)
-        return TraderMeter(self, tenant, spec, None if owner is None else owner.budgets.tenant_usd_per_day)
+        own = spec.executor.budget_usd_per_day
+        if own is None and owner is not None:
+            own = owner.budgets.trader_usd_per_day
+        return (
+            Limit(scope=TENANT, name="", usd=None if owner is None else owner.budgets.tenant_usd_per_day),
+            Limit(scope=TRADER, name=spec.id, usd=own),
+            Limit(scope=MODEL, name=model, usd=model_usd),
+        )
 
     async def release_expired(self, tenant: TenantId) -> int:
         """Count what ended workers had set aside as of unknown cost; return how many calls that were.
@@ -97,8 +88,18 @@ class Spending:
             scopes = ((TENANT, ""), (MODEL, hold.model), (TRADER, hold.trader_id))
             limits = [Limit(scope=scope, name=name, usd=None) for scope, name in scopes]
             lost = {"reserved_usd": -hold.usd, "unknown_usd": hold.usd}
-            await tx.add([limit.row(hold.tenant_id, hold.day, **lost) for limit in limits])
+            sums = await tx.add([limit.row(hold.tenant_id, hold.day, **lost) for limit in limits])
+            await self._warn_of_lost(tx, hold, sums)
         _LOG.warning("model_call_lost", tenant=hold.tenant_id, trader=hold.trader_id, model=hold.model, usd=hold.usd)
+
+    async def _warn_of_lost(self, tx: Transaction, hold: HoldRow, sums: Sequence[SpendingRow]) -> None:
+        trader = await tx.get(TraderRow, hold.trader_id)
+        if trader is None:
+            return
+        model_usd = model_budget(self._config.tenants.get(hold.tenant_id), hold.model)
+        limits = self.limits(hold.tenant_id, trader.spec, hold.model, model_usd)
+        alarms = warnings(limits, sums, hold.tenant_id, trader.account_id)
+        await self.alarms.tell(tx, self.alarms.untold(alarms), self.clock.now())
 
 
 class TraderMeter:
@@ -107,18 +108,17 @@ class TraderMeter:
     A call without any budget writes once, after it; with one also before it. A store that fails means no call.
     """
 
-    def __init__(self, spending: Spending, tenant: TenantId, spec: TraderSpec, tenant_usd: Decimal | None) -> None:
+    def __init__(self, spending: Spending, tenant: TenantId, spec: TraderSpec) -> None:
         self._spending = spending
         self._store = spending.store
         self._clock = spending.clock
         self._tenant = tenant
         self._spec = spec
-        self._tenant_usd = tenant_usd
 
     async def reserve(self, quote: Quote) -> Hold:
         """Set the worst case aside; raise BudgetExhausted if it does not fit, BudgetUnknown if that cannot be told."""
         now = self._clock.now()
-        limits = self._limits(quote.model, quote.limit_usd)
+        limits = self._spending.limits(self._tenant, self._spec, quote.model, quote.limit_usd)
         hold = Hold(model=quote.model, day=day_of(now), limit_usd=quote.limit_usd)
         if all(limit.usd is None for limit in limits):
             return hold
@@ -149,23 +149,24 @@ class TraderMeter:
                 held = await tx.delete(HoldRow, [(hold.id,)]) if hold.id else 0
                 await self._book(tx, hold, charge, hold.usd * held)
         except StateError as error:
-            _LOG.error("model_cost_not_booked", trader=self._spec.id, model=hold.model, error=str(error))
-
-    def _limits(self, model: str, model_usd: Decimal | None) -> tuple[Limit, ...]:
-        """The model's comes last: what it alone refuses, another model may do."""
-        own = self._spec.executor.budget_usd_per_day
-        return (
-            Limit(scope=TENANT, name="", usd=self._tenant_usd),
-            Limit(scope=TRADER, name=self._spec.id, usd=own),
-            Limit(scope=MODEL, name=model, usd=model_usd),
-        )
+            self._spending.alarms.forget()
+            _LOG.error(
+                "model_cost_not_booked",
+                trader=self._spec.id,
+                model=hold.model,
+                usd=charge.usage.cost_usd,
+                unknown_usd=charge.unknown_usd,
+                input_tokens=charge.usage.input_tokens,
+                output_tokens=charge.usage.output_tokens,
+                error=str(error),
+            )
 
     async def _set_aside(self, hold: HoldRow, limits: Sequence[Limit]) -> None:
         over = await self._try(hold, limits)
         if over is not None and await self._spending.release_expired(self._tenant):
             over = await self._try(hold, limits)
         if over is not None:
-            await self._tell_stop(over, hold)
+            await self._tell_stop(over, hold, limits)
             raise BudgetExhausted(_refusal(over, hold), of_model=over.limit.scope == MODEL)
 
     async def _try(self, hold: HoldRow, limits: Sequence[Limit]) -> _Over | None:
@@ -180,7 +181,8 @@ class TraderMeter:
 
     async def _book(self, tx: Transaction, hold: Hold, charge: Charge, freed_usd: Decimal) -> None:
         day = hold.day or day_of(self._clock.now())
-        usage, limits = charge.usage, self._limits(hold.model, hold.limit_usd)
+        usage = charge.usage
+        limits = self._spending.limits(self._tenant, self._spec, hold.model, hold.limit_usd)
         booked = {
             "spent_usd": usage.cost_usd,
             "reserved_usd": -freed_usd,
@@ -190,49 +192,32 @@ class TraderMeter:
             "cached_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
         }
-        sums = {row.scope: row for row in await tx.add([limit.row(self._tenant, day, **booked) for limit in limits])}
-        for limit in limits:
-            await self._tell_change(tx, limit, sums[limit.scope], charge)
-
-    async def _tell_change(self, tx: Transaction, limit: Limit, row: SpendingRow, charge: Charge) -> None:
-        """Warn when 80 % are passed, and end yesterday's warnings with the first call of a day."""
-        if charge.calls and row.calls == charge.calls:
-            await self._resolve(tx, limit, row.day)
-        if limit.usd is None:
-            return
-        known = row.spent_usd + row.unknown_usd
-        before = known - charge.usage.cost_usd - charge.unknown_usd
-        if before < WARN_AT * limit.usd <= known:
-            told = f"{limit.title} has used {_usd(known)} of its {_usd(limit.usd)} USD for models today"
-            await tx.upsert([self._incident(limit, row.day, WARNING, told)])
-
-    async def _tell_stop(self, over: _Over, hold: HoldRow) -> None:
-        """Tell once a day and process that no call fits any more; one that only waits for others is not told."""
-        limit, row = over.limit, over.row
-        subject = (self._tenant, limit.scope, limit.name)
-        without_others = row.spent_usd + row.unknown_usd + hold.usd
-        if not _exceeds(without_others, limit, hold) or self._spending.stopped.get(subject) == row.day:
-            return
-        self._spending.stopped[subject] = row.day
-        async with self._store.transaction(self._tenant) as tx:
-            await tx.upsert([self._incident(limit, row.day, EXHAUSTED, _refusal(over, hold))])
-
-    async def _resolve(self, tx: Transaction, limit: Limit, day: datetime) -> None:
+        sums = await tx.add([limit.row(self._tenant, day, **booked) for limit in limits])
+        new = {(row.scope, row.name) for row in sums if charge.calls and row.calls == charge.calls}
         now = self._clock.now()
-        for one in await tx.find(IncidentRow, {"code": (WARNING, EXHAUSTED), "resolved_at": None}):
-            if one.incident_id.startswith(f"budget/{limit.scope}/{limit.name}/") and one.at < day:
-                await tx.patch(IncidentRow, (one.incident_id,), resolved_at=now)
+        if new:
+            await end_before(tx, day, now, [limit for limit in limits if (limit.scope, limit.name) in new])
+        alarms = self._spending.alarms
+        await alarms.tell(tx, alarms.untold(warnings(limits, sums, self._tenant, self._spec.account)), now)
 
-    def _incident(self, limit: Limit, day: datetime, code: str, detail: str) -> IncidentRow:
-        return IncidentRow(
-            tenant_id=self._tenant,
-            incident_id=f"budget/{limit.scope}/{limit.name}/{day:%Y-%m-%d}/{code}",
-            account_id=self._spec.account,
-            code=code,
-            severity="high" if code == EXHAUSTED else "medium",
-            detail=detail,
-            at=self._clock.now(),
-            trader_id=limit.name if limit.scope == TRADER else "",
+    async def _tell_stop(self, over: _Over, hold: HoldRow, limits: Sequence[Limit]) -> None:
+        """Tell once a day and process that no call fits any more; one that only waits for others is no alarm."""
+        told = warnings(limits, over.sums, self._tenant, self._spec.account)
+        if _exceeds(over.row.spent_usd + over.row.unknown_usd + hold.usd, over.limit, hold):
+            told.append(self._stop(over, hold))
+        untold = self._spending.alarms.untold(told)
+        if untold:
+            async with self._store.transaction(self._tenant) as tx:
+                await self._spending.alarms.tell(tx, untold, self._clock.now())
+
+    def _stop(self, over: _Over, hold: HoldRow) -> Alarm:
+        return Alarm(
+            limit=over.limit,
+            day=over.row.day,
+            code=EXHAUSTED,
+            detail=_refusal(over, hold),
+            tenant=self._tenant,
+            account=self._spec.account,
         )
 
 
@@ -241,7 +226,7 @@ def _check(sums: Sequence[SpendingRow], limits: Sequence[Limit], hold: HoldRow) 
     for limit in limits:
         row = found[limit.scope]
         if _exceeds(used_usd(row), limit, hold):
-            raise _Over(limit, row)
+            raise _Over(limit, row, sums)
 
 
 def _exceeds(used: Decimal, limit: Limit, hold: HoldRow) -> bool:
@@ -252,15 +237,11 @@ def _exceeds(used: Decimal, limit: Limit, hold: HoldRow) -> bool:
 def _refusal(over: _Over, hold: HoldRow) -> str:
     row, limit = over.row, over.limit
     others = row.reserved_usd - hold.usd
-    parts = [f"{_usd(row.spent_usd)} are spent"]
-    parts += [f"{_usd(row.unknown_usd)} of unknown cost"] if row.unknown_usd else []
-    parts += [f"{_usd(others)} set aside for calls under way"] if others else []
+    parts = [f"{usd(row.spent_usd)} are spent"]
+    parts += [f"{usd(row.unknown_usd)} of unknown cost"] if row.unknown_usd else []
+    parts += [f"{usd(others)} set aside for calls under way"] if others else []
     return (
-        f"{limit.title} may spend {_usd(limit.usd or ZERO)} USD a day for models; {', '.join(parts)}, and a call of "
-        f"model {hold.model!r} may cost {_usd(hold.usd)}; raise the budget, shorten its replies with max_tokens in "
+        f"{limit.title} may spend {usd(limit.usd)} USD a day for models; {', '.join(parts)}, and a call of "
+        f"model {hold.model!r} may cost {usd(hold.usd)}; raise the budget, shorten its replies with max_tokens in "
         "extra_body, or wait for the next day (UTC)"
     )
-
-
-def _usd(amount: Decimal) -> str:
-    return f"{amount.normalize():f}" if amount else "0"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from executor.prompt_files import FOLDER
 from executor.prompts import PromptLibrary
 from manager.config.accounts import InstrumentsOf, Reading, read_accounts
-from manager.config.budgets import budgeted_models, budgeted_traders, check_budgets, read_budgets
+from manager.config.budgets import budgeted_models, check_budgets, read_budgets
 from manager.config.explain import refuse_references, validated
 from manager.config.fields import Environment, parse_id
 from manager.config.instruments import instruments_of_market
@@ -76,8 +76,7 @@ def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str,
     roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts), models=models)
     specs = roster.read(_listed(source))
     source.finish()
-    default = known.budgets.trader_usd_per_day if known is not None else None
-    return tuple(replace(spec, managed_by=ManagedBy.API) for spec in budgeted_traders(specs, default))
+    return tuple(replace(spec, managed_by=ManagedBy.API) for spec in specs)
 
 
 def _listed(source: Source) -> list[Any]:
@@ -139,7 +138,7 @@ def _tenant(reading: Reading, prompts: PromptLibrary, loc: Loc, section: TenantS
     tenant = TenantConfig(
         tenant_id=tenant_id,
         accounts=accounts,
-        traders=budgeted_traders(traders, section.budgets.trader_usd_per_day),
+        traders=traders,
         models=budgeted_models(models, section.budgets.model_usd_per_day),
         budgets=read_budgets(section.budgets),
         executor_key=server.key if server is not None else "",

@@ -60,9 +60,13 @@ class AccountConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """Hold what models may cost a tenant on a UTC day; `trader_usd_per_day` is for traders without their own."""
+    """Hold what models may cost a tenant on a UTC day; that of models and traders is for those without their own.
+
+    Models have it as theirs already; that of a trader is its own only, so that a default may change under it.
+    """
 
     tenant_usd_per_day: Decimal | None = None
+    model_usd_per_day: Decimal | None = None
     trader_usd_per_day: Decimal | None = None
 
 

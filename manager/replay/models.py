@@ -1,6 +1,7 @@
 """Whether a replay asks models and executors elsewhere, keeps what they say, or only reads it; and what that cost."""
 
-from collections.abc import Sequence
+from collections import UserDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from manager.replay.request import ModelsMode
 from manager.state.records import SpendingRow
 from manager.state.sums import MODEL, TENANT, TRADER, added
 
+_NO_KEY: Final = "no-key-is-needed"
 _LISTS: Final = {MODEL: "models", TRADER: "traders"}
 
 
@@ -45,6 +47,20 @@ def decision_sources(mode: ModelsMode, folder: Path, *, asked: bool) -> Decision
         )
     recordings = Recordings(folder)
     return DecisionSources(models=RecordedModels(recordings), remotes=RecordedRemotes(recordings))
+
+
+class _Keyless(UserDict[str, str]):
+    def get(self, name: str, default: Any = None) -> Any:
+        del default
+        return self[name]
+
+    def __getitem__(self, name: str) -> str:
+        return self.data.get(name) or _NO_KEY
+
+
+def environment_of(mode: ModelsMode, variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Return where the config finds its secrets; what only reads recordings needs none, so that none is missing."""
+    return _Keyless(variables) if mode is ModelsMode.RECORDED else variables
 
 
 def finish(source: ModelSource) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from manager.replay.driver import ReplayDriver
 from manager.replay.export import check_out, export
+from manager.replay.models import finish
 from manager.replay.report import collect, report_of
 from manager.replay.request import ReplayRequest
 from manager.replay.setup import assemble
@@ -31,6 +32,7 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     assembled = await assemble(request)
     try:
         tally = await ReplayDriver(assembled, request.progress).run()
+        finish(assembled.clients)
     finally:
         await assembled.clients.close()
         await assembled.remotes.close()

@@ -25,6 +25,7 @@ from executor.prompts import PromptLibrary
 from executor.recorded import DroppedItem, RecordedBatch, RecordedExecutor, load_recorded
 from executor.registry import ExecutorParts, ExecutorType, build_executor
 from executor.remote.connections import RemoteSource
+from manager.budget_alarms import budget_rows
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime
@@ -33,7 +34,7 @@ from manager.jobs.inline import InlineRunner
 from manager.registration import stored
 from manager.replay.curve import Closes, ReplaySampler
 from manager.replay.errors import ReplayInputError
-from manager.replay.models import decision_sources
+from manager.replay.models import decision_sources, environment_of
 from manager.replay.request import ReplayRequest
 from manager.resources import resource
 from manager.spending import Spending
@@ -118,7 +119,8 @@ async def assemble(request: ReplayRequest) -> Replay:
     """Load and check every input, then build the desk; raise ConfigError, MarketDataError or ReplayInputError."""
     columns = load_candles(request.candles, start=request.start, end=request.end)
     quoted = frozenset(columns.symbols)
-    config = load_config(request.config, os.environ, instruments_of=lambda *_: quoted, candles=request.candles)
+    env = environment_of(request.models, os.environ)
+    config = load_config(request.config, env, instruments_of=lambda *_: quoted, candles=request.candles)
     funding = FundingColumns([])
     first, last = from_ms(columns.instants[0] - columns.interval_ms), from_ms(columns.instants[-1])
     if request.funding is not None:
@@ -220,6 +222,7 @@ async def _insert_tenant(
     async with store.transaction(tenant.tenant_id) as tx:
         for name in tenant.accounts:
             await tx.insert([AccountRow(tenant_id=tenant.tenant_id, account_id=name, venue="replay")])
+        await tx.insert(budget_rows(tenant))
         for seq, spec in enumerate(tenant.traders):
             interval = spec.decision_interval_s
             given = spec.id in recorded or spec.executor.type is ExecutorType.RECORDED

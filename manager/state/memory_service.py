@@ -13,6 +13,7 @@ from manager.state.records import (
     IntentRow,
     PromptRow,
     ScheduleRow,
+    SpendingRow,
     TenantId,
     TraderRow,
     TraderState,
@@ -81,6 +82,16 @@ class MemoryServiceTransaction:
         for rows in self._tenants.values():
             table = rows.tables[PromptRow]
             for key in [key for key, prompt in table.rows.items() if prompt.at < before]:
+                rows.put(table, key, None)
+                forgotten += 1
+        return forgotten
+
+    async def forget_spending(self, before: datetime) -> int:
+        """Delete the sums of days that began before `before`; return how many."""
+        forgotten = 0
+        for rows in self._tenants.values():
+            table = rows.tables[SpendingRow]
+            for key in [key for key, spending in table.rows.items() if spending.day < before]:
                 rows.put(table, key, None)
                 forgotten += 1
         return forgotten

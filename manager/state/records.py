@@ -364,6 +364,19 @@ class SpendingRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRow:
+    """Hold what a config allows a scope on a UTC day, so that who has no config can show it; written at a start.
+
+    Of the scope of traders it is the default, without a name.
+    """
+
+    tenant_id: TenantId
+    scope: str
+    name: str
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldRow:
     """Hold what one call under way has set aside; past `expires_at` its maker is gone. Written by decide jobs."""
 
@@ -423,6 +436,7 @@ Row = (
     | IncidentRow
     | SpendingRow
     | HoldRow
+    | BudgetRow
     | EventRow
     | EquityRow
 )
@@ -446,6 +460,7 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     IncidentRow: ("incident_id",),
     SpendingRow: ("day", "scope", "name"),
     HoldRow: ("hold_id",),
+    BudgetRow: ("scope", "name"),
     EventRow: ("event_id",),
     EquityRow: ("account_id", "trader_id", "at"),
 }

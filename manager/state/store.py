@@ -206,6 +206,10 @@ class ServiceTransaction(Protocol):
         """Delete the texts of prompts older than `before`; return how many. Their decisions stay."""
         ...
 
+    async def forget_spending(self, before: datetime) -> int:
+        """Delete the sums of what models cost on days that began before `before`; return how many."""
+        ...
+
     async def next_due(self) -> datetime | None:
         """Return the earliest due time of any running trader that is not deciding."""
         ...

@@ -404,4 +404,4 @@ async def test_26_what_is_no_row_or_field_is_refused(store: Store) -> None:
         async with store.transaction(DEFAULT_TENANT) as transaction:
             await transaction.find(Fence, {})
     assert issubclass(InvalidRow, StateError)
-    assert len(KEYS) == 20
+    assert len(KEYS) == 21

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from state_rows import make_row
 
 OTHER = TenantId("other")
 CENT = Decimal("0.01")
+DAY = make_row(SpendingRow).day
 
 
 class _Crash(Exception):
@@ -98,3 +100,16 @@ async def test_a_row_is_deleted_by_one_of_many(store: Store) -> None:
             return await tx.delete(HoldRow, [("h",), ("missing",)])
 
     assert sorted(await asyncio.gather(*(take() for _ in range(4)))) == [0, 0, 0, 1]
+
+
+async def test_sums_of_old_days_are_forgotten_for_every_tenant(store: Store) -> None:
+    async with store.service() as service:
+        await service.ensure_tenant(OTHER)
+    old = spending(day=DAY - timedelta(days=1), calls=1)
+    await add(store, old, spending(calls=2))
+    await add(store, replace(old, tenant_id=OTHER), tenant=OTHER)
+    async with store.service() as service:
+        assert await service.forget_spending(old.day) == 0
+        assert await service.forget_spending(DAY) == 2
+        assert await service.forget_spending(DAY) == 0
+    assert await read(store) == [spending(calls=2)]

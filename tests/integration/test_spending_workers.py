@@ -16,7 +16,8 @@ from database_fixtures import Database
 from exchanges.clock import ManualClock
 from executor.budget import Charge
 from executor.errors import BudgetExhausted
-from manager.spending import EXHAUSTED, Spending
+from manager.budget_alarms import EXHAUSTED
+from manager.spending import Spending
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT, HoldRow, IncidentRow, SpendingRow
 from manager.state.sums import day_of

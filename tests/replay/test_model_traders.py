@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,8 +16,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from executor.errors import RecordingMissing
+from executor.errors import RecordedError, RecordingMissing
 from executor_contexts import BTC, open_item, reply_text
+from manager.config import ConfigError
 from manager.replay.errors import ReplayInputError
 from manager.replay.request import ModelsMode, ReplayRequest
 from manager.replay.run import replay
@@ -129,6 +131,82 @@ async def test_failures_hangs_and_fallbacks_are_had_again_too(tmp_path: Path) ->
         assert len(fake.requests) == asked
     assert {row["id"] for row in first["models"]["models"]} == {"big", "spare"}
     assert float(first["models"]["total"]["unknown_usd"]) > 0
+
+
+async def test_a_replay_that_calls_nobody_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with endpoint() as fake:
+        lively(fake)
+        request = write_inputs(tmp_path, fake.base_url)
+        written = request.config.read_text(encoding="utf-8")
+        request.config.write_text(
+            written.replace("model: tiny,", 'model: tiny, api_key: "${MY_KEY}",'), encoding="utf-8"
+        )
+        monkeypatch.setenv("MY_KEY", "sk-one-of-many")
+        first = await replay(replace(request, models=ModelsMode.RECORD))
+        for unset in ("", None):
+            monkeypatch.delenv("MY_KEY") if unset is None else monkeypatch.setenv("MY_KEY", unset)
+            assert without_timings(await replay(request)) == without_timings(first)
+            for mode in (ModelsMode.LIVE, ModelsMode.RECORD):
+                with pytest.raises(ConfigError, match="MY_KEY is not set"):
+                    await replay(replace(request, models=mode))
+
+
+async def test_a_second_recording_of_a_dead_endpoint_hides_no_first_one(tmp_path: Path) -> None:
+    async with recorded(tmp_path) as (request, first, _):
+        pass
+    down = await replay(replace(request, models=ModelsMode.RECORD))
+    assert sum(trader["orders"] for trader in down["traders"][:2]) == 0
+    assert without_timings(await replay(request)) == without_timings(first)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+async def test_a_recording_that_is_broken_off_hides_no_whole_one(tmp_path: Path, sent: signal.Signals) -> None:
+    async with endpoint() as fake:
+        lively(fake)
+        request = write_inputs(tmp_path, fake.base_url)
+        text = request.config.read_text(encoding="utf-8")
+        for short, long in (("timeout: 1s", "timeout: 60s"), ("decision_timeout: 2s", "decision_timeout: 60s")):
+            text = text.replace(short, long)
+        request.config.write_text(text.replace("fallback: [spare]", "fallback: []"), encoding="utf-8")
+        first = await replay(replace(request, models=ModelsMode.RECORD))
+        told = len(fake.requests)
+        waiting = asyncio.Event()
+
+        def choose(_: dict[str, Any]) -> Answer:
+            if len(fake.requests) < told + 5:
+                return says(reply_text({"symbol": BTC, "action": "hold"}))
+            waiting.set()
+            return hangs
+
+        fake.choose = choose
+        command = ["replay", "-c", "config.yaml", "--candles", "candles.csv", "--models", "record"]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", MAIN, *command, "--recordings", str(request.recordings)),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": ""},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await asyncio.wait_for(waiting.wait(), 60)
+        process.send_signal(sent)
+        await process.wait()
+        again = await replay(request)
+    assert sorted(path.name for path in request.recordings.iterdir()) == [
+        "calls-0001.jsonl.gz",
+        "calls-0002.partial.jsonl.gz",
+    ]
+    assert without_timings(again) == without_timings(first)
+
+
+async def test_a_place_that_takes_no_recording_is_told_before_a_call_is_paid_for(tmp_path: Path) -> None:
+    async with endpoint() as fake:
+        lively(fake)
+        request = write_inputs(tmp_path, fake.base_url)
+        request.recordings.write_text("", encoding="utf-8")
+        with pytest.raises(RecordedError, match="name another --recordings"):
+            await replay(replace(request, models=ModelsMode.RECORD))
+        assert fake.requests == []
 
 
 async def test_live_calls_and_keeps_nothing(tmp_path: Path) -> None:

@@ -16,13 +16,19 @@ from manager.state.records import DEFAULT_TENANT
 from state_rows import make_spec
 from traders.spec import TraderSpec
 
-DOLLAR_A_TOKEN = TokenPrices(input=Decimal(0), cached_input=Decimal(0), output=Decimal(1_000_000))
+ZERO = Decimal(0)
+DOLLAR_A_TOKEN = TokenPrices(input=ZERO, cached_input=ZERO, output=Decimal(1_000_000))
+FREE = TokenPrices(input=ZERO, cached_input=ZERO, output=ZERO)
 
 
-def budget_config(tenant_usd: Decimal | None) -> Config:
-    """Return a config of one tenant with a budget and nothing else."""
-    budgets = Budgets(tenant_usd_per_day=tenant_usd)
-    tenant = TenantConfig(tenant_id=DEFAULT_TENANT, accounts={}, traders=(), budgets=budgets)
+def budget_config(
+    tenant_usd: Decimal | None, trader_usd: Decimal | None = None, model_usd: Decimal | None = None
+) -> Config:
+    """Return a config of one tenant with budgets, `model_usd` that of its model m, and nothing else."""
+    budgets = Budgets(tenant_usd_per_day=tenant_usd, trader_usd_per_day=trader_usd)
+    endpoint = ModelEndpoint(base_url="http://x/v1", model="x", api_key="")
+    models = {"m": ModelProfile(name="m", endpoint=endpoint, prices=DOLLAR_A_TOKEN, budget_usd_per_day=model_usd)}
+    tenant = TenantConfig(tenant_id=DEFAULT_TENANT, accounts={}, traders=(), models=models, budgets=budgets)
     manager = ManagerSettings(
         total_equity_usd=Decimal(1),
         decision_timeout_s=1,
@@ -44,7 +50,8 @@ def quote(worst: int, model: str = "m", usd: Decimal | None = None, lasts_s: flo
     """Return a quote of a call whose worst case is `worst` USD; `usd` is the model's budget."""
     body: Mapping[str, Any] = {"max_tokens": worst}
     endpoint = ModelEndpoint(base_url="http://x/v1", model="x", api_key="", timeout_s=lasts_s, extra_body=body)
-    profile = ModelProfile(name=model, endpoint=endpoint, prices=DOLLAR_A_TOKEN, budget_usd_per_day=usd)
+    prices = DOLLAR_A_TOKEN if worst else FREE
+    profile = ModelProfile(name=model, endpoint=endpoint, prices=prices, budget_usd_per_day=usd)
     return Quote(profile, [Message(role="user", text="hello")])
 
 

@@ -23,6 +23,7 @@ _RELEASE = text(
     "WHERE in_flight_due_at IS NOT NULL AND claimed_at < :before"
 )
 _FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
+_FORGET_SPENDING = text("DELETE FROM spending WHERE day < :before")
 _NEXT_DUE = text(
     "SELECT s.next_due_at FROM schedules s JOIN traders t USING (tenant_id, trader_id) "
     "WHERE t.state = 'running' AND s.in_flight_due_at IS NULL AND s.next_due_at IS NOT NULL "
@@ -100,6 +101,11 @@ class PostgresServiceTransaction:
     async def forget_prompts(self, before: datetime) -> int:
         """Delete the texts of prompts older than `before`; return how many."""
         forgotten: int = (await self._execute(_FORGET_PROMPTS, before=before)).rowcount
+        return forgotten
+
+    async def forget_spending(self, before: datetime) -> int:
+        """Delete the sums of days that began before `before`; return how many."""
+        forgotten: int = (await self._execute(_FORGET_SPENDING, before=before)).rowcount
         return forgotten
 
     async def next_due(self) -> datetime | None:

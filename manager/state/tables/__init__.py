@@ -37,6 +37,7 @@ TABLES: Mapping[type[Any], Table] = {
     records.IncidentRow: table_of(journal.IncidentTable),
     records.SpendingRow: table_of(spending.SpendingTable),
     records.HoldRow: table_of(spending.HoldTable),
+    records.BudgetRow: table_of(spending.BudgetTable),
     records.EventRow: table_of(journal.EventTable),
     records.EquityRow: table_of(journal.EquityTable),
 }

@@ -1,4 +1,4 @@
-"""Tables of what models cost: the sums of each day, and what is set aside for calls under way."""
+"""Tables of what models cost: the sums of each day, what is set aside for calls under way, and the budgets."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -38,3 +38,14 @@ class HoldTable(SQLModel, table=True):
     trader_id: str = Field(sa_type=KEY)
     usd: Decimal = Field(sa_type=MONEY)
     expires_at: datetime = Field(sa_type=INSTANT)
+
+
+class BudgetTable(SQLModel, table=True):
+    """Declare BudgetRow."""
+
+    __tablename__ = "budgets"
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True, foreign_key="tenants.tenant_id")
+    scope: str = Field(sa_type=KEY, primary_key=True)
+    name: str = Field(sa_type=KEY, primary_key=True)
+    usd: Decimal = Field(sa_type=MONEY)

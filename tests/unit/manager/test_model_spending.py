@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from exchanges.clock import ManualClock
 from executor.budget import Charge, Hold
 from executor.errors import BudgetExhausted, BudgetUnknown
-from manager.spending import EXHAUSTED, GRACE, WARNING, Spending
+from manager.budget_alarms import EXHAUSTED, WARNING
+from manager.spending import GRACE, Spending
 from manager.state.errors import StoreUnavailable
 from manager.state.memory import MemoryStore
 from manager.state.records import DEFAULT_TENANT, HoldRow, IncidentRow, SpendingRow

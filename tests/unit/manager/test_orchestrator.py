@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from config_files import write_config
 from desk_factory import AT
 from exchanges.clock import ManualClock
 from executor.contract import Action, Decision
+from manager.budget_alarms import EXHAUSTED, Alarm, Limit
 from manager.config import load_config
 from manager.jobs.errors import QueueUnavailable
 from manager.jobs.runner import Job, JobKind
@@ -19,8 +21,9 @@ from manager.orchestrator import Orchestrator, Pace
 from manager.registration import registration_check
 from manager.schedules import phase_of
 from manager.state.memory import MemoryStore
-from manager.state.records import DEFAULT_TENANT, IntentRow, PromptRow, ScheduleRow, TenantId
+from manager.state.records import DEFAULT_TENANT, IncidentRow, IntentRow, PromptRow, ScheduleRow, SpendingRow, TenantId
 from manager.state.store import AccountKey
+from manager.state.sums import day_of
 from state_rows import make_row
 
 PAPER = AccountKey(tenant_id=DEFAULT_TENANT, account_id="paper")
@@ -145,6 +148,27 @@ async def test_prompts_are_forgotten_when_their_retention_ends(scene: Scene) -> 
         await orchestrator.forget()
         async with scene.store.transaction(DEFAULT_TENANT) as tx:
             assert len(await tx.find(PromptRow, {})) == left
+
+
+async def test_old_sums_are_forgotten_and_alarms_of_days_past_ended(scene: Scene) -> None:
+    day = day_of(AT)
+    alarm = Alarm(
+        limit=Limit(scope="tenant", name="", usd=Decimal(1)),
+        day=day,
+        code=EXHAUSTED,
+        detail="",
+        tenant=DEFAULT_TENANT,
+        account=PAPER.account_id,
+    )
+    async with scene.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert([alarm.row(AT)])
+        await tx.add([SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope="tenant", name="", calls=1)])
+    for passed, alarms, sums in ((timedelta(0), 1, 1), (timedelta(days=1), 0, 1), (timedelta(days=401), 0, 0)):
+        scene.clock.set(AT + passed)
+        await scene.orchestrator.close_days()
+        async with scene.store.transaction(DEFAULT_TENANT) as tx:
+            assert len(await tx.find(IncidentRow, {"resolved_at": None})) == alarms
+            assert len(await tx.find(SpendingRow, {})) == sums
 
 
 async def test_failed_ticks_end_nothing(scene: Scene) -> None:

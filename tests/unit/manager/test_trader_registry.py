@@ -18,8 +18,9 @@ from manager.errors import RegistrationError, UnknownAccount, UnknownTrader
 from manager.manager import Manager
 from manager.registration import registration_check
 from manager.registry import TraderChanges
+from manager.spending import Spending
 from manager.state.memory import MemoryStore
-from manager.state.records import DEFAULT_TENANT, EventRow, ScheduleRow, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, TraderRow, TraderState
 from traders.spec import ManagedBy, TraderSpec
 
 KEYED = """\
@@ -231,3 +232,53 @@ async def test_neither_key_nor_reference_reaches_the_store(tmp_path: Path) -> No
     assert stored["keyed"].spec.executor.api_key == ""
     assert "DESK_KEY" not in repr(await desk.rows(EventRow))
     assert (await desk.sync(SOUND + KEYED, {"DESK_KEY": "another"})).updated == ()
+
+
+MODELS = """\
+models:
+  priced: {base_url: "http://127.0.0.1:9/v1", model: x, price_per_mtok: {input: 1, output: 1}, CAP}
+  free: {base_url: "http://127.0.0.1:9/v1", model: y}
+""".replace("CAP", "extra_body: {max_tokens: 9}")
+
+
+def budgets(given: str) -> str:
+    return f"budgets: {{{given}}}\n{MODELS}{SOUND}"
+
+
+@pytest.mark.parametrize("given", ["tenant_usd_per_day: 1", "trader_usd_per_day: 1"])
+async def test_a_budget_that_comes_later_is_held_against_traders_of_the_api(tmp_path: Path, given: str) -> None:
+    desk = Desk(tmp_path, MODELS + SOUND)
+    await desk.sync(MODELS + SOUND)
+    for name in ("priced", "free"):
+        asks = ExecutorSpec(type=ExecutorType.LLM, model=name, prompt_template="prompts/general.md")
+        await desk.manager.register(DEFAULT_TENANT, api_spec(id=name, executor=asks), actor="me")
+    assert {row.spec.executor.budget_usd_per_day for row in (await desk.rows(TraderRow)).values()} == {None}
+    with pytest.raises(RegistrationError, match=r"trader free: .*'free' without a price"):
+        await desk.sync(budgets(given))
+    assert await _stored_budgets(desk) == {}
+    await desk.manager.unregister(DEFAULT_TENANT, "free", actor="me")
+    await desk.sync(budgets(given))
+    assert set((await _stored_budgets(desk)).values()) == {1}
+
+
+async def test_the_default_budget_counts_for_traders_that_were_added_before_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, MODELS + SOUND)
+    asks = ExecutorSpec(type=ExecutorType.LLM, model="priced", prompt_template="prompts/general.md")
+    row = await desk.manager.register(DEFAULT_TENANT, api_spec(executor=asks), actor="me")
+    for usd in (1, 2):
+        spending = Spending(desk.store, desk.clock, desk.load(budgets(f"trader_usd_per_day: {usd}")))
+        limits = spending.limits(DEFAULT_TENANT, row.spec, "priced", None)
+        assert [limit.usd for limit in limits] == [None, usd, None]
+
+
+async def test_a_sync_stores_the_budgets_of_the_config_and_no_others(desk: Desk) -> None:
+    own = "y, budget_usd_per_day: 3, price_per_mtok: {input: 0, output: 0}}"
+    await desk.sync(budgets("tenant_usd_per_day: 9, trader_usd_per_day: 2").replace("y}", own))
+    assert await _stored_budgets(desk) == {("tenant", ""): 9, ("trader", ""): 2, ("model", "free"): 3}
+    await desk.sync(budgets("tenant_usd_per_day: 8"))
+    assert await _stored_budgets(desk) == {("tenant", ""): 8}
+
+
+async def _stored_budgets(desk: Desk) -> dict[tuple[str, str], Decimal]:
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        return {(row.scope, row.name): row.usd for row in await tx.find(BudgetRow, {})}

@@ -16,7 +16,9 @@ from traders.spec import TraderSpec
 
 ENV = {"KEY": "sk-hidden"}
 URL = "http://127.0.0.1:11434/v1"
-PRICED = f'  big: {{base_url: "{URL}", model: x, price_per_mtok: {{input: 1, output: 2}}}}\n'
+CAP = "extra_body: {max_tokens: 500}"
+PRICED = f'  big: {{base_url: "{URL}", model: x, price_per_mtok: {{input: 1, output: 2}}, {CAP}}}\n'
+ENDLESS = PRICED.replace(CAP, "structured: none")
 FREE = f'  free: {{base_url: "{URL}", model: y}}\n'
 OWN = "{type: llm, model: z, api_key: ${KEY}, base_url: https://api.example.com/v1}"
 
@@ -48,8 +50,8 @@ def test_budgets_are_read_with_defaults_for_who_has_none(tmp_path: Path) -> None
     assert tenant.budgets.tenant_usd_per_day == 20
     assert {name: one.budget_usd_per_day for name, one in tenant.models.items()} == {"big": 5, "free": Decimal("0.5")}
     asks, rules = tenant.traders
-    assert asks.executor.budget_usd_per_day == 2
-    assert rules.executor.budget_usd_per_day is None
+    assert tenant.budgets.trader_usd_per_day == 2
+    assert {asks.executor.budget_usd_per_day, rules.executor.budget_usd_per_day} == {None}
     own = text("{type: llm, model: big}", models=models, budgets=budgets, trader="\n    budget_usd_per_day: 7")
     assert load(tmp_path, own).tenants[DEFAULT_TENANT].traders[0].executor.budget_usd_per_day == 7
 
@@ -70,6 +72,12 @@ def test_without_budgets_nobody_has_one(tmp_path: Path) -> None:
         (text("{type: llm, model: big}", budgets="model_usd_per_day: 1"), "models.free.price", "add price_per"),
         (text(OWN, trader="\n    budget_usd_per_day: 1"), "traders[0].executor", "define it under models"),
         (text(OWN, budgets="tenant_usd_per_day: 1"), "traders[0].executor", "define it under models"),
+        (text("{type: llm, model: big}", budgets="model_usd_per_day: 1", models=ENDLESS),
+         "models.big.extra_body", "without a cap"),
+        (text("{type: llm, model: big}", budgets="trader_usd_per_day: 1", models=ENDLESS),
+         "models.big.extra_body", "without a cap"),
+        (text(OWN, models=PRICED, budgets="model_usd_per_day: 1"), "traders[0].executor", "does not reach"),
+        (text(OWN, models=PRICED, budgets="trader_usd_per_day: 1"), "traders[0].executor", "define it under models"),
         (text("{type: llm, model: big}", budgets="tenant_usd_per_day: 0"), "budgets.tenant_usd_per_day", "above 0 USD"),
         (text("{type: llm, model: big}", budgets="daily: 3"), "budgets.daily", "tenant_usd_per_day"),
         (changed("{type: baseline, style: trend}", "{type: baseline, style: trend}\n    budget_usd_per_day: 1"),
@@ -106,9 +114,22 @@ def test_registration_asks_for_prices_too(tmp_path: Path) -> None:
     check(held, llm("big"))
     with pytest.raises(RegistrationError, match="whose prices are not known"):
         check(held, llm("z", base_url="https://api.example.com/v1"))
+    default = load(tmp_path, text("{type: llm, model: big}", models=PRICED + FREE, budgets="trader_usd_per_day: 1"))
+    with pytest.raises(RegistrationError, match="'free' without a price"):
+        check(default, llm("free"))
+    endless = PRICED.replace("big", "endless").replace(CAP, "structured: none")
+    uncapped = load(tmp_path, text("{type: llm, model: big}", models=PRICED + endless, budgets="tenant_usd_per_day: 1"))
+    with pytest.raises(RegistrationError, match="'endless' without a cap"):
+        check(uncapped, llm("endless"))
 
 
-def test_a_trader_added_later_has_the_default_budget(tmp_path: Path) -> None:
+def test_what_costs_nothing_needs_no_cap(tmp_path: Path) -> None:
+    free = FREE.replace("model: y", "model: y, price_per_mtok: {input: 0, output: 0}")
+    tenant = load(tmp_path, text("{type: llm, model: free}", models=free, budgets="tenant_usd_per_day: 1"))
+    assert tenant.tenants[DEFAULT_TENANT].budgets.tenant_usd_per_day == 1
+
+
+def test_a_trader_added_later_stores_no_default_budget(tmp_path: Path) -> None:
     config = load(tmp_path, text("{type: llm, model: big}", budgets="trader_usd_per_day: 2"))
     path = tmp_path / "trader.yaml"
     path.write_text(
@@ -117,4 +138,4 @@ def test_a_trader_added_later_has_the_default_budget(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (late,) = load_traders(path, config, DEFAULT_TENANT, ENV)
-    assert late.executor.budget_usd_per_day == 2
+    assert late.executor.budget_usd_per_day is None

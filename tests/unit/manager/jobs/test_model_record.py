@@ -14,6 +14,7 @@ from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
     BookRow,
+    BudgetRow,
     DecisionRow,
     FillPartRow,
     OrderPurpose,
@@ -130,6 +131,15 @@ async def test_what_is_left_for_models_is_shown_to_who_has_a_budget() -> None:
         await tx.add([replace(sums, spent_usd=Decimal(9))])
         assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 0
         assert (await read_record(tx, trader, INSTRUMENTS, AT + timedelta(days=1))).model_usd == 2
+
+
+async def test_without_a_budget_of_its_own_the_default_is_shown() -> None:
+    store = MemoryStore()
+    await record(store)
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope=TRADER, name="", usd=Decimal(3))])
+        trader = await tx.trader("t1")
+        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 3
 
 
 async def test_own_parts_of_entries_that_may_still_fill_are_held_back() -> None:
