@@ -84,3 +84,29 @@ def test_a_reply_cut_anywhere_gives_no_decision(data: st.DataObject) -> None:
     wrapped = data.draw(st.sampled_from(["", "```json\n", "Decision: "])) + loose[:cut].rstrip()
     assert parse_reply(wrapped, SYMBOLS).decisions == ()
     assert not parse_reply(wrapped, SYMBOLS).usable
+
+
+MARKS = st.tuples(
+    st.sampled_from(["<{}>", "< {} >", "<|{}|>", "◁{}▷", "[{}]", "<x:{}>", '<{} a="1">', "<my_{}_text>"]),
+    st.sampled_from(["think", "THINKING", "thought", "reasoning", "analysis", "reflection", "scratchpad", "draft"]),
+)
+
+
+@settings(max_examples=300)
+@given(MARKS, st.text(st.characters(exclude_characters="<>[]{}◁▷‹›＜＞⟨⟩〈〉【】｛｝［］"), max_size=30), st.booleans())  # noqa: RUF001 - look-alikes of brackets
+def test_no_batch_inside_reasoning_is_taken(mark: tuple[str, str], words: str, ends: bool) -> None:
+    form, name = mark
+    draft = json.dumps({"decisions": [{"symbol": SOL, "action": "close_long"}]})
+    closing = form.format("/" + name).replace(' a="1"', "") if ends else ""
+    if form in ("<x:{}>", "<my_{}_text>") and ends:
+        closing = "</" + form.format(name)[1:]
+    text = f"{form.format(name)}\n{words}\n{draft}\n{closing}\n{words}"
+    assert parse_reply(text, SYMBOLS).decisions == ()
+
+
+@settings(max_examples=300)
+@given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12))
+def test_no_batch_is_taken_when_a_word_follows(word: str) -> None:
+    draft = json.dumps({"decisions": [{"symbol": SOL, "action": "close_long"}]})
+    assert parse_reply(draft, SYMBOLS).usable
+    assert word.lower() in ("done", "thanks") or not parse_reply(f"```\n{draft}\n```\n{word}", SYMBOLS).usable
