@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from executor.remote.messages import request_of
 from executor.remote.service import DecisionService, desk_of
 from executor.remote.wire import context_json
 from executor.sample import sample_context
-from executor.server import Listen, Serving, serve
+from executor.server import Listen, Serving, raise_file_limit, serve
 from executor_servers import KEY, remote_spec, serving_any, serving_desks
 from openai_endpoint import endpoint, hangs
 
@@ -337,6 +338,19 @@ def test_what_outlasts_the_grace_is_given_up_in_words(scheme: str, caplog: pytes
     assert first.outcome is Outcome.UNAVAILABLE
     assert "the decision was given up, and what it cost is not known" in first.errors[0].message
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised"), [((256, 4096), (4096, 4096)), ((4096, 4096), None), ((64, -1), (65536, -1))]
+)
+def test_a_server_may_open_as_many_files_as_there_are(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised: tuple[int, int] | None
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: given.append(wanted))
+    raise_file_limit()
+    assert given == ([raised] if raised else [])
 
 
 def test_one_port_is_no_two() -> None:
