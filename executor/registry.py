@@ -161,7 +161,10 @@ def _check_timeout(spec: ExecutorSpec) -> None:
 
 
 def inline_profile(spec: ExecutorSpec) -> ModelProfile:
-    """Return the profile of an executor that names its endpoint itself; raise ExecutorConfigError without a key."""
+    """Return the profile of an executor that names its endpoint itself; raise ExecutorConfigError without a key.
+
+    Its costs go by the model and its address, so that they are never those of a configured model of the same name.
+    """
     if not spec.api_key:
         raise ExecutorConfigError(f"api_key of model {spec.model!r} is empty; name an environment variable with a key")
     endpoint = ModelEndpoint(
@@ -172,7 +175,7 @@ def inline_profile(spec: ExecutorSpec) -> ModelProfile:
         timeout_s=spec.timeout_s,
         extra_body=spec.extra_body,
     )
-    return ModelProfile(name=spec.model, endpoint=endpoint)
+    return ModelProfile(name=f"{spec.model} at {shown_url(spec.base_url)}", endpoint=endpoint)
 
 
 def _profile(parts: ExecutorParts, name: str) -> ModelProfile:

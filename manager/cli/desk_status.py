@@ -10,6 +10,7 @@ from typing import Final
 from exchanges.types import Symbol
 from executor.registry import ExecutorType
 from manager.cli.decision_text import dropped_items
+from manager.cli.model_costs import ModelCost, trader_cost
 from manager.state.records import (
     UNALLOCATED,
     AccountRow,
@@ -18,7 +19,6 @@ from manager.state.records import (
     EquityRow,
     IncidentRow,
     PositionRow,
-    SpendingRow,
     TenantId,
     TraderRow,
     TraderState,
@@ -26,7 +26,6 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.store import DeskRows, Store, Transaction
-from manager.state.sums import TRADER, day_of
 
 ZERO: Final = Decimal(0)
 HUNDRED: Final = Decimal(100)
@@ -64,19 +63,6 @@ class Refusal:
     code: str
     symbol: str
     detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCost:
-    """Hold what a trader's model calls cost on this UTC day; `unknown_usd` is the worst case of calls cut off."""
-
-    calls: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    spent_usd: Decimal
-    unknown_usd: Decimal
-    budget_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +149,7 @@ class _Details:
     decision: DecisionRow | None
     refusals: tuple[Refusal, ...]
     sample: EquityRow | None
-    spending: SpendingRow | None
+    models_today: ModelCost | None
 
 
 async def read_status(
@@ -201,7 +187,7 @@ async def _account(tx: Transaction, account: AccountRow, look: _Look) -> Account
 
 async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Details:
     who = {"trader_id": trader.trader_id}
-    asks = trader.spec.executor.type is ExecutorType.LLM
+    asks = trader.spec.executor.type in (ExecutorType.LLM, ExecutorType.REMOTE)
     decisions = await tx.find(DecisionRow, who, newest_first="decided_at", limit=1)
     verdicts = await tx.find(VerdictRow, who, newest_first="at", limit=_REFUSALS_EACH)
     samples = await tx.find(EquityRow, {"account_id": trader.account_id, **who}, newest_first="at", limit=1)
@@ -211,7 +197,7 @@ async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Detail
             Refusal(at=row.at, kind=row.kind, code=row.code, symbol=row.symbol, detail=row.detail) for row in verdicts
         ),
         sample=samples[0] if samples else None,
-        spending=await tx.get(SpendingRow, day_of(now), TRADER, trader.trader_id) if asks else None,
+        models_today=await trader_cost(tx, trader, now) if asks else None,
     )
 
 
@@ -285,24 +271,10 @@ def _trader(
         fees=book.fees,
         funding=book.funding,
         open_positions=book.open_positions,
-        models_today=_model_cost(row, details.spending),
+        models_today=details.models_today,
         next_decision_at=due,
         last_decision=None if last is None else _decision(last),
         refusals=details.refusals,
-    )
-
-
-def _model_cost(trader: TraderRow, row: SpendingRow | None) -> ModelCost | None:
-    if trader.spec.executor.type is not ExecutorType.LLM:
-        return None
-    return ModelCost(
-        calls=row.calls if row else 0,
-        input_tokens=row.input_tokens if row else 0,
-        cached_tokens=row.cached_tokens if row else 0,
-        output_tokens=row.output_tokens if row else 0,
-        spent_usd=row.spent_usd if row else ZERO,
-        unknown_usd=row.unknown_usd if row else ZERO,
-        budget_usd=trader.spec.executor.budget_usd_per_day,
     )
 
 

@@ -10,6 +10,7 @@ from manager.cli.connect import with_desk, with_store
 from manager.cli.decision_text import outcome_text
 from manager.cli.desk_status import AccountStatus, LastDecision, Light, PositionStatus, TraderStatus, read_status
 from manager.cli.guard import Refused
+from manager.cli.model_costs import ModelCost, read_model_costs, show_model_costs
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
 from manager.cli.order_story import read_story
@@ -46,17 +47,20 @@ def status(
 ) -> None:
     """Show equity, traders, positions, last decisions and what stands in the way."""
 
-    async def read(store: Store, worker_alive: bool) -> tuple[AccountStatus, ...]:
-        return await read_status(store, TenantId(tenant), SystemClock().now(), worker_alive=worker_alive)
+    async def read(store: Store, worker_alive: bool) -> tuple[tuple[AccountStatus, ...], tuple[ModelCost, ...]]:
+        owner, now = TenantId(tenant), SystemClock().now()
+        accounts = await read_status(store, owner, now, worker_alive=worker_alive)
+        return accounts, await read_model_costs(store, owner, now)
 
-    accounts = with_desk(data_dir, read)
+    accounts, models = with_desk(data_dir, read)
     if as_json:
-        print_json({"tenant": tenant, "accounts": accounts})
+        print_json({"tenant": tenant, "accounts": accounts, "models_today": models})
         return
     if not accounts:
         say(f"Tenant {tenant} has no accounts; start the desk with `propdesk run`.")
     for account in accounts:
         _show_account(account)
+    show_model_costs(models)
 
 
 @taking(OperationsOptions)
@@ -186,7 +190,7 @@ def _model_cost(trader: TraderStatus) -> str:
     cost = trader.models_today
     if cost is None:
         return "-"
-    used = f"{cost.spent_usd + cost.unknown_usd:.4f}"
+    used = f"{cost.spent_usd + cost.unknown_usd + cost.reserved_usd:.4f}"
     return used if cost.budget_usd is None else f"{used} of {usd(cost.budget_usd)}"
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from executor.contract import Decision, ItemError
+from executor.contract import Decision, ItemError, Usage
 from manager.cli.story_origin import Origin, origin_of
 from manager.cli.story_subject import Subject, find_subject
 from manager.state.records import (
@@ -60,7 +60,7 @@ class Wish:
     errors: tuple[ItemError, ...] = ()
     attempts: int = 0
     latency_s: float = 0.0
-    cost_usd: Decimal | None = None
+    usage: Usage | None = None
     market: tuple[SeenMarket, ...] = ()
 
 
@@ -175,7 +175,7 @@ def _explained(wish: Wish, row: DecisionRow) -> Wish:
         errors=row.errors,
         attempts=row.attempts,
         latency_s=row.latency_s,
-        cost_usd=row.usage.cost_usd,
+        usage=row.usage,
         market=_market(row),
     )
 

@@ -1,9 +1,8 @@
 """Tell an order's story in text."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 
-from executor.contract import Decision, Outcome
+from executor.contract import Decision, Outcome, Usage
 from manager.cli.order_story import OrderStory, SeenMarket, Wish
 from manager.cli.render import instant, price, say, show_table, usd
 from manager.cli.story_origin import Origin
@@ -99,8 +98,10 @@ def _show_wish(wish: Wish) -> None:
             say(f"  because: {wish.asked.reasoning}")
     if wish.decided_at is not None:
         say(f"  decision {wish.decision_id} of {owner} at {instant(wish.decided_at)} UTC: {wish.outcome}")
-        cost = price(wish.cost_usd or Decimal(0))
-        say(f"  model {wish.model or '-'}: {wish.attempts} attempt(s), {wish.latency_s:.2f} s, {cost} USD")
+        used = wish.usage or Usage()
+        tokens = f"{used.input_tokens} tokens in ({used.cached_tokens} cached), {used.output_tokens} out"
+        cost = f"{tokens}, {price(used.cost_usd)} USD"
+        say(f"  model {wish.model or '-'}: {wish.attempts} attempt(s), {wish.latency_s:.2f} s, {cost}")
         say(f"  prompt hash: {wish.prompt_hash or '- (no prompt: rules in code)'}")
     if wish.reasoning:
         say(f"  reasoning: {wish.reasoning}")

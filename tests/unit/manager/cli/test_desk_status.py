@@ -9,11 +9,13 @@ import pytest
 
 from desk_history import AT, desk_with_history, incident
 from executor.registry import ExecutorSpec, ExecutorType
-from manager.cli.desk_status import AccountStatus, Light, ModelCost, read_status
+from manager.cli.desk_status import AccountStatus, Light, read_status
+from manager.cli.model_costs import ModelCost, read_model_costs
 from manager.state.memory import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
+    BudgetRow,
     SpendingRow,
     TenantId,
     TraderRow,
@@ -21,6 +23,7 @@ from manager.state.records import (
     TradingState,
 )
 from manager.state.sums import TRADER, day_of
+from state_rows import make_spec
 
 
 async def status_of(store: MemoryStore, after_s: int = 5) -> AccountStatus:
@@ -70,6 +73,9 @@ async def test_a_model_trader_shows_what_its_calls_cost_today() -> None:
         )
     bull, bear = (await status_of(store)).traders
     assert bull.models_today == ModelCost(
+        scope=TRADER,
+        name="bull",
+        reserved_usd=Decimal(0),
         calls=3,
         input_tokens=7,
         cached_tokens=0,
@@ -79,6 +85,42 @@ async def test_a_model_trader_shows_what_its_calls_cost_today() -> None:
         budget_usd=Decimal(2),
     )
     assert bear.models_today is None
+
+
+async def test_a_trader_without_a_budget_of_its_own_shows_the_default() -> None:
+    store = await desk_with_history()
+    await change(
+        store, TraderRow, "bull", spec=replace(make_spec("bull"), executor=ExecutorSpec(type=ExecutorType.LLM))
+    )
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope=TRADER, name="", usd=Decimal(3))])
+    bull, _ = (await status_of(store)).traders
+    assert bull.models_today is not None
+    assert (bull.models_today.calls, bull.models_today.budget_usd) == (0, Decimal(3))
+
+
+async def test_models_and_tenant_show_what_they_cost_today_and_may_cost() -> None:
+    store = await desk_with_history()
+    assert await read_model_costs(store, DEFAULT_TENANT, AT) == ()
+    spent: dict[str, Any] = {"calls": 2, "input_tokens": 7, "cached_tokens": 3, "output_tokens": 5}
+    spent |= {"spent_usd": Decimal("0.5"), "unknown_usd": Decimal("0.1"), "reserved_usd": Decimal("0.2")}
+    scopes = (("tenant", ""), ("model", "big"), (TRADER, "bull"))
+    budgets = (("tenant", "", 9), ("model", "idle", 4), (TRADER, "", 1))
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.add(
+            [
+                SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope=scope, name=name, **spent)
+                for scope, name in scopes
+                for day in (day_of(AT), day_of(AT) - timedelta(days=1))
+            ]
+        )
+        await tx.upsert(
+            [BudgetRow(tenant_id=DEFAULT_TENANT, scope=scope, name=name, usd=Decimal(n)) for scope, name, n in budgets]
+        )
+    tenant, big, idle = await read_model_costs(store, DEFAULT_TENANT, AT)
+    assert tenant == ModelCost(scope="tenant", name="", budget_usd=Decimal(9), **spent)
+    assert big == ModelCost(scope="model", name="big", budget_usd=None, **spent)
+    assert (idle.name, idle.calls, idle.spent_usd, idle.budget_usd) == ("idle", 0, Decimal(0), Decimal(4))
 
 
 async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:
