@@ -23,7 +23,7 @@
         `-- ExecutorUnavailable   nothing usable answered; the next decision may succeed
             |-- PassingFailure    may be over in a moment: the only errors that are retried
             |   |-- ModelUnreachable   no connection, or it broke
-            |   |-- ModelOverloaded    500, 502, 503, 504, 529
+            |   |-- ModelOverloaded    5xx but 501 and 505
             |   `-- RateLimited        429, or the limit configured for the endpoint
             |-- UnreadableAnswer  what answered is no chat completion
             |-- CircuitOpen       the endpoint failed too often just now; it was not asked

@@ -109,7 +109,7 @@ def _open_client(endpoint: ModelEndpoint, certificates: SSLContext, lookup: Name
     inside = endpoint.allow_private or host == "localhost" or is_address(host)
     # A client that is given a transport ignores the proxies of the environment. Those look names up themselves, and
     # have transports of their own.
-    pool = http._transport._pool  # type: ignore[attr-defined]
+    pool = http._transport._pool  # type: ignore[attr-defined]  # only its own transport has one
     pool._network_backend = Dialer(pool._network_backend, lookup, allow_inside=inside)
     try:
         return AsyncOpenAI(
