@@ -21,7 +21,6 @@ NOT_REACHED = {
     "SAFE_MODE": "recorded and rule-based decisions cannot fail",
     "INTENT_STALE": "the round follows its decisions at the same instant",
     "ACCOUNT_STALE": "each job of a replay reads the venue at its own instant",
-    "SYMBOL_NOT_ALLOWED": "the executor refuses the item first, as an unknown symbol",
     "INSTRUMENT_HALTED": "recorded instruments are tradable throughout",
     "SYMBOL_UNRESOLVED": "the paper venue answers every order, and nobody else trades on it",
 }
@@ -76,6 +75,9 @@ CASES: dict[str, Scenario] = {
         (3, "a", [refused("ENTRY_RATE", symbol=BTC)]),
         (3, "b", [opens(SOL, "long", "100")]),
         risk={"max_entries_per_hour": 2},
+    ),
+    "SYMBOL_NOT_ALLOWED": one(
+        (1, "a", [refused("SYMBOL_NOT_ALLOWED", symbol="NOPE/USDT:USDT"), opens(ETH, "long", "100")]),
     ),
     "ENTRY_PRICE_MOVED": one(
         (1, "a", [refused("ENTRY_PRICE_MOVED", max_entry_price="99.9")]),
@@ -200,7 +202,7 @@ def test_what_is_reached_elsewhere_is_there() -> None:
 def test_a_batch_with_one_bad_item_keeps_the_others(tmp_path: Path) -> None:
     """Unknown symbol, unknown action, NaN, a missing field: each is dropped alone and denies nothing."""
     bad: list[Item] = [
-        {"symbol": "NOPE/USDT:USDT", "action": "open_long", "leverage": 1, "position_size_usd": "10", "confidence": 80},
+        {"symbol": "NOPEUSDT", "action": "open_long", "leverage": 1, "position_size_usd": "10", "confidence": 80},
         {"symbol": SOL, "action": "buy_the_dip"},
         {"symbol": SOL, "action": "open_long", "leverage": 1, "position_size_usd": float("nan"), "confidence": 80},
         {"symbol": SOL, "action": "open_long", "position_size_usd": "10", "confidence": 80},
