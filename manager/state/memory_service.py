@@ -10,6 +10,7 @@ from manager.state.memory_rows import TenantRows
 from manager.state.records import (
     AccountRow,
     BookRow,
+    DecisionRow,
     IntentRow,
     PromptRow,
     ScheduleRow,
@@ -77,13 +78,14 @@ class MemoryServiceTransaction:
         return freed
 
     async def forget_prompts(self, before: datetime) -> int:
-        """Delete the texts of prompts older than `before`; return how many."""
+        """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""
         forgotten = 0
         for rows in self._tenants.values():
             table = rows.tables[PromptRow]
             for key in [key for key, prompt in table.rows.items() if prompt.at < before]:
                 rows.put(table, key, None)
                 forgotten += 1
+            _forget_contexts(rows, before)
         return forgotten
 
     async def forget_spending(self, before: datetime) -> int:
@@ -119,6 +121,13 @@ class MemoryServiceTransaction:
             rows.rollback()
         for tenant in self._created:
             del self._tenants[tenant]
+
+
+def _forget_contexts(rows: TenantRows, before: datetime) -> None:
+    table = rows.tables[DecisionRow]
+    for key, decision in list(table.rows.items()):
+        if decision.context is not None and decision.decided_at < before:
+            rows.put(table, key, replace(decision, context=None))
 
 
 def _running(rows: TenantRows) -> Iterator[tuple[TraderRow, ScheduleRow]]:

@@ -203,7 +203,10 @@ class ServiceTransaction(Protocol):
         ...
 
     async def forget_prompts(self, before: datetime) -> int:
-        """Delete the texts of prompts older than `before`; return how many. Their decisions stay."""
+        """Delete the texts of prompts older than `before`, and the contexts they were made of; return how many texts.
+
+        Their decisions stay.
+        """
         ...
 
     async def forget_spending(self, before: datetime) -> int:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from executor.sample import sample_context
 from manager.state.records import (
     DEFAULT_TENANT,
+    DecisionRow,
     IntentStatus,
     PromptRow,
     Row,
@@ -165,3 +167,19 @@ async def test_11_only_prompts_older_than_their_retention_are_forgotten(store: S
         assert await service.forget_prompts(AT + SECOND) == 2
     async with store.transaction(DEFAULT_TENANT) as transaction:
         assert list(await transaction.find(PromptRow, {})) == [fresh]
+
+
+async def test_12_contexts_are_forgotten_with_the_prompts_that_were_made_of_them(store: Store) -> None:
+    old, fresh = (
+        make_row(DecisionRow, decision_id=name, account_id="acco", decided_at=at, context=sample_context())
+        for name, at in (("old", AT), ("new", AT + SECOND))
+    )
+    await _seed(store, old, fresh)
+    await _seed(store, old, tenant=OTHER)
+    async with store.service() as service:
+        assert await service.forget_prompts(AT + SECOND) == 0
+    for tenant, kept in ((DEFAULT_TENANT, {"old": False, "new": True}), (OTHER, {"old": False})):
+        async with store.transaction(tenant) as transaction:
+            found = await transaction.find(DecisionRow, {})
+        assert {row.decision_id: row.context is not None for row in found} == kept
+        assert {row.prompt_hash for row in found} == {old.prompt_hash}

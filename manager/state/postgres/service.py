@@ -23,6 +23,7 @@ _RELEASE = text(
     "WHERE in_flight_due_at IS NOT NULL AND claimed_at < :before"
 )
 _FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
+_FORGET_CONTEXTS = text("UPDATE decisions SET context = NULL WHERE decided_at < :before AND context IS NOT NULL")
 _FORGET_SPENDING = text("DELETE FROM spending WHERE day < :before")
 _NEXT_DUE = text(
     "SELECT s.next_due_at FROM schedules s JOIN traders t USING (tenant_id, trader_id) "
@@ -99,7 +100,8 @@ class PostgresServiceTransaction:
         return freed
 
     async def forget_prompts(self, before: datetime) -> int:
-        """Delete the texts of prompts older than `before`; return how many."""
+        """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""
+        await self._execute(_FORGET_CONTEXTS, before=before)
         forgotten: int = (await self._execute(_FORGET_PROMPTS, before=before)).rowcount
         return forgotten
 

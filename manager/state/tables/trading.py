@@ -12,12 +12,13 @@ from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, REAL, T
 
 
 class DecisionTable(SQLModel, table=True):
-    """Declare DecisionRow."""
+    """Declare DecisionRow; the service takes contexts away by time."""
 
     __tablename__ = "decisions"
     __table_args__ = (
         ForeignKeyConstraint(*TO_ACCOUNT, name="decisions_account"),
         Index("decisions_by_trader", "tenant_id", "trader_id", "decided_at"),
+        Index("decisions_with_context", "decided_at", postgresql_where=text("context IS NOT NULL")),
     )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
