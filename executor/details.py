@@ -58,7 +58,7 @@ class RemainingBudget:
     """Say what the trader may still use: entries of the hour, positions, margin and drawdown, and model spending.
 
     `reserved_usd` is the margin that live entry orders hold back, already taken off what is available. The money for
-    model calls is what is left of the trader's own budget of the day, None where it has none.
+    model calls is what the tightest budget of the day leaves, None where there is none.
     """
 
     entries: int

@@ -7,6 +7,7 @@ from decimal import Decimal
 from exchanges.types import Instrument, Symbol
 from executor.details import ClosedTrade, RestingOrder
 from executor.prompt_values import TRADES_SHOWN
+from manager.config.budgets import asked_models
 from manager.state.records import (
     BudgetRow,
     DecisionRow,
@@ -18,7 +19,7 @@ from manager.state.records import (
     SpendingRow,
 )
 from manager.state.store import TraderRows, Transaction
-from manager.state.sums import TRADER, day_of, used_usd
+from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
 
@@ -63,15 +64,27 @@ async def _shown_before(tx: Transaction, trader_id: str) -> EarlierPositions | N
 
 
 async def _left_for_models(tx: Transaction, rows: TraderRows, now: datetime) -> Decimal | None:
-    """Return what is left of the trader's budget of the day, its own or the default, None if it has none."""
-    budget = rows.trader.spec.executor.budget_usd_per_day
-    if budget is None:
-        default = await tx.get(BudgetRow, TRADER, "")
-        if default is None:
-            return None
-        budget = default.usd
-    spending = await tx.get(SpendingRow, day_of(now), TRADER, rows.trader.trader_id)
-    return budget if spending is None else max(Decimal(0), budget - used_usd(spending))
+    """Return what the tightest of the day's budgets leaves: the tenant's, the trader's, its roomiest model's."""
+    trader_id, executor = rows.trader.trader_id, rows.trader.spec.executor
+    budgets = {(row.scope, row.name): row.usd for row in await tx.find(BudgetRow, {})}
+    if executor.budget_usd_per_day is not None:
+        budgets[TRADER, ""] = executor.budget_usd_per_day
+    if not budgets:
+        return None
+    models = asked_models(executor)
+    names = ("", trader_id, *models)
+    found = await tx.find(SpendingRow, {"day": day_of(now), "name": names})
+    used = {(row.scope, row.name): used_usd(row) for row in found}
+
+    def left(scope: str, name: str, budget: str) -> Decimal | None:
+        usd = budgets.get((scope, budget))
+        return None if usd is None else max(Decimal(0), usd - used.get((scope, name), Decimal(0)))
+
+    of_models = [left(MODEL, name, name) for name in models]
+    bounds = [left(TENANT, "", ""), left(TRADER, trader_id, "")]
+    if of_models and None not in of_models:
+        bounds.append(max(one for one in of_models if one is not None))
+    return min((one for one in bounds if one is not None), default=None)
 
 
 def _own_part(row: OrderRow, trader_id: str) -> list[RestingOrder]:

@@ -85,7 +85,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
 def test_templates_are_listed_with_who_uses_them(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
-    text = (resource("prompts") / "grid.md").read_text(encoding="utf-8").replace("version: 2", "version: 41")
+    text = (resource("prompts") / "grid.md").read_text(encoding="utf-8").replace("version: 3", "version: 41")
     (tmp_path / "prompts" / "mine.md").write_text(text, encoding="utf-8")
     for part in ("_rules.md", "_data.md"):
         (tmp_path / "prompts" / part).write_bytes((resource("prompts") / part).read_bytes())

@@ -60,7 +60,7 @@ def test_a_prompt_that_cannot_be_cut_enough_is_an_error_that_says_how_long_it_is
 
 
 def test_the_header_may_set_the_budget(tmp_path: Path) -> None:
-    text = (FOLDER / "general.md").read_text(encoding="utf-8").replace("version: 2", "version: 2\ntoken_budget: 2500")
+    text = (FOLDER / "general.md").read_text(encoding="utf-8").replace("version: 3", "version: 3\ntoken_budget: 2500")
     (tmp_path / "general.md").write_text(text, encoding="utf-8")
     for part in ("_rules.md", "_data.md"):
         (tmp_path / part).write_text((FOLDER / part).read_text(encoding="utf-8"), encoding="utf-8")

@@ -168,7 +168,7 @@ async def test_the_prompt_that_was_sent_is_kept_with_its_decision(tmp_path: Path
     text, (asked,) = prompt_text(row), model.asked
     assert [text.system, text.user] == [message.text for message in asked]
     assert (row.decision_id, row.sha256, row.at) == (decision.decision_id, decision.prompt_hash, decision.decided_at)
-    assert (row.template, row.version) == ("prompts/general.md", 2)
+    assert (row.template, row.version) == ("prompts/general.md", 3)
     assert (decision.prompt_tokens > 1_000, decision.prompt_cuts) == (True, ())
     assert "candles of 15s:" in text.user
     assert "candles of 1m:" in text.user

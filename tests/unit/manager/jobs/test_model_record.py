@@ -27,7 +27,7 @@ from manager.state.records import (
     TraderRow,
 )
 from manager.state.store import Store
-from manager.state.sums import TRADER, day_of
+from manager.state.sums import MODEL, TENANT, TRADER, day_of
 from state_rows import AT, BTC, make_row
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
@@ -177,3 +177,32 @@ async def test_what_was_shown_at_the_last_decision_with_a_context_is_read() -> N
 def _decision(minute: int, trader: str, context: Context | None) -> DecisionRow:
     row = make_row(DecisionRow, account_id="a", trader_id=trader, decision_id=f"{trader}@{minute}")
     return replace(row, decided_at=AT.replace(minute=minute), due_at=AT.replace(minute=minute), context=context)
+
+
+async def test_the_tightest_budget_of_the_day_is_what_is_left() -> None:
+    store = MemoryStore()
+    await record(store)
+    asks = ExecutorSpec(type=ExecutorType.LLM, model="big", fallback=("small",))
+
+    def budget(scope: str, name: str, usd: int) -> BudgetRow:
+        return BudgetRow(tenant_id=DEFAULT_TENANT, scope=scope, name=name, usd=Decimal(usd))
+
+    def spent(scope: str, name: str, usd: int) -> SpendingRow:
+        return SpendingRow(tenant_id=DEFAULT_TENANT, day=day_of(AT), scope=scope, name=name, spent_usd=Decimal(usd))
+
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        row = await tx.get(TraderRow, "t1")
+        assert row is not None
+        await tx.patch(TraderRow, ("t1",), spec=replace(row.spec, executor=asks))
+        trader = await tx.trader("t1")
+        for change, left in (
+            ((budget(TENANT, "", 100), spent(TENANT, "", 10)), 90),
+            ((budget(TRADER, "", 50), spent(TRADER, "t1", 5), spent(TRADER, "t2", 49)), 45),
+            ((budget(MODEL, "big", 30), spent(MODEL, "big", 29)), 45),
+            ((budget(MODEL, "small", 20),), 20),
+            ((spent(MODEL, "small", 12),), 8),
+            ((spent(TENANT, "", 89),), 1),
+        ):
+            await tx.upsert([one for one in change if isinstance(one, BudgetRow)])
+            await tx.add([one for one in change if isinstance(one, SpendingRow)])
+            assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == left
