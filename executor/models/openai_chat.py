@@ -43,7 +43,7 @@ _ASK_FOR_JSON: Final = "Answer with one JSON object."
 
 
 class _Part(BaseModel):
-    text: str = ""
+    text: str | None = None
 
 
 class _Message(BaseModel):
@@ -197,4 +197,4 @@ def _response_format(structured: Structured, schema: Mapping[str, Any]) -> dict[
 
 
 def _text(content: str | list[_Part] | None) -> str:
-    return "".join(part.text for part in content) if isinstance(content, list) else content or ""
+    return "".join(part.text or "" for part in content) if isinstance(content, list) else content or ""

@@ -114,6 +114,11 @@ def test_a_key_that_comes_back_in_an_answer_is_blanked(answer: Answer) -> None:
     assert KEY not in repr(ask(answer, api_key=KEY)[1])
 
 
+def test_a_part_without_text_is_no_part_of_a_reply() -> None:
+    parts = [{"type": "thinking", "text": None}, {"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]
+    assert ask(sends(200, json.dumps({"choices": [{"message": {"content": parts}}]})))[1].text == "ab"
+
+
 @pytest.mark.parametrize("key", ["k", "EMPTY", "take_profit"])
 def test_a_placeholder_for_a_key_changes_no_word_of_a_reply(key: str) -> None:
     said = '{"reasoning": "EMPTY", "take_profit": 1}'
