@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from executor import loose_lexer
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys
-from executor.loose_lexer import MAX_TOKENS, TOO_LONG, Ending, Source, lex
-from executor.loose_reply import MAX_WORK, find_batch
+from executor.loose_lexer import TOO_LONG, Ending, Source, lex
+from executor.loose_reply import find_batch
 from executor.reply import MAX_REPLY
 
 _LONG = MAX_REPLY - 10_000
@@ -60,16 +59,14 @@ def test_a_comment_that_never_ends_is_looked_for_once() -> None:
 
 
 def test_a_flood_of_brackets_and_of_tokens_is_given_up() -> None:
-    for text in ("[ x ] " * (MAX_WORK // 300), "[1" + ",1" * MAX_TOKENS + ",]"):
+    for text in ("[ x ] " * 3_500, "[1" + ",1" * 15_000 + ",]"):
         with pytest.raises(ReplySyntaxError, match=TOO_LONG):
             find_batch(text)
 
 
 def test_depth_is_bounded() -> None:
-    deep = "[" * (loose_lexer.MAX_DEPTH + 1)
-    assert lex(Source(deep), 0).end == loose_lexer.MAX_DEPTH
-    assert lex(Source(deep), 0).ending is Ending.BROKEN
-    assert lex(Source(deep), 1).ending is Ending.CUT
+    assert lex(Source("[" * 33), 0).ending is Ending.BROKEN
+    assert lex(Source("[" * 32), 0).ending is Ending.CUT
 
 
 def test_a_value_that_the_library_leaves_out_at_the_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
