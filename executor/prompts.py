@@ -69,6 +69,7 @@ class PromptLibrary:
         self._folders = folders
         self._held: dict[str, _Held] = {}
         self._counted: dict[str, tuple[str, int]] = {}
+        self._fitting: dict[tuple[str, int], _Version] = {}
 
     def templates(self) -> tuple[str, ...]:
         """Return the names of all templates as a config names them."""
@@ -81,13 +82,16 @@ class PromptLibrary:
     def check(self, template: str, symbols: Sequence[str] = (), limits: Limits | None = None) -> PromptHeader:
         """Render `template` with made-up values, so that a mistake in it shows before a decision needs it.
 
-        With a trader's symbols and limits its prompt must keep the token budget, too.
+        With a trader's symbols and limits its prompt must keep the token budget, too; tried once for each number
+        of symbols.
         """
         held = self._current(template)
         if held.fault is not None:
             raise held.fault.with_traceback(None)
-        if symbols:
+        tried = template_name(template), len(symbols)
+        if symbols and self._fitting.get(tried) is not held.good:
             self._render(held.good, template, sample_context(symbols, limits), None)
+            self._fitting[tried] = held.good
         return held.good.header
 
     def render(self, template: str, context: Context, *, token_budget: int | None = None) -> RenderedPrompt:

@@ -123,6 +123,17 @@ def test_a_check_for_a_trader_renders_as_many_symbols_as_it_has() -> None:
         library.check("general.md", [f"C{number}/USDT:USDT" for number in range(80)])
 
 
+def test_a_check_is_made_anew_when_the_template_has_changed(tmp_path: Path) -> None:
+    for path in FOLDER.glob("*.md"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    library, symbols = PromptLibrary(tmp_path), [f"C{number}/USDT:USDT" for number in range(30)]
+    library.check("general.md", symbols)
+    text = (tmp_path / "general.md").read_text(encoding="utf-8")
+    (tmp_path / "general.md").write_text(text.replace("version: 3", "version: 3\ntoken_budget: 3000"), encoding="utf-8")
+    with pytest.raises(PromptError, match="over its 3000"):
+        library.check("general.md", symbols)
+
+
 def test_tokens_of_the_sections_add_up() -> None:
     user = render().user
     parts = sections(user)

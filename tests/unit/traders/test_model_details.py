@@ -88,6 +88,15 @@ def test_an_entry_against_the_own_side_or_without_a_price_is_reserved_too() -> N
     assert (against.budget.reserved_usd, unknown.budget.reserved_usd) == (Decimal(25), Decimal(14))
 
 
+def test_what_is_free_is_bounded_by_equity_and_by_allocation_and_never_negative() -> None:
+    plain = context()
+    for equity, allocated, margin, free in ((900, 1000, 100, 800), (1100, 1000, 100, 900), (50, 1000, 100, 0)):
+        account = replace(
+            plain.account, equity=Decimal(equity), allocated=Decimal(allocated), margin_used=Decimal(margin)
+        )
+        assert with_details(replace(plain, account=account), OwnRecord()).account.available == free
+
+
 def test_dust_counts_as_no_position() -> None:
     plain = context(limits=Limits(max_positions=2))
     details = with_details(plain, OwnRecord(dust=frozenset({plain.positions[0].symbol}))).details
