@@ -153,6 +153,11 @@ def test_the_worst_case_takes_the_dearer_price_of_the_input() -> None:
     assert PRICES.worst(100, 0) == 100 * Decimal(3) / MILLION
 
 
+def test_cached_tokens_are_a_part_of_the_input() -> None:
+    told = Usage(input_tokens=100, cached_tokens=1000)
+    assert PRICES.cost(told) == 100 * PRICES.cached_input / MILLION
+
+
 @pytest.mark.parametrize(
     ("told", "given", "cached", "output"),
     [
