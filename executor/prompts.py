@@ -125,7 +125,7 @@ class PromptLibrary:
         except TemplateNotFound as error:
             folders = ", ".join(str(folder) for folder in self._folders)
             gone = "is gone; put it back, or restart to use" if files.known else "no such prompt template in"
-            expected = "" if files.known else "; expected the path of a file *.md below them"
+            expected = "" if files.known else "; expected a path below them that ends in .md"
             raise PromptError(template, f"{gone} {folders}{expected}") from error
         path = files.path(files.main)
         version = _Version(files=files, environment=PromptEnvironment(files), header=read_header(path, text), path=path)
