@@ -26,7 +26,7 @@ _REQUIRED_FIELDS: Final = ("version", "description")
 _HEADER_FIELDS: Final = (*_REQUIRED_FIELDS, "token_budget")
 _WHOLE_NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
-_Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class PromptFiles(BaseLoader):
 
     def unchanged(self) -> bool:
         """Tell whether every file is where it was and as it was when it was read."""
-        return all(self._find(name) == place for name, place in self.seen.items())
+        return all(_stands(self.folders, name, place) or self._find(name) == place for name, place in self.seen.items())
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         """Return a file as Jinja2 asks for it."""
@@ -178,6 +178,23 @@ def _looks_like_a_template(path: Path) -> bool:
         return True
 
 
+def _stands(folders: Sequence[Path], name: str, place: Place) -> bool:
+    """Tell by one look whether the first file of this name is the one that was read; False proves nothing."""
+    if place.path is None or place.folder is None:
+        return False
+    for folder in folders[: place.folder]:
+        if os.path.lexists(f"{folder}/{name}"):
+            return False
+    try:
+        return _look(os.stat(place.path)) == place.stamp
+    except OSError:
+        return False
+
+
+def _look(found: os.stat_result) -> _Stamp:
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+
+
 def _stamp(path: Path, folder: Path) -> _Stamp | None:
     """How a file looks, None if it is none, or a link that leads out of the folder or to no *.md."""
     try:
@@ -186,4 +203,4 @@ def _stamp(path: Path, folder: Path) -> _Stamp | None:
     except OSError:
         return None
     inside = real.suffix == _SUFFIX and real.is_relative_to(os.path.realpath(folder)) and real.is_file()
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if inside else None
+    return _look(found) if inside else None

@@ -6,6 +6,7 @@ costs as many steps as its body has parts, every value that is compared, joined 
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from functools import wraps
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ _TESTS: Final = """
     boolean defined divisibleby eq equalto even false float ge greaterthan gt in integer iterable le lessthan lower lt
     mapping ne none number odd sequence string true undefined upper == != > >= < <=
 """
+_LIGHT: Final = frozenset((bool, int, float, Decimal, datetime, type(None)))
+_PLAIN: Final = frozenset(("age", "duration", "instant", "number"))
 _METHODS: Final[Mapping[type[Any], frozenset[str]]] = {
     str: frozenset(("endswith", "lower", "lstrip", "rstrip", "split", "startswith", "strip", "title", "upper")),
     dict: frozenset(("get", "items", "keys", "values")),
@@ -65,7 +68,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self.globals = {name: self.globals[name] for name in _GLOBALS}
         kept: dict[str, Any] = {name: self.filters[name] for name in _FILTERS.split()}
         kept |= {**FILTERS, "join": self._join, "round": _round, "sum": self._sum, "tojson": _tojson}
-        self.filters = {name: _measured(self.meter, function) for name, function in kept.items()}
+        self.filters = {
+            name: function if name in _PLAIN else _measured(self.meter, function) for name, function in kept.items()
+        }
         self.filters |= {COUNTED: self._counted, WEIGHED: self._weighed, JOINED: self._joined}
         tests: dict[str, Any] = self.tests
         self.tests = {name: _measured(self.meter, tests[name]) for name in _TESTS.split()}
@@ -176,8 +181,8 @@ def _measured(meter: Meter, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        for value in (*args[first:], *kwargs.values()):
-            if isinstance(value, str | list | tuple | range | Mapping):
+        for value in args[first:] if not kwargs else (*args[first:], *kwargs.values()):
+            if type(value) not in _LIGHT:
                 meter.weigh(value)
         return function(*args, **kwargs)
 
