@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from manager.config.values import TenantConfig
+from manager.desk.incident_codes import INCIDENTS
 from manager.state.records import BudgetRow, IncidentRow, SpendingRow, TenantId, TraderRow, TraderState
 from manager.state.store import Transaction
 from manager.state.sums import MODEL, TENANT, TRADER
@@ -65,7 +66,7 @@ class Alarm:
             incident_id=f"budget/{limit.scope}/{limit.name}/{self.day.strftime(_DAY)}/{self.code}/{self.account}",
             account_id=self.account,
             code=self.code,
-            severity="high" if self.code == EXHAUSTED else "medium",
+            severity=INCIDENTS[self.code].severity.value,
             detail=self.detail,
             at=at,
             trader_id=limit.name if limit.scope == TRADER else "",

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final
 
+from manager.desk.incident_codes import INCIDENTS
 from manager.desk.risk.states import SAFE_MODE_FAILURES
 from manager.state.records import DecisionRow, IncidentRow, ScheduleRow
 from manager.state.store import Transaction
@@ -38,7 +39,7 @@ async def _raise(tx: Transaction, decision: DecisionRow) -> None:
         incident_id=f"safe_mode/{decision.decision_id}",
         account_id=decision.account_id,
         code=SAFE_MODE,
-        severity="high",
+        severity=INCIDENTS[SAFE_MODE].severity.value,
         detail=(
             f"{SAFE_MODE_FAILURES} decisions in a row have failed, the last one with {decision.outcome}: {why}; "
             "it opens nothing until one succeeds, its stops stay in place"

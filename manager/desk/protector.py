@@ -195,7 +195,6 @@ def _report_overlaps(session: Session) -> None:
             f"EXTERNAL stands with {overlap.external} against {overlap.total} of the books: stops, targets and closes "
             f"trade at most {overlap.room} until an operator assigns or crosses it",
             symbol=overlap.symbol,
-            standing=True,
         )
 
 
@@ -260,7 +259,7 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
 
 def _tell_naked(session: Session, key: tuple[str, Symbol], why: str) -> None:
     detail = f"no stop is confirmed past the grace, and {why}"
-    session.incident("NAKED_POSITION", detail, trader_id=key[0], symbol=key[1], standing=True)
+    session.incident("NAKED_POSITION", detail, trader_id=key[0], symbol=key[1])
 
 
 async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
 from exchanges.types import ClientOrderId, OrderReport, PositionReport, Symbol
+from manager.desk.incident_log import Subject
 from manager.desk.news import apply_report, book_news
 from manager.desk.session import Session, Truth, is_unresolved
 from manager.state.records import UNALLOCATED, LedgerKind, OrderState
@@ -65,7 +66,6 @@ async def _look_up_unknown(session: Session) -> None:
             )
         elif order.state is OrderState.PENDING:
             session.state.put_order(replace(order, state=OrderState.UNKNOWN, updated_at=now))
-            session.incident("ORDER_UNKNOWN", f"order {order.order_id} has no known outcome", symbol=order.symbol)
 
 
 async def _read_truth(session: Session) -> None:
@@ -84,7 +84,7 @@ async def _snapshot(session: Session) -> Snapshot:
     try:
         return await session.runtime.market.snapshot(frozenset(session.runtime.instruments))
     except ExchangeError as failure:
-        session.incident("MARKET_UNAVAILABLE", str(failure), standing=True)
+        session.incident("MARKET_UNAVAILABLE", str(failure))
         return Snapshot(session.clock.now(), {})
 
 
@@ -101,7 +101,8 @@ async def _end_vanished(session: Session, orders: Mapping[str, OrderReport]) -> 
             except ExchangeError as failure:
                 report, why = None, str(failure)
             if report is None:
-                session.incident("ORDER_UNKNOWN", f"{order.order_id}: {why}", symbol=order.symbol, standing=True)
+                detail = f"{order.order_id}: {why}"
+                session.incident("ORDER_UNKNOWN", detail, symbol=order.symbol, order_id=order.order_id)
                 session.state.put_order(replace(order, state=OrderState.UNKNOWN))
             elif report.status.terminal:
                 await apply_report(session, order, report)
@@ -121,9 +122,16 @@ def _mismatches(session: Session) -> set[Symbol]:
 
 
 def _resolve_symbols(session: Session, wrong: set[Symbol]) -> None:
-    session.unresolved = {order.symbol for order in session.state.orders.values() if is_unresolved(order)}
-    for symbol in sorted(wrong - session.unresolved):
-        session.unresolved.add(symbol)
-        session.incident(
-            "POSITION_MISMATCH", "the venue's position differs from the sum of the books", symbol=symbol, standing=True
-        )
+    unresolved = [order for order in session.state.orders.values() if is_unresolved(order)]
+    for order in unresolved:
+        about = Subject(code="ORDER_UNKNOWN", symbol=order.symbol, order_id=order.order_id)
+        if not session.incidents.keep(about):
+            detail = f"{order.order_id}: {order.reason or 'it has no known outcome'}"
+            session.incident(about.code, detail, symbol=order.symbol, order_id=order.order_id)
+    session.unresolved = {order.symbol for order in unresolved}
+    for symbol in sorted(wrong):
+        about = Subject(code="POSITION_MISMATCH", symbol=symbol)
+        if symbol not in session.unresolved or session.incidents.keep(about):
+            detail = "the venue's position differs from the sum of the books"
+            session.incident(about.code, detail, symbol=symbol)
+    session.unresolved |= wrong

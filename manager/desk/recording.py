@@ -101,15 +101,8 @@ def held_by(session: Session, reduce: Reduce) -> Decimal:
 
 def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
     for reduce in (one for one in dust if one.closes):
-        key = (reduce.trader_id, reduce.symbol)
-        row = session.state.positions.get(key)
-        if row is None or not row.dust:
-            session.incident(
-                "DUST",
-                f"{reduce.quantity} is below what the venue takes",
-                trader_id=reduce.trader_id,
-                symbol=reduce.symbol,
-            )
+        detail = f"{reduce.quantity} is below what the venue takes"
+        session.incident("DUST", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
         session.state.flag(reduce.trader_id, reduce.symbol, dust=True, naked_since=None)
 
 

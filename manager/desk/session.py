@@ -11,10 +11,10 @@ from exchanges.provider import Exchange
 from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.freezer import Freezer
+from manager.desk.incident_log import IncidentLog, Subject
 from manager.desk.values import Desk, DeskRules
 from manager.state.records import (
     FillPartRow,
-    IncidentRow,
     IntentRow,
     IntentStatus,
     OrderPurpose,
@@ -66,6 +66,7 @@ class Session:
         self.clock = clock
         self.fence = fence
         self.state = AccountState(rows, runtime.instruments)
+        self.incidents = IncidentLog(self.state, self.round_id, rows.incidents)
         self.lease_until_s = clock.boot_s() + LEASE_S
         self.began_at = clock.now()
         self._truth: Truth | None = None
@@ -162,24 +163,10 @@ class Session:
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
 
-    def incident(
-        self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", standing: bool = False
-    ) -> None:
-        """Record something an operator must see: once a round and subject, a standing one as long as it lasts."""
-        when = "standing" if standing else self.round_id
-        self.state.upsert(
-            IncidentRow(
-                tenant_id=self.runtime.tenant_id,
-                incident_id=f"{self.runtime.account_id}/{when}/{code}/{trader_id}/{symbol}",
-                account_id=self.runtime.account_id,
-                code=code,
-                severity="high",
-                detail=detail,
-                at=self.clock.now(),
-                trader_id=trader_id,
-                symbol=symbol,
-            )
-        )
+    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", order_id: str = "") -> None:
+        """Tell something an operator must see, with a code of docs/incident-codes.md: once, however long it lasts."""
+        subject = Subject(code=code, trader_id=trader_id, symbol=symbol, order_id=order_id)
+        self.incidents.tell(subject, detail, self.clock.now())
 
     def desk(self) -> Desk:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""

@@ -72,7 +72,7 @@ async def send(session: Session, order: OrderRow) -> OrderRow:
     except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
         _LOG.warning("order_outcome_unknown", order_id=order.order_id, error=str(failure))
         session.unresolved.add(order.symbol)
-        session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol)
+        session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol, order_id=order.order_id)
         return await _settle(session, order, OrderState.UNKNOWN, str(failure))
     order = await apply_report(session, order, report, first=True)
     await session.flush()
@@ -82,8 +82,8 @@ async def send(session: Session, order: OrderRow) -> OrderRow:
 async def cancel(session: Session, order_id: str) -> CancelResult:
     """Cancel a resting order and book what it had filled; `gone` is False when the venue's answer is not known.
 
-    That is a standing incident, unless the order itself has no known outcome and the venue does not have it: one stands
-    for that already.
+    That is an incident, unless the order itself has no known outcome and the venue does not have it: one is open for
+    that already.
     """
     order = session.state.orders[order_id]
     before = order.filled
@@ -96,7 +96,7 @@ async def cancel(session: Session, order_id: str) -> CancelResult:
         if not (is_unresolved(order) and isinstance(failure, OrderRejected)):
             trader_id = order.shares[0].trader_id if order.shares else ""
             detail = f"{order_id}: {failure}"
-            session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, standing=True)
+            session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, order_id=order_id)
         return CancelResult(gone=False, filled=False)
     order = await apply_report(session, order, report)
     await session.flush()

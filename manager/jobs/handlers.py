@@ -141,6 +141,7 @@ class DeskHandlers:
             await fire_targets(session)
         unfit = await keep_house(session, self._parts.sampler)
         await protect(session)
+        session.incidents.end(session.clock.now())
         await session.flush()
         if unfit:
             await self._isolate(session, unfit)
@@ -151,7 +152,7 @@ class DeskHandlers:
         try:
             await reconcile(session)
         except ExchangeError as failure:
-            session.incident("VENUE_UNAVAILABLE", str(failure), standing=True)
+            session.incident("VENUE_UNAVAILABLE", str(failure))
             await session.flush()
             return False
         return True

@@ -15,6 +15,7 @@ from manager.state.records import (
     BookRow,
     DecisionRow,
     FillRow,
+    IncidentRow,
     IntentRow,
     IntentStatus,
     OrderRow,
@@ -231,6 +232,7 @@ class MemoryTransaction:
             positions=tables[PositionRow].indices[0].bucket(account_id).ordered,
             intents=tables[IntentRow].indices[0].bucket(account_id).ordered,
             orders=tables[OrderRow].indices[0].bucket(account_id).ordered,
+            incidents=tables[IncidentRow].indices[0].bucket(account_id).ordered,
         )
 
     async def trader(self, trader_id: str) -> TraderRows:

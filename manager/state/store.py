@@ -11,6 +11,7 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     DecisionRow,
+    IncidentRow,
     IntentRow,
     OrderRow,
     PositionRow,
@@ -56,6 +57,7 @@ class DeskRows:
     positions: Sequence[PositionRow]
     intents: Sequence[IntentRow]
     orders: Sequence[OrderRow]
+    incidents: Sequence[IncidentRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ class Transaction(Protocol):
         ...
 
     async def desk(self, account_id: str) -> DeskRows:
-        """Return what a round reads: pending intents and live orders only. KeyError for an unknown account."""
+        """Return what a round reads: pending intents, live orders, open incidents. KeyError for an unknown account."""
         ...
 
     async def trader(self, trader_id: str) -> TraderRows:

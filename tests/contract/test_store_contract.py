@@ -20,6 +20,7 @@ from manager.state.records import (
     EquityRow,
     EventRow,
     FillRow,
+    IncidentRow,
     IntentRow,
     IntentStatus,
     LedgerRow,
@@ -405,3 +406,15 @@ async def test_26_what_is_no_row_or_field_is_refused(store: Store) -> None:
             await transaction.find(Fence, {})
     assert issubclass(InvalidRow, StateError)
     assert len(KEYS) == 21
+
+
+async def test_27_desk_holds_the_open_incidents_of_the_account(store: Store) -> None:
+    row = replace(make_row(IncidentRow), account_id="acco", resolved_at=None)
+    others = [replace(row, incident_id="over", resolved_at=AT), replace(row, incident_id="else", account_id="other")]
+    await _seed(store, row, *others)
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        assert list((await tx.desk("acco")).incidents) == [row]
+        await tx.upsert([replace(row, resolved_at=AT)])
+        assert list((await tx.desk("acco")).incidents) == []
+        await tx.upsert([row])
+        assert list((await tx.desk("acco")).incidents) == [row]

@@ -69,7 +69,8 @@ class BareWatch:
     async def _told(self, key: Key, since: datetime) -> bool:
         held, _ = await self._rows(key)
         where = {"trader_id": key[0], "symbol": key[1]}
-        codes = {one.code for one in await self.desk.find(IncidentRow, **where) if one.at >= since}
+        incidents = await self.desk.find(IncidentRow, **where)
+        codes = {one.code for one in incidents if one.resolved_at is None or one.at >= since}
         return held.naked_since is not None and bool(codes & TOLD)
 
     async def _rows(self, key: Key) -> tuple[PositionRow, Sequence[OrderRow]]:

@@ -42,6 +42,7 @@ from manager.state.records import (
     TraderState,
     VerdictRow,
 )
+from manager.state.store import Store
 from traders.book import EXTERNAL
 from traders.spec import TraderSpec
 
@@ -161,7 +162,7 @@ class Scene:
 class FaultyDesk:
     """Drive one paper account by hand: wishes in, jobs run, faults planned, books and venue read."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, store: Store | None = None) -> None:
         self.clock = ManualClock(AT)
         instruments = {symbol: Instrument(symbol=symbol) for symbol in (BTC, ETH)}
         start = {symbol: [(AT - 10 * SECOND, Decimal(100))] for symbol in instruments}
@@ -171,7 +172,7 @@ class FaultyDesk:
         self.paper = PaperExchange(PaperAccountId(ACCOUNT), venue, MemoryPaperLedger(), self.clock)
         self.venue = FaultyVenue(self.paper, scene.capabilities)
         self.feed = HandFeed(self.path, self.clock)
-        self.store = MemoryStore()
+        self.store: Store = store or MemoryStore()
         self._scene = scene
         self._wishes = 0
         self._rules = DeskRules(
@@ -180,14 +181,12 @@ class FaultyDesk:
         self.handlers = self.new_process()
 
     @staticmethod
-    async def of(scene: Scene | None = None, **changes: Any) -> "FaultyDesk":
-        """Open a desk whose traders run and have their capital."""
-        desk = FaultyDesk(replace(scene or Scene(), **changes))
+    async def of(scene: Scene | None = None, *, store: Store | None = None, **changes: Any) -> "FaultyDesk":
+        """Open a desk whose traders run and have their capital, in memory or on `store`."""
+        desk = FaultyDesk(replace(scene or Scene(), **changes), store)
         rows: list[Any] = [AccountRow(tenant_id=DEFAULT_TENANT, account_id=ACCOUNT, venue=ACCOUNT)]
         for seq, trader_id in enumerate(desk._scene.traders):
             rows += desk._trader_rows(seq, trader_id)
-        async with desk.store.service() as service:
-            await service.ensure_tenant(DEFAULT_TENANT)
         async with desk.store.service() as service:
             await service.ensure_tenant(DEFAULT_TENANT)
         async with desk.store.transaction(DEFAULT_TENANT) as tx:
@@ -315,6 +314,10 @@ class FaultyDesk:
     async def incidents(self) -> set[str]:
         """Return the codes of all incidents."""
         return {incident.code for incident in await self.find(IncidentRow)}
+
+    async def open_incidents(self) -> set[str]:
+        """Return the codes of the incidents that stand."""
+        return {incident.code for incident in await self.find(IncidentRow, resolved_at=None)}
 
     async def refusals(self) -> list[tuple[str, str]]:
         """Return trader and code of every verdict."""

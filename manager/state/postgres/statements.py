@@ -42,6 +42,7 @@ from manager.state.records import (
     BookRow,
     DecisionRow,
     FillRow,
+    IncidentRow,
     IntentRow,
     IntentStatus,
     OrderRow,
@@ -170,7 +171,7 @@ def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
 def desk() -> Select[Any]:
     """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`."""
     tables = TABLES
-    live, pending = tables[OrderRow], tables[IntentRow]
+    live, pending, incidents = tables[OrderRow], tables[IntentRow], tables[IncidentRow]
     return select(
         *(
             listed(kind, tables[kind].c.account_id == _ACCOUNT)
@@ -178,6 +179,7 @@ def desk() -> Select[Any]:
         ),
         listed(IntentRow, pending.c.account_id == _ACCOUNT, PENDING),
         listed(OrderRow, live.c.account_id == _ACCOUNT, LIVE_ORDERS),
+        listed(IncidentRow, incidents.c.account_id == _ACCOUNT, incidents.c.resolved_at.is_(None)),
     )
 
 

@@ -16,6 +16,7 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     DecisionRow,
+    IncidentRow,
     IntentRow,
     OrderRow,
     PositionRow,
@@ -161,9 +162,9 @@ class PostgresTransaction:
     async def desk(self, account_id: str) -> DeskRows:
         """Return what a round reads."""
         row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id})
-        kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow)
+        kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow, IncidentRow)
         found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
-        accounts, traders, schedules, books, positions, intents, orders = found
+        accounts, traders, schedules, books, positions, intents, orders, incidents = found
         if not accounts:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
         return DeskRows(
@@ -174,6 +175,7 @@ class PostgresTransaction:
             positions=positions,
             intents=intents,
             orders=orders,
+            incidents=incidents,
         )
 
     async def trader(self, trader_id: str) -> TraderRows:

@@ -135,7 +135,6 @@ def _wish(dice: random.Random, held: Decimal, symbol: Symbol, mark: Decimal) -> 
 
 async def survive(desk: FaultyDesk, job: Callable[[], Awaitable[None]]) -> bool:
     """Run a job; where it kills the process, go on in another; tell whether it could do its work."""
-    before = {one.incident_id: one.at for one in await desk.find(IncidentRow, code="VENUE_UNAVAILABLE")}
     try:
         await job()
     except Killed:
@@ -143,7 +142,7 @@ async def survive(desk: FaultyDesk, job: Callable[[], Awaitable[None]]) -> bool:
         return False
     except VenueUnavailable:
         return False
-    return before == {one.incident_id: one.at for one in await desk.find(IncidentRow, code="VENUE_UNAVAILABLE")}
+    return not await desk.find(IncidentRow, code="VENUE_UNAVAILABLE", resolved_at=None)
 
 
 class Rough:

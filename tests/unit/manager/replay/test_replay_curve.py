@@ -44,7 +44,14 @@ def rows(head: BookRow) -> DeskRows:
     )
     account = AccountRow(tenant_id=DEFAULT_TENANT, account_id="desk", venue="replay")
     return DeskRows(
-        account=account, traders=(), schedules=(), books=(head,), positions=(position,), intents=(), orders=()
+        account=account,
+        traders=(),
+        schedules=(),
+        books=(head,),
+        positions=(position,),
+        intents=(),
+        orders=(),
+        incidents=(),
     )
 
 

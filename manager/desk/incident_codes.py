@@ -1,0 +1,185 @@
+"""Every code of an incident; docs/incident-codes.md is written from these rows.
+
+Adding one is one row. One that `ends` has a duration: it is open as long as passes over the account tell it, or as long
+as what `lasts` looks at holds. The others are events: they are stored as ended in the instant they happened.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from exchanges.types import Symbol
+from manager.desk.account_state import AccountState
+from manager.state.records import IncidentRow, IntentStatus, TradingState
+
+
+class Severity(StrEnum):
+    """Say what an operator should do: look at once (the light of `propdesk status` turns red), look today, or know."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+def _only_told(state: AccountState, row: IncidentRow) -> bool:
+    return False
+
+
+def _must_still_go(state: AccountState, row: IncidentRow) -> bool:
+    """Tell whether a wish waits for the cancel: upkeep between two rounds does not try it again."""
+    stands = any(order.state.live and row.incident_id.endswith(f"/{key}") for key, order in state.orders.items())
+    return stands and any(
+        intent.status is IntentStatus.PENDING
+        and (intent.trader_id, intent.decision.symbol) == (row.trader_id, row.symbol)
+        for intent in state.intents.values()
+    )
+
+
+def _naked(state: AccountState, row: IncidentRow) -> bool:
+    position = state.positions.get(_key(row))
+    return position is not None and position.naked_since is not None and _held(state, row)
+
+
+def _dust(state: AccountState, row: IncidentRow) -> bool:
+    position = state.positions.get(_key(row))
+    return position is not None and position.dust and _held(state, row)
+
+
+def _halted(state: AccountState, row: IncidentRow) -> bool:
+    return state.account.trading_state is TradingState.HALTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentCode:
+    """Hold one row of the registry: the code, how much it matters, what it means, and when it ends, if it lasts."""
+
+    code: str
+    severity: Severity
+    doc: str
+    ends: str = ""
+    lasts: Callable[[AccountState, IncidentRow], bool] = _only_told
+
+
+_DESK: Final = (
+    IncidentCode(
+        code="VENUE_UNAVAILABLE",
+        severity=Severity.HIGH,
+        doc="The venue could not be read, so nothing is traded and no stop is looked after.",
+        ends="when it is read again",
+    ),
+    IncidentCode(
+        code="MARKET_UNAVAILABLE",
+        severity=Severity.HIGH,
+        doc="There are no prices: stops stand, nothing is entered.",
+        ends="when the market is read again",
+    ),
+    IncidentCode(
+        code="POSITION_MISMATCH",
+        severity=Severity.HIGH,
+        doc="The venue's position differs from the sum of the books; the symbol takes no entries.",
+        ends="when both agree",
+    ),
+    IncidentCode(
+        code="ORDER_UNKNOWN",
+        severity=Severity.HIGH,
+        doc="An order was sent and it is not known whether it stands; its symbol takes no entries.",
+        ends="when the venue has answered, or its absence is proven",
+    ),
+    IncidentCode(
+        code="CANCEL_UNKNOWN",
+        severity=Severity.HIGH,
+        doc="A stop or target must go and its cancel was not confirmed, so it may still be executed.",
+        ends="when it is gone, or need not go any more",
+        lasts=_must_still_go,
+    ),
+    IncidentCode(
+        code="NAKED_POSITION",
+        severity=Severity.HIGH,
+        doc="No stop is confirmed past the grace, and what may stand already forbids a close or another stop.",
+        ends="when a stop stands or the position is closed",
+        lasts=_naked,
+    ),
+    IncidentCode(
+        code="PROTECTION_REFUSED",
+        severity=Severity.HIGH,
+        doc="The venue refused a stop or a target; the desk keeps trying.",
+        ends="when one stands, or none is needed any more",
+    ),
+    IncidentCode(
+        code="STOP_FAILED",
+        severity=Severity.HIGH,
+        doc="No stop stood past the grace, so the position was closed; the detail says what became of the close.",
+    ),
+    IncidentCode(
+        code="BOOK_LIQUIDATED",
+        severity=Severity.HIGH,
+        doc="A trader's equity fell below its maintenance margin, so its positions were closed.",
+    ),
+    IncidentCode(
+        code="ACCOUNT_LIQUIDATION",
+        severity=Severity.HIGH,
+        doc="The venue liquidated or deleveraged the account, which is halted.",
+        ends="when an operator has resumed the account",
+        lasts=_halted,
+    ),
+    IncidentCode(
+        code="EXTERNAL_OVERLAP",
+        severity=Severity.HIGH,
+        doc="EXTERNAL stands against the books: no entries, and nothing automatic trades the overlap.",
+        ends="when EXTERNAL opposes them no more",
+    ),
+    IncidentCode(
+        code="EXTERNAL_FILL",
+        severity=Severity.MEDIUM,
+        doc="A trade that this desk did not make, or more of one than the books hold, went to EXTERNAL.",
+    ),
+    IncidentCode(
+        code="LEVERAGE_REFUSED",
+        severity=Severity.MEDIUM,
+        doc="The venue did not take the leverage of a symbol, so an entry was refused.",
+    ),
+    IncidentCode(
+        code="FUNDING_DIFFERENCE",
+        severity=Severity.MEDIUM,
+        doc="The venue's funding differs from that of the books by more than 0.01 USD.",
+    ),
+    IncidentCode(
+        code="DUST",
+        severity=Severity.LOW,
+        doc="What is left of a position is too small for the venue; it has no stop.",
+        ends="when the position is gone or has grown",
+        lasts=_dust,
+    ),
+)
+_OTHER: Final = (
+    IncidentCode(
+        code="SAFE_MODE",
+        severity=Severity.HIGH,
+        doc="A trader's last decisions failed, so it opens nothing.",
+        ends="when one succeeds, or an operator moves the trader on",
+    ),
+    IncidentCode(
+        code="BUDGET_EXHAUSTED",
+        severity=Severity.HIGH,
+        doc="A call of a model no longer fits a budget of the day, so it is not made.",
+        ends="with the next day, a raised budget, or the end of who had it",
+    ),
+    IncidentCode(
+        code="BUDGET_WARNING",
+        severity=Severity.MEDIUM,
+        doc="80 % of a budget of the day are used.",
+        ends="with the next day, a raised budget, or the end of who had it",
+    ),
+)
+DESK_INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in _DESK}
+INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in (*_DESK, *_OTHER)}
+
+
+def _key(row: IncidentRow) -> tuple[str, Symbol]:
+    return row.trader_id, Symbol(row.symbol)
+
+
+def _held(state: AccountState, row: IncidentRow) -> bool:
+    book = state.books.get(row.trader_id)
+    return book is not None and Symbol(row.symbol) in book.positions
