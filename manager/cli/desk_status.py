@@ -10,6 +10,7 @@ from typing import Final
 from exchanges.types import Symbol
 from executor.registry import ExecutorType
 from manager.cli.decision_text import dropped_items
+from manager.cli.incident_text import alarms, read_incidents
 from manager.cli.model_costs import ModelCost, trader_cost
 from manager.state.records import (
     UNALLOCATED,
@@ -114,7 +115,7 @@ class PositionStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """Hold one account with its traders and positions; money in USD."""
+    """Hold one account with its traders and positions; money in USD, `incidents` open or of the last hour."""
 
     id: str
     venue: str
@@ -162,9 +163,8 @@ async def read_status(
 
 
 async def _account(tx: Transaction, account: AccountRow, look: _Look) -> AccountStatus:
-    where = {"account_id": account.account_id}
     rows = await tx.desk(account.account_id)
-    incidents = await tx.find(IncidentRow, {**where, "resolved_at": None}, newest_first="at", limit=20)
+    incidents = await read_incidents(tx, account.account_id, look.at)
     details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
     marks = _marks([detail.decision for detail in details.values() if detail.decision is not None])
     books = {book.trader_id: book for book in rows.books}
@@ -182,7 +182,7 @@ async def _account(tx: Transaction, account: AccountRow, look: _Look) -> Account
     )
     held = sorted(rows.positions, key=lambda row: (row.trader_id, row.symbol))
     positions = tuple(_position(row, marks) for row in held)
-    return _summary(rows, look, traders=traders, positions=positions, incidents=tuple(incidents))
+    return _summary(rows, look, traders=traders, positions=positions, incidents=incidents)
 
 
 async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Details:
@@ -235,11 +235,11 @@ def _summary(
 def _light(rows: DeskRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
     account = rows.account
     states = [trader.state for trader in rows.traders]
-    wrong = [f"incident {incident.code}" for incident in incidents if incident.severity == "high"]
+    wrong = alarms(incidents)
     wrong += [f"{row.trader_id} is in error" for row in rows.traders if row.state is TraderState.ERROR]
     switched = account.trading_state is not TradingState.ACTIVE
     told = [f"{account.trading_state}: {account.state_reason or 'no reason given'}"] if switched else []
-    told = [*dict.fromkeys(wrong), *told]
+    told = [*wrong, *told]
     if not look.worker_alive:
         return Light.STOPPED, ("no worker runs; stops are not watched", *told)
     if account.updated_at is None or look.at - account.updated_at > SILENT:

@@ -10,6 +10,7 @@ from manager.cli.connect import with_desk, with_store
 from manager.cli.decision_text import outcome_text
 from manager.cli.desk_status import AccountStatus, LastDecision, Light, PositionStatus, TraderStatus, read_status
 from manager.cli.guard import Refused
+from manager.cli.incident_text import state_of
 from manager.cli.model_costs import ModelCost, read_model_costs, show_model_costs
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
@@ -146,10 +147,19 @@ def _show_account(account: AccountStatus) -> None:
     )
     if account.incidents:
         show_table(
-            "Open incidents",
-            ["at (UTC)", "severity", "code", "trader", "symbol", "detail"],
+            "Incidents, open or of the last hour",
+            ["at (UTC)", "state", "over (UTC)", "severity", "code", "trader", "symbol", "detail"],
             [
-                [instant(one.at), one.severity, one.code, one.trader_id, one.symbol, one.detail]
+                [
+                    instant(one.at),
+                    state_of(one),
+                    instant(one.resolved_at),
+                    one.severity,
+                    one.code,
+                    one.trader_id,
+                    one.symbol,
+                    one.detail,
+                ]
                 for one in account.incidents
             ],
         )

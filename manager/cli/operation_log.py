@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from executor.contract import Outcome
+from manager.cli.incident_text import state_of
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.jobs.told import INVALID
 from manager.state.records import (
@@ -204,6 +205,7 @@ def _conflict(row: ConflictRow) -> Operation:
 
 
 def _incident(row: IncidentRow) -> Operation:
+    state = state_of(row)
     return Operation(
         at=row.at,
         kind=OperationKind.INCIDENT,
@@ -211,8 +213,8 @@ def _incident(row: IncidentRow) -> Operation:
         traders=(row.trader_id,) if row.trader_id else (),
         symbol=row.symbol,
         what=row.code,
-        outcome="open" if row.resolved_at is None else "resolved",
-        detail=row.detail,
+        outcome=state,
+        detail=f"{row.detail} (until {row.resolved_at:%Y-%m-%d %H:%M:%S} UTC)" if state == "resolved" else row.detail,
         ref=row.incident_id,
     )
 

@@ -271,18 +271,19 @@ def fills() -> list[Row]:
     return [fill, part]
 
 
-def incident(severity: str = "high") -> IncidentRow:
-    """Return an open incident."""
-    return IncidentRow(
+def incident(code: str = "POSITION_MISMATCH", **values: Any) -> IncidentRow:
+    """Return an open incident of severity high, told a minute after `AT`."""
+    row = IncidentRow(
         tenant_id=DEFAULT_TENANT,
-        incident_id="i1",
+        incident_id=f"i1/{code}",
         account_id="paper",
-        code="EXTERNAL_FILL",
-        severity=severity,
+        code=code,
+        severity="high",
         detail="a trade this desk did not make",
         at=AT + timedelta(minutes=1),
         symbol=BTC,
     )
+    return replace(row, **values)
 
 
 async def fill_history(store: Store, *more: Row) -> None:

@@ -69,7 +69,7 @@ def test_status_as_json_keeps_decimals_exact() -> None:
     assert account["equity"] == "10004.55"
     assert account["traders"][0]["last_decision"]["actions"] == ["open_long BTC/USDT:USDT"]
     assert account["positions"][0]["unrealized_pnl"] == "5.00"
-    assert account["incidents"][0]["code"] == "EXTERNAL_FILL"
+    assert account["incidents"][0]["code"] == "POSITION_MISMATCH"
 
 
 def test_status_without_a_worker_says_so_for_the_account_and_its_traders(
@@ -97,7 +97,8 @@ def test_status_in_a_pipe_is_plain_and_whole() -> None:
     row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "decided" in line)
     assert "4,504.55" in row
     assert "open_long BTC/USDT:USDT" in row
-    assert "EXTERNAL_FILL" in result.stdout
+    told = result.stdout.split("Incidents, open or of the last hour")[1]
+    assert next(line.split() for line in told.splitlines() if "POSITION_MISMATCH" in line)[2] == "open"
 
 
 @pytest.mark.usefixtures("store")

@@ -151,7 +151,7 @@ async def test_the_light_is_green_while_a_trader_runs() -> None:
 async def test_an_open_incident_turns_the_light_red() -> None:
     account = await status_of(await desk_with_history(incident()))
     assert account.light is Light.ERROR
-    assert account.reasons == ("incident EXTERNAL_FILL",)
+    assert account.reasons == ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC",)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_a_desk_without_a_worker_is_stopped_at_once() -> None:
     assert account.light is Light.STOPPED
     assert account.reasons == (
         "no worker runs; stops are not watched",
-        "incident EXTERNAL_FILL",
+        "incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC",
         "halted: news",
     )
     assert [(trader.state, trader.watched) for trader in account.traders] == [("running", False), ("paused", False)]
@@ -198,7 +198,10 @@ async def test_an_incident_on_a_halted_account_is_red_and_both_are_told() -> Non
     store = await desk_with_history(incident())
     await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="news")
     account = await status_of(store)
-    assert (account.light, account.reasons) == (Light.ERROR, ("incident EXTERNAL_FILL", "halted: news"))
+    assert (account.light, account.reasons) == (
+        Light.ERROR,
+        ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC", "halted: news"),
+    )
 
 
 async def test_another_tenant_sees_nothing() -> None:
