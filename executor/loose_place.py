@@ -1,8 +1,8 @@
 """Judge the place of a batch in a loosely written reply: whether the words around it let it stand.
 
 Models write drafts, examples and what they then reject in the same form as their answer. So a batch must be set apart
-by nothing, by a label or by a line that ends in a colon; and after it only fences, tags and a closing courtesy may
-follow, which cannot take it back.
+by nothing, by a label or by a line that ends in a colon; and after it only fences, tags, a closing courtesy or an
+explanation may follow, which cannot take it back.
 """
 
 import re
@@ -30,6 +30,27 @@ _COURTESY: Final = re.compile(
 _NO_WORD: Final = re.compile(r"[\s`*_#~\-.!,;)\]}\"']*")
 _NO_LETTERS: Final = re.compile(r"[^\w]+")
 _SENTENCE_END: Final = re.compile(r"[.!?。！？]\s")  # noqa: RUF001 - full-width forms
+_EMPHASIS: Final = re.compile(r"[*_`]+")
+_SENTENCES: Final = re.compile(r"[.!](?=\s|$)|\n")
+_HEADING: Final = re.compile(
+    r"(?:the |my |key )?(?:why|reasons?|reasoning|rationale|explanation|justification|analysis|notes?|summary"
+    r"|points|context|market|technicals?|risk|risk management|setup)",
+    re.IGNORECASE,
+)
+_BULLET: Final = re.compile(r"\s*(?:[-*•]|\d{1,2}[.)])\s+\S+(?:\s+\S+)+")
+_ENGLISH: Final = re.compile(
+    r"\b(?:the|is|are|was|has|have|of|and|this|these|with|based|because|due|since|for|above|below)\b",
+    re.IGNORECASE,
+)
+_TAKES_BACK: Final = re.compile(
+    r"\b(?:instead|rather|wait\w*|hold(?:ing|s)?|flat|stay\w*|keep\w*|skip\w*|cancel\w*|scrap\w*|discard\w*|disregard\w*"
+    r"|ignor\w*|withdr[ae]w\w*|retract\w*|revis\w+|reconsider\w*|reflection|correct(?:ion|ed)|mistake\w*|wrong|actually"
+    r"|second thoughts?|never ?mind|mind|no longer|no trad\w+|final|answer|example|draft|sample|template|illustrat\w+"
+    r"|hypothetical\w*|placeholder\w*|maybe|perhaps|alternativ\w+|option\w*|better|oops|sorry|hmm)\b"
+    r"|\b(?:i|we)\b[^.!\n]{0,60}(?:\b(?:no|not|never|would|could|might|may|prefer|but)\b|n['\u2019]t\b|['\u2019]d\b)"
+    r"|^\W*(?:no|not|never|but|do|don['\u2019]t|please)\b|[?<>{}\[\]]|[^\x00-\u024f\u2010-\u2027\u20ac\u2190-\u2193\u2248\u2264\u2265]",
+    re.IGNORECASE,
+)
 _LABEL: Final = re.compile(
     r"(?:my|the|final|answer|decision|decisions|output|result|json|reply|response|here|is"
     r"|are|so|therefore|thus|hence|trading|trade|batch|plan|this|cycle|object|\s)*"
@@ -81,13 +102,34 @@ def introduced(text: str, start: int) -> bool:
     return _LABEL.fullmatch(_NO_LETTERS.sub(" ", lead.lower())) is not None
 
 
-def followed_by_words(text: str, end: int) -> bool:
-    """Tell whether more than fences, tags and closing courtesies follows `end`, so that the value may be taken back."""
-    rest = _END_TAG.sub("\n", text[end:])
-    return not all(_silent(sentence) for sentence in re.split(r"[.!\n]", rest))
+def may_be_taken_back(text: str, end: int) -> bool:
+    """Tell whether what follows the value that ends at `end` may take it back.
+
+    Fences, tags and closing courtesies cannot, nor can an explanation on lines of its own: English sentences or points
+    without a word that doubts, refuses or decides anew. What cannot be judged, another language too, may.
+    """
+    same_line, *below = _END_TAG.sub("\n", text[end:]).split("\n")
+    if not all(_silent(sentence) for sentence in _SENTENCES.split(same_line)):
+        return True
+    return not all(_silent(line) or _explains(line) for line in below)
+
+
+def _explains(line: str) -> bool:
+    if _TAKES_BACK.search(line) is not None:
+        return False
+    if _BULLET.fullmatch(line.rstrip()) is not None:
+        return True
+    return all(_explaining(sentence) for sentence in _SENTENCES.split(line))
+
+
+def _explaining(sentence: str) -> bool:
+    words = sentence.strip(" \t\r`*_#-,;:\"'")
+    return _silent(sentence) or _HEADING.fullmatch(words) is not None or len(_ENGLISH.findall(words)) > 1
 
 
 def _silent(sentence: str) -> bool:
+    sentence = _EMPHASIS.sub("", sentence).strip()
     if _NO_WORD.fullmatch(sentence):
         return True
-    return _COURTESY.fullmatch(sentence.strip(" \t\r`*_#-,;\"'")) is not None
+    parts = (part.strip(" \t\r`*_#-,;\"'") for part in _SENTENCES.split(sentence))
+    return all(not part or _COURTESY.fullmatch(part) is not None for part in parts)

@@ -14,7 +14,7 @@ import json_repair
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys, object_of
 from executor.loose_lexer import TOO_LONG, Ending, Source, Token, lex
-from executor.loose_place import MARK, Mark, followed_by_words, introduced, mark_of
+from executor.loose_place import MARK, Mark, introduced, mark_of, may_be_taken_back
 
 MAX_WORK: Final = 1_000_000
 _COST_OF_A_START: Final = 300
@@ -62,8 +62,8 @@ def find_batch(text: str) -> object:
         raise ReplySyntaxError(f"{len(search.found)} different batches of decisions were found; give exactly one")
     if not introduced(text, last.start):
         raise ReplySyntaxError("the JSON object stands in a sentence, so that it may be no more than a thought")
-    if followed_by_words(text, last.end):
-        raise ReplySyntaxError("words follow the JSON object, so that it is unclear whether it stands")
+    if may_be_taken_back(text, last.end):
+        raise ReplySyntaxError("the words that follow the JSON object may take it back")
     return last.value
 
 

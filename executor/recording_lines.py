@@ -60,7 +60,8 @@ def _texts(content: bytes) -> tuple[list[bytes], int]:
 
 def _member(content: memoryview, place: int) -> tuple[bytes, int]:
     """Return what one piece holds and where it ends, 0 if it is torn."""
-    reader, parts = zlib.decompressobj(_GZIP), []
+    reader = zlib.decompressobj(_GZIP)
+    parts: list[bytes] = []
     while not reader.eof:
         if place >= len(content):
             return b"".join(parts), 0

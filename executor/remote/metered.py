@@ -3,9 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-import anyio
-
-from executor.budget import SETTLE_S, Charge, Meter, Quote
+from executor.budget import Bookings, Charge, Meter, Quote
 from executor.contract import Context, FullDecision, Outcome
 from executor.errors import ModelError, RecordingMissing
 from executor.remote.connections import Asking, RemoteEndpoint
@@ -51,6 +49,7 @@ class MeteredAsking:
         self._asking = asking
         self._quote = DecisionQuote(endpoint)
         self._meter = meter
+        self._bookings = Bookings(meter)
 
     async def ask(self, context: Context) -> FullDecision:
         """Return the decision; raise CallNotMade if no budget is left for it, else what the question raises."""
@@ -67,8 +66,7 @@ class MeteredAsking:
             charge = Charge()
             raise
         finally:
-            with anyio.move_on_after(SETTLE_S, shield=True):
-                await self._meter.settle(hold, charge)
+            await self._bookings.settle(hold, charge)
 
     async def greet(self, trader: str) -> None:
         """Greet, which costs nothing."""
