@@ -24,12 +24,12 @@ from manager.state.records import (
     TraderRow,
     TraderState,
     TradingState,
+    UtilizationReport,
     VerdictRow,
 )
 from manager.state.store import DeskRows, Store, Transaction
 
 ZERO: Final = Decimal(0)
-HUNDRED: Final = Decimal(100)
 SILENT: Final = timedelta(seconds=60)
 _REFUSALS_EACH: Final = 3
 
@@ -115,7 +115,10 @@ class PositionStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """Hold one account with its traders and positions; money in USD, `incidents` open or of the last hour."""
+    """Hold one account with its traders and positions; money in USD, `incidents` open or of the last hour.
+
+    `utilization` is None until the account's equity was sampled first.
+    """
 
     id: str
     venue: str
@@ -124,9 +127,7 @@ class AccountStatus:
     trading_state: str
     equity: Decimal
     unallocated: Decimal
-    allocated: Decimal
-    utilized: Decimal
-    utilization_pct: Decimal
+    utilization: UtilizationReport | None
     sampled_at: datetime | None
     traders: tuple[TraderStatus, ...]
     positions: tuple[PositionStatus, ...]
@@ -211,8 +212,6 @@ def _summary(
 ) -> AccountStatus:
     account = rows.account
     unallocated = sum((_cash(book) for book in rows.books if book.trader_id == UNALLOCATED), ZERO)
-    allocated = sum((trader.allocated for trader in traders), ZERO)
-    utilized = sum((position.margin for position in positions), ZERO)
     light, reasons = _light(rows, incidents, look)
     return AccountStatus(
         id=account.account_id,
@@ -222,9 +221,7 @@ def _summary(
         trading_state=account.trading_state,
         equity=account.equity,
         unallocated=unallocated,
-        allocated=allocated,
-        utilized=utilized,
-        utilization_pct=utilized / allocated * HUNDRED if allocated > 0 else ZERO,
+        utilization=account.utilization,
         sampled_at=account.updated_at,
         traders=traders,
         positions=positions,

@@ -17,7 +17,7 @@ from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantO
 from manager.cli.order_story import read_story
 from manager.cli.render import instant, percent, price, print_json, say, show_table, usd
 from manager.cli.story_text import show_story
-from manager.state.records import DEFAULT_TENANT, TenantId, TraderState
+from manager.state.records import DEFAULT_TENANT, TenantId, TraderState, UtilizationReport
 from manager.state.store import Store
 
 COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "bold red", Light.STOPPED: "dim"}
@@ -119,10 +119,7 @@ def _show_account(account: AccountStatus) -> None:
     say(f"{account.id} ({account.venue}): {account.light}", COLOURS[account.light])
     for reason in account.reasons:
         say(f"  {reason}")
-    say(
-        f"  equity {usd(account.equity)} USD, unallocated {usd(account.unallocated)}, allocated"
-        f" {usd(account.allocated)}, margin in use {usd(account.utilized)} ({percent(account.utilization_pct)})"
-    )
+    say(f"  equity {usd(account.equity)} USD, unallocated {usd(account.unallocated)}{_use_of(account.utilization)}")
     say(f"  sampled {instant(account.sampled_at)} UTC, trading {account.trading_state}")
     show_table(
         "Traders",
@@ -164,6 +161,16 @@ def _show_account(account: AccountStatus) -> None:
             ],
         )
     say("")
+
+
+def _use_of(report: UtilizationReport | None) -> str:
+    if report is None:
+        return ", its use not sampled yet"
+    over = f"; over their allocation: {', '.join(report.over_allocated)}" if report.over_allocated else ""
+    return (
+        f", reserve {usd(report.reserve)}, allocated {usd(report.allocated)}, margin in use"
+        f" {usd(report.utilized)} ({percent(report.utilization_pct)}){over}"
+    )
 
 
 def _trader_row(trader: TraderStatus) -> list[str]:

@@ -8,7 +8,7 @@ from statistics import median
 
 from manager.desk.valuation import book_equity, book_margin
 from manager.desk.values import ZERO, AllocationStrategy, Desk, DeskTrader
-from manager.state.records import TraderState
+from manager.state.records import TraderState, UtilizationReport
 
 FLOOR_USD = Decimal(100)
 MIN_RANKED_TRADES = 20
@@ -35,18 +35,6 @@ class RebalanceBasis:
     at: datetime
     members: frozenset[str]
     sharpes: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UtilizationReport:
-    """Report the use of capital in USD: `utilized` is margin in use, `utilization_pct` its share of the allocated."""
-
-    total: Decimal
-    allocated: Decimal
-    utilized: Decimal
-    reserve: Decimal
-    utilization_pct: Decimal
-    over_allocated: tuple[str, ...]
 
 
 def targets(

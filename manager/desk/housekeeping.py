@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from manager.desk.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance
+from manager.desk.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.liquidation import books_to_liquidate
 from manager.desk.protector import clear_legs
 from manager.desk.sampling import EquitySampler
@@ -98,7 +98,8 @@ def _rebalance(session: Session, desk: Desk) -> None:
         head = state.head(trader_id)
         if head.sharpe_at_rebalance != basis.sharpes.get(trader_id):
             state.set_head(replace(head, sharpe_at_rebalance=basis.sharpes.get(trader_id)))
-    state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=tuple(sorted(basis.members))))
+    members, use = tuple(sorted(basis.members)), utilization(session.desk())
+    state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=members, utilization=use))
 
 
 def _note_move(session: Session, desk: Desk, move: CapitalMove) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from manager.desk.capital import utilization
 from manager.desk.session import Session
 from manager.desk.valuation import book_equity, is_marked
 from manager.desk.values import Desk
@@ -52,11 +53,11 @@ class LiveSampler:
             curve = performance.sample(head.performance, equity, now)
             state.set_head(replace(head, performance=curve))
             self._store(session, trader_id, equity, curve.drawdown)
-        equity = state.account.equity
+        account = replace(state.account, updated_at=now)
         if session.all_marked():
-            equity = desk.equity
-            self._store(session, "", equity, 0.0)
-        state.put_account(replace(state.account, equity=equity, updated_at=now))
+            account = replace(account, equity=desk.equity, utilization=utilization(desk))
+            self._store(session, "", desk.equity, 0.0)
+        state.put_account(account)
 
     def current(self, head: BookRow) -> Performance:
         """Return the curve as it was stored last."""

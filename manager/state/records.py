@@ -29,10 +29,26 @@ ROUNDING = "ROUNDING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UtilizationReport:
+    """Report the use of capital in USD: `utilized` is margin in use, `utilization_pct` its share of the allocated.
+
+    Over-allocated is who uses more than its allocation; it gets no entries.
+    """
+
+    total: Decimal
+    allocated: Decimal
+    utilized: Decimal
+    reserve: Decimal
+    utilization_pct: Decimal
+    over_allocated: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
-    `terms` is what prices and fills it (manager/terms.py), `config` the file they are from.
+    `equity` and `utilization` are of `updated_at` or, after it, of the last rebalance. `terms` is what prices and fills
+    it (manager/terms.py), `config` the file they are from.
     """
 
     tenant_id: TenantId
@@ -48,6 +64,7 @@ class AccountRow:
     rebalanced_at: datetime | None = None
     rebalance_members: tuple[str, ...] = ()
     updated_at: datetime | None = None
+    utilization: UtilizationReport | None = None
     terms: str = ""
     config: str = ""
 

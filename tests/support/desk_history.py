@@ -34,6 +34,7 @@ from manager.state.records import (
     Share,
     TraderRow,
     TraderState,
+    UtilizationReport,
     VerdictRow,
 )
 from manager.state.store import Store
@@ -61,10 +62,27 @@ def spec(trader_id: str) -> TraderSpec:
     )
 
 
+USE = UtilizationReport(
+    total=Decimal("10004.55"),
+    allocated=Decimal(4500),
+    utilized=Decimal(201),
+    reserve=Decimal("1000.455"),
+    utilization_pct=Decimal("4.4667"),
+    over_allocated=("bear",),
+)
+
+
 def traders() -> list[Row]:
     """Return the account, both traders and their books."""
     tenant = DEFAULT_TENANT
-    account = AccountRow(tenant_id=tenant, account_id="paper", venue="paper", equity=Decimal("10004.55"), updated_at=AT)
+    account = AccountRow(
+        tenant_id=tenant,
+        account_id="paper",
+        venue="paper",
+        equity=Decimal("10004.55"),
+        utilization=USE,
+        updated_at=AT,
+    )
     rows: list[Row] = [account]
     for seq, (name, state) in enumerate((("bull", TraderState.RUNNING), ("bear", TraderState.PAUSED))):
         rows += [

@@ -39,6 +39,7 @@ class AccountTable(SQLModel, table=True):
     rebalanced_at: datetime | None = Field(sa_type=INSTANT)
     rebalance_members: Any = Field(sa_type=JSON)
     updated_at: datetime | None = Field(sa_type=INSTANT)
+    utilization: Any = Field(sa_type=JSON, nullable=True)
     terms: str = Field(sa_type=TEXT)
     config: str = Field(sa_type=TEXT)
 

@@ -67,6 +67,10 @@ def events(store: MemoryStore, kind: str) -> list[EventRow]:
 def test_status_as_json_keeps_decimals_exact() -> None:
     [account] = read("status")["accounts"]
     assert account["equity"] == "10004.55"
+    assert account["utilization"] == {
+        "total": "10004.55", "allocated": "4500", "utilized": "201", "reserve": "1000.455",
+        "utilization_pct": "4.4667", "over_allocated": ["bear"],
+    }  # fmt: skip
     assert account["traders"][0]["last_decision"]["actions"] == ["open_long BTC/USDT:USDT"]
     assert account["positions"][0]["unrealized_pnl"] == "5.00"
     assert account["incidents"][0]["code"] == "POSITION_MISMATCH"
@@ -93,6 +97,8 @@ def test_status_without_a_worker_says_so_for_the_account_and_its_traders(
 def test_status_in_a_pipe_is_plain_and_whole() -> None:
     result = propdesk("status")
     assert "paper (paper): stopped" in result.stdout
+    use = "reserve 1,000.46, allocated 4,500.00, margin in use 201.00 (4.47 %); over their allocation: bear"
+    assert f"equity 10,004.55 USD, unallocated 1,000.00, {use}\n" in result.stdout
     assert "\x1b[" not in result.stdout
     row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "decided" in line)
     assert "4,504.55" in row

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from desk_factory import AT, BTC, make_desk, make_position, make_spec, make_trader
 from manager.desk.capital import (
     CapitalMove,
-    UtilizationReport,
     basis_of,
     needs_rebalance,
     rebalance,
@@ -21,7 +20,7 @@ from manager.desk.capital import (
 )
 from manager.desk.valuation import book_equity, book_margin
 from manager.desk.values import AllocationStrategy, Desk, DeskRules, DeskTrader
-from manager.state.records import TraderState
+from manager.state.records import TraderState, UtilizationReport
 
 EQUAL = AllocationStrategy.EQUAL
 CUSTOM = AllocationStrategy.CUSTOM

@@ -1,0 +1,51 @@
+"""The use of an account's capital is stored with the equity that it was reckoned with, and after each rebalance."""
+
+from decimal import Decimal
+
+from exchanges.clock import EPOCH
+from faulty_desk import ACCOUNT, BTC, FaultyDesk, open_long
+from manager.state.records import DEFAULT_TENANT, AccountRow, BookRow, UtilizationReport
+
+D = Decimal
+DEALT = UtilizationReport(
+    total=D(10000), allocated=D(10000), utilized=D(0), reserve=D(0), utilization_pct=D(0), over_allocated=()
+)
+
+
+async def stored(desk: FaultyDesk) -> UtilizationReport | None:
+    [account] = await desk.find(AccountRow)
+    found: UtilizationReport | None = account.utilization
+    return found
+
+
+async def let_sample(desk: FaultyDesk) -> None:
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(AccountRow, (ACCOUNT,), updated_at=EPOCH)
+
+
+async def test_what_a_rebalance_deals_is_stored_with_it() -> None:
+    assert await stored(await FaultyDesk.of()) == DEALT
+
+
+async def test_a_sample_stores_margin_in_use_and_who_is_over_its_allocation() -> None:
+    desk = await FaultyDesk.of(traders=("a", "b"))
+    await desk.go("a", open_long(usd=1000))
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(BookRow, (ACCOUNT, "a"), allocated=D(400))
+    await let_sample(desk)
+    await desk.maintain(1)
+    report = await stored(desk)
+    assert report is not None
+    assert (report.total, report.allocated, report.utilized) == (D(10000), D(5400), D(500))
+    assert report.over_allocated == ("a",)
+
+
+async def test_without_a_mark_the_last_report_stays() -> None:
+    desk = await FaultyDesk.of()
+    await desk.go("a", open_long(usd=1000))
+    desk.feed.hidden.add(BTC)
+    await let_sample(desk)
+    await desk.maintain(1)
+    [account] = await desk.find(AccountRow)
+    assert account.updated_at == desk.clock.now()
+    assert account.utilization == DEALT
