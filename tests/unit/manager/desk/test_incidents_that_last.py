@@ -215,10 +215,15 @@ async def test_a_naked_position_is_told_once_until_its_stop_stands() -> None:
     desk.pass_time()
     await desk.go("a", close())
     await desk.maintain(10)
-    [(_, end)] = await spans(desk, "NAKED_POSITION")
-    assert end is None
+    desk.venue.plan = when(Fault.REFUSED, "create_order")
     desk.new_process()
     await desk.maintain(40)
+    assert await desk.unresolved() == []
+    assert "STOP_FAILED" in await desk.incidents()
+    [(_, end)] = await spans(desk, "NAKED_POSITION")
+    assert end is None
+    desk.venue.plan = no_faults
+    await desk.maintain(2)
     [(_, end)] = await spans(desk, "NAKED_POSITION")
     assert end is not None
     assert await desk.open_incidents() == set()
