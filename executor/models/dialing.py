@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from errno import EAGAIN
 from math import inf
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from executor.errors import CallRejected, ExecutorConfigError, ModelUnreachable
 from executor.models.addresses import check_peer, is_address
 
 _MOST_ADDRESSES: Final = 4
+_HEAD_START_S: Final = 0.25
 
 
 class NameLookup:
@@ -33,11 +35,15 @@ class NameLookup:
         key = (host, port)
         found = self._under_way.get(key)
         if found is None:
-            found = self._under_way[key] = asyncio.get_running_loop().create_future()
+            found = asyncio.get_running_loop().create_future()
+            try:
+                threading.Thread(target=_look_up, args=(host, port, found), name=f"lookup {host}", daemon=True).start()
+            except RuntimeError:
+                raise OSError(EAGAIN, "the process has no thread left") from None
+            self._under_way[key] = found
             # Who waited may be gone by then: an error that nobody takes is no event.
             found.add_done_callback(lambda done: done.cancelled() or done.exception())
             found.add_done_callback(lambda _: self._under_way.pop(key, None))
-            threading.Thread(target=_look_up, args=(host, port, found), name=f"lookup {host}", daemon=True).start()
         return await asyncio.shield(found)
 
 
@@ -62,13 +68,7 @@ class Dialer:
         """
         limit_s = inf if timeout is None else timeout
         deadline = anyio.current_time() + limit_s
-        *others, last = await self._found(host, port, limit_s)
-        for place, address in enumerate(others):
-            share_s = (deadline - anyio.current_time()) / (len(others) + 1 - place)
-            # Whatever kept one address from answering, the next one may; what the last one raises is told.
-            with suppress(Exception):
-                return await self._dial(address, port, share_s, options)
-        return await self._dial(last, port, deadline - anyio.current_time(), options)
+        return await self._first(await self._found(host, port, limit_s), port, deadline, options)
 
     async def connect_unix_socket(self, path: str, **options: Any) -> Any:
         """Return a stream to a socket in the file system."""
@@ -78,9 +78,35 @@ class Dialer:
         """Wait, as the client's own backend does."""
         await self._backend.sleep(seconds)
 
-    async def _dial(self, address: str, port: int, limit_s: float, options: Mapping[str, Any]) -> Any:
-        timeout = None if limit_s == inf else max(0.0, limit_s)
-        return await self._backend.connect_tcp(address, port, timeout=timeout, **options)
+    async def _first(self, addresses: Sequence[str], port: int, deadline: float, options: Mapping[str, Any]) -> Any:
+        """Dial one after the other without waiting long for each; whatever keeps one from answering, another may."""
+        streams, failures = list[Any](), list[Exception]()
+
+        async def dial(address: str, ended: anyio.Event) -> None:
+            left_s = max(0.0, deadline - anyio.current_time())
+            try:
+                stream = await self._backend.connect_tcp(
+                    address, port, timeout=None if left_s == inf else left_s, **options
+                )
+            except Exception as error:  # noqa: BLE001 - told if none of them answers
+                failures.append(error)
+            else:
+                streams.append(stream)
+                group.cancel_scope.cancel()
+            ended.set()
+
+        async with anyio.create_task_group() as group:
+            for address in addresses:
+                ended = anyio.Event()
+                group.start_soon(dial, address, ended)
+                with anyio.move_on_after(_HEAD_START_S):
+                    await ended.wait()
+        if not streams:
+            raise failures[-1]
+        stream, *late = streams
+        for other in late:
+            await other.aclose()
+        return stream
 
     async def _found(self, host: str, port: int, limit_s: float) -> Sequence[str]:
         try:
@@ -110,10 +136,10 @@ def _look_up(host: str, port: int, found: "asyncio.Future[Sequence[str]]") -> No
     try:
         known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in known))
-    except (OSError, UnicodeError) as error:
+        if not addresses:
+            raise OSError(0, "no address")
+    except Exception as error:  # noqa: BLE001 - whoever waits is told; a lookup without an end would stay under way
         failure = error
-    if failure is None and not addresses:
-        failure = OSError(0, "no address")
 
     def tell() -> None:
         if found.done():
@@ -123,7 +149,5 @@ def _look_up(host: str, port: int, found: "asyncio.Future[Sequence[str]]") -> No
         else:
             found.set_result(addresses)
 
-    try:
+    with suppress(RuntimeError):  # the loop has ended before the lookup
         found.get_loop().call_soon_threadsafe(tell)
-    except RuntimeError:  # the loop has ended before the lookup
-        return

@@ -148,7 +148,7 @@ class EndpointGate:
         """Return the seconds to wait; raise RateLimited if they are not left."""
         now = self._pacing.monotonic()
         wait_s = self._window.wait_s(now, ahead)
-        if wait_s <= time_left():
+        if wait_s <= max(0.0, time_left()):
             return wait_s
         why, mend = "takes no more calls", "raise requests_per_minute or ask less often"
         if self._window.held_s(now) >= wait_s:

@@ -11,7 +11,7 @@ import pytest
 
 from executor.errors import CallRejected, ModelError, ModelUnreachable
 from executor.models.chat import Message, ModelEndpoint
-from executor.models.dialing import NameLookup
+from executor.models.dialing import Dialer, NameLookup
 from executor.models.lanes import open_lanes
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import Endpoint, endpoint, says
@@ -117,6 +117,69 @@ def test_the_next_address_is_tried_when_one_does_not_answer(names: dict[str, Any
     async def run() -> None:
         async with endpoint(says("hi")) as fake:
             assert await ask(named(fake, "two.internal")) == "hi"
+
+    asyncio.run(run())
+
+
+class Silent:
+    """Connect to nothing but the addresses that answer; the others keep silent until they are given up."""
+
+    def __init__(self, *answering: str) -> None:
+        self.answering = answering
+        self.dialled: list[str] = []
+        self.given_up: list[str] = []
+
+    async def connect_tcp(self, host: str, port: int, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        """Return the address as the stream."""
+        del port, timeout
+        self.dialled.append(host)
+        if host in self.answering:
+            return host
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.given_up.append(host)
+        raise TimeoutError
+
+
+def test_an_address_that_keeps_silent_has_a_short_head_start(names: dict[str, Any]) -> None:
+    """A network without a way for IPv6 is silent on the first addresses; nobody waits out the time to connect."""
+    names["two.internal"] = ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
+
+    async def run() -> None:
+        backend = Silent("127.0.0.1")
+        dialer = Dialer(backend, NameLookup(), allow_inside=True)
+        assert await asyncio.wait_for(dialer.connect_tcp("two.internal", 1, timeout=40.0), 5) == "127.0.0.1"
+        assert backend.dialled == names["two.internal"]
+        assert sorted(backend.given_up) == ["127.0.0.2", "127.0.0.3"]
+
+    asyncio.run(run())
+
+
+def test_a_lookup_that_cannot_begin_is_tried_again_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        lookup = NameLookup()
+        with monkeypatch.context() as scarce:
+            scarce.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(OSError, match="no thread left"):
+                await lookup.addresses("localhost", 1)
+        assert "127.0.0.1" in await asyncio.wait_for(lookup.addresses("localhost", 1), 5)
+
+    asyncio.run(run())
+
+
+def test_a_lookup_that_breaks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> list[Any]:
+        raise ValueError("nobody foresaw this")
+
+    async def run() -> None:
+        lookup = NameLookup()
+        monkeypatch.setattr(socket, "getaddrinfo", broken)
+        with pytest.raises(ValueError, match="nobody foresaw"):
+            await asyncio.wait_for(lookup.addresses("here.internal", 1), 5)
 
     asyncio.run(run())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from time import sleep
 
 import anyio
 import pytest
@@ -163,6 +164,25 @@ def test_the_words_of_a_wait_hold_on_a_clock_that_runs() -> None:
         with anyio.fail_after(1.0), pytest.raises(RateLimited, match="asked to be left alone for 300 s"):
             async with at.entered():
                 pytest.fail("a call was let through")
+
+    asyncio.run(run())
+
+
+def test_a_place_that_gets_free_at_the_deadline_is_no_limit_of_the_endpoint() -> None:
+    """The deadline is past before the loop has ended the call: that is a timeout, and no rate was asked of anybody."""
+
+    async def run() -> None:
+        clock = ManualPacing()
+
+        def slowly() -> float:
+            sleep(0.02)
+            return clock.now
+
+        at = EndpointGate("model 'm'", GateSettings(max_concurrency=1), Pacing(monotonic=slowly, sleep=clock.sleep))
+        with anyio.move_on_after(0.03) as scope:
+            async with at.entered():
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
 
     asyncio.run(run())
 
