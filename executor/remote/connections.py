@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_BYTES: Final = 4 * 1024 * 1024
+CONNECT_TIMEOUT_S: Final = 5.0
 _SCHEMES: Final = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
 _CLEAR: Final = ("http", "grpc")
 _EXPECTED: Final = "expected a URL such as https://executor.example.com or grpc://127.0.0.1:8201"
-_CONNECT_TIMEOUT_S: Final = 5.0
 _IDLE_S: Final = 30.0
 
 
@@ -219,7 +219,7 @@ def _open_http(endpoint: RemoteEndpoint) -> "httpx.AsyncClient":
     return httpx.AsyncClient(
         base_url=endpoint.url,
         headers={"Authorization": f"Bearer {endpoint.key}", "Accept-Encoding": "identity"},
-        timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
+        timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_S),
         follow_redirects=False,
         trust_env=False,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STOPPING: Final = "the server is stopping"
 _DETAIL: Final = 300
-_NOT_ASKED: Final = ("failed to connect", STOPPING)
+_NOT_ASKED: Final = ("failed to connect", "errors resolving", "DNS resolution failed", STOPPING)
 _TOO_LONG: Final = "Received message larger"
 
 

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
 from executor.contract import FullDecision, Outcome
-from executor.errors import ExecutorConfigError
+from executor.errors import ExecutorConfigError, ModelUnreachable
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorParts, ModelClients, build_executor
+from executor.remote import grpc_client
 from executor.remote.connections import RemoteConnections, RemoteEndpoint
 from executor.sample import sample_context
 from executor_servers import KEY, remote_spec, serving_any
@@ -110,6 +111,30 @@ def test_a_connection_that_went_silent_is_left(scheme: str) -> None:
         return [decision.outcome for decision in (first, *rest)]
 
     assert asyncio.run(run()) == [Outcome.DECIDED, Outcome.TIMEOUT, Outcome.DECIDED, Outcome.DECIDED]
+
+
+async def refusal(url: str) -> ModelUnreachable:
+    connections = RemoteConnections()
+    try:
+        with pytest.raises(ModelUnreachable) as refused:
+            await connections.asking(RemoteEndpoint(url=url, key=KEY)).ask(CONTEXT)
+    finally:
+        await connections.close()
+    return refused.value
+
+
+def test_a_question_that_found_no_connection_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_client, "CONNECT_TIMEOUT_S", 0.2)
+
+    async def run() -> list[ModelUnreachable]:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            return [
+                await refusal(f"grpc://{host}") for host in (f"127.0.0.1:{silent.getsockname()[1]}", "no.invalid:1")
+            ]
+
+    for error in asyncio.run(run()):
+        assert "cannot be reached" in str(error)
+        assert not error.ran
 
 
 def test_calls_that_share_a_channel_outlive_one_that_is_cut_off() -> None:
