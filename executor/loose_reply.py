@@ -7,25 +7,31 @@ that it adds, drops or moves is noticed, and then the reply is refused. What is 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import json_repair
 
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys, object_of
+from executor.loose_end import may_be_taken_back
 from executor.loose_lexer import TOO_LONG, Ending, Source, Token, lex
-from executor.loose_place import MARK, Mark, introduced, mark_of, may_be_taken_back
+from executor.loose_place import MARK, Mark, introduced, mark_of
 
 MAX_WORK: Final = 1_000_000
 _COST_OF_A_START: Final = 300
+_COST_OF_A_TOKEN: Final = 20
 _MARK: Final = re.compile(MARK)
 _START: Final = re.compile(rf"{MARK}|[{{\[｛［【]")  # noqa: RUF001 - full-width brackets
 _TELLING_KEYS: Final = frozenset({"decisions", "action"})
+_WRAPPERS: Final = frozenset(
+    {"decision", "answer", "output", "response", "result", "trading_decision", "trading_decisions"}
+    | {"final_decision", "final_decisions", "final_answer"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    value: object
+    value: Mapping[str, Any]
     start: int
     end: int
 
@@ -34,7 +40,7 @@ class _Batch:
 class _Search:
     """Hold what was found outside of reasoning; `inside` names the reasoning that is open, `left` the work allowed.
 
-    Work is counted in characters read, so that a value that is read again and again is paid for each time.
+    Work is counted in characters and tokens read, so that a value that is read again and again is paid for each time.
     """
 
     source: Source
@@ -62,16 +68,28 @@ def find_batch(text: str) -> object:
         raise ReplySyntaxError(f"{len(search.found)} different batches of decisions were found; give exactly one")
     if not introduced(text, last.start):
         raise ReplySyntaxError("the JSON object stands in a sentence, so that it may be no more than a thought")
-    if may_be_taken_back(text, last.end):
+    if may_be_taken_back(text, last.end, last.value):
         raise ReplySyntaxError("the words that follow the JSON object may take it back")
     return last.value
 
 
-def as_batch(value: object) -> object | None:
+def as_batch(value: object) -> Mapping[str, Any] | None:
     """Return `value` as an object with a list of `decisions`, or None if it is no batch.
 
-    A single decision and a bare list of decisions are batches too.
+    A single decision and a bare list of decisions are batches too, and so is either under a single key that calls it
+    the answer.
     """
+    bare = _bare_batch(value)
+    if bare is not None or not isinstance(value, Mapping) or isinstance(value, RepeatedKeys):
+        return bare
+    names = value.keys() - {"reasoning"}
+    inner = _bare_batch(value[names.pop()]) if len(names) == 1 and names <= _WRAPPERS else None
+    if inner is None or isinstance(inner, RepeatedKeys) or "reasoning" not in value:
+        return inner
+    return {"reasoning": value["reasoning"], **inner}
+
+
+def _bare_batch(value: object) -> Mapping[str, Any] | None:
     if isinstance(value, Mapping):
         if "decisions" in value and not isinstance(value, RepeatedKeys):
             inner = value["decisions"]
@@ -104,7 +122,7 @@ def _after_start(start: re.Match[str], search: _Search) -> int:
 def _after_value(start: int, search: _Search) -> int:
     text = search.source.text
     lexed = lex(search.source, start)
-    search.left -= lexed.end - start + _COST_OF_A_START
+    search.left -= lexed.end - start + _COST_OF_A_START + _COST_OF_A_TOKEN * len(lexed.tokens)
     telling = any(token.is_key and token.value in _TELLING_KEYS for token in lexed.tokens)
     if search.left <= 0:
         raise ReplySyntaxError(TOO_LONG)

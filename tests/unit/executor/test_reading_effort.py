@@ -6,7 +6,7 @@ import pytest
 
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys
-from executor.loose_lexer import TOO_LONG, Ending, Source, lex
+from executor.loose_lexer import TOO_LONG, Ending, Lexed, Source, lex
 from executor.loose_reply import find_batch
 from executor.reply import MAX_REPLY
 
@@ -33,6 +33,19 @@ def test_repeated_keys_are_counted_and_not_compared_each_with_each() -> None:
     Counted.compared = 0
     assert RepeatedKeys(pairs).names == ["k7"]
     assert Counted.compared < 20_000
+
+
+def test_many_short_values_of_many_tokens_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[int] = []
+
+    def counted(source: Source, start: int) -> Lexed:
+        starts.append(start)
+        return lex(source, start)
+
+    monkeypatch.setattr("executor.loose_reply.lex", counted)
+    with pytest.raises(ReplySyntaxError, match=TOO_LONG):
+        find_batch('{"' * 45_000)
+    assert len(starts) < 1_000
 
 
 @pytest.mark.parametrize("start", ["[“", "[//"])
@@ -76,3 +89,11 @@ def test_a_value_that_the_library_leaves_out_at_the_end_is_noticed(monkeypatch: 
     monkeypatch.setattr("executor.loose_reply.json_repair.loads", lambda skeleton: short)
     with pytest.raises(ReplySyntaxError, match="unclear which value"):
         find_batch(text)
+
+
+def test_a_long_text_after_the_batch_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = '{"decisions": [{"symbol": "SOL/USDT:USDT", "action": "close_long"}]}'
+    assert find_batch(batch + "\n" * _LONG)
+    monkeypatch.setattr("executor.loose_end._explains", lambda sentence, batch: pytest.fail("judged"))
+    with pytest.raises(ReplySyntaxError, match="may take it back"):
+        find_batch(batch + "\nThe trend is up." * 5_000)

@@ -14,6 +14,11 @@ from executor_contexts import BTC, SOL
 FOLDER = Path(__file__).parent / "replies"
 SYMBOLS = frozenset({BTC, SOL})
 LEAST = 60
+BEFORE_WORDS = """```json
+{"decisions": [{"symbol": "BTC/USDT:USDT", "action": "close_long"}, {"symbol": "SOL/USDT:USDT", "action": "wait"}]}
+```
+
+"""
 
 
 def corpus() -> list[Any]:
@@ -28,7 +33,7 @@ def test_the_corpus_is_large_and_each_entry_has_its_own_name() -> None:
 
 @pytest.mark.parametrize("entry", corpus())
 def test_a_known_malformation_comes_out_as_written_down(entry: dict[str, Any]) -> None:
-    reply = parse_reply(entry["text"], SYMBOLS)
+    reply = parse_reply(entry["text"] if "text" in entry else BEFORE_WORDS + entry["after"], SYMBOLS)
     wanted, errors = entry.get("decides"), entry.get("errors", [])
     assert [_said(decision, item) for decision, item in zip(reply.decisions, wanted or [], strict=True)] == [
         {**item} for item in wanted or []
