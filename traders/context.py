@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 
 from exchanges.clock import from_ms
 from exchanges.market import BaseCandle, IndicatorRow, Snapshot, SymbolView
@@ -22,6 +23,19 @@ _WITHOUT_NAMES: Mapping[str, str] = {
     "DUPLICATE": "another trader of this account came first with the same side",
     "SYMBOL_UNRESOLVED": "an order on this symbol has no known outcome, or a position of others stands against it",
 }
+# The checks of the whole account: of their numbers, these alone are the trader's own.
+_OF_THE_ACCOUNT = frozenset(
+    (
+        "INSUFFICIENT_MARGIN",
+        "MARGIN_USAGE_GLOBAL",
+        "MAX_POSITIONS_GLOBAL",
+        "OPEN_ORDERS_LIMIT",
+        "SYMBOL_EXPOSURE",
+        "UNREALIZED_LOSS",
+    )
+)
+_OWN_NUMBERS = frozenset(("size_usd", "leverage", "notional", "min_notional"))
+_SAID_IN_DETAIL = frozenset(("before", "after"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +105,20 @@ class OwnState:
     refusals: tuple[Refusal, ...] = ()
 
 
-def told_refusal(symbol: str, action: str, code: str, detail: str) -> Refusal:
-    """Return a refusal as its trader may read it: nothing in it names another trader."""
-    return Refusal(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES.get(code, detail))
+def told_refusal(
+    symbol: str, action: str, code: str, detail: str, numbers: Mapping[str, str] = MappingProxyType({})
+) -> Refusal:
+    """Return a refusal as its trader may read it: it names no other trader, and no figure of others or the account."""
+    if code in _WITHOUT_NAMES:
+        return Refusal(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES[code])
+    shown = [
+        f"{name} {value}"
+        for name, value in numbers.items()
+        if name not in _SAID_IN_DETAIL and (code not in _OF_THE_ACCOUNT or name in _OWN_NUMBERS)
+    ]
+    return Refusal(
+        symbol=symbol, action=action, code=code, detail="; ".join([detail, ", ".join(shown)] if shown else [detail])
+    )
 
 
 def build_context(

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from exchanges.types import Symbol
 from executor.contract import Action
+from manager.desk.risk.rule import plain
 from manager.desk.round import RoundPlan
 from manager.desk.session import Session
 from manager.desk.values import Clamp, Conflict, Denial, NetPlan, Reduce
@@ -159,6 +160,6 @@ def _denial_of(clamp: Clamp) -> Denial:
         trader_id=clamp.trader_id,
         symbol=clamp.symbol,
         code=clamp.code,
-        detail=f"cut from {clamp.before} to {clamp.after}",
+        detail=f"cut from {plain(clamp.before)} to {plain(clamp.after)}",
         numbers={"before": str(clamp.before), "after": str(clamp.after)},
     )

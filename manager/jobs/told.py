@@ -74,20 +74,17 @@ async def read_actions(tx: Transaction, verdicts: Sequence[VerdictRow]) -> Mappi
 
 
 def told(verdicts: Sequence[VerdictRow], actions: Mapping[str, str]) -> tuple[Refusal, ...]:
-    """Return the verdicts as their trader reads them: with the action it asked for, and the numbers of the check."""
+    """Return the verdicts as their trader reads them: with the action it asked for, and its numbers of the check."""
     return tuple(
         told_refusal(
             row.symbol or "your answer",
             actions.get(row.intent_id, row.kind),
             row.code,
-            "; ".join([row.detail, *([_numbers(row)] if row.numbers else [])]),
+            row.detail,
+            row.numbers,
         )
         for row in verdicts
     )
-
-
-def _numbers(row: VerdictRow) -> str:
-    return ", ".join(f"{name} {value}" for name, value in row.numbers.items())
 
 
 def _code_of(error: ItemError, outcome: Outcome) -> str:

@@ -14,6 +14,7 @@ from executor.prompts import PromptLibrary
 from executor.sample import sample_context
 from manager.desk.conflict_resolver import resolve
 from manager.desk.risk.freshness import symbol_unresolved
+from manager.desk.risk.registry import DESK_RULES
 from manager.desk.risk.standing import Standing, Wish
 from manager.desk.risk.states import cooldown
 from manager.desk.values import ConflictStrategy
@@ -53,8 +54,18 @@ def test_a_position_from_outside_tells_no_name_either() -> None:
     assert "secret_whale" not in told_refusal(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
 
 
-def test_other_refusals_are_told_as_they_are() -> None:
+@pytest.mark.parametrize("code", sorted({rule.code for rule in DESK_RULES} - {"BELOW_MIN_NOTIONAL"}))
+def test_no_check_of_the_account_tells_its_figures(code: str) -> None:
+    figures = ("equity", "margin_after_usd", "other_margin_usd", "limit_usd", "long_usd", "short_usd", "loss_usd")
+    numbers = dict.fromkeys((*figures, "positions", "open_orders", "limit"), "98765") | {"size_usd": "500"}
+    assert told_refusal(BTC, "open_long", code, "too much", numbers).detail == "too much; size_usd 500"
+
+
+def test_other_refusals_are_told_with_their_numbers() -> None:
+    numbers = {"before": "900", "after": "800", "equity": "1000"}
     assert told_refusal(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
+    told = told_refusal(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)
+    assert told.detail == "cut from 900 to 800; equity 1000"
 
 
 @pytest.mark.parametrize("symbol", [BTC, SOL])
