@@ -1,17 +1,33 @@
 """What the work of a template costs, and the counts that are put into it before it is compiled."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
+
+from executor.prompt_values import PLAIN_FIELDS
 
 STEPS: Final = 300_000
 LONGEST_TEXT: Final = 1_000_000
 COUNTED, WEIGHED, JOINED = "(counted)", "(weighed)", "(joined)"
 _FEW: Final = 8
 _TEXT_SHARE: Final = 4
+_PAIR_SHARE: Final = 10
+_LIGHT: Final = frozenset((bool, int, float, Decimal, datetime, type(None)))
+_LISTS: Final[tuple[type[Any], ...]] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 _FORBIDDEN: Final[Mapping[type[nodes.Node], str]] = {
     nodes.Macro: "macro",
     nodes.CallBlock: "call",
@@ -44,16 +60,38 @@ class Meter:
         waiting = [value]
         while waiting:
             one = waiting.pop()
+            kind = type(one)
+            if kind in _LIGHT:
+                continue
             if isinstance(one, str):
                 self.spend(len(one) >> _TEXT_SHARE)
-            elif isinstance(one, Mapping):
-                self.spend(len(one))
-                waiting += (*one.keys(), *one.values())
+            elif kind in PLAIN_FIELDS:
+                self.spend(len(PLAIN_FIELDS[kind]))
             elif isinstance(one, range):
                 self.spend(len(one))
-            elif isinstance(one, list | tuple | set | frozenset):
+            elif isinstance(one, _LISTS):
                 self.spend(len(one))
                 waiting += one
+            elif isinstance(one, Mapping | Namespace):
+                held = one if isinstance(one, Mapping) else one._Namespace__attrs
+                self.spend(len(held))
+                waiting += (*held.keys(), *held.values())
+
+    def weigh_given(self, values: Sequence[Any]) -> None:
+        """Take off what a function may make of its arguments: a walk through each, one text sought in another."""
+        pairs = 1
+        for value in values:
+            if type(value) not in _LIGHT:
+                self.weigh(value)
+                pairs *= len(value) if isinstance(value, str) else 1
+        if len(values) > 1:
+            self.spend(pairs >> _PAIR_SHARE)
+
+    def each(self, values: Iterable[Any], weight: int = 1) -> Iterator[Any]:
+        """Pass `values` on; each costs `weight`."""
+        for value in values:
+            self.spend(weight)
+            yield value
 
     def text(self, parts: Sequence[str]) -> str:
         """Return the parts as one text; raise SecurityError if that is too long."""
@@ -74,9 +112,7 @@ class Counted:
         self._meter = meter
 
     def __iter__(self) -> Iterator[Any]:
-        for one in self._value:
-            self._meter.spend(self._weight)
-            yield one
+        return self._meter.each(self._value, self._weight)
 
     def __len__(self) -> int:
         return len(self._value)
@@ -101,7 +137,8 @@ class Bounds(NodeTransformer):
             case nodes.Compare():
                 node.expr = _filter(node.expr, WEIGHED)
                 for operand in node.ops:
-                    operand.expr = _filter(operand.expr, WEIGHED)
+                    sought = nodes.Const(operand.op in ("in", "notin"), lineno=node.lineno)
+                    operand.expr = _filter(operand.expr, WEIGHED, sought)
             case nodes.Getitem(arg=nodes.Slice()):
                 node.node = _filter(node.node, WEIGHED)
             case nodes.List() | nodes.Tuple() | nodes.Dict() if len(node.items) > _FEW:

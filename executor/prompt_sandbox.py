@@ -4,15 +4,17 @@ Without macros, imports and recursion a template's work is its loops and the val
 costs as many steps as its body has parts, every value that is compared, joined or filtered as many as it has elements.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import wraps
+from types import GeneratorType
 from typing import Any, Final
 
 from jinja2 import BaseLoader, StrictUndefined, Template, Undefined, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.filters import do_round, do_tojson
+from jinja2.filters import do_format, do_int, do_replace, do_round, do_tojson
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -21,23 +23,25 @@ from executor.prompt_bounds import COUNTED, JOINED, WEIGHED, Bounds, Counted, Me
 from executor.prompt_values import FILTERS, PLAIN_FIELDS
 
 _INT_BITS: Final = 4_096
+_MOST_EXPONENT: Final = 1_000
+_WIDE: Final = re.compile(r"%(?:\(\w*\))?[^a-zA-Z%]*(?:\d{3}|\*)")
 _DIGITS: Final = 30
 _MOST_INDENT: Final = 8
 _GLOBALS: Final = ("range", "dict", "namespace")
 _FILTERS: Final = """
-    abs capitalize count d default dictsort first float int items last length list lower map max min reject rejectattr
-    reverse select selectattr sort string title trim truncate unique upper
+    abs capitalize count d default dictsort first float groupby items last length list lower map max min reject
+    rejectattr reverse select selectattr sort string title trim truncate unique upper
 """
 _TESTS: Final = """
     boolean defined divisibleby eq equalto even false float ge greaterthan gt in integer iterable le lessthan lower lt
-    mapping ne none number odd sequence string true undefined upper == != > >= < <=
+    mapping ne none number odd sameas sequence string true undefined upper == != > >= < <=
 """
-_LIGHT: Final = frozenset((bool, int, float, Decimal, datetime, type(None)))
 _PLAIN: Final = frozenset(("age", "duration", "instant", "number"))
 _METHODS: Final[Mapping[type[Any], frozenset[str]]] = {
     str: frozenset(("endswith", "lower", "lstrip", "rstrip", "split", "startswith", "strip", "title", "upper")),
     dict: frozenset(("get", "items", "keys", "values")),
     datetime: frozenset(("date", "isoformat", "strftime", "time", "weekday")),
+    timedelta: frozenset(("total_seconds",)),
     Limits: frozenset(("max_leverage",)),
     LoopContext: frozenset(("changed", "cycle")),
 }
@@ -49,7 +53,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     Names are strict; an include is relative to the file that asks for it.
     """
 
-    intercepted_binops = frozenset(("+", "*", "**", "%"))
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "**", "%"))
 
     def __init__(self, loader: BaseLoader) -> None:
         super().__init__(
@@ -67,7 +71,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self._weights: dict[str | None, int] = {}
         self.globals = {name: self.globals[name] for name in _GLOBALS}
         kept: dict[str, Any] = {name: self.filters[name] for name in _FILTERS.split()}
-        kept |= {**FILTERS, "join": self._join, "round": _round, "sum": self._sum, "tojson": _tojson}
+        kept |= {**FILTERS, "format": _format, "int": _int, "join": self._join, "replace": _replace}
+        kept |= {"round": _round, "sum": self._sum, "tojson": _tojson}
         self.filters = {
             name: function if name in _PLAIN else _measured(self.meter, function) for name, function in kept.items()
         }
@@ -112,8 +117,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what may be called; what it is given is counted."""
-        for value in (*args, *kwargs.values(), getattr(obj, "__self__", None)):
-            self.meter.weigh(value)
+        self.meter.weigh_given((*args, *kwargs.values(), getattr(obj, "__self__", None)))
         if not self.is_safe_callable(obj):
             raise SecurityError(f"{getattr(obj, '__name__', type(obj).__name__)!r} may not be called in a prompt")
         return super().call(context, obj, *args, **kwargs)
@@ -122,19 +126,29 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         """Compute what stays small: numbers, and texts and lists that are put together."""
         if operator == "+":
             self.meter.weigh((left, right))
+        elif operator == "%" and isinstance(left, str):
+            values = right if isinstance(right, tuple) else (right,)
+            self.meter.weigh_given((left, *values))
+            return _format(left, *values)
         elif isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
-            raise SecurityError(f"{operator!r} is for numbers; repeat or format nothing with it")
-        elif isinstance(left, int) and isinstance(right, int) and operator != "%":
+            raise SecurityError(f"{operator!r} is for numbers, not for texts and lists")
+        elif isinstance(left, int) and isinstance(right, int) and operator in ("*", "**"):
             bits = left.bit_length() * (right if operator == "**" else 1) + right.bit_length()
             if bits > _INT_BITS:
                 raise SecurityError(f"the result of {operator!r} would have about {bits:,} bits")
+        elif isinstance(left, Decimal) and isinstance(right, float):
+            right = Decimal(repr(right))
+        elif isinstance(left, float) and isinstance(right, Decimal):
+            left = Decimal(repr(left))
         result = super().call_binop(context, operator, left, right)
         if isinstance(result, str):
             check_length(len(result))
+        elif isinstance(result, Decimal) and abs(result.adjusted()) > _MOST_EXPONENT:
+            raise SecurityError(f"the result of {operator!r} has an exponent of {result.adjusted():,}")
         return result
 
     def _shown(self, value: Any) -> Any:
-        if isinstance(value, list | tuple | dict):
+        if not isinstance(value, str):
             self.meter.weigh(value)
         return value
 
@@ -158,8 +172,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     @staticmethod
     @pass_context
-    def _weighed(context: Context, value: Any) -> Any:
-        _meter(context).weigh(value)
+    def _weighed(context: Context, value: Any, sought: bool = False) -> Any:
+        if not (sought and isinstance(value, Mapping)):
+            _meter(context).weigh(value)
         return value
 
     @staticmethod
@@ -181,12 +196,31 @@ def _measured(meter: Meter, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        for value in args[first:] if not kwargs else (*args[first:], *kwargs.values()):
-            if type(value) not in _LIGHT:
-                meter.weigh(value)
-        return function(*args, **kwargs)
+        meter.weigh_given(args[first:] if not kwargs else (*args[first:], *kwargs.values()))
+        result = function(*args, **kwargs)
+        return meter.each(result) if isinstance(result, GeneratorType) else result
 
     return run
+
+
+def _format(value: str, *args: Any, **kwargs: Any) -> str:
+    if _WIDE.search(value):
+        raise SecurityError("a width or precision of three digits or more; expected such as %.2f")
+    return do_format(value, *args, **kwargs)
+
+
+def _int(value: Any, default: int = 0, base: int = 10) -> int:
+    result = do_int(value, default, base)
+    if result.bit_length() > _INT_BITS:
+        raise SecurityError(f"a whole number of {result.bit_length():,} bits; expected at most {_INT_BITS:,}")
+    return result
+
+
+@wraps(do_replace)
+def _replace(eval_ctx: Any, s: Any, old: Any, new: Any, count: int | None = None) -> str:
+    text, sought, put = str(s), str(old), str(new)
+    check_length(len(text) + text.count(sought) * len(put))
+    return do_replace(eval_ctx, text, sought, put, count)
 
 
 def _round(value: Any, precision: int = 0, method: Any = "common") -> Any:

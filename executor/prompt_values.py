@@ -1,7 +1,7 @@
 """What a template sees: plain values of a context, and what is left out of them when a prompt grows too long."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -75,9 +75,9 @@ class SymbolData:
     open_interest: Decimal | None
     indicators: Indicators
     base_s: float
-    closes: tuple[float, ...]
-    candles: tuple[Candle, ...]
-    long_candles: tuple[Candle, ...]
+    closes: tuple[float, ...] = field(repr=False)
+    candles: tuple[Candle, ...] = field(repr=False)
+    long_candles: tuple[Candle, ...] = field(repr=False)
 
 
 # Plain values whose fields a sandboxed template may read without further checks; no method and nothing inherited.

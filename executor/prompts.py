@@ -13,7 +13,8 @@ from traceback import walk_tb
 from typing import Final
 
 import structlog
-from jinja2 import Template, TemplateNotFound, TemplateSyntaxError
+from jinja2 import Template, TemplateNotFound, TemplateSyntaxError, UndefinedError
+from jinja2.exceptions import SecurityError
 
 from executor.contract import Context, Limits, RenderedPrompt
 from executor.errors import PromptError
@@ -36,6 +37,7 @@ from executor.tokens import estimate_tokens
 __all__ = ["TOKEN_BUDGET", "PromptHeader", "PromptLibrary", "RenderedPrompt", "prompt_digest"]
 
 _BLOCKS: Final = ("system", "user")
+_MEND: Final = "correct the template; what it may use is listed in prompts/README.md"
 _LOG = structlog.get_logger(__name__)
 
 
@@ -167,9 +169,8 @@ class PromptLibrary:
             compiled = version.environment.get_template(files.main)
             system, user = (_block(compiled, path, name, values) for name in _BLOCKS)
         except TemplateSyntaxError as error:
-            raise PromptError(
-                error.filename or path, f"{error.message}; correct the template", line=error.lineno
-            ) from error
+            told = (error.message or "is no Jinja2").rstrip(".")
+            raise PromptError(error.filename or path, f"{told}; {_MEND}", line=error.lineno) from error
         except TemplateNotFound as error:
             mend = "put the file beside the template or correct the name"
             raise PromptError(
@@ -210,5 +211,10 @@ def _failure(path: Path | str, error: Exception) -> PromptError:
         template = frame.f_globals.get("__jinja_template__")
         if isinstance(template, Template):
             place, line = template.filename or place, template.get_corresponding_lineno(number)
-    mend = "correct the template; the names it may use are listed in prompts/README.md"
-    return PromptError(place, f"{type(error).__name__}: {error}; {mend}", line=line)
+    told = "includes itself, or is nested too deeply" if isinstance(error, RecursionError) else _told(error)
+    return PromptError(place, f"{told}; {_MEND}", line=line)
+
+
+def _told(error: Exception) -> str:
+    expected = isinstance(error, SecurityError | UndefinedError)
+    return (str(error) if expected else f"{type(error).__name__}: {error}").rstrip(".")

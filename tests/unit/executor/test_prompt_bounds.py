@@ -13,6 +13,7 @@ from executor.sample import sample_context
 
 HEADER = "---\nversion: 1\ndescription: test\n---\n{% block user %}u{% endblock %}{% block system %}s"
 BIG = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = "
+LONG = "{% set ns = namespace(x='f') %}{% for i in range(18) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
 SECRET = "sk-live-4f9a"
 
 
@@ -48,12 +49,23 @@ def refusal(folder: Path, source: str) -> str:
         "{% set a = [1,1,1,1,1,1,1,1] %}" + "{% set a = [a,a,a,a,a,a,a,a] %}" * 12 + "{{ 'x' ~ a }}",
         "{% set a = [1,1,1,1,1,1,1,1] %}" + "{% set a = [a,a,a,a,a,a,a,a] %}" * 12 + "{{ [a] | join }}",
         "{% set a = [1,1,1,1,1,1,1,1] %}" + "{% set a = [a,a,a,a,a,a,a,a] %}" * 12 + "{{ dict(x=a) }}",
+        "{% set n = namespace(a=1) %}" + "{% set n = namespace(a=n, b=n, c=n, d=n) %}" * 13 + "{{ n }}",
+        "{% set n = namespace(a=1) %}"
+        + "{% set n = namespace(a=n, b=n, c=n, d=n) %}" * 13
+        + "{{ n | string | length }}",
+        "{% set d = dict(a=1) %}"
+        + "{% set d = dict(a=d.items(), b=d.items(), c=d.items()) %}" * 15
+        + "{{ d.items() }}",
+        "{{ range(90000) | list" + " | map('abs')" * 150 + " | list | length }}",
+        LONG + "{{ ns.x | trim(ns.x ~ 'a') }}",
+        LONG + "{{ ns.x.strip(ns.x ~ 'a') }}",
+        "{% set c = market[symbols[0]].candles %}{% for i in range(9999) %}{% set y = c | series %}{% endfor %}",
     ],
 )
 def test_work_without_end_is_stopped(tmp_path: Path, source: str) -> None:
     (tmp_path / "_part.md").write_text("{% if trader_id %}a{% endif %}" * 50 + "{# end #}", encoding="utf-8")
     told = refusal(tmp_path, source)
-    assert "works for more than 300,000 steps" in told or "recursion" in told
+    assert "works for more than 300,000 steps" in told or "includes itself" in told
 
 
 @pytest.mark.parametrize(
@@ -78,11 +90,17 @@ def test_text_without_end_is_stopped(tmp_path: Path, source: str) -> None:
         ("{% set ns = namespace(x=9) %}{% for i in range(60) %}{% set ns.x = ns.x * ns.x %}{% endfor %}", "bits"),
         ("{{ 'a' * (10 ** 9) }}", "is for numbers"),
         ("{{ [1] * 999999999 }}", "is for numbers"),
-        ("{{ '%1000000000d' % 1 }}", "is for numbers"),
-        ("{{ '%1000000000d' | format(1) }}", "No filter named 'format'"),
+        ("{{ '%1000000000d' % 1 }}", "three digits"),
+        ("{{ '%.100f' % 1 }}", "three digits"),
+        ("{{ '%*d' | format(1000000000, 1) }}", "three digits"),
+        ("{{ '%-100s' | format(1) }}", "three digits"),
+        ("{{ '%(a)100s' | format(a=1) }}", "three digits"),
+        (LONG + "{{ ns.x | int(base=16) }}", "1,048,576 bits"),
+        ("{{ (account.equity ** 9999) | number }}", "exponent"),
+        ("{{ account.equity ** -300 / 10 ** 300 }}", "exponent"),
         ("{{ 'a' | center(10 ** 9) }}", "No filter named 'center'"),
         ("{{ 'a' | indent(999999999) }}", "No filter named 'indent'"),
-        ("{{ 'a' | replace('a', 'aa') }}", "No filter named 'replace'"),
+        (LONG + "{{ ns.x | replace('f', 'fffff') | length }}", "a prompt may hold"),
         ("{{ symbols | random }}", "No filter named 'random'"),
         ("{{ '{:>1000000000}'.format(1) }}", "'format' may not be called"),
         ("{{ 'a'.center(10 ** 9) }}", "'center' may not be called"),
@@ -118,6 +136,14 @@ def test_what_has_no_bound_is_refused(tmp_path: Path, source: str, told: str) ->
         ("{{ limits.max_leverage(symbols[0]) }}", "10"),
         ("{{ 2.345 | round(1) }} {{ symbols | sort | first }} {{ 1 < 2 <= 2 }}", "2.3 BTC/USDT:USDT True"),
         ("{% set x %}a{{ 1 }}{% endset %}{{ x }}{{ {'a': [1]} | tojson }}", 'a1{"a": [1]}'),
+        ("{{ '%.2f' | format(account.equity) }} {{ '%05.1f %s' % (2.25, 'x') }}", "1012.50 002.2 x"),
+        ("{{ symbols[0] | replace('/USDT:USDT', '') }} {{ 1.5 | replace('.', ',') }}", "BTC 1,5"),
+        ("{{ account.equity * 0.02 }} {{ (market[symbols[0]].mark - 99.8) / 0.4 }} {{ 1 - limits.min_confidence }}",
+         "20.2500 0.5 -74"),
+        ("{{ (now - positions[0].opened_at).total_seconds() / 3600 }}", "3.0"),
+        ("{% for g in positions | groupby('symbol') %}{{ g.grouper }} {{ g.list | length }}{% endfor %}",
+         "BTC/USDT:USDT 1"),
+        ("{% for s in symbols if s in market and market.get(s) %}{{ market | length }}{% endfor %}", "22"),
         ("{% include '_part.md' %}", "part"),
         ("{% include '_none.md' ignore missing %}", ""),
     ],
@@ -125,6 +151,19 @@ def test_what_has_no_bound_is_refused(tmp_path: Path, source: str, told: str) ->
 def test_what_templates_need_goes_on_working(tmp_path: Path, source: str, expected: str) -> None:
     (tmp_path / "_part.md").write_text("part{# end #}", encoding="utf-8")
     assert shown(tmp_path, source) == f"s{expected}".strip()
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{{ x | upperr }}", "No filter named 'upperr'; correct the template; what it may use is listed in prompts/"),
+        ("{{ nothing }}", "line 5: 'nothing' is undefined; correct the template; what it may use is listed in"),
+        ("{% include 'own.md' %}", "includes itself, or is nested too deeply; correct"),
+        ("{{ 'a' * 3 }}", "line 5: '*' is for numbers, not for texts and lists; correct"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_where_to_look(tmp_path: Path, source: str, told: str) -> None:
+    assert told in refusal(tmp_path, source)
 
 
 def test_the_shipped_prompts_use_a_small_share_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +176,8 @@ def test_the_shipped_prompts_use_a_small_share_of_the_steps(monkeypatch: pytest.
 
 def test_every_filter_and_test_that_is_kept_is_counted() -> None:
     environment = PromptEnvironment(None)  # type: ignore[arg-type]  # nothing is loaded here
-    assert {"center", "format", "indent", "random", "replace", "wordwrap", "xmlattr"} & {*environment.filters} == set()
-    assert {"filter", "test", "callable", "sameas"} & {*environment.tests} == set()
+    assert {"center", "indent", "random", "wordwrap", "xmlattr"} & {*environment.filters} == set()
+    assert {"filter", "test", "callable"} & {*environment.tests} == set()
     assert set(environment.globals) == {"range", "dict", "namespace"}
 
 
