@@ -1,7 +1,9 @@
 """Between a model and its bill: the worst case is set aside before a call, the real cost booked after it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -99,6 +101,38 @@ class Charge:
         return not self.calls and not self.unknown_usd
 
 
+# Many decisions are under way in one executor, and no call knows of which it is a part.
+_MADE: ContextVar[list[Charge] | None] = ContextVar("charges", default=None)
+
+
+@contextmanager
+def charges() -> Iterator[list[Charge]]:
+    """Collect what the calls made in the block are charged, also for a block around it."""
+    made: list[Charge] = []
+    around = _MADE.get()
+    token = _MADE.set(made)
+    try:
+        yield made
+    finally:
+        _MADE.reset(token)
+        if around is not None:
+            around.extend(made)
+
+
+def billed(made: Iterable[Charge]) -> Usage:
+    """Return the sum of charges."""
+    total = Usage()
+    for one in made:
+        total = Usage(
+            input_tokens=total.input_tokens + one.usage.input_tokens,
+            cached_tokens=total.cached_tokens + one.usage.cached_tokens,
+            output_tokens=total.output_tokens + one.usage.output_tokens,
+            cost_usd=total.cost_usd + one.usage.cost_usd,
+            unknown_usd=total.unknown_usd + one.unknown_usd,
+        )
+    return total
+
+
 class Meter(Protocol):
     """Watch the budgets of one trader; every `reserve` that returns is followed by one `settle`."""
 
@@ -132,8 +166,12 @@ class Bookings:
     async def settle(self, hold: Hold, charge: Charge) -> None:
         """Wait for the booking for SETTLE_S at most, however the caller ends; never raises for it.
 
-        One that takes longer goes on by itself; what is late, or cannot be booked, is logged with its amounts.
+        The `charges` around it have it at once. A booking that takes longer goes on by itself; what is late, or cannot
+        be booked, is logged with its amounts.
         """
+        made = _MADE.get()
+        if made is not None and not charge.nothing:
+            made.append(charge)
         booking = asyncio.create_task(_booked(self._meter, hold, charge))
         self._under_way.add(booking)
         booking.add_done_callback(self._under_way.discard)

@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from executor.budget import Meter, Unmetered
+from executor.budget import Meter, Unmetered, billed, charges
 from executor.contract import Context, FullDecision, ItemError, Outcome
 from executor.errors import (
     BudgetExhausted,
@@ -60,22 +60,9 @@ class RemoteExecutor:
         Raises RecordingMissing in a replay that may ask nobody.
         """
         started = self._monotonic()
-        try:
-            with anyio.fail_after(self._endpoint.timeout_s):
-                decision = await self._asking.ask(context)
-        except TimeoutError:
-            message = f"no decision within {self._endpoint.timeout_s:g} s; raise the timeout, or look at its server"
-            decision = self._failed(Outcome.TIMEOUT, f"{self._endpoint.shown}: {message}")
-        except RecordingMissing as error:
-            raise error.asked_by(context.trader_id, context.now) from error
-        except BudgetExhausted as error:
-            decision = self._failed(Outcome.BUDGET_EXHAUSTED, str(error))
-        except ModelError as error:
-            outcome = _OUTCOMES.get(type(error), Outcome.UNAVAILABLE)
-            decision = self._failed(outcome, f"{self._endpoint.shown} {error}")
-        except ValueError as error:
-            decision = self._failed(Outcome.UNAVAILABLE, f"the context cannot be sent ({error})")
-        return replace(decision, latency_s=self._monotonic() - started)
+        with charges() as made:
+            decision = await self._decided(context)
+        return replace(decision, usage=billed(made), latency_s=self._monotonic() - started)
 
     async def ping(self) -> None:
         """Raise ExecutorUnavailable if the server cannot be reached, refuses the key or cannot decide for the trader.
@@ -93,6 +80,23 @@ class RemoteExecutor:
 
     async def close(self) -> None:
         """Do nothing: the connections belong to who made them."""
+
+    async def _decided(self, context: Context) -> FullDecision:
+        try:
+            with anyio.fail_after(self._endpoint.timeout_s):
+                return await self._asking.ask(context)
+        except TimeoutError:
+            message = f"no decision within {self._endpoint.timeout_s:g} s; raise the timeout, or look at its server"
+            return self._failed(Outcome.TIMEOUT, f"{self._endpoint.shown}: {message}")
+        except RecordingMissing as error:
+            raise error.asked_by(context.trader_id, context.now) from error
+        except BudgetExhausted as error:
+            return self._failed(Outcome.BUDGET_EXHAUSTED, str(error))
+        except ModelError as error:
+            outcome = _OUTCOMES.get(type(error), Outcome.UNAVAILABLE)
+            return self._failed(outcome, f"{self._endpoint.shown} {error}")
+        except ValueError as error:
+            return self._failed(Outcome.UNAVAILABLE, f"the context cannot be sent ({error})")
 
     def _failed(self, outcome: Outcome, message: str) -> FullDecision:
         error = ItemError(path="executor", message=self._clean(message))

@@ -76,12 +76,16 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Count the tokens of all attempts and their cost in USD."""
+    """Count the tokens of all attempts and their cost in USD.
+
+    `unknown_usd` is the worst case of those that may have run and told nobody what they took.
+    """
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
+    unknown_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

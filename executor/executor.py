@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import anyio
 
-from executor.contract import Context, FullDecision, ItemError, Outcome, Usage
+from executor.budget import Charge, billed, charges
+from executor.contract import Context, FullDecision, ItemError, Outcome
 from executor.errors import (
     BudgetExhausted,
     ContextOverflow,
@@ -48,7 +49,7 @@ class _Progress:
     prompt: RenderedPrompt | None = None
     attempts: int = 0
     answers: Answers = field(default_factory=Answers)
-    usage: Usage = field(default_factory=Usage)
+    charges: list[Charge]
     asked: Asked = field(default_factory=Asked)
 
 
@@ -81,7 +82,20 @@ class LLMExecutor:
 
         Raises RecordingMissing in a replay that may make no call.
         """
-        progress = _Progress(started=self._monotonic(), model=self._model.name)
+        with charges() as made:
+            progress = _Progress(started=self._monotonic(), model=self._model.name, charges=made)
+            return await self._decided(context, progress)
+
+    async def ping(self) -> None:
+        """Raise ExecutorUnavailable if no endpoint answers, PromptError if the template cannot be used."""
+        self._prompts.check(self._template)
+        await self._model.ping()
+
+    async def close(self) -> None:
+        """Close the models."""
+        await self._model.close()
+
+    async def _decided(self, context: Context, progress: _Progress) -> FullDecision:
         try:
             with anyio.fail_after(within_s := self._time()):
                 return await self._ask(context, progress)
@@ -98,15 +112,6 @@ class LLMExecutor:
             return self._ended(progress, Outcome.UNAVAILABLE, "config", str(error))
         except Exception as error:  # noqa: BLE001 - no fault of one trader's call may end without a decision on record
             return self._ended(progress, Outcome.UNAVAILABLE, "executor", _unexpected(error))
-
-    async def ping(self) -> None:
-        """Raise ExecutorUnavailable if no endpoint answers, PromptError if the template cannot be used."""
-        self._prompts.check(self._template)
-        await self._model.ping()
-
-    async def close(self) -> None:
-        """Close the models."""
-        await self._model.close()
 
     def _time(self) -> float:
         """A caller that waits less long is answered in time, with what is known by then."""
@@ -140,7 +145,6 @@ class LLMExecutor:
         completion = await self._model.complete(messages, schema, progress.asked)
         progress.answers.heard(completion.text)
         progress.model = completion.model or progress.model
-        progress.usage = _sum(progress.usage, completion.usage)
         return completion
 
     def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
@@ -159,7 +163,7 @@ class LLMExecutor:
             prompt_hash=progress.prompt.sha256 if progress.prompt is not None else "",
             prompt=progress.prompt,
             reply=progress.answers.text,
-            usage=progress.usage,
+            usage=billed(progress.charges),
             latency_s=self._monotonic() - progress.started,
             attempts=progress.attempts,
         )
@@ -177,12 +181,3 @@ def _symbols(context: Context) -> frozenset[str]:
 
 def _messages(prompt: RenderedPrompt) -> list[Message]:
     return [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cost_usd=one.cost_usd + other.cost_usd,
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 
-from executor.budget import Charge, Hold, Meter, MeteredModel, Quote, Unmetered
+from executor.budget import Charge, Meter, MeteredModel, Unmetered, charges
 from executor.errors import CallNotMade, ModelError
 from executor.models.chat import ChatModel, Completion, Message, ModelEndpoint
 from executor.models.clients import ModelSource
@@ -82,37 +82,16 @@ class _Attempts:
         pass
 
 
-class _Noting:
-    """Pass everything on to a meter and remember what one call after the other was charged."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._charges: list[Charge] = []
-
-    async def reserve(self, quote: Quote) -> Hold:
-        return await self._meter.reserve(quote)
-
-    async def settle(self, hold: Hold, charge: Charge) -> None:
-        self._charges.append(charge)
-        await self._meter.settle(hold, charge)
-
-    def bills(self) -> list[Bill | None]:
-        """Return what was charged since the last time."""
-        charges, self._charges = self._charges, []
-        return [Bill.of(charge.usage) if charge.calls else None for charge in charges if not charge.nothing]
-
-
 class RecordingModel:
     """Call a model and keep how the call ended; one that no budget was left for is no call.
 
     Nor is one that was broken off before its deadline, as the whole run is with Ctrl-C.
     """
 
-    def __init__(self, model: ChatModel, endpoint: ModelEndpoint, file: RecordingFile, noted: _Noting) -> None:
+    def __init__(self, model: ChatModel, endpoint: ModelEndpoint, file: RecordingFile) -> None:
         self._model = model
         self._endpoint = endpoint
         self._file = file
-        self._noted = noted
 
     @property
     def name(self) -> str:
@@ -123,21 +102,18 @@ class RecordingModel:
         """Return one completion."""
         key = CallKey.of(self._endpoint, messages, schema)
         deadline = anyio.current_effective_deadline()
-        self._noted.bills()
-        try:
-            completion = await self._model.complete(messages, schema)
-        except CallNotMade as error:
-            if bills := self._noted.bills():
-                self._file.keep(RecordedCall.failed(key, error, bills))
-            raise
-        except ModelError as error:
-            self._file.keep(RecordedCall.failed(key, error, self._noted.bills()))
-            raise
-        except anyio.get_cancelled_exc_class():
-            if anyio.current_time() >= deadline:
-                self._file.keep(RecordedCall.cut_off(key, self._noted.bills()))
-            raise
-        self._file.keep(RecordedCall.replied(key, completion, self._noted.bills()))
+        with charges() as made:
+            try:
+                completion = await self._model.complete(messages, schema)
+            except ModelError as error:
+                if made or not isinstance(error, CallNotMade):
+                    self._file.keep(RecordedCall.failed(key, error, _bills(made)))
+                raise
+            except anyio.get_cancelled_exc_class():
+                if anyio.current_time() >= deadline:
+                    self._file.keep(RecordedCall.cut_off(key, _bills(made)))
+                raise
+        self._file.keep(RecordedCall.replied(key, completion, _bills(made)))
         return completion
 
     async def ping(self) -> None:
@@ -178,8 +154,7 @@ class RecordingModels:
 
     def model(self, profile: ModelProfile, meter: Meter | None = None) -> ChatModel:
         """Return the model of `profile`."""
-        noted = _Noting(meter or Unmetered())
-        return RecordingModel(self._models.model(profile, noted), profile.endpoint, self._file, noted)
+        return RecordingModel(self._models.model(profile, meter), profile.endpoint, self._file)
 
     def finish(self) -> None:
         """Make the recording that of a whole run."""
@@ -188,3 +163,7 @@ class RecordingModels:
     async def close(self) -> None:
         """Close the other source."""
         await self._models.close()
+
+
+def _bills(made: Sequence[Charge]) -> list[Bill | None]:
+    return [Bill.of(charge.usage) if charge.calls else None for charge in made]

@@ -46,8 +46,13 @@ def answer_of(decision: FullDecision) -> pb.FullDecision:
 
 
 def decision_of(answer: pb.FullDecision, context: Context) -> FullDecision:
-    """Return the decision of an answer, judged item by item; raise UnreadableAnswer if it states none."""
-    return decision_of_values(_values(answer), context)
+    """Return the decision of an answer, judged item by item; raise UnreadableAnswer if it states none.
+
+    What the server leaves out of `usage` is 0, as over HTTP.
+    """
+    values = _values(answer)
+    values["usage"] = {name: value for name, value in (values["usage"] or {}).items() if value != ""}
+    return decision_of_values(values, context)
 
 
 def _values(message: Any) -> dict[str, Any]:

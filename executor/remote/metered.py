@@ -41,8 +41,9 @@ class DecisionQuote(Quote):
 class MeteredAsking:
     """Ask within the budgets of a trader.
 
-    What the answer says it cost is booked. A question without an answer is charged its worst case, apart from the costs
-    that are known, and so is what remains of it when the server ran out of time; one that was refused is free.
+    What the answer says it cost, or may have cost, is booked. A question without an answer is charged its worst case,
+    apart from the costs that are known, and so is what remains of it when a server ran out of time and does not say
+    what that may have cost; one that was refused is free.
     """
 
     def __init__(self, asking: Asking, endpoint: RemoteEndpoint, meter: Meter) -> None:
@@ -73,8 +74,8 @@ class MeteredAsking:
         await self._asking.greet(trader)
 
     def _charge(self, decision: FullDecision) -> Charge:
-        usage = decision.usage
-        cut = decision.outcome is Outcome.TIMEOUT
-        unknown = max(self._quote.worst_usd - usage.cost_usd, _ZERO) if cut else _ZERO
+        usage, unknown = decision.usage, decision.usage.unknown_usd
+        if decision.outcome is Outcome.TIMEOUT and not unknown:
+            unknown = max(self._quote.worst_usd - usage.cost_usd, _ZERO)
         asked_models = usage.cost_usd or usage.input_tokens or usage.output_tokens
         return Charge(calls=1 if asked_models else 0, usage=usage, unknown_usd=unknown)

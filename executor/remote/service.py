@@ -158,5 +158,6 @@ def _log(trader_id: str, decision: FullDecision | None) -> None:
         return
     usage = decision.usage
     told = {"trader": trader_id, "outcome": str(decision.outcome), "model": decision.model, "usd": str(usage.cost_usd)}
+    told |= {"unknown_usd": str(usage.unknown_usd)} if usage.unknown_usd else {}
     tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     _LOG.info("decided", extra={**told, **tokens, "latency_s": round(decision.latency_s, 3)})

@@ -107,13 +107,15 @@ def _storable(cost: Decimal) -> Decimal:
 
 
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Usd = Annotated[Decimal, Field(ge=0, le=_DEAREST_USD), AfterValidator(_storable)]
 
 
 class _Tokens(BaseModel):
     input_tokens: _Count = 0
     cached_tokens: _Count = 0
     output_tokens: _Count = 0
-    cost_usd: Annotated[Decimal, Field(ge=0, le=_DEAREST_USD), AfterValidator(_storable)] = Decimal(0)
+    cost_usd: _Usd = Decimal(0)
+    unknown_usd: _Usd = Decimal(0)
 
 
 class _Answer(BaseModel):

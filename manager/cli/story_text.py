@@ -101,6 +101,7 @@ def _show_wish(wish: Wish) -> None:
         used = wish.usage or Usage()
         tokens = f"{used.input_tokens} tokens in ({used.cached_tokens} cached), {used.output_tokens} out"
         cost = f"{tokens}, {price(used.cost_usd)} USD"
+        cost += f" and up to {price(used.unknown_usd)} USD that nobody told" if used.unknown_usd else ""
         say(f"  model {wish.model or '-'}: {wish.attempts} attempt(s), {wish.latency_s:.2f} s, {cost}")
         say(f"  prompt hash: {wish.prompt_hash or '- (no prompt: rules in code)'}")
     if wish.reasoning:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from executor.budget import MeteredModel, Unmetered
 from executor.contract import Action, FullDecision, Outcome, Usage
 from executor.errors import ExecutorUnavailable, PromptError
 from executor.executor import LLMExecutor
@@ -33,7 +34,7 @@ TWICE = Usage(input_tokens=200, cached_tokens=80, output_tokens=20)
 def llm(lanes: Lanes, at: ModelEndpoint, template: str = "general.md") -> LLMExecutor:
     ticks = count()
     return LLMExecutor(
-        models=[OpenAIChatModel(lanes, at)],
+        models=[MeteredModel(OpenAIChatModel(lanes, at), ModelProfile(name="a", endpoint=at), Unmetered())],
         prompts=PromptLibrary(PROMPTS),
         template=template,
         timeout_s=at.timeout_s,

@@ -1,6 +1,7 @@
 """What a question to an executor elsewhere is charged: what it told, its worst case where nobody told, or nothing."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -26,6 +27,7 @@ from executor.sample import sample_context
 WORST = Decimal("0.5")
 ENDPOINT = RemoteEndpoint(url="https://executor.example.com:8443", key="k", timeout_s=0.2, max_usd_per_decision=WORST)
 USED = Usage(input_tokens=100, output_tokens=5, cost_usd=Decimal("0.02"))
+MAYBE = replace(USED, unknown_usd=Decimal("0.1"))
 
 
 class Source:
@@ -89,6 +91,14 @@ CHARGES = [
     (FullDecision(usage=USED), Charge(calls=1, usage=USED)),
     (FullDecision(outcome=Outcome.INVALID_REPLY, usage=USED), Charge(calls=1, usage=USED)),
     (FullDecision(outcome=Outcome.TIMEOUT, usage=USED), Charge(calls=1, usage=USED, unknown_usd=Decimal("0.48"))),
+    (
+        FullDecision(outcome=Outcome.TIMEOUT, usage=MAYBE),
+        Charge(calls=1, usage=MAYBE, unknown_usd=Decimal("0.1")),
+    ),
+    (
+        FullDecision(outcome=Outcome.UNAVAILABLE, usage=Usage(unknown_usd=Decimal("0.1"))),
+        Charge(usage=Usage(unknown_usd=Decimal("0.1")), unknown_usd=Decimal("0.1")),
+    ),
     (FullDecision(), Charge()),
     (None, Charge(unknown_usd=WORST)),
     (ModelTimeout("late"), Charge(unknown_usd=WORST)),
@@ -106,8 +116,9 @@ CHARGES = [
 @pytest.mark.parametrize(("answer", "charge"), CHARGES, ids=[repr(row[0])[:40] for row in CHARGES])
 def test_a_question_is_charged_what_it_may_have_cost(answer: FullDecision | Exception | None, charge: Charge) -> None:
     meter = Meter()
-    decided(answer, meter)
+    decision, _ = decided(answer, meter)
     assert meter.charges == [charge]
+    assert decision.usage == replace(charge.usage, unknown_usd=charge.unknown_usd)
     (quote,) = meter.quotes
     assert (quote.model, quote.worst_usd, quote.limit_usd) == ("remote executor.example.com:8443", WORST, None)
     assert quote.lasts_s == ENDPOINT.timeout_s

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor import errors
-from executor.budget import Charge, Hold, Meter, MeteredModel, Quote
+from executor.budget import Charge, Hold, Meter, MeteredModel, Quote, Unmetered
 from executor.contract import Usage
 from executor.errors import (
     BudgetExhausted,
@@ -79,8 +79,7 @@ class Source:
 
     def model(self, profile: ModelProfile, meter: Meter | None = None) -> ChatModel:
         """Return the model, each call of it tried so often."""
-        assert meter is not None
-        return Retried(MeteredModel(self.inner, profile, meter), self.tries)
+        return Retried(MeteredModel(self.inner, profile, meter or Unmetered()), self.tries)
 
     async def close(self) -> None:
         """Hold nothing."""
