@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -42,6 +42,7 @@ _LATE = ItemError(
     message="came after its claim was given free and is not acted on; use a faster model, or raise decision_timeout",
 )
 _ROUNDS_AT_ONCE = 5
+_STORED_LATE = timedelta(seconds=5)
 _WITHOUT_DETAILS = (ExecutorType.BASELINE, ExecutorType.RECORDED)
 
 
@@ -204,7 +205,8 @@ class DeskHandlers:
             intents=intents,
             failed=failed,
             at=parts.clock.now(),
-            told_at=turn.read_at if was_told(full) else None,
+            # A round stores its verdicts a moment after the time they bear, maybe after they were looked for.
+            told_at=turn.read_at - _STORED_LATE if was_told(full) else None,
         )
         try:
             async with parts.store.transaction(rows.trader.tenant_id) as tx:

@@ -117,6 +117,24 @@ async def test_a_verdict_while_the_model_thinks_is_told_next(desk: ModelDesk) ->
     assert "CONFIDENCE_TOO_LOW" not in desk.told()
 
 
+async def test_a_verdict_from_before_the_reading_that_is_stored_after_it_is_told_next(desk: ModelDesk) -> None:
+    await desk.decide(reply(await desk.open_item(confidence=10)))
+    (verdict,) = await desk.rows(VerdictRow, code="CONFIDENCE_TOO_LOW")
+
+    async def store() -> None:
+        late = replace(verdict, round_id="late", code="MARKET_STALE", at=desk.clock.now() - timedelta(seconds=2))
+        async with desk.store.transaction(DEFAULT_TENANT) as tx:
+            await tx.insert([late])
+
+    desk.model.meanwhile = store
+    await desk.decide(NOTHING)
+    desk.model.meanwhile = None
+    await desk.decide(NOTHING)
+    assert "MARKET_STALE" in desk.told()
+    await desk.decide(NOTHING)
+    assert "MARKET_STALE" not in desk.told()
+
+
 async def test_a_failed_decision_is_one_line_of_the_log_without_the_reply(desk: ModelDesk) -> None:
     with capture_logs() as lines:
         await desk.decide("SECRET-PLAN", '{"decisions": [{"symbol": "SECRET-PLAN", "action": "hold"}]}')
