@@ -3,15 +3,17 @@
 from dataclasses import replace
 from decimal import Decimal
 
+from exchanges.types import Symbol
 from manager.desk.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
+from manager.desk.incident_log import Subject
 from manager.desk.liquidation import books_to_liquidate
-from manager.desk.protector import clear_legs
+from manager.desk.protector import clear_legs, keep_cancels
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session, is_shared, must_clear, outstanding_reduces
-from manager.desk.submission import order_row, persist, send
+from manager.desk.submission import order_row, persist, send, was_refused
 from manager.desk.valuation import book_equity, is_marked
 from manager.desk.values import Desk, PlannedOrder, Reduce
-from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, Share, TraderState
+from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, Share, TraderState
 from traders import performance
 
 ZERO = Decimal(0)
@@ -25,6 +27,8 @@ async def keep_house(session: Session, sampler: EquitySampler) -> tuple[str, ...
     A book waits while one of its own symbols has no mark, capital while any position has none: equity is not known.
     """
     desk = session.desk()
+    if not session.all_marked():
+        _keep_unmarked(session, desk)
     broken = tuple(r for r in books_to_liquidate(desk) if is_marked(desk, desk.traders[r.trader_id].book))
     if broken:
         await _liquidate(session, broken)
@@ -43,30 +47,61 @@ async def keep_house(session: Session, sampler: EquitySampler) -> tuple[str, ...
 
 
 async def _liquidate(session: Session, broken: tuple[Reduce, ...]) -> None:
-    waiting = outstanding_reduces(session.state)
+    waiting, refusals = outstanding_reduces(session.state), session.runtime.refusals
     for reduce in broken:
-        if (reduce.trader_id, reduce.symbol) in waiting:
-            continue
-        gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=True)
-        if filled or (not gone and must_clear(session.state, reduce.trader_id, reduce.symbol)):
-            continue
-        session.incident(
-            "BOOK_LIQUIDATED",
-            "equity fell below the maintenance margin: the book is closed",
-            trader_id=reduce.trader_id,
-            symbol=reduce.symbol,
-        )
+        trader_id, symbol = reduce.trader_id, reduce.symbol
+        told = session.incidents.keep(_failed(trader_id, symbol))
         planned = PlannedOrder(
-            symbol=reduce.symbol,
+            symbol=symbol,
             side=reduce.side,
             purpose=OrderPurpose.LIQUIDATION,
             quantity=reduce.quantity,
-            shares=(Share(trader_id=reduce.trader_id, quantity=reduce.quantity),),
-            reduce_only=not is_shared(session.state, reduce.trader_id, reduce.symbol),
+            shares=(Share(trader_id=trader_id, quantity=reduce.quantity),),
+            reduce_only=not is_shared(session.state, trader_id, symbol),
         )
-        row = order_row(session, planned)
-        await persist(session, [row])
-        await send(session, row)
+        if (trader_id, symbol) in waiting or refusals.waits(planned, session.clock.now()):
+            keep_cancels(session, trader_id, symbol)
+            continue
+        gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
+        if not gone and not filled and must_clear(session.state, trader_id, symbol):
+            _tell_failed(session, reduce, "a stop of it that may stand must be gone first")
+        elif not filled:
+            await _send_liquidation(session, reduce, planned, told=told)
+
+
+async def _send_liquidation(session: Session, reduce: Reduce, planned: PlannedOrder, *, told: bool) -> None:
+    row = order_row(session, planned)
+    if not told:
+        _tell_liquidated(session, reduce)
+    await persist(session, [row])
+    sent = await send(session, row)
+    session.runtime.refusals.note(planned, session.clock.now(), refused=was_refused(sent))
+    if told and sent.filled:
+        _tell_liquidated(session, reduce)
+    if was_refused(sent) or sent.state is OrderState.UNKNOWN:
+        _tell_failed(session, reduce, f"its close is {sent.state}: {sent.reason}")
+
+
+def _tell_liquidated(session: Session, reduce: Reduce) -> None:
+    detail = "equity fell below the maintenance margin: the book is closed"
+    session.incident("BOOK_LIQUIDATED", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
+
+
+def _tell_failed(session: Session, reduce: Reduce, why: str) -> None:
+    detail = f"equity is below the maintenance margin and {reduce.quantity} could not be closed: {why}"
+    session.incidents.tell(_failed(reduce.trader_id, reduce.symbol), detail, session.clock.now())
+
+
+def _keep_unmarked(session: Session, desk: Desk) -> None:
+    """Let what was told of books whose equity is not known now stay open."""
+    for trader_id, trader in desk.traders.items():
+        if not is_marked(desk, trader.book):
+            for symbol in trader.book.positions:
+                session.incidents.keep(_failed(trader_id, symbol))
+
+
+def _failed(trader_id: str, symbol: Symbol) -> Subject:
+    return Subject(code="LIQUIDATION_FAILED", trader_id=trader_id, symbol=symbol)
 
 
 def _basis(session: Session) -> RebalanceBasis | None:

@@ -96,7 +96,7 @@ _DESK: Final = (
     IncidentCode(
         code="NAKED_POSITION",
         severity=Severity.HIGH,
-        doc="No stop is confirmed past the grace, and what may stand already forbids a close or another stop.",
+        doc="No stop is confirmed past the grace, and the close was refused, or what may stand already forbids one.",
         ends="when a stop stands or the position is closed",
         lasts=_naked,
     ),
@@ -115,6 +115,12 @@ _DESK: Final = (
         code="BOOK_LIQUIDATED",
         severity=Severity.HIGH,
         doc="A trader's equity fell below its maintenance margin, so its positions were closed.",
+    ),
+    IncidentCode(
+        code="LIQUIDATION_FAILED",
+        severity=Severity.HIGH,
+        doc="A trader's equity is below its maintenance margin and it could not be closed; the desk keeps trying.",
+        ends="when it is closed, or its equity has recovered",
     ),
     IncidentCode(
         code="ACCOUNT_LIQUIDATION",

@@ -11,17 +11,20 @@ from manager.state.records import IncidentRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Say what an incident is about; two of one subject are the same one while it lasts."""
+    """Say what an incident is about; two of one subject are the same one while it lasts.
+
+    `which` tells several of one trader and symbol apart: an order's id, or whether it is a stop or a target.
+    """
 
     code: str
     trader_id: str = ""
     symbol: str = ""
-    order_id: str = ""
+    which: str = ""
 
     def __str__(self) -> str:
         """Return the subject as the end of an incident's id."""
-        order = f"/{self.order_id}" if self.order_id else ""
-        return f"{self.code}/{self.trader_id}/{self.symbol}{order}"
+        which = f"/{self.which}" if self.which else ""
+        return f"{self.code}/{self.trader_id}/{self.symbol}{which}"
 
 
 class IncidentLog:

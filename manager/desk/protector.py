@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from exchanges.types import Side, Symbol
 from manager.desk.external_overlap import automatic_limits, overlaps
+from manager.desk.incident_log import Subject
 from manager.desk.news import book_news
 from manager.desk.protection import fired_targets, plan_protection
 from manager.desk.session import (
@@ -18,9 +19,10 @@ from manager.desk.session import (
     unresolved_reduces,
     without_outstanding,
 )
-from manager.desk.submission import cancel, leg_row, order_row, persist, send
+from manager.desk.submission import cancel, leg_row, order_row, persist, send, was_refused
 from manager.desk.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
+from traders.book import Position
 
 _PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
 _PASSES = 4
@@ -43,6 +45,9 @@ async def protect(session: Session) -> None:
             break
         plan = _plan(session)
     await _close_naked(session, _plan(session) if plan.place or plan.cancel else plan)
+    for leg in plan.watch:
+        if session.runtime.refusals.recent(leg, session.clock.now()):
+            session.incidents.keep(_refusal(leg))
     _report_overlaps(session)
 
 
@@ -60,6 +65,13 @@ async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_
         result = await cancel(session, order.order_id)
         gone, filled = gone and result.gone, filled or result.filled
     return gone, filled
+
+
+def keep_cancels(session: Session, trader_id: str, symbol: Symbol) -> None:
+    """Let the incidents of cancels stay open in a pass that does not try these cancels again yet."""
+    for order in protective_orders(session):
+        which = {"trader_id": trader_id, "symbol": symbol, "which": order.order_id}
+        session.incidents.keep(Subject(code="CANCEL_UNKNOWN", **which))
 
 
 def _clearing_order(order: OrderRow) -> tuple[bool, bool]:
@@ -84,6 +96,8 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
     again = False
     place = []
     for leg in plan.place:
+        if _waits(session, leg):
+            continue
         results = [await cancel(session, order_id) for order_id in plan.cancel if _first(session, leg, order_id)]
         if any(result.filled for result in results):
             await book_news(session)
@@ -93,16 +107,10 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
     if place:
         rows = [leg_row(session, leg) for leg in place]
         await persist(session, rows)
-        for row in rows:
+        for leg, row in zip(place, rows, strict=True):
             sent = await send(session, row)
             again = again or sent.state is not OrderState.ACCEPTED
-            if sent.state in (OrderState.REJECTED, OrderState.DENIED):
-                session.incident(
-                    "PROTECTION_REFUSED",
-                    f"{row.purpose} at {row.trigger_price}: {sent.reason}",
-                    trader_id=row.shares[0].trader_id,
-                    symbol=row.symbol,
-                )
+            _note_answer(session, leg, sent)
     for order_id in plan.cancel:
         resting = session.state.orders[order_id]
         if resting.state.live and not _last_stop(session, resting):
@@ -111,6 +119,26 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
                 await book_news(session)
                 return True
     return again
+
+
+def _waits(session: Session, leg: ProtectiveLeg) -> bool:
+    """Tell whether the venue refused this very leg a moment ago; then it stays told."""
+    waits = session.runtime.refusals.waits(leg, session.clock.now())
+    if waits:
+        session.incidents.keep(_refusal(leg))
+    return waits
+
+
+def _note_answer(session: Session, leg: ProtectiveLeg, sent: OrderRow) -> None:
+    refused = was_refused(sent)
+    session.runtime.refusals.note(leg, session.clock.now(), refused=refused)
+    if refused:
+        detail = f"{leg.purpose} at {leg.trigger_price}: {sent.reason}"
+        session.incidents.tell(_refusal(leg), detail, session.clock.now())
+
+
+def _refusal(leg: ProtectiveLeg) -> Subject:
+    return Subject(code="PROTECTION_REFUSED", trader_id=leg.trader_id, symbol=leg.symbol, which=leg.purpose)
 
 
 def _first(session: Session, leg: ProtectiveLeg, order_id: str) -> bool:
@@ -152,7 +180,7 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
     fired = False
     for leg in fired_targets(desk, watch, _ranges(session, desk)):
         held = desk.traders[leg.trader_id].book.positions.get(leg.symbol)
-        if held is None or held.opened_at >= desk.at or (leg.trader_id, leg.symbol) in waiting:
+        if held is None or held.opened_at >= desk.at or (leg.trader_id, leg.symbol) in waiting or _waits(session, leg):
             continue
         if not await _touched_since_set(session, leg, held.opened_at):
             continue
@@ -161,7 +189,7 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
             continue
         row = leg_row(session, leg, fire=True)
         await persist(session, [row])
-        await send(session, row)
+        _note_answer(session, leg, await send(session, row))
         fired = True
     return fired
 
@@ -232,7 +260,13 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     held = session.state.books[trader_id].positions.get(symbol)
     if key in unresolved_reduces(session.state):
         _tell_naked(session, key, "a close without an outcome forbids another, or a stop for all")
-    if held is None or key in outstanding_reduces(session.state) or await _doubled(session, trader_id, symbol):
+    if held is None or key in outstanding_reduces(session.state):
+        return
+    planned = _whole_close(session, trader_id, held)
+    if session.runtime.refusals.waits(planned, session.clock.now()):
+        keep_cancels(session, trader_id, symbol)
+        return
+    if await _doubled(session, trader_id, symbol):
         return
     gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
     if filled:
@@ -240,21 +274,37 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     if not gone and must_clear(session.state, trader_id, symbol):
         _tell_naked(session, key, "one that may stand forbids a second or a close: both could be executed")
         return
-    shared = is_shared(session.state, trader_id, symbol)
-    quantity = automatic_limits(session.desk()).get((trader_id, symbol), abs(held.quantity))
-    planned = PlannedOrder(
-        symbol=symbol,
+    await _send_close(session, key, planned)
+
+
+def _whole_close(session: Session, trader_id: str, held: Position) -> PlannedOrder:
+    quantity = automatic_limits(session.desk()).get((trader_id, held.symbol), abs(held.quantity))
+    return PlannedOrder(
+        symbol=held.symbol,
         side=Side.SELL if held.quantity > 0 else Side.BUY,
         purpose=OrderPurpose.REDUCE,
         quantity=quantity,
         shares=(Share(trader_id=trader_id, quantity=quantity),),
-        reduce_only=not shared,
+        reduce_only=not is_shared(session.state, trader_id, held.symbol),
     )
+
+
+async def _send_close(session: Session, key: tuple[str, Symbol], planned: PlannedOrder) -> None:
+    """Send a close and tell of it, before it leaves and after: again only if it was not told or took something off."""
+    trader_id, symbol = key
+    told = session.incidents.keep(Subject(code="NAKED_POSITION", trader_id=trader_id, symbol=symbol))
+    what = f"no stop stood past the grace: the close of {planned.quantity}"
+    if not told:
+        session.incident("STOP_FAILED", f"{what} is sent", trader_id=trader_id, symbol=symbol)
     row = replace(order_row(session, planned), reason="no stop stood")
     await persist(session, [row])
     sent = await send(session, row)
-    detail = f"no stop stood past the grace: the close of {quantity} is {sent.state}, {sent.filled} filled"
-    session.incident("STOP_FAILED", detail, trader_id=trader_id, symbol=symbol)
+    session.runtime.refusals.note(planned, session.clock.now(), refused=was_refused(sent))
+    if sent.filled or not told:
+        detail = f"{what} is {sent.state}, {sent.filled} filled"
+        session.incident("STOP_FAILED", detail, trader_id=trader_id, symbol=symbol)
+    if not sent.filled:
+        _tell_naked(session, key, f"the close of {planned.quantity} is {sent.state}: {sent.reason}")
 
 
 def _tell_naked(session: Session, key: tuple[str, Symbol], why: str) -> None:
@@ -277,8 +327,10 @@ async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:
     wanted = plan_protection(session.desk(), ()).place
     key = (trader_id, symbol, OrderPurpose.STOP)
     second = [leg for leg in wanted if (leg.trader_id, leg.symbol, leg.purpose) == key and leg.reduce_only]
-    if not second:
+    if not second or _waits(session, second[0]):
         return False
     row = leg_row(session, second[0])
     await persist(session, [row])
-    return (await send(session, row)).state is OrderState.ACCEPTED
+    sent = await send(session, row)
+    _note_answer(session, second[0], sent)
+    return sent.state is OrderState.ACCEPTED

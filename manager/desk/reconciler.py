@@ -102,7 +102,7 @@ async def _end_vanished(session: Session, orders: Mapping[str, OrderReport]) -> 
                 report, why = None, str(failure)
             if report is None:
                 detail = f"{order.order_id}: {why}"
-                session.incident("ORDER_UNKNOWN", detail, symbol=order.symbol, order_id=order.order_id)
+                session.incident("ORDER_UNKNOWN", detail, symbol=order.symbol, which=order.order_id)
                 session.state.put_order(replace(order, state=OrderState.UNKNOWN))
             elif report.status.terminal:
                 await apply_report(session, order, report)
@@ -124,10 +124,10 @@ def _mismatches(session: Session) -> set[Symbol]:
 def _resolve_symbols(session: Session, wrong: set[Symbol]) -> None:
     unresolved = [order for order in session.state.orders.values() if is_unresolved(order)]
     for order in unresolved:
-        about = Subject(code="ORDER_UNKNOWN", symbol=order.symbol, order_id=order.order_id)
+        about = Subject(code="ORDER_UNKNOWN", symbol=order.symbol, which=order.order_id)
         if not session.incidents.keep(about):
             detail = f"{order.order_id}: {order.reason or 'it has no known outcome'}"
-            session.incident(about.code, detail, symbol=order.symbol, order_id=order.order_id)
+            session.incident(about.code, detail, symbol=order.symbol, which=order.order_id)
     session.unresolved = {order.symbol for order in unresolved}
     for symbol in sorted(wrong):
         about = Subject(code="POSITION_MISMATCH", symbol=symbol)

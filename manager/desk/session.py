@@ -12,6 +12,7 @@ from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionRepo
 from manager.desk.account_state import AccountState
 from manager.desk.freezer import Freezer
 from manager.desk.incident_log import IncidentLog, Subject
+from manager.desk.refusals import Refusals
 from manager.desk.values import Desk, DeskRules
 from manager.state.records import (
     FillPartRow,
@@ -45,6 +46,7 @@ class AccountRuntime:
     instruments: Mapping[Symbol, Instrument]
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +165,9 @@ class Session:
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
 
-    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", order_id: str = "") -> None:
+    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", which: str = "") -> None:
         """Tell something an operator must see, with a code of docs/incident-codes.md: once, however long it lasts."""
-        subject = Subject(code=code, trader_id=trader_id, symbol=symbol, order_id=order_id)
+        subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
 
     def desk(self) -> Desk:

@@ -72,11 +72,16 @@ async def send(session: Session, order: OrderRow) -> OrderRow:
     except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
         _LOG.warning("order_outcome_unknown", order_id=order.order_id, error=str(failure))
         session.unresolved.add(order.symbol)
-        session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol, order_id=order.order_id)
+        session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol, which=order.order_id)
         return await _settle(session, order, OrderState.UNKNOWN, str(failure))
     order = await apply_report(session, order, report, first=True)
     await session.flush()
     return order
+
+
+def was_refused(sent: OrderRow) -> bool:
+    """Tell whether an order surely does not stand and nothing of it was executed, because somebody said no."""
+    return sent.state in (OrderState.REJECTED, OrderState.DENIED)
 
 
 async def cancel(session: Session, order_id: str) -> CancelResult:
@@ -96,7 +101,7 @@ async def cancel(session: Session, order_id: str) -> CancelResult:
         if not (is_unresolved(order) and isinstance(failure, OrderRejected)):
             trader_id = order.shares[0].trader_id if order.shares else ""
             detail = f"{order_id}: {failure}"
-            session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, order_id=order_id)
+            session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, which=order_id)
         return CancelResult(gone=False, filled=False)
     order = await apply_report(session, order, report)
     await session.flush()
