@@ -70,6 +70,12 @@ def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tup
     return (*named, *((password, unquote(password)) if password else ()))
 
 
+def log_to_stderr() -> None:
+    """Keep what a command logs apart from what it prints; does nothing where logging is configured."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = None) -> None:
     """Send structlog and the standard library's loggers to `stream` (stderr) as one format.
 

@@ -18,6 +18,7 @@ from manager.cli import (
     trading,
 )
 from manager.cli.guard import Guarded
+from manager.logs import log_to_stderr
 
 app = typer.Typer(
     name="propdesk",
@@ -42,6 +43,7 @@ def root(
     ] = False,
 ) -> None:
     """Run many virtual traders as one proprietary trading desk."""
+    log_to_stderr()
 
 
 app.command("run")(running.run)

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
+from executor.contract import Context, FullDecision, Outcome
+from executor.recorded import RecordedExecutor
 from manager.cli.app import app
 from manager.cli.replaying import _show
 from replay_harness import write
@@ -40,6 +43,20 @@ def test_each_trader_has_its_state_and_what_it_earned(tmp_path: Path) -> None:
     a, b = json.loads(result.stdout)["traders"]
     assert (a["state"], a["state_reason"], a["pnl"]) == ("running", "", "-0.2750225")
     assert (b["state"], b["pnl"]) == ("running", "0")
+
+
+def test_what_a_replay_logs_is_no_part_of_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failed(executor: RecordedExecutor, context: Context) -> FullDecision:
+        return FullDecision(outcome=Outcome.UNAVAILABLE)
+
+    monkeypatch.setattr(RecordedExecutor, "decide", failed)
+    structlog.reset_defaults()
+    try:
+        result = replayed(tmp_path, "--json")
+    finally:
+        structlog.reset_defaults()
+    assert json.loads(result.stdout)["traders"][0]["outcomes"] == {"unavailable": 1}
+    assert "decision_without_result" in result.stderr
 
 
 def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
