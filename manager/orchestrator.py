@@ -25,7 +25,8 @@ _STALE_TIMEOUTS = 3
 class Pace:
     """Set how often each duty is done, in seconds; a claim older than `stale_s` is given free again.
 
-    The texts of prompts are deleted when they are `keep_prompts_s` old, daily sums of costs after `keep_spending_s`.
+    The texts of prompts are deleted when they are `keep_prompts_s` old; daily sums of costs and ended incidents after
+    `keep_history_s`.
 
     An idle worker looks for due traders at least every `idle_s`, for one that another process may have started.
     """
@@ -40,7 +41,7 @@ class Pace:
     batch: int = 500
     forget_s: float = 600.0
     keep_prompts_s: float = 30 * 86_400.0
-    keep_spending_s: float = 400 * 86_400.0
+    keep_history_s: float = 400 * 86_400.0
 
     @staticmethod
     def of(decision_timeout_s: float, keep_prompts_s: float = 30 * 86_400.0) -> "Pace":
@@ -116,10 +117,15 @@ class Orchestrator:
         return self._pace.forget_s * random.uniform(0.8, 1.2)
 
     async def close_days(self) -> float:
-        """End the budget alarms of days past, which no call may end any more, and forget what old days cost."""
+        """End the budget alarms of days past, which no call may end any more; forget what is too old.
+
+        That is what old days cost, and the incidents that ended on them.
+        """
         now = self._clock.now()
+        before = now - timedelta(seconds=self._pace.keep_history_s)
         async with self._store.service() as service:
-            await service.forget_spending(now - timedelta(seconds=self._pace.keep_spending_s))
+            await service.forget_spending(before)
+            await service.forget_incidents(before)
             tenants = await service.tenants()
         for tenant in tenants:
             async with self._store.transaction(tenant) as tx:

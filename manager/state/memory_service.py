@@ -11,6 +11,7 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     DecisionRow,
+    IncidentRow,
     IntentRow,
     PromptRow,
     ScheduleRow,
@@ -96,6 +97,17 @@ class MemoryServiceTransaction:
             for key in [key for key, spending in table.rows.items() if spending.day < before]:
                 rows.put(table, key, None)
                 forgotten += 1
+        return forgotten
+
+    async def forget_incidents(self, before: datetime) -> int:
+        """Delete the incidents that ended before `before`; return how many."""
+        forgotten = 0
+        for rows in self._tenants.values():
+            table = rows.tables[IncidentRow]
+            for key, incident in list(table.rows.items()):
+                if incident.resolved_at is not None and incident.resolved_at < before:
+                    rows.put(table, key, None)
+                    forgotten += 1
         return forgotten
 
     async def next_due(self) -> datetime | None:

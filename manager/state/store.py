@@ -215,6 +215,10 @@ class ServiceTransaction(Protocol):
         """Delete the sums of what models cost on days that began before `before`; return how many."""
         ...
 
+    async def forget_incidents(self, before: datetime) -> int:
+        """Delete the incidents that ended before `before`; return how many. Open ones stay, however old."""
+        ...
+
     async def next_due(self) -> datetime | None:
         """Return the earliest due time of any running trader that is not deciding."""
         ...

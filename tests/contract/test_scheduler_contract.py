@@ -13,6 +13,7 @@ from executor.sample import sample_context
 from manager.state.records import (
     DEFAULT_TENANT,
     DecisionRow,
+    IncidentRow,
     IntentStatus,
     PromptRow,
     Row,
@@ -183,3 +184,19 @@ async def test_12_contexts_are_forgotten_with_the_prompts_that_were_made_of_them
             found = await transaction.find(DecisionRow, {})
         assert {row.decision_id: row.context is not None for row in found} == kept
         assert {row.prompt_hash for row in found} == {old.prompt_hash}
+
+
+async def test_13_incidents_that_ended_long_ago_are_forgotten_and_open_ones_never(store: Store) -> None:
+    ended = {"old": AT, "new": AT + SECOND, "open": None}
+    rows = [
+        make_row(IncidentRow, incident_id=name, account_id="acco", at=AT - SECOND, resolved_at=at)
+        for name, at in ended.items()
+    ]
+    await _seed(store, *rows)
+    await _seed(store, *rows, tenant=OTHER)
+    async with store.service() as service:
+        assert await service.forget_incidents(AT) == 0
+        assert await service.forget_incidents(AT + SECOND) == 2
+    for tenant in (DEFAULT_TENANT, OTHER):
+        async with store.transaction(tenant) as transaction:
+            assert {row.incident_id for row in await transaction.find(IncidentRow, {})} == {"new", "open"}

@@ -25,6 +25,7 @@ _RELEASE = text(
 _FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
 _FORGET_CONTEXTS = text("UPDATE decisions SET context = NULL WHERE decided_at < :before AND context IS NOT NULL")
 _FORGET_SPENDING = text("DELETE FROM spending WHERE day < :before")
+_FORGET_INCIDENTS = text("DELETE FROM incidents WHERE resolved_at < :before")
 _NEXT_DUE = text(
     "SELECT s.next_due_at FROM schedules s JOIN traders t USING (tenant_id, trader_id) "
     "WHERE t.state = 'running' AND s.in_flight_due_at IS NULL AND s.next_due_at IS NOT NULL "
@@ -108,6 +109,11 @@ class PostgresServiceTransaction:
     async def forget_spending(self, before: datetime) -> int:
         """Delete the sums of days that began before `before`; return how many."""
         forgotten: int = (await self._execute(_FORGET_SPENDING, before=before)).rowcount
+        return forgotten
+
+    async def forget_incidents(self, before: datetime) -> int:
+        """Delete the incidents that ended before `before`; return how many."""
+        forgotten: int = (await self._execute(_FORGET_INCIDENTS, before=before)).rowcount
         return forgotten
 
     async def next_due(self) -> datetime | None:

@@ -82,6 +82,7 @@ class IncidentTable(SQLModel, table=True):
     __table_args__ = (
         Index("incidents_open", "tenant_id", "account_id", postgresql_where=text("resolved_at IS NULL")),
         Index("incidents_by_time", "tenant_id", "at"),
+        Index("incidents_ended", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
     )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True, foreign_key="tenants.tenant_id")

@@ -150,7 +150,7 @@ async def test_prompts_are_forgotten_when_their_retention_ends(scene: Scene) -> 
             assert len(await tx.find(PromptRow, {})) == left
 
 
-async def test_old_sums_are_forgotten_and_alarms_of_days_past_ended(scene: Scene) -> None:
+async def test_old_sums_and_incidents_are_forgotten_and_alarms_of_days_past_ended(scene: Scene) -> None:
     day = day_of(AT)
     alarm = Alarm(
         limit=Limit(scope="tenant", name="", usd=Decimal(1)),
@@ -163,11 +163,13 @@ async def test_old_sums_are_forgotten_and_alarms_of_days_past_ended(scene: Scene
     async with scene.store.transaction(DEFAULT_TENANT) as tx:
         await tx.insert([alarm.row(AT)])
         await tx.add([SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope="tenant", name="", calls=1)])
-    for passed, alarms, sums in ((timedelta(0), 1, 1), (timedelta(days=1), 0, 1), (timedelta(days=401), 0, 0)):
-        scene.clock.set(AT + passed)
+    days = ((0, 1, 1, 1), (1, 0, 1, 1), (401, 0, 1, 0), (402, 0, 0, 0))
+    for passed, alarms, incidents, sums in days:
+        scene.clock.set(AT + timedelta(days=passed))
         await scene.orchestrator.close_days()
         async with scene.store.transaction(DEFAULT_TENANT) as tx:
             assert len(await tx.find(IncidentRow, {"resolved_at": None})) == alarms
+            assert len(await tx.find(IncidentRow, {})) == incidents
             assert len(await tx.find(SpendingRow, {})) == sums
 
 
