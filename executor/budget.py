@@ -33,8 +33,24 @@ def output_cap(extra_body: Mapping[str, Any]) -> int | None:
     return max((cap for cap in given if isinstance(cap, int) and not isinstance(cap, bool) and cap > 0), default=None)
 
 
-class Quote:
-    """Say what one call can cost at most; counted when it is asked for, because most calls have no budget."""
+class Quote(Protocol):
+    """Say what something can cost at most, and for how long that has to be set aside.
+
+    `limit_usd` is the own budget of a day of what `model` names, None for none.
+    """
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def lasts_s(self) -> float: ...
+    @property
+    def limit_usd(self) -> Decimal | None: ...
+    @property
+    def worst_usd(self) -> Decimal: ...
+
+
+class CallQuote:
+    """Quote one call of a model; counted when it is asked for, because most calls have no budget."""
 
     def __init__(
         self, profile: ModelProfile, messages: Sequence[Message], schema: Mapping[str, Any] | None = None
@@ -201,7 +217,7 @@ class MeteredModel:
 
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return one completion with its cost; raise CallNotMade if no budget is left for it."""
-        quote = Quote(self._profile, messages, schema)
+        quote = CallQuote(self._profile, messages, schema)
         hold = await self._meter.reserve(quote)
         charge = Charge()
         try:
@@ -231,7 +247,7 @@ class MeteredModel:
         """Close the model."""
         await self._model.close()
 
-    def _costed(self, quote: Quote, told: Usage, text: str = "") -> Usage:
+    def _costed(self, quote: CallQuote, told: Usage, text: str = "") -> Usage:
         given = told.input_tokens or quote.input_tokens
         counted = Usage(
             input_tokens=given,

@@ -1,9 +1,10 @@
 """Between a remote executor and its bill: the worst case is set aside before it is asked, what it told booked after."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from executor.budget import Bookings, Charge, Meter, Quote
+from executor.budget import Bookings, Charge, Meter
 from executor.contract import Context, FullDecision, Outcome
 from executor.errors import ModelError, RecordingMissing
 from executor.remote.connections import Asking, RemoteEndpoint
@@ -11,31 +12,14 @@ from executor.remote.connections import Asking, RemoteEndpoint
 _ZERO: Final = Decimal(0)
 
 
-class DecisionQuote(Quote):
-    """Say what one decision elsewhere can cost at most: what the config says, nothing if it does not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionQuote:
+    """Quote one decision elsewhere: it costs at most what the config says, nothing if it says nothing."""
 
-    def __init__(self, endpoint: RemoteEndpoint) -> None:
-        self._endpoint = endpoint
-
-    @property
-    def model(self) -> str:
-        """Return the name under which the costs of the server are summed."""
-        return self._endpoint.name
-
-    @property
-    def lasts_s(self) -> float:
-        """Return the seconds after which nobody waits for the decision any more."""
-        return self._endpoint.timeout_s
-
-    @property
-    def limit_usd(self) -> Decimal | None:
-        """Return None: a server has no budget of its own here."""
-        return None
-
-    @property
-    def worst_usd(self) -> Decimal:
-        """Return `max_usd_per_decision`."""
-        return self._endpoint.max_usd_per_decision or _ZERO
+    model: str
+    lasts_s: float
+    worst_usd: Decimal
+    limit_usd: Decimal | None = None
 
 
 class MeteredAsking:
@@ -48,7 +32,8 @@ class MeteredAsking:
 
     def __init__(self, asking: Asking, endpoint: RemoteEndpoint, meter: Meter) -> None:
         self._asking = asking
-        self._quote = DecisionQuote(endpoint)
+        worst_usd = endpoint.max_usd_per_decision or _ZERO
+        self._quote = DecisionQuote(model=endpoint.name, lasts_s=endpoint.timeout_s, worst_usd=worst_usd)
         self._meter = meter
         self._bookings = Bookings(meter)
 

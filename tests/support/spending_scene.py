@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from executor.budget import Charge, Quote
+from executor.budget import CallQuote, Charge, Quote
 from executor.contract import Usage
 from executor.models.chat import Message, ModelEndpoint
 from executor.models.profile import ModelProfile, TokenPrices
@@ -52,7 +52,7 @@ def quote(worst: int, model: str = "m", usd: Decimal | None = None, lasts_s: flo
     endpoint = ModelEndpoint(base_url="http://x/v1", model="x", api_key="", timeout_s=lasts_s, extra_body=body)
     prices = DOLLAR_A_TOKEN if worst else FREE
     profile = ModelProfile(name=model, endpoint=endpoint, prices=prices, budget_usd_per_day=usd)
-    return Quote(profile, [Message(role="user", text="hello")])
+    return CallQuote(profile, [Message(role="user", text="hello")])
 
 
 def costs(usd: int | Decimal) -> Charge:

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from executor import budget
-from executor.budget import ASSUMED_OUTPUT_TOKENS, Charge, Hold, MeteredModel, Quote
+from executor.budget import ASSUMED_OUTPUT_TOKENS, CallQuote, Charge, Hold, MeteredModel, Quote
 from executor.contract import Usage
 from executor.errors import (
     BudgetExhausted,
@@ -121,7 +121,7 @@ def test_an_answer_is_charged_what_its_tokens_cost() -> None:
     ],
 )
 def test_the_worst_case_is_the_prompt_and_the_longest_reply(extra_body: dict[str, Any], output: int) -> None:
-    worst = Quote(profile(**extra_body), ASK).worst_usd
+    worst = CallQuote(profile(**extra_body), ASK).worst_usd
     prompt = worst - output * Decimal(15) / MILLION
     assert Decimal(6) * 3 / MILLION <= prompt <= Decimal(20) * 3 / MILLION
 
@@ -130,9 +130,9 @@ def test_the_schema_counts_where_it_is_sent() -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in "abcdefgh"}}
     sent = replace(profile().endpoint, structured=Structured.JSON_SCHEMA)
     kept = replace(sent, structured=Structured.JSON_OBJECT)
-    without = Quote(profile(), ASK).input_tokens
-    assert Quote(replace(profile(), endpoint=sent), ASK, schema).input_tokens > without + 50
-    assert Quote(replace(profile(), endpoint=kept), ASK, schema).input_tokens < without
+    without = CallQuote(profile(), ASK).input_tokens
+    assert CallQuote(replace(profile(), endpoint=sent), ASK, schema).input_tokens > without + 50
+    assert CallQuote(replace(profile(), endpoint=kept), ASK, schema).input_tokens < without
 
 
 def test_the_schema_counts_before_a_call_and_in_an_estimate() -> None:
@@ -141,7 +141,7 @@ def test_the_schema_counts_before_a_call_and_in_an_estimate() -> None:
     async def run() -> None:
         meter = Meter()
         completion = await metered(Model(Completion(text="")), meter).complete(ASK, schema)
-        quote = Quote(profile(), ASK, schema)
+        quote = CallQuote(profile(), ASK, schema)
         assert (meter.quotes, completion.usage.input_tokens) == ([quote.worst_usd], quote.input_tokens)
 
     asyncio.run(run())
@@ -169,7 +169,7 @@ def test_cached_tokens_are_a_part_of_the_input() -> None:
 def test_each_side_that_is_not_counted_is_estimated(told: Usage, given: int | None, cached: int, output: int) -> None:
     async def run() -> None:
         found = (await metered(Model(Completion(text="one two", usage=told)), Meter()).complete(ASK, {})).usage
-        expected = Quote(profile(), ASK, {}).input_tokens if given is None else given
+        expected = CallQuote(profile(), ASK, {}).input_tokens if given is None else given
         assert (found.input_tokens, found.cached_tokens, found.output_tokens) == (expected, cached, output)
         assert found.cost_usd == PRICES.cost(found)
 
