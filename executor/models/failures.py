@@ -93,13 +93,17 @@ def connection_failure(where: str, cause: BaseException, secret: str) -> ModelEr
     return ModelUnreachable(f"{where} {told}")
 
 
+def body_of(content: bytes) -> object:
+    """Return an answer as JSON, or as text where it is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return content.decode(errors="replace").strip()
+
+
 def error_in(content: bytes) -> Answered | None:
     """Return the error that an endpoint wrapped into an answer of status 200, None if there is none."""
-    try:
-        body = json.loads(content)
-    except ValueError:
-        return None
-    body = _single(body)
+    body = _single(body_of(content))
     error = body.get("error") if isinstance(body, dict) else None
     if not error:
         return None
@@ -138,7 +142,7 @@ def _words(body: object) -> tuple[str, str]:
     body = _single(body)
     if not isinstance(body, Mapping):
         return "", "nothing readable"
-    inner = body.get("error", body)
+    inner = body.get("error") or body
     if not isinstance(inner, Mapping):
         return "", str(inner)
     code = " ".join(str(inner[name]) for name in ("code", "type", "param", "status") if inner.get(name))

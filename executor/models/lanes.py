@@ -1,20 +1,21 @@
 """Connections to an endpoint, kept open and spread over several clients."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
 from executor.errors import ExecutorConfigError, UnreadableAnswer
 from executor.models.addresses import check_base_url, is_address, shown_url
 from executor.models.chat import ModelEndpoint
 from executor.models.dialing import Dialer, NameLookup
+from executor.models.keys import check_key
 
 LANE_WIDTH: Final = 16
 MOST_BYTES: Final = 4_000_000
@@ -23,7 +24,7 @@ _NO_KEY: Final = "none"
 
 @dataclass(slots=True, kw_only=True)
 class _Lane:
-    client: AsyncOpenAI
+    client: httpx2.AsyncClient
     calls: int = 0
 
 
@@ -34,7 +35,7 @@ class Lanes:
     client that costs more than the rest of the call. Belongs to one event loop.
     """
 
-    def __init__(self, opener: Callable[[], AsyncOpenAI], width: int = LANE_WIDTH) -> None:
+    def __init__(self, opener: Callable[[], httpx2.AsyncClient], width: int = LANE_WIDTH) -> None:
         self._opener = opener
         self._width = width
         self._lanes: list[_Lane] = []
@@ -45,7 +46,7 @@ class Lanes:
         return len(self._lanes)
 
     @contextmanager
-    def lane(self) -> Iterator[AsyncOpenAI]:
+    def lane(self) -> Iterator[httpx2.AsyncClient]:
         """Take a client for one call."""
         lane = next((lane for lane in self._lanes if lane.calls < self._width), None)
         if lane is None:
@@ -61,7 +62,7 @@ class Lanes:
         """Close every client; later calls open new ones."""
         lanes, self._lanes = self._lanes, []
         for lane in lanes:
-            await lane.client.close()
+            await lane.client.aclose()
 
 
 @asynccontextmanager
@@ -80,61 +81,41 @@ def lanes_to(endpoint: ModelEndpoint) -> Lanes:
         check_base_url(endpoint.base_url, allow_private=endpoint.allow_private)
     except ExecutorConfigError as error:
         raise ExecutorConfigError(f"base_url {shown_url(endpoint.base_url)!r}: {error}") from None
-    check_key(endpoint.api_key)
+    check_key(endpoint.api_key, "the environment variable that api_key names")
     certificates, lookup = cache(httpx2.create_ssl_context), NameLookup()
     return Lanes(lambda: _open_client(endpoint, certificates(), lookup))
 
 
-def check_key(key: str) -> None:
-    """Raise ExecutorConfigError, which does not show it, unless a header can carry `key`."""
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ExecutorConfigError(
-            "the key holds a blank, a line break or a character that is not ASCII; "
-            "correct the environment variable that api_key names"
-        )
-
-
-def _open_client(endpoint: ModelEndpoint, certificates: SSLContext, lookup: NameLookup) -> AsyncOpenAI:
-    """Open a client that neither retries on its own nor follows a redirect to where the key must not go.
+def _open_client(endpoint: ModelEndpoint, certificates: SSLContext, lookup: NameLookup) -> httpx2.AsyncClient:
+    """Open a client that follows no redirect to where the key must not go, and keeps no cookies.
 
     Its certificates are shared: to load them takes a client as long as twenty calls.
     """
-    http = DefaultAsyncHttpxClient(
-        base_url=endpoint.base_url,
-        verify=certificates,
-        follow_redirects=False,
-        event_hooks={"request": [_own_headers(endpoint)], "response": [_limit]},
-    )
-    host = urlsplit(endpoint.base_url).hostname or ""
-    inside = endpoint.allow_private or host == "localhost" or is_address(host)
-    # A client that is given a transport ignores the proxies of the environment. Those look names up themselves, and
-    # have transports of their own.
-    pool = http._transport._pool  # type: ignore[attr-defined]  # only its own transport has one
-    pool._network_backend = Dialer(pool._network_backend, lookup, allow_inside=inside)
     try:
-        return AsyncOpenAI(
-            base_url=endpoint.base_url, api_key=endpoint.api_key or _NO_KEY, max_retries=0, http_client=http
+        client = httpx2.AsyncClient(
+            base_url=endpoint.base_url,
+            headers={
+                "Authorization": f"Bearer {endpoint.api_key or _NO_KEY}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "propdesk",
+            },
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            verify=certificates,
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=LANE_WIDTH),
+            event_hooks={"response": [_limit]},
         )
-    except (OpenAIError, ValueError) as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         shown = shown_url(endpoint.base_url)
         raise ExecutorConfigError(f"base_url {shown!r} is not usable: {error}; correct it") from error
-
-
-def _own_headers(endpoint: ModelEndpoint) -> Callable[[httpx2.Request], Awaitable[None]]:
-    """Send these headers and no others: the client adds some of its own, and what OPENAI_... variables tell it to."""
-    fixed = {
-        "Authorization": f"Bearer {endpoint.api_key or _NO_KEY}",
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": "propdesk",
-    }
-
-    async def hook(request: httpx2.Request) -> None:
-        length = request.headers.get("Content-Length")
-        body = {} if length is None else {"Content-Type": "application/json", "Content-Length": length}
-        request.headers = httpx2.Headers({"Host": request.url.netloc.decode(), **fixed, **body})
-
-    return hook
+    host = urlsplit(endpoint.base_url).hostname or ""
+    inside = endpoint.allow_private or host == "localhost" or is_address(host)
+    # No argument of a client sets this, and one that is given a transport ignores the proxies of the environment. Those
+    # look names up themselves, and have transports of their own.
+    pool = client._transport._pool  # type: ignore[attr-defined]  # only its own transport has one
+    pool._network_backend = Dialer(pool._network_backend, lookup, allow_inside=inside)
+    return client
 
 
 async def _limit(response: httpx2.Response) -> None:
@@ -142,11 +123,7 @@ async def _limit(response: httpx2.Response) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         raise UnreadableAnswer(f"the answer came packed ({encoding[:20]!r}), which was not asked for; it is not read")
-    length = response.headers.get("Content-Length")
-    if length is None:
-        response.stream = _Limited(response.stream)
-    elif int(length) > MOST_BYTES:
-        raise _too_long()
+    response.stream = _Limited(response.stream)
 
 
 class _Limited(httpx2.AsyncByteStream):
@@ -158,12 +135,8 @@ class _Limited(httpx2.AsyncByteStream):
         async for chunk in self._stream:
             left -= len(chunk)
             if left < 0:
-                raise _too_long()
+                raise UnreadableAnswer(f"the answer is longer than {MOST_BYTES} bytes; that is no chat completion")
             yield chunk
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-def _too_long() -> UnreadableAnswer:
-    return UnreadableAnswer(f"the answer is longer than {MOST_BYTES} bytes; that is no chat completion")

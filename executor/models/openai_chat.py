@@ -1,4 +1,4 @@
-"""Any endpoint that speaks OpenAI's chat completions, through the `openai` package."""
+"""Any endpoint that speaks OpenAI's chat completions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, Final
 
 import anyio
-from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError, Timeout
+import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
 from executor.errors import (
@@ -19,7 +19,7 @@ from executor.errors import (
 )
 from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
-from executor.models.failures import Answered, connection_failure, error_in, failure_of, without
+from executor.models.failures import Answered, body_of, connection_failure, error_in, failure_of, without
 from executor.models.lanes import Lanes
 from executor.models.usage import asked_tokens, usage_in, usage_of
 
@@ -89,27 +89,23 @@ class OpenAIChatModel:
             "model": endpoint.model,
             "messages": _asked(messages, endpoint.structured),
         }
-        timeout = Timeout(endpoint.timeout_s, connect=min(_CONNECT_TIMEOUT_S, endpoint.timeout_s))
-        try:
-            with self._lanes.lane() as client:
-                content = await client.post("/chat/completions", cast_to=bytes, body=body, options={"timeout": timeout})
-        except OpenAIError as error:
-            raise self._named(error) from error
-        return self._completion(content, lambda: asked_tokens(endpoint, messages, schema))
+        response = await self._sent("POST", "chat/completions", endpoint.timeout_s, body)
+        if not response.is_success:
+            raise self._refusal(response)
+        return self._completion(response.content, lambda: asked_tokens(endpoint, messages, schema))
 
     async def ping(self) -> None:
         """Ask for the list of models; an endpoint that has none but answers counts as reachable."""
         timeout_s = min(_PING_TIMEOUT_S, self._endpoint.timeout_s)
         try:
-            with anyio.fail_after(timeout_s), self._lanes.lane() as client:
-                await client.get("/models", cast_to=bytes, options={"timeout": timeout_s})
+            with anyio.fail_after(timeout_s):
+                response = await self._sent("GET", "models", timeout_s)
         except TimeoutError:
             raise ExecutorUnavailable(f"{self._where} did not answer within {timeout_s:g} s") from None
-        except APIStatusError as error:
-            if error.status_code not in _REACHABLE_WITHOUT_LIST:
-                raise ExecutorUnavailable(str(self._named(error))) from error
-        except OpenAIError as error:
-            raise ExecutorUnavailable(str(self._named(error))) from error
+        except ModelError as error:
+            raise ExecutorUnavailable(str(error)) from error
+        if not response.is_success and response.status_code not in _REACHABLE_WITHOUT_LIST:
+            raise ExecutorUnavailable(str(self._refusal(response)))
 
     async def close(self) -> None:
         """Do nothing: the lanes belong to who made them."""
@@ -145,23 +141,26 @@ class OpenAIChatModel:
         expected = "expected an OpenAI-compatible endpoint; base_url usually ends in /v1"
         return UnreadableAnswer(f"{self._where} answered no chat completion ({wrong}); {expected}")
 
-    def _named(self, error: OpenAIError) -> ModelError:
-        cause = error.__cause__ or error
-        match error:
-            case APITimeoutError() if type(cause).__name__ != "ConnectTimeout":
-                return ModelTimeout(f"{self._where} did not answer within {self._endpoint.timeout_s:g} s")
-            case APIConnectionError():
-                kind = type(cause).__name__
-                broken = connection_failure(self._where, cause, self._endpoint.api_key)
-                return broken.told(ran=kind not in _NOT_SENT)
-            case APIStatusError():
-                answered = Answered(
-                    status=error.status_code, body=error.body, retry_after_s=retry_after_s(error.response.headers)
-                )
-                failed = failure_of(self._where, answered, self._endpoint.api_key)
-                return failed.told(ran=failed.ran, usage=usage_in(error.response.content, lambda: 0))
-            case _:
-                return ExecutorUnavailable(f"{self._where} failed ({type(error).__name__})")
+    async def _sent(
+        self, method: str, path: str, timeout_s: float, body: Mapping[str, Any] | None = None
+    ) -> httpx2.Response:
+        """Return the whole answer, of whatever status."""
+        timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s))
+        try:
+            with self._lanes.lane() as client:
+                return await client.request(method, path, json=body, timeout=timeout)
+        except (httpx2.ReadTimeout, httpx2.WriteTimeout) as error:
+            raise ModelTimeout(f"{self._where} did not answer within {timeout_s:g} s") from error
+        except httpx2.RequestError as error:
+            broken = connection_failure(self._where, error, self._endpoint.api_key)
+            raise broken.told(ran=type(error).__name__ not in _NOT_SENT) from error
+
+    def _refusal(self, response: httpx2.Response) -> ModelError:
+        answered = Answered(
+            status=response.status_code, body=body_of(response.content), retry_after_s=retry_after_s(response.headers)
+        )
+        failed = failure_of(self._where, answered, self._endpoint.api_key)
+        return failed.told(ran=failed.ran, usage=usage_in(response.content, lambda: 0))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

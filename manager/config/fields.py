@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from executor.errors import ExecutorConfigError
+from executor.models.keys import check_key
 from manager.config.source import is_reference
 
 RESERVED_IDS: Final = ("EXTERNAL", "UNALLOCATED", "ROUNDING")
@@ -135,11 +137,10 @@ def parse_key(value: object, info: ValidationInfo) -> str:
     reference = parse_secret(value, info)
     name = reference[2:-1]
     key = info.context.used[name] if isinstance(info.context, Environment) else ""
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(
-            f"the environment variable {name} holds a blank, a line break or a character that is not ASCII, "
-            "which no key has; export the key alone"
-        )
+    try:
+        check_key(key, f"the environment variable {name}")
+    except ExecutorConfigError as error:
+        raise ValueError(str(error)) from None
     return reference
 
 

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from executor.errors import ExecutorConfigError
-from executor.models.addresses import check_base_url, same_url, shown_url
+from executor.models.addresses import check_base_url, shown_url
 from executor.models.chat import ModelEndpoint, Structured
+from executor.models.clients import gate_key
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.config.accounts import Reading
@@ -59,10 +60,9 @@ def read_llm(reading: Reading, loc: Loc, section: LlmSection, models: Collection
 
 def differing_limits(models: Mapping[str, ModelProfile]) -> Iterator[str]:
     """Say of each endpoint that has several names with several limits which ones hold: the lowest, for all."""
-    shared: dict[tuple[str, str, str], list[ModelProfile]] = {}
+    shared: dict[object, list[ModelProfile]] = {}
     for profile in models.values():
-        at = profile.endpoint
-        shared.setdefault((same_url(at.base_url), at.api_key, at.model), []).append(profile)
+        shared.setdefault(gate_key(profile.endpoint), []).append(profile)
     for profiles in shared.values():
         rates = {profile.requests_per_minute for profile in profiles}
         places = {profile.max_concurrency for profile in profiles}

@@ -84,9 +84,9 @@ def test_support_for_structure_is_told_as_it_was_seen(structured: Structured, te
 )
 def test_what_is_wrong_is_told_in_plain_words_after_one_call(answer: Answer, told: str) -> None:
     fake, result = probed(answer)
-    assert (result.ok, len(fake.requests)) == (False, 1)
     [problem] = result.problems
     assert told in problem
+    assert (result.ok, len(fake.requests)) == (False, 1)
     assert "key-1" not in problem
     assert problem.isprintable()
 

@@ -61,7 +61,12 @@ def ask(answer: Answer, **endpoint_fields: Any) -> tuple[Endpoint, Completion]:
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("form", [chunked, sized])
+def sized_wrongly(body: bytes) -> Answer:
+    """Tell a short length beside chunks, which are what counts."""
+    return answers(b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+
+
+@pytest.mark.parametrize("form", [chunked, sized, sized_wrongly])
 def test_an_answer_may_be_as_long_as_the_limit_and_no_longer(form: Any) -> None:
     most = MOST_BYTES - len(completion(""))
     assert len(ask(form(completion("x" * most)))[1].text) == most
@@ -85,9 +90,30 @@ def test_nothing_of_the_environment_reaches_an_endpoint(monkeypatch: pytest.Monk
     assert "private" not in str(headers)
     assert headers["authorization"] == "Bearer key-1"
     assert set(headers) == {
-        *("host", "authorization", "accept", "accept-encoding", "user-agent", "content-type", "content-length")
+        *("host", "authorization", "accept", "accept-encoding", "user-agent", "connection"),
+        *("content-type", "content-length"),
     }
     assert headers["accept-encoding"] == "identity"
+
+
+def test_cookies_of_an_endpoint_are_neither_kept_nor_sent_back() -> None:
+    async def run() -> None:
+        good = completion("hi")
+        async with endpoint(answers(b"Set-Cookie: a=1; Path=/\r\nContent-Length: %d\r\n" % len(good), good)) as fake:
+            async with open_lanes(fake.spec()) as lanes:
+                for _ in range(2):
+                    await OpenAIChatModel(lanes, fake.spec()).complete(ASKED, {})
+                with lanes.lane() as client:
+                    assert not client.cookies
+            assert "cookie" not in fake.headers[1]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_is_nested_without_end_is_no_completion(status: int) -> None:
+    with pytest.raises(ExecutorUnavailable, match=f"(answered {status}|no chat completion)"):
+        ask(sends(status, "[" * 100_000))
 
 
 def test_an_endpoint_without_a_key_is_not_sent_another_ones(monkeypatch: pytest.MonkeyPatch) -> None:
