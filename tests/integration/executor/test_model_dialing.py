@@ -129,7 +129,7 @@ class Silent:
         self.dialled: list[str] = []
         self.given_up: list[str] = []
 
-    async def connect_tcp(self, host: str, port: int, timeout: float | None = None) -> str:  # noqa: ASYNC109
+    async def connect_tcp(self, host: str, port: int, timeout: float | None = None) -> str:  # noqa: ASYNC109 - its name
         """Return the address as the stream."""
         del port, timeout
         self.dialled.append(host)
