@@ -148,16 +148,19 @@ class LLMExecutor:
         return completion
 
     def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
-        """What went wrong ends a decision only if no usable reply was heard before; else it is an error beside it."""
+        """What went wrong ends a decision only if no usable reply was heard before; else it is an error beside it.
+
+        What ended it comes first.
+        """
         reply = progress.answers.counting
-        reasons = [("model", str(error)) for error in progress.asked.failures]
-        if message:
-            reasons.append((path, message))
+        reasons = [(path, message)] if message else []
+        reasons += [("model", str(error)) for error in progress.asked.failures]
         told = tuple(ItemError(path=place, message=clean_text(text, 1_000)) for place, text in reasons)
+        found = progress.answers.errors
         return FullDecision(
             decisions=reply.decisions if reply is not None else (),
             outcome=Outcome.DECIDED if reply is not None else outcome,
-            errors=(*progress.answers.errors, *told),
+            errors=(*told, *found) if message and reply is None else (*found, *told),
             reasoning=reply.reasoning if reply is not None else "",
             model=clean_text(progress.model, 200),
             prompt_hash=progress.prompt.sha256 if progress.prompt is not None else "",

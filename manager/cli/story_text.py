@@ -153,6 +153,8 @@ def _show_checks(story: OrderStory) -> None:
             for v in verdicts
         ],
     )
+    if whole:
+        return
     show_table(
         f"Conflicts of that round on {symbol}",
         ["type", "severity", "traders", "confidences", "outcome"],

@@ -20,6 +20,7 @@ _ANSWERED: Final = frozenset(
     {Outcome.DECIDED, Outcome.INVALID_REPLY, Outcome.REFUSED, Outcome.TRUNCATED, Outcome.EMPTY}
 )
 _OURS: Final = ("model", "deadline", "prompt", "market", "config", "executor", "decision")
+_SAYS_WHY: Final = (Outcome.TRUNCATED, Outcome.EMPTY)
 _OF_REPLY: Final = ("reply", "decisions", "reasoning")
 
 
@@ -32,7 +33,8 @@ def note_failure(decision: DecisionRow) -> None:
     """Log one line for a decision that failed, without a word of the reply: what the model said is in the database."""
     if decision.outcome is Outcome.DECIDED:
         return
-    ours = next((error for error in decision.errors if error.path in _OURS), None)
+    says_why = decision.outcome in _SAYS_WHY
+    ours = next((error for error in decision.errors if says_why or error.path in _OURS), None)
     _LOG.warning(
         "decision_without_result",
         trader=decision.trader_id,

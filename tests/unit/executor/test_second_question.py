@@ -114,8 +114,8 @@ async def test_both_replies_and_their_errors_are_kept_when_neither_can_be_used()
 async def test_an_empty_reply_says_how_often_nothing_came(first: str, told: str) -> None:
     _, decision = await decide(first, Completion(text=" ", detail="stop"))
     assert decision.outcome is Outcome.EMPTY
-    assert told in decision.errors[-1].message
-    assert "(finish reason stop)" in decision.errors[-1].message
+    assert told in decision.errors[0].message
+    assert "(finish reason stop)" in decision.errors[0].message
 
 
 async def test_a_cut_reply_says_where_the_limit_is_raised() -> None:

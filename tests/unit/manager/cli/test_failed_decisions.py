@@ -82,7 +82,9 @@ async def test_why_takes_a_failed_decision_and_shows_reply_and_errors(
         assert words in shown
 
 
-async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(store: Store) -> None:
+async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     story = await read_story(store, DEFAULT_TENANT, DECISION)
     assert story is not None
     assert [wish.intent_id for wish in story.wishes] == ["", INTENT]
@@ -90,6 +92,10 @@ async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(store:
     partial = await read_story(store, DEFAULT_TENANT, PARTIAL)
     assert partial is not None
     assert [verdict.code for verdict in partial.verdicts] == ["INVALID_ITEM"] * 2
+    show_story(partial)
+    shown = capsys.readouterr().out
+    assert "INVALID_ITEM" in shown
+    assert "Conflicts" not in shown
 
 
 @pytest.mark.parametrize(

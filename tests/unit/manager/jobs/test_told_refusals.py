@@ -139,12 +139,15 @@ async def test_a_failed_decision_is_one_line_of_the_log_without_the_reply(desk: 
     with capture_logs() as lines:
         await desk.decide("SECRET-PLAN", '{"decisions": [{"symbol": "SECRET-PLAN", "action": "hold"}]}')
         await desk.decide(ModelUnreachable("nobody listens"))
+        await desk.decide("SECRET-PLAN", "")
         await desk.decide(reply(HOLD))
     told = [line for line in lines if line["event"] == "decision_without_result"]
     assert [(line["outcome"], line["log_level"]) for line in told] == [
         ("invalid_reply", "warning"),
         ("unavailable", "warning"),
+        ("empty", "warning"),
     ]
+    assert "answered nothing when it was asked again" in told[2]["why"]
     assert "nobody listens" in told[1]["why"]
     assert "SECRET-PLAN" not in str(lines)
 
