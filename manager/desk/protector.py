@@ -45,9 +45,7 @@ async def protect(session: Session) -> None:
             break
         plan = _plan(session)
     await _close_naked(session, _plan(session) if plan.place or plan.cancel else plan)
-    for leg in plan.watch:
-        if session.runtime.refusals.recent(leg, session.clock.now()):
-            session.incidents.keep(_refusal(leg))
+    _keep_unfired(session, plan)
     _report_overlaps(session)
 
 
@@ -185,6 +183,8 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
         if not await _touched_since_set(session, leg, held.opened_at):
             continue
         gone, filled = await clear_legs(session, leg.trader_id, leg.symbol, stops_too=True)
+        if not gone:
+            session.runtime.refusals.note(leg, session.clock.now(), refused=True)
         if not gone or filled:
             continue
         row = leg_row(session, leg, fire=True)
@@ -192,6 +192,14 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
         _note_answer(session, leg, await send(session, row))
         fired = True
     return fired
+
+
+def _keep_unfired(session: Session, plan: ProtectionPlan) -> None:
+    """Let what was told of targets that could not be fired stay open: rounds protect, they do not fire."""
+    for leg in plan.watch:
+        if session.runtime.refusals.recent(leg, session.clock.now()):
+            session.incidents.keep(_refusal(leg))
+            keep_cancels(session, leg.trader_id, leg.symbol)
 
 
 async def _touched_since_set(session: Session, leg: ProtectiveLeg, opened_at: datetime) -> bool:

@@ -148,17 +148,24 @@ async def test_a_refused_stop_and_a_refused_target_are_two_incidents() -> None:
     assert {row.incident_id.rsplit("/")[-1]: row.resolved_at is None for row in rows} == {"stop": False, "target": True}
 
 
-async def test_a_target_that_cannot_be_fired_is_told_once_over_all_jobs() -> None:
+@pytest.mark.parametrize(
+    ("plan", "code"),
+    [
+        (when(Fault.REFUSED, "create_order", is_type(OrderType.TAKE_PROFIT)), "PROTECTION_REFUSED"),
+        (when(Fault.LOST, "cancel_order"), "CANCEL_UNKNOWN"),
+    ],
+)
+async def test_a_target_that_cannot_be_fired_is_told_once_over_all_jobs(plan: Plan, code: str) -> None:
     desk = await FaultyDesk.of(traders=("a", "z"), strategy=ConflictStrategy.NET)
     await desk.go("a", open_long(target=110))
     desk.pass_time()
     await desk.go("z", open_short(usd=400, stop=140))
     desk.price(112)
-    desk.venue.plan = when(Fault.REFUSED, "create_order", is_type(OrderType.TAKE_PROFIT))
+    desk.venue.plan = plan
     for _ in range(60):
         await desk.maintain(1)
         await desk.round()
-    assert await told(desk, "PROTECTION_REFUSED") == [True]
+    assert await told(desk, code) == [True]
     assert sent(desk, OrderType.TAKE_PROFIT) <= 60 / MOST.total_seconds() + 10
     desk.venue.plan = no_faults
     await desk.maintain(8)
