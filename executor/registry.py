@@ -112,7 +112,7 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
     _check_timeout(spec)
     first = inline_profile(spec) if spec.base_url else _profile(parts, spec.model)
     profiles = (first, *(_profile(parts, name) for name in spec.fallback))
-    parts.prompts.check(spec.prompt_template)
+    parts.prompts.header(spec.prompt_template)
     return LLMExecutor(
         models=[parts.clients.model(profile, parts.meter) for profile in profiles],
         prompts=parts.prompts,

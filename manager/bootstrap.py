@@ -6,13 +6,16 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from exchanges.clock import Clock, SystemClock
 from exchanges.registry import default_registry
-from executor.registry import ExecutorParts, ModelClients
+from executor.errors import PromptError
+from executor.prompts import PromptLibrary
+from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.accounts import account_runtimes
 from manager.config.load import load_config
 from manager.config.values import Config
@@ -53,9 +56,23 @@ async def open_store(data_dir: Path, environment: Mapping[str, str] = os.environ
             await store.close()
 
 
-def build_manager(store: Store, config: Config, clock: Clock | None = None) -> Manager:
+def build_manager(store: Store, config: Config, clock: Clock | None = None, *, check_prompts: bool = True) -> Manager:
     """Return the manager of a store, which registers what fits beside `config`."""
-    return Manager(store, clock or SystemClock(), registration_check(config))
+    check = registration_check(config)
+    return Manager(store, clock or SystemClock(), check if check_prompts else replace(check, prompts=None))
+
+
+def try_prompts(config: Config, prompts: PromptLibrary) -> None:
+    """Read the templates of all models, so that each has a good state to go on with; tell of those that are broken.
+
+    A broken one keeps no worker from starting, which watches the stops of all: its traders make no decision.
+    """
+    specs = [spec for tenant in config.tenants.values() for spec in tenant.traders]
+    for spec in (one for one in specs if one.executor.type is ExecutorType.LLM):
+        try:
+            prompts.check(spec.executor.prompt_template, spec.symbols, spec.limits)
+        except PromptError as error:
+            _LOG.error("prompt_not_usable", trader=spec.id, template=spec.executor.prompt_template, reason=str(error))
 
 
 @asynccontextmanager
@@ -68,6 +85,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         clients = ModelClients()
         stack.push_async_callback(clients.close)
         parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
+        try_prompts(config, parts.prompts)
         stack.push_async_callback(parts.remotes.close)
         accounts = await account_runtimes(
             config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
@@ -89,7 +107,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
 
 async def run_worker(config_path: Path, data_dir: Path) -> int:
     """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
-    config = load_config(config_path, os.environ)
+    config = load_config(config_path, os.environ, check_prompts=False)
     check_database(data_dir, os.environ)
     configure_logging(secrets_of(os.environ, config.secrets.values()))
     clock = SystemClock()
@@ -99,7 +117,8 @@ async def run_worker(config_path: Path, data_dir: Path) -> int:
         open_parts(config, database, clock) as parts,
     ):
         rivals = await is_worker_alive(database.queue_dsn)
-        report = await build_manager(parts.store, config, clock).sync(config, rivals=rivals)
+        manager = build_manager(parts.store, config, clock, check_prompts=False)
+        report = await manager.sync(config, rivals=rivals)
         _LOG.info(
             "worker_ready",
             accounts=len(parts.accounts),

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from executor.contract import Context, Executor, FullDecision, Outcome
+from executor.contract import Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorError, ExecutorUnavailable
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from manager.config.values import Config
@@ -21,16 +21,16 @@ class Unusable:
     """Stand in for an executor that cannot be built: no decision, so no new risk, and the reason with it."""
 
     def __init__(self, reason: str) -> None:
-        self._reason = reason
+        self.reason = reason
 
     async def decide(self, context: Context) -> FullDecision:
         """Return that nothing was decided, and why."""
         del context
-        return FullDecision(outcome=Outcome.UNAVAILABLE, reasoning=self._reason)
+        return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="executor", message=self.reason),))
 
     async def ping(self) -> None:
         """Raise ExecutorUnavailable with the reason."""
-        raise ExecutorUnavailable(self._reason)
+        raise ExecutorUnavailable(self.reason)
 
     async def close(self) -> None:
         """Do nothing: nothing is held."""
@@ -64,11 +64,14 @@ class ConfiguredExecutors:
         self._built: dict[tuple[TenantId, str], tuple[ExecutorSpec, Executor]] = {}
 
     def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
-        """Return the trader's executor; one that cannot be built decides nothing."""
+        """Return the trader's executor; one that cannot be built decides nothing, and is tried again each time."""
         known = self._built.get((tenant, spec.id))
-        if known is not None and known[0] == spec.executor:
+        if known is not None and known[0] == spec.executor and not isinstance(known[1], Unusable):
             return known[1]
         executor = self._build(tenant, spec)
+        told = known is not None and isinstance(known[1], Unusable) and known[1].reason
+        if isinstance(executor, Unusable) and executor.reason != told:
+            _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=executor.reason)
         self._built[(tenant, spec.id)] = (spec.executor, executor)
         return executor
 
@@ -82,5 +85,4 @@ class ConfiguredExecutors:
         try:
             return build_executor(wanted, replace(self._parts, models=models, meter=meter, trader=spec.id))
         except ExecutorError as error:
-            _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=str(error))
             return Unusable(str(error))

@@ -93,11 +93,12 @@ def stored(spec: TraderSpec) -> TraderSpec:
 class RegistrationCheck:
     """Check definitions against the accounts, models and prompt templates of this installation.
 
-    In `budgeted` tenants a budget covers each trader, so that each model needs a price and a cap.
+    In `budgeted` tenants a budget covers each trader, so that each model needs a price and a cap. Without `prompts`
+    templates are not tried.
     """
 
     terms: Terms
-    prompts: PromptLibrary
+    prompts: PromptLibrary | None
     models: Mapping[TenantId, Mapping[str, ModelProfile]] = field(default_factory=dict)
     budgeted: frozenset[TenantId] = frozenset()
 
@@ -142,7 +143,7 @@ class RegistrationCheck:
                 raise _wrong(spec, "executor.timeout_s", executor.timeout_s, "seconds above 0")
         if executor.type is ExecutorType.REMOTE:
             _check_remote(spec, executor)
-        if executor.prompt_template:
+        if executor.prompt_template and self.prompts is not None:
             try:
                 asks = executor.type is ExecutorType.LLM
                 self.prompts.check(executor.prompt_template, spec.symbols if asks else (), spec.limits)

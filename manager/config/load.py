@@ -31,18 +31,20 @@ def load_config(
     *,
     instruments_of: InstrumentsOf = instruments_of_market,
     candles: Path | None = None,
+    check_prompts: bool = True,
 ) -> Config:
     """Return the config at `path`; raise ConfigError with every mistake in it.
 
     `env` resolves ${NAME}. `instruments_of` names the symbols an account quotes, None where that cannot be known
-    offline; a replay passes those of its file `candles`, which messages then name.
+    offline; a replay passes those of its file `candles`, which messages then name. Without `check_prompts` a template
+    may be broken: a worker that takes over must start.
     """
     source = read_source(path)
     environment = Environment(variables=env, used={})
     refuse_references(source, SECRET_FIELDS)
     root = _root(source, environment)
     reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of, candles=candles)
-    prompts = PromptLibrary(path.parent / FOLDER, resource(FOLDER))
+    prompts = PromptLibrary(path.parent / FOLDER, resource(FOLDER)) if check_prompts else None
     tenants = {DEFAULT_TENANT: _tenant(reading, prompts, (), root)}
     for name, given in root.tenants.items():
         tenant_id = _tenant_id(source, name)
@@ -126,7 +128,7 @@ def _tenant_id(source: Source, name: str) -> TenantId | None:
     return parsed
 
 
-def _tenant(reading: Reading, prompts: PromptLibrary, loc: Loc, section: TenantSection) -> TenantConfig:
+def _tenant(reading: Reading, prompts: PromptLibrary | None, loc: Loc, section: TenantSection) -> TenantConfig:
     limits: LimitsSection = section.global_limits
     accounts = read_accounts(reading, loc, section.exchanges, limits)
     models = read_models(reading, loc, section.models)

@@ -39,7 +39,7 @@ class Roster:
     def __init__(
         self,
         reading: Reading,
-        prompts: PromptLibrary,
+        prompts: PromptLibrary | None,
         *,
         loc: Loc,
         accounts: Mapping[str, AccountConfig],
@@ -178,6 +178,8 @@ class Roster:
             self._source.report(here, shown((), template), fault)
 
     def _fault(self, template: str, symbols: tuple[str, ...]) -> str:
+        if self._prompts is None:
+            return ""
         try:
             self._prompts.check(template, symbols)
         except PromptError as error:

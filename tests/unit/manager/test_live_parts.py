@@ -67,9 +67,10 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
 ) -> None:
     built: list[ExecutorSpec] = []
 
-    def build(spec: ExecutorSpec, parts: ExecutorParts) -> Unusable:
+    def build(spec: ExecutorSpec, parts: ExecutorParts) -> object:
+        del parts
         built.append(spec)
-        return Unusable(str(parts))
+        return object()
 
     monkeypatch.setattr("manager.executors.build_executor", build)
     parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
@@ -88,7 +89,7 @@ async def test_a_trader_whose_executor_cannot_be_built_takes_no_new_risk(config:
     executor = ConfiguredExecutors(config, parts).of(DEFAULT_TENANT, spec)
     assert isinstance(executor, Unusable)
     full = await executor.decide(sample_context())
-    assert (full.outcome, full.decisions, "lucky" in full.reasoning) == (Outcome.UNAVAILABLE, (), True)
+    assert (full.outcome, full.decisions, "lucky" in full.errors[0].message) == (Outcome.UNAVAILABLE, (), True)
 
 
 async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_config(tmp_path: Path) -> None:
