@@ -69,7 +69,7 @@ average win 10 USD, average loss -7.5 USD (before fees and funding), drawdown no
 
 ## Your account share (USD)
 
-equity 1050.9, allocated 1000, available for new margin 578, margin in use 322
+equity 1050.9, allocated 1000, available 578 (before the margin limit), margin in use 322
 unrealized 40, realized 12.5, fees paid 1.4, funding received -0.2
 
 ## What you may still use
@@ -83,7 +83,7 @@ entry orders that may still fill 100 USD (already taken off)
 it alone 261.45, stop 230, target 180, open for 1d 6h 0m
 - SOL/USDT:USDT long 61 at 20, mark 20, unrealized 0 USD (best so far 0), leverage 10, margin 122, liquidation of \
 it alone 18.1, stop n/a, target n/a, open for 0h 9m
-- resting stop of BTC/USDT:USDT: 40 at 230, accepted
+- resting stop of BTC/USDT:USDT: buys 40 at 230, accepted
 
 ## Market
 
@@ -103,7 +103,7 @@ candles of 15s:
 01-15 12:08:45 200.21 201.22 195 200.24 15.2
 closes: 199.14, 200.24
 EMA20 201.5, EMA50 198.25, MACD 1.25, MACD signal 0.75, RSI14 61.5, ATR14 2.5
-Bollinger 193.5 to 207.5, 20-candle range 194 to 206
+Bollinger 193.5 to 207.5, range of the 20 candles before it 194 to 206
 mark 200 (1.75 s old), change 1h 0.85 %, volume 1234.5, funding rate 0.0003, open interest 8123
 
 ### ETH/USDT:USDT
