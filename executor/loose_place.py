@@ -12,11 +12,14 @@ _OPEN, _CLOSE = "<＜◁‹⟨〈", ">＞▷›⟩〉"  # noqa: RUF001 - the loo
 _INSIDE: Final = rf"[^{_OPEN}{_CLOSE}\n{{}}]{{1,80}}"
 MARK: Final = rf"[{_OPEN}](?P<angle>{_INSIDE})[{_CLOSE}]|[\[【](?P<square>[\s/]*\w{{1,40}}\s*)[\]】]"
 _TAG: Final = re.compile(rf"[{_OPEN}]{_INSIDE}[{_CLOSE}]")
-END_TAG: Final = re.compile(rf"[{_OPEN}] ?(?:[/|｜]|end|eo[st])[^{_OPEN}{_CLOSE}\n{{}}]{{0,80}}[{_CLOSE}]")  # noqa: RUF001 - full-width bar
+END_TAG: Final = re.compile(
+    rf"[{_OPEN}] ?(?:[/|｜]|end|eo[st])[^{_OPEN}{_CLOSE}\n{{}}]{{0,80}}[{_CLOSE}]|[\[【] ?/\w{{1,40}}[\]】]"  # noqa: RUF001 - full-width bar
+)
 _REASONING: Final = re.compile(
     r"think|thought|reason|analy[sz]|reflect|scratch|monolog|deliberat|ponder|rational|draft|brainstorm"
     r"|chain_of|^cot$|example|sample|template|format|schema|option|alternativ|hypothe|思考|思维|推理|反思"
 )
+_ANSWER: Final = re.compile(r"(?:final_?)?(?:answer|decisions?|output)|决策|决定|最终决策|交易决策", re.IGNORECASE)
 _ENDING: Final = re.compile(r"/|(?:end|close|stop)[ _:-]")
 _CHANNEL: Final = re.compile(r"\s*(\w*)")
 _NO_LETTERS: Final = re.compile(r"[^\w]+")
@@ -66,6 +69,11 @@ def mark_of(inside: str, text: str, end: int) -> Mark:
     if _REASONING.search(name) is None or bare.endswith("/"):
         return Mark.OTHER
     return Mark.CLOSES_REASONING if _ENDING.match(bare.lower()) else Mark.OPENS_REASONING
+
+
+def is_answer_heading(inside: str) -> bool:
+    """Tell whether a name in square brackets heads the answer, as [DECISION] does after [ANALYSIS]."""
+    return _ANSWER.fullmatch(inside.strip()) is not None
 
 
 def introduced(text: str, start: int) -> bool:

@@ -15,7 +15,7 @@ from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys, object_of
 from executor.loose_end import may_be_taken_back
 from executor.loose_lexer import TOO_LONG, Ending, Source, Token, lex
-from executor.loose_place import MARK, Mark, introduced, mark_of
+from executor.loose_place import MARK, Mark, introduced, is_answer_heading, mark_of
 
 MAX_WORK: Final = 1_000_000
 _COST_OF_A_START: Final = 300
@@ -114,9 +114,16 @@ def _after_start(start: re.Match[str], search: _Search) -> int:
     elif mark in (Mark.CLOSES_REASONING, Mark.TO_ANSWER):
         search.found.clear()
         search.inside.clear()
+    elif start["square"] and is_answer_heading(start["square"]) and all(map(_is_heading, search.inside)):
+        search.inside.clear()
     elif not start["angle"] and not search.inside:
         return _after_value(start.start(), search)
     return start.end()
+
+
+def _is_heading(opened: str) -> bool:
+    """Tell a heading such as [ANALYSIS], which nothing closes, from a tag; [THINK] is closed by [/THINK]."""
+    return opened[0] in "[【" and "think" not in opened.lower()
 
 
 def _after_value(start: int, search: _Search) -> int:
