@@ -86,16 +86,19 @@ def with_details(context: Context, record: OwnRecord) -> Context:
 def peak_pnl(position: PositionInfo, view: MarketView | None, before: PositionInfo | None, since: datetime) -> Decimal:
     """Return the highest unrealized PnL of `position` so far, at least 0.
 
-    The peak known `before`, the PnL now, or the best of the candles that ended after `since`, at most PEAK_CANDLES of
-    them, for the size of now. Without an earlier peak: of the candles that began after the opening.
+    The peak known `before`, the PnL now, or the best of the candles that ended after `since` and began after the
+    opening, at most PEAK_CANDLES of them, for the size of now; where that is another size, of those that began after
+    `since`. Without an earlier peak: of all that began after the opening.
     """
     known = before.peak_pnl if before is not None else None
     best = max(_ZERO, position.unrealized_pnl, known or _ZERO)
     if view is None or not position.quantity:
         return best
-    length = timedelta(seconds=view.base_s) if known is None else timedelta(0)
-    started = position.opened_at if known is None else since + timedelta.resolution
-    candles = [one for one in view.candles(PEAK_CANDLES) if one.at - length >= started]
+    length = timedelta(seconds=view.base_s)
+    resized = before is not None and before.quantity != position.quantity
+    began = since if resized and known is not None else position.opened_at
+    ended = since if known is not None else position.opened_at
+    candles = [one for one in view.candles(PEAK_CANDLES) if one.at - length >= began and one.at > ended]
     if not candles:
         return best
     price = max(one.high for one in candles) if position.quantity > 0 else min(one.low for one in candles)

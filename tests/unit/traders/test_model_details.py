@@ -128,6 +128,15 @@ def test_a_peak_is_not_invented_by_an_add() -> None:
     assert peak_pnl(_position("100", opened), view, before, NOW - timedelta(minutes=30, seconds=-1)) == 100
 
 
+def test_a_peak_is_not_invented_by_a_candle_that_began_before_the_position_or_its_size() -> None:
+    opened, since, view = NOW - timedelta(minutes=20), NOW - timedelta(minutes=16), _view(150, 101)
+    before = replace(_position("1", opened), peak_pnl=Decimal(0))
+    assert peak_pnl(_position("1", opened), view, before, since) == 1
+    older = replace(_position("1", NOW - timedelta(days=1)), peak_pnl=Decimal(0))
+    assert peak_pnl(_position("1", older.opened_at), view, older, since) == 50
+    assert peak_pnl(_position("10", older.opened_at), view, older, since) == 10
+
+
 @pytest.mark.parametrize(("opened_minutes", "expected"), [(600, Decimal(50)), (30, Decimal(0))])
 def test_the_peak_of_an_earlier_position_in_the_symbol_is_not_taken_over(
     opened_minutes: int, expected: Decimal
