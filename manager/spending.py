@@ -242,6 +242,6 @@ def _refusal(over: _Over, hold: HoldRow) -> str:
     parts += [f"{usd(others)} set aside for calls under way"] if others else []
     return (
         f"{limit.title} may spend {usd(limit.usd)} USD a day for models; {', '.join(parts)}, and a call of "
-        f"model {hold.model!r} may cost {usd(hold.usd)}; raise the budget, shorten its replies with max_tokens in "
-        "extra_body, or wait for the next day (UTC)"
+        f"model {hold.model!r} may cost {usd(hold.usd)}; raise the budget, lower what a call may cost, or wait "
+        "for the next day (UTC)"
     )

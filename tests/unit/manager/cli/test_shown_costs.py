@@ -40,7 +40,9 @@ def test_without_models_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_why_tells_the_tokens_of_a_decision(capsys: pytest.CaptureFixture[str]) -> None:
-    usage = Usage(input_tokens=700, cached_tokens=300, output_tokens=50, cost_usd=Decimal("0.0025"))
+    usage = Usage(
+        input_tokens=700, cached_tokens=300, output_tokens=50, cost_usd=Decimal("0.0025"), unknown_usd=Decimal("0.5")
+    )
     wish = Wish(
         intent_id="i",
         role="",
@@ -66,4 +68,6 @@ def test_why_tells_the_tokens_of_a_decision(capsys: pytest.CaptureFixture[str]) 
         parts=nothing,
     )
     show_story(story)
-    assert "700 tokens in (300 cached), 50 out, 0.0025 USD" in capsys.readouterr().out
+    assert (
+        "700 tokens in (300 cached), 50 out, 0.0025 USD and up to 0.5 USD that nobody told" in capsys.readouterr().out
+    )
