@@ -1,14 +1,13 @@
 """`propdesk check models` against endpoints on loopback."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
+from beside_command import beside
 from config_files import SOUND, changed, write_config
 from manager.cli.app import app
 from openai_endpoint import Answer, endpoint, fails, says
@@ -18,25 +17,9 @@ GOOD = says('{"condition_of_service": "ready"}')
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Run an endpoint beside the command, which has an event loop of its own."""
-    ready, url, loop = threading.Event(), list[str](), asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with endpoint(answer) as fake:
-            url.append(fake.base_url)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield url[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
+    """Run an endpoint that gives one answer to everything."""
+    with beside(endpoint(answer)) as fake:
+        yield fake.base_url
 
 
 def check(folder: Path, text: str, *arguments: str) -> Result:

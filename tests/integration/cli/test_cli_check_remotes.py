@@ -1,8 +1,6 @@
 """`propdesk check models` where traders decide elsewhere: each server is greeted, with the trader's id."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from beside_command import beside
 from config_files import changed, write_config
 from executor.baseline import BaselineExecutor
 from executor.baseline_styles import Style
@@ -22,25 +21,9 @@ LOCAL = "{type: baseline, style: trend}"
 
 @contextmanager
 def serving(*traders: str) -> Iterator[Serving]:
-    """Run a server beside the command, which has an event loop of its own."""
-    ready, found, loop = threading.Event(), list[Serving](), asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with serving_desks({KEY: {trader: BaselineExecutor(Style.TREND) for trader in traders}}) as here:
-            found.append(here)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
+    """Run a server that decides for `traders`."""
+    with beside(serving_desks({KEY: {trader: BaselineExecutor(Style.TREND) for trader in traders}})) as here:
+        yield here
 
 
 def check(folder: Path, url: str, *arguments: str, key: str = KEY) -> Result:
