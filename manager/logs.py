@@ -71,9 +71,27 @@ def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tup
 
 
 def log_to_stderr() -> None:
-    """Keep what a command logs apart from what it prints; does nothing where logging is configured."""
-    if not structlog.is_configured():
-        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    """Keep what a command logs apart from what it prints; does nothing where logging is configured.
+
+    Decisions of one trader that fail with one outcome are told once, because a replay may have thousands.
+    """
+    if structlog.is_configured():
+        return
+    told: set[tuple[str, str]] = set()
+
+    def once(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        del logger, method
+        if event["event"] == "decision_without_result":
+            kind = (event["trader"], event["outcome"])
+            if kind in told:
+                raise structlog.DropEvent
+            told.add(kind)
+        return event
+
+    structlog.configure(
+        processors=[once, *structlog.get_config()["processors"]],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
 
 
 def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = None) -> None:
