@@ -6,6 +6,7 @@ with the line END_OF_PART, so that a file which is being written is not taken fo
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ def read_text(path: Path) -> str:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise PromptError(path, f"is longer than {_MOST_BYTES:,} bytes; shorten it or split it into parts")
-        return content.decode("utf-8").replace("\r\n", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise PromptError(path, f"cannot be read ({error.strerror}); expected a readable UTF-8 text file") from error
     except UnicodeDecodeError as error:
@@ -173,7 +174,7 @@ def _checked_header(path: Path | str, fields: Mapping[str, str], line: int) -> P
 def _looks_like_a_template(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(FENCE)) == FENCE.encode()
+            return file.read(len(BOM_UTF8) + len(FENCE)).removeprefix(BOM_UTF8).startswith(FENCE.encode())
     except OSError:
         return True
 

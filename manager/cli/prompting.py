@@ -9,6 +9,7 @@ import typer
 
 from exchanges.clock import SystemClock
 from executor.errors import PromptError
+from executor.prompt_values import duration
 from executor.prompts import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor.sample import sample_context
@@ -209,7 +210,7 @@ def _why_not_kept(made: DecisionRow, config: Config | None) -> str:
     if not made.prompt_hash:
         return "none was made here, because no model was asked"
     kept_s = config.manager.prompt_retention_s if config is not None else None
-    kept = "data.prompt_retention" if kept_s is None else f"data.prompt_retention ({kept_s} s)"
+    kept = "data.prompt_retention" if kept_s is None else f"data.prompt_retention ({duration(kept_s)})"
     return f"it is older than {kept} of the config, or that was 0 at the time"
 
 
@@ -288,7 +289,9 @@ def _show_comparison(found: Comparison) -> None:
         for reason in totals.reasons:
             say(f"{totals.template}: {reason}")
     agreement = "not known" if found.agreement_pct is None else f"{found.agreement_pct:.1f} %"
-    say(f"Agreement: {agreement} of {found.compared} symbols in {found.contexts} context(s) that both decided")
+    say(
+        f"Agreement: {agreement} of {found.compared} symbols in {found.contexts} context(s), counted where both decided"
+    )
 
 
 def _totals_row(totals: Totals) -> list[str]:

@@ -138,7 +138,7 @@ def test_a_prompt_is_printed_to_the_letter_and_a_second_question_is_told() -> No
 def test_a_prompt_that_is_not_kept_is_told_from_a_decision_that_is_not_known(tmp_path: Path) -> None:
     path = write_config(tmp_path, changed("manager:", "data: {prompt_retention: 2h}\nmanager:"))
     for decision, told in (
-        ("one@2", "older than data.prompt_retention (7200 s)"),
+        ("one@2", "older than data.prompt_retention (2h)"),
         ("one@3", "because no model was asked"),
         ("nope", "there is no decision 'nope'"),
     ):

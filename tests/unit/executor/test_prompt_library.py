@@ -28,6 +28,15 @@ def failure(prompts: PromptLibrary) -> PromptError:
     return caught.value
 
 
+def test_a_file_as_other_editors_write_it_is_read(tmp_path: Path) -> None:
+    library(tmp_path)
+    path = tmp_path / "own.md"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    prompts = PromptLibrary(tmp_path)
+    assert prompts.templates() == ("prompts/own.md",)
+    assert prompts.render("own.md", sample_context()).system == "hello"
+
+
 def test_both_blocks_are_rendered_and_hashed(tmp_path: Path) -> None:
     prompts = library(tmp_path, "limit {{ limits.max_position_size_usd | number }}")
     rendered = prompts.render("own.md", sample_context())
