@@ -103,12 +103,12 @@ def _batch(value: Mapping[str, Any]) -> _Batch:
     items = [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
     actions = {str(item.get("action")) for item in items}
     traded = {str(item.get("symbol")) for item in items if str(item.get("action")) not in PASSIVE}
-    passive = {str(item.get("symbol")) for item in items} - traded
+    named = {str(item.get("symbol")) for item in items}
     return _Batch(
         done=_done([stem for verb, stem in _DONE.items() if any(action.startswith(verb) for action in actions)]),
         traded=_bases(traded),
-        left_alone=_bases(passive),
-        names=frozenset({*traded, *passive, *map(_base, traded | passive)}),
+        left_alone=_bases(named),
+        names=frozenset({*named, *map(_base, named)}),
         opens=any(action.startswith("open") for action in actions),
         trades=bool(traded),
     )
