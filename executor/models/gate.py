@@ -20,6 +20,7 @@ from executor.errors import (
     UnreadableAnswer,
 )
 from executor.models.breaker import BreakerSettings, Circuit, CircuitBreaker
+from executor.models.profile import MAX_CONCURRENCY
 from executor.models.rate import RequestWindow
 
 SILENCE_S: Final = 5.0
@@ -40,10 +41,11 @@ class Pacing:
 class GateSettings:
     """Limit an endpoint; a call cut off after `silence_s` without an answer counts as a failure of the endpoint.
 
-    As long, others wait for the call that tries whether a failed endpoint is back.
+    As long, others wait for the call that tries whether a failed endpoint is back. Where no `max_concurrency` is given,
+    MAX_CONCURRENCY calls may run at once.
     """
 
-    max_concurrency: int
+    max_concurrency: int | None = None
     requests_per_minute: int | None = None
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     silence_s: float = SILENCE_S
@@ -75,16 +77,19 @@ class EndpointGate:
         self._where = where
         self._settings = settings
         self._pacing = pacing
-        self._places = anyio.CapacityLimiter(settings.max_concurrency)
+        self._given_places = settings.max_concurrency
+        self._places = anyio.CapacityLimiter(settings.max_concurrency or MAX_CONCURRENCY)
         self._window = RequestWindow(settings.requests_per_minute)
         self._breaker = CircuitBreaker(settings.breaker)
         self._turn = anyio.Lock(fast_acquire=True)
         self._probe: _Probe | None = None
         self._cause = ""
 
-    def tighten(self, max_concurrency: int, requests_per_minute: int | None) -> None:
-        """Take the lower of each limit from now on, for all who call."""
-        self._places.total_tokens = min(self._places.total_tokens, max_concurrency)
+    def tighten(self, max_concurrency: int | None, requests_per_minute: int | None) -> None:
+        """Take the lower of each limit that somebody gave from now on, for all who call."""
+        if max_concurrency is not None:
+            self._given_places = min(self._given_places or max_concurrency, max_concurrency)
+            self._places.total_tokens = self._given_places
         self._window.tighten(requests_per_minute)
 
     @property

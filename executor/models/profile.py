@@ -34,12 +34,13 @@ class TokenPrices:
 class ModelProfile:
     """Define one entry of `models:`; its limits count for the endpoint, whoever uses it.
 
+    Without a `max_concurrency` of any of its names an endpoint has MAX_CONCURRENCY places.
     The budget is for a UTC day and all traders of the tenant.
     """
 
     name: str
     endpoint: ModelEndpoint
-    max_concurrency: int = MAX_CONCURRENCY
+    max_concurrency: int | None = None
     requests_per_minute: int | None = None
     prices: TokenPrices | None = None
     budget_usd_per_day: Decimal | None = None

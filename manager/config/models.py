@@ -68,9 +68,8 @@ def differing_limits(models: Mapping[str, ModelProfile]) -> Iterator[str]:
         places = {profile.max_concurrency for profile in profiles}
         if len(rates) > 1 or len(places) > 1:
             names = ", ".join(sorted(profile.name for profile in profiles))
-            rate = min((rate for rate in rates if rate is not None), default=None)
-            minute = "" if rate is None else f" and requests_per_minute {rate}"
-            lowest = f"max_concurrency {min(places)}{minute}"
+            given = (("max_concurrency", places - {None}), ("requests_per_minute", rates - {None}))
+            lowest = " and ".join(f"{limit} {min(filter(None, values))}" for limit, values in given if values)
             yield f"models {names} are one endpoint, which has the lowest of their limits: {lowest}"
 
 

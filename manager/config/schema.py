@@ -13,7 +13,6 @@ from exchanges.types import Instrument, Symbol
 from executor.baseline_styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
-from executor.models.profile import MAX_CONCURRENCY
 from manager.config.fields import (
     AccountCount,
     Bps,
@@ -207,9 +206,7 @@ class ModelSection(Section):
     base_url: str = "https://api.openai.com/v1"
     structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
     timeout: Duration | None = None
-    max_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] = (
-        MAX_CONCURRENCY
-    )
+    max_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] | None = None
     requests_per_minute: (
         Annotated[Count, Field(ge=1, le=1_000_000), Expect("a whole number from 1 to 1000000")] | None
     ) = None

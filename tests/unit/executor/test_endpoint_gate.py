@@ -305,6 +305,28 @@ def test_the_lowest_limits_hold_for_all() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("given", "expected"), [((None, None), 64), ((None, 500), 500), ((500, None), 500)])
+def test_a_limit_that_nobody_gave_lowers_none_that_somebody_gave(
+    given: tuple[int | None, int | None], expected: int
+) -> None:
+    async def run() -> None:
+        at = EndpointGate("model 'm'", GateSettings(max_concurrency=given[0]), ManualPacing().pacing())
+        at.tighten(given[1], None)
+        released = asyncio.Event()
+
+        async def call() -> None:
+            async with at.entered():
+                await released.wait()
+
+        calls = [asyncio.ensure_future(call()) for _ in range(expected + 1)]
+        await anyio.wait_all_tasks_blocked()
+        assert at.waiting == 1
+        released.set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(run())
+
+
 def test_the_time_left_is_that_of_the_scope_around() -> None:
     async def run() -> None:
         assert time_left() == float("inf")

@@ -275,6 +275,9 @@ def test_names_of_one_endpoint_with_several_limits_are_noted(tmp_path: Path) -> 
     [note] = differing_limits(read.tenants[DEFAULT_TENANT].models)
     assert note.startswith("models fast, slash are one endpoint")
     assert note.endswith("the lowest of their limits: max_concurrency 3 and requests_per_minute 60")
+    bare = load(tmp_path, text_of(MODELS + named % ("bare", "https://api.example.com/v1", "")))
+    [note] = differing_limits(bare.tenants[DEFAULT_TENANT].models)
+    assert note.endswith("the lowest of their limits: max_concurrency 8 and requests_per_minute 60")
     assert list(differing_limits(load(tmp_path, text_of()).tenants[DEFAULT_TENANT].models)) == []
 
 
