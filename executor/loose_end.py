@@ -2,7 +2,8 @@
 
 Models explain their answer after it, and some take it back there. So a line must be silent or explain: each sentence
 speaks English about the market, none doubts, refuses or decides anew, and a clause about a trade says what speaks for
-it. A sentence that speaks only of symbols which the batch leaves alone cannot take an order back.
+it. A sentence that speaks only of symbols which the batch leaves alone cannot take an order back; a batch without any
+order can only be taken back by words that trade.
 """
 
 import re
@@ -37,23 +38,21 @@ class _Batch:
     traded: re.Pattern[str]
     left_alone: re.Pattern[str]
     names: frozenset[str]
-    opens: bool
+    keeps: bool
     trades: bool
 
     def is_untouched_by(self, sentence: str) -> bool:
-        if not self.trades:
-            return True
         about_trades = self.traded.search(sentence) or words.PASSES_OVER.search(sentence)
         return about_trades is None and self.left_alone.search(sentence) is not None
 
     def is_supported_by(self, clause: str) -> bool:
-        opens = self.opens and words.SUPPORTS_OPENS.search(clause) is not None
-        return opens or words.SUPPORTS.search(clause) is not None or self.done.search(clause) is not None
+        keeps = self.keeps and words.SUPPORTS_HOLDINGS.search(clause) is not None
+        return keeps or words.SUPPORTS.search(clause) is not None or self.done.search(clause) is not None
 
     def stands_beside(self, clause: str) -> bool:
         """A clause about the market alone may say what it likes."""
         acts = words.ACTS.search(clause) is not None
-        if not acts and self.traded.search(clause) is None:
+        if clause.strip() in self.names or (not acts and self.traded.search(clause) is None):
             return True
         if words.DOUBTS.search(clause) is not None:
             return False
@@ -85,10 +84,15 @@ def _explains(sentence: str, batch: _Batch) -> bool:
     said = sentence.strip(" \t\r-,:\"'")
     if said in batch.names or words.HEADING.fullmatch(said) is not None:
         return True
-    if words.NOT_PLAIN.search(said) is not None or words.TAKES_BACK.search(said) is not None:
+    if words.NOT_PLAIN.search(said) is not None:
         return False
-    if batch.is_untouched_by(said):
-        return True
+    decides_anew = words.TAKES_BACK.search(said) is not None
+    if not batch.trades:
+        return not (decides_anew and words.TRADES.search(said) is not None)
+    return not decides_anew and (batch.is_untouched_by(said) or _speaks_for(said, batch))
+
+
+def _speaks_for(said: str, batch: _Batch) -> bool:
     if words.KEEPS_STILL.search(said) is not None or words.STARTS_ANEW.match(said) is not None:
         return False
     clauses = _CLAUSES.split(said)
@@ -109,7 +113,7 @@ def _batch(value: Mapping[str, Any]) -> _Batch:
         traded=_bases(traded),
         left_alone=_bases(named),
         names=frozenset({*named, *map(_base, named)}),
-        opens=any(action.startswith("open") for action in actions),
+        keeps=any(action.startswith(("open", "adjust")) for action in actions),
         trades=bool(traded),
     )
 

@@ -47,7 +47,7 @@ DOUBTS: Final = any_of(
     r"""
     no not never nothing none neither nor cannot without avoid\w* refrain\w* \w+n['’]t \w+['’]d
     would could might may but however al?though if unless until provided except only
-    remain\w* leav(?:e|es|ing) left continu\w+
+    remain\w* leav(?:e|es|ing) left continu(?:e|ed|ing)
     """  # noqa: RUF001 - the apostrophe of models
 )
 PASSES_OVER: Final = any_of(r"all any\w* every\w* nothing both whole either neither trad\w+ batch")
@@ -58,13 +58,14 @@ ACTS: Final = any_of(
     the_above batch json plan
     """
 )
+TRADES: Final = any_of(r"clos\w+ open\w* exit\w* enter\w* buy\w* sell\w* longs? shorts? reduc\w+")
 SUPPORTS: Final = any_of(
     r"""
     lock(?:s|ed|ing)? secur\w+ captur\w+ reach(?:es|ed|ing) hits? approach(?:es|ed|ing) align\w* based_on justif\w+
     driven reflect(?:s|ing)? compl(?:y|ies) follow(?:s|ed) been_open t(?:ak\w+|ook)_profits? limits limiting
     """
 )
-SUPPORTS_OPENS: Final = any_of(
+SUPPORTS_HOLDINGS: Final = any_of(
     r"protect\w* risks risking targets target(?:ing|ed) support(?:s|ed) offers? gives? set(?!_aside) placed sized"
 )
 REASONS: Final = any_of(
