@@ -13,11 +13,12 @@ from executor.contract import Action, Decision
 from executor.prompts import PromptLibrary
 from executor.sample import sample_context
 from manager.desk.conflict_resolver import resolve
+from manager.desk.recording import _denial_of
 from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import DESK_RULES
 from manager.desk.risk.standing import Standing, Wish
 from manager.desk.risk.states import cooldown
-from manager.desk.values import ConflictStrategy
+from manager.desk.values import Clamp, ConflictStrategy
 from traders.context import told_refusal
 
 PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")
@@ -66,6 +67,13 @@ def test_other_refusals_are_told_with_their_numbers() -> None:
     assert told_refusal(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
     told = told_refusal(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)
     assert told.detail == "cut from 900 to 800; equity 1000"
+
+
+def test_a_cut_is_told_in_plain_figures() -> None:
+    exact = Decimal("719.21552772553537300722")
+    clamp = Clamp(intent_id="i", trader_id="one", symbol=BTC, code="X", before=Decimal("900.0"), after=exact)
+    denial = _denial_of(clamp)
+    assert (denial.detail, denial.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
 
 
 @pytest.mark.parametrize("symbol", [BTC, SOL])
