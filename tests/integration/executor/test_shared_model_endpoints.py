@@ -164,7 +164,7 @@ def test_an_empty_reply_twice_has_its_own_name() -> None:
         async with desk([says("")]) as made:
             decision = await made.decide("a")
             assert (decision.outcome, decision.attempts, made.asked()) == (Outcome.EMPTY, 2, [2])
-            assert "finish reason stop" in decision.errors[-1].message
+            assert "finish reason stop" in decision.errors[0].message
 
     asyncio.run(run())
 
