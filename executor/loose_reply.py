@@ -13,7 +13,7 @@ import json_repair
 
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys, object_of
-from executor.loose_end import may_be_taken_back
+from executor.loose_end import After, what_follows
 from executor.loose_lexer import TOO_LONG, Ending, Source, Token, lex
 from executor.loose_place import MARK, Mark, introduced, is_answer_heading, mark_of
 
@@ -27,6 +27,14 @@ _WRAPPERS: Final = frozenset(
     {"decision", "answer", "output", "response", "result", "trading_decision", "trading_decisions"}
     | {"final_decision", "final_decisions", "final_answer"}
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Hold the one batch of a text, and what follows it."""
+
+    value: Mapping[str, Any]
+    after: After
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +57,11 @@ class _Search:
     left: int = MAX_WORK
 
 
-def find_batch(text: str) -> object:
+def find_batch(text: str) -> Found:
     """Return the reply object that `text` holds; raise ReplySyntaxError that says why there is none, or not one.
 
     A value inside reasoning, a list of numbers or any other object is never taken; two different batches are an error,
-    since which one was meant is unknown, and so is a batch that the words around it may take back.
+    since which one was meant is unknown, and so is a batch in the middle of a sentence.
     """
     search = _Search(Source(text))
     at = 0
@@ -68,9 +76,7 @@ def find_batch(text: str) -> object:
         raise ReplySyntaxError(f"{len(search.found)} different batches of decisions were found; give exactly one")
     if not introduced(text, last.start):
         raise ReplySyntaxError("the JSON object stands in a sentence, so that it may be no more than a thought")
-    if may_be_taken_back(text, last.end, last.value):
-        raise ReplySyntaxError("the words that follow the JSON object may take it back")
-    return last.value
+    return Found(value=last.value, after=what_follows(text, last.end))
 
 
 def as_batch(value: object) -> Mapping[str, Any] | None:

@@ -34,7 +34,10 @@ class Answers:
         self._all.append(Answer(text=text))
 
     def judged(self, reply: Reply) -> None:
-        """Keep what the newest text asks for."""
+        """Keep what the newest text asks for; what words put in doubt counts when it repeats the orders of another."""
+        before = [answer.reply.doubted for answer in self._all[:-1] if answer.reply is not None]
+        if reply.doubted is not None and any(one is not None and one.orders == reply.doubted.orders for one in before):
+            reply = reply.doubted
         self._all[-1] = replace(self._all[-1], reply=reply)
 
     @property

@@ -7,7 +7,7 @@ contract, item by item.
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from executor.contract import CLOSES, OPENS, PASSIVE, Action, Decision, ItemError
 from executor.errors import ReplySyntaxError
 from executor.json_text import MAX_DIGITS, RepeatedKeys, read_json
+from executor.loose_end import After
 from executor.loose_reply import as_batch, find_batch
 
 MAX_REPLY: Final = 100_000
@@ -47,7 +48,8 @@ class Reply:
     """Hold what one text asked for; `errors` name each dropped part by its path.
 
     `usable` is False when the text as a whole, or every item of it, is invalid: then there are no decisions.
-    `lost_exit` says that one of the dropped items would have closed something or moved a stop.
+    `lost_exit` says that one of the dropped items would have closed something or moved a stop. `doubted` is what a text
+    asks for if the words that follow it do not take it back; it counts only when it is said twice.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -55,6 +57,12 @@ class Reply:
     reasoning: str = ""
     usable: bool = True
     lost_exit: bool = False
+    doubted: "Reply | None" = None
+
+    @property
+    def orders(self) -> tuple[tuple[str, Action], ...]:
+        """Return the symbols and actions of what would trade or move a stop, in order of the symbols."""
+        return tuple(sorted((one.symbol, one.action) for one in self.decisions if one.action not in PASSIVE))
 
 
 def _number(value: object) -> Decimal:
@@ -129,11 +137,22 @@ def parse_reply(text: str, allowed_symbols: Collection[str]) -> Reply:
         raw = read_json(text)
     except ReplySyntaxError as error:
         try:
-            raw = find_batch(text)
+            found = find_batch(text)
         except ReplySyntaxError as looser:
             why = f"{error}; {looser}" if text.strip() else "empty"
             return _unusable("reply", f"{why}; answer with one JSON object and nothing else")
+        return _unless_taken_back(judge_reply(found.value, allowed_symbols), found.after)
     return judge_reply(raw, allowed_symbols)
+
+
+def _unless_taken_back(reply: Reply, after: After) -> Reply:
+    """Doubt a reply that would trade and is followed by words."""
+    if after is After.NOTHING or not reply.orders:
+        return reply
+    may = "words follow the JSON object, so that it is unclear whether it stands"
+    told = may if after is After.WORDS else "the words that follow the JSON object take it back"
+    refused = _unusable("reply", f"{told}; answer with the JSON object and nothing after it")
+    return replace(refused, doubted=reply if after is After.WORDS else None)
 
 
 def judge_reply(raw: object, allowed_symbols: Collection[str]) -> Reply:

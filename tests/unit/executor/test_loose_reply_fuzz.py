@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from executor.contract import Decision
-from executor.loose_words import COURTESY, HEADING
 from executor.reply import parse_reply
 from executor_contexts import BTC, SOL, open_item
 
@@ -110,5 +109,4 @@ def test_no_batch_inside_reasoning_is_taken(mark: tuple[str, str], words: str, e
 def test_no_batch_is_taken_when_a_word_follows(word: str) -> None:
     draft = json.dumps({"decisions": [{"symbol": SOL, "action": "close_long"}]})
     assert parse_reply(draft, SYMBOLS).usable
-    harmless = COURTESY.fullmatch(word) or HEADING.fullmatch(word) or word == "SOL"
-    assert harmless or not parse_reply(f"```\n{draft}\n```\n{word}", SYMBOLS).usable
+    assert word.lower() in ("done", "thanks") or not parse_reply(f"```\n{draft}\n```\n{word}", SYMBOLS).usable

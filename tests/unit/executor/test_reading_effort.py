@@ -6,6 +6,7 @@ import pytest
 
 from executor.errors import ReplySyntaxError
 from executor.json_text import RepeatedKeys
+from executor.loose_end import After
 from executor.loose_lexer import TOO_LONG, Ending, Lexed, Source, lex
 from executor.loose_reply import find_batch
 from executor.reply import MAX_REPLY
@@ -84,16 +85,15 @@ def test_depth_is_bounded() -> None:
 
 def test_a_value_that_the_library_leaves_out_at_the_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = '{"decisions": [{"symbol": "SOL/USDT:USDT", "action": "close_long", "fraction": 0.5}],}'
-    assert find_batch(text)
+    assert find_batch(text).value["decisions"]
     short = {"s0": [{"s1": "s2", "s3": "s4"}]}
     monkeypatch.setattr("executor.loose_reply.json_repair.loads", lambda skeleton: short)
     with pytest.raises(ReplySyntaxError, match="unclear which value"):
         find_batch(text)
 
 
-def test_a_long_text_after_the_batch_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_after_the_batch_is_not_judged() -> None:
     batch = '{"decisions": [{"symbol": "SOL/USDT:USDT", "action": "close_long"}]}'
-    assert find_batch(batch + "\n" * _LONG)
-    monkeypatch.setattr("executor.loose_end._explains", lambda sentence, batch: pytest.fail("judged"))
-    with pytest.raises(ReplySyntaxError, match="may take it back"):
-        find_batch(batch + "\nThe trend is up." * 5_000)
+    assert find_batch(batch + "\n" * _LONG).after is After.NOTHING
+    assert find_batch(batch + "\nThe trend is up." * 10).after is After.WORDS
+    assert find_batch(batch + "\nThe trend is up." * 5_000).after is After.RETRACTION

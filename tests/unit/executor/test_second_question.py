@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,37 @@ async def test_what_is_held_beside_the_own_symbols_can_be_closed_and_is_named() 
     model, decision = await decide(wrong, reply_text({"symbol": held, "action": "close_short"}), context=context)
     assert [(one.symbol, one.action) for one in decision.decisions] == [(held, Action.CLOSE_SHORT)]
     assert held in model.asked[1][-1].text
+
+
+CLOSE = json.dumps({"decisions": [{"symbol": BTC, "action": "close_short", "fraction": 0.5}]})
+OPEN = json.dumps({"decisions": [open_item()]})
+WHY = "```json\n{}\n```\n\nThe trend is down and the target is near."
+
+
+@pytest.mark.parametrize("second", [CLOSE, WHY.format(CLOSE), WHY.format(CLOSE.replace("0.5", "1"))])
+async def test_a_batch_with_words_after_it_stands_when_it_is_said_twice(second: str) -> None:
+    model, decision = await decide(WHY.format(CLOSE), second)
+    assert "words follow the JSON object" in model.asked[1][-1].text
+    assert (decision.outcome, actions(decision), decision.attempts) == (Outcome.DECIDED, ["close_short"], 2)
+    (closed,) = decision.decisions
+    assert closed.fraction == (1 if '"fraction": 1' in second else Decimal("0.5"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (WHY.format(CLOSE), WHY.format(OPEN)),
+        (WHY.format(CLOSE), f"{CLOSE}\nScrap that."),
+        (f"{CLOSE}\nScrap that.", f"{CLOSE}\nScrap that."),
+        (f"{CLOSE}\nScrap that.", WHY.format(CLOSE)),
+        ("no JSON", WHY.format(CLOSE)),
+    ],
+)
+async def test_what_is_said_differently_or_taken_back_never_stands(first: str, second: str) -> None:
+    _, decision = await decide(first, second)
+    assert (decision.outcome, actions(decision)) == (Outcome.INVALID_REPLY, [])
+
+
+async def test_words_after_a_batch_that_trades_nothing_do_not_matter() -> None:
+    model, decision = await decide(WHY.format(json.dumps([HOLD])))
+    assert (decision.outcome, actions(decision), len(model.asked)) == (Outcome.DECIDED, ["hold"], 1)
