@@ -7,7 +7,6 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from exchanges.types import Symbol
 from executor.registry import ExecutorType
 from manager.cli.decision_text import dropped_items
 from manager.cli.incident_text import alarms, read_incidents
@@ -20,6 +19,7 @@ from manager.state.records import (
     EquityRow,
     IncidentRow,
     PositionRow,
+    SampledMark,
     TenantId,
     TraderRow,
     TraderState,
@@ -94,7 +94,7 @@ class TraderStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionStatus:
-    """Hold one position; `mark` is the newest that a trader's last decision saw, at `marked_at`.
+    """Hold one position; `mark` is that of the account's last sample of equity, its candle or tick of `marked_at`.
 
     `margin` is at the mark, or at the entry price where no mark is known.
     """
@@ -141,12 +141,6 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mark:
-    price: Decimal
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Details:
     decision: DecisionRow | None
     refusals: tuple[Refusal, ...]
@@ -167,7 +161,6 @@ async def _account(tx: Transaction, account: AccountRow, look: _Look) -> Account
     rows = await tx.desk(account.account_id)
     incidents = await read_incidents(tx, account.account_id, look.at)
     details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
-    marks = _marks([detail.decision for detail in details.values() if detail.decision is not None])
     books = {book.trader_id: book for book in rows.books}
     due = {schedule.trader_id: schedule.next_due_at for schedule in rows.schedules}
     traders = tuple(
@@ -182,7 +175,7 @@ async def _account(tx: Transaction, account: AccountRow, look: _Look) -> Account
         for row in sorted(rows.traders, key=lambda row: row.seq)
     )
     held = sorted(rows.positions, key=lambda row: (row.trader_id, row.symbol))
-    positions = tuple(_position(row, marks) for row in held)
+    positions = tuple(_position(row, account.marks) for row in held)
     return _summary(rows, look, traders=traders, positions=positions, incidents=incidents)
 
 
@@ -275,7 +268,7 @@ def _trader(
     )
 
 
-def _position(row: PositionRow, marks: Mapping[Symbol, _Mark]) -> PositionStatus:
+def _position(row: PositionRow, marks: Mapping[str, SampledMark]) -> PositionStatus:
     mark = marks.get(row.symbol)
     units = row.quantity * row.contract_size
     return PositionStatus(
@@ -303,18 +296,6 @@ def _decision(row: DecisionRow) -> LastDecision:
         errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
         dropped=dropped_items(row.errors),
     )
-
-
-def _marks(newest: Sequence[DecisionRow]) -> dict[Symbol, _Mark]:
-    marks: dict[Symbol, _Mark] = {}
-    for row in newest:
-        market = row.context.market if row.context is not None else {}
-        for symbol, view in market.items():
-            at = row.decided_at - timedelta(seconds=view.age_s)
-            known = marks.get(Symbol(symbol))
-            if known is None or at > known.at:
-                marks[Symbol(symbol)] = _Mark(price=view.mark, at=at)
-    return marks
 
 
 def _book(books: Mapping[str, BookRow], account: AccountRow, trader_id: str) -> BookRow:

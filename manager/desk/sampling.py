@@ -9,7 +9,7 @@ from manager.desk.capital import utilization
 from manager.desk.session import Session
 from manager.desk.valuation import book_equity, is_marked
 from manager.desk.values import Desk
-from manager.state.records import BookRow, EquityRow
+from manager.state.records import BookRow, EquityRow, SampledMark
 from traders import performance
 from traders.performance import Performance
 
@@ -53,7 +53,7 @@ class LiveSampler:
             curve = performance.sample(head.performance, equity, now)
             state.set_head(replace(head, performance=curve))
             self._store(session, trader_id, equity, curve.drawdown)
-        account = replace(state.account, updated_at=now)
+        account = replace(state.account, updated_at=now, marks=_marks(desk))
         if session.all_marked():
             account = replace(account, equity=desk.equity, utilization=utilization(desk))
             self._store(session, "", desk.equity, 0.0)
@@ -75,3 +75,10 @@ class LiveSampler:
                 drawdown_pct=Decimal(repr(round(drawdown * 100, 6))),
             )
         )
+
+
+def _marks(desk: Desk) -> dict[str, SampledMark]:
+    return {
+        symbol: SampledMark(price=mark.price, at=desk.at - timedelta(seconds=mark.age_s))
+        for symbol, mark in desk.marks.items()
+    }

@@ -44,11 +44,19 @@ class UtilizationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampledMark:
+    """Hold the mark that a sample of equity used for one symbol, and the time of its candle or tick."""
+
+    price: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
-    `equity` and `utilization` are of `updated_at` or, after it, of the last rebalance. `terms` is what prices and fills
-    it (manager/terms.py), `config` the file they are from.
+    `marks` are by symbol and of `updated_at`, `equity` and `utilization` too or, after it, of the last rebalance.
+    `terms` is what prices and fills it (manager/terms.py), `config` the file they are from.
     """
 
     tenant_id: TenantId
@@ -65,6 +73,7 @@ class AccountRow:
     rebalance_members: tuple[str, ...] = ()
     updated_at: datetime | None = None
     utilization: UtilizationReport | None = None
+    marks: Mapping[str, SampledMark] = field(default_factory=dict)
     terms: str = ""
     config: str = ""
 

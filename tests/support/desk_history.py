@@ -30,6 +30,7 @@ from manager.state.records import (
     PositionRow,
     RoundRow,
     Row,
+    SampledMark,
     ScheduleRow,
     Share,
     TraderRow,
@@ -81,6 +82,7 @@ def traders() -> list[Row]:
         venue="paper",
         equity=Decimal("10004.55"),
         utilization=USE,
+        marks={BTC: SampledMark(price=Decimal(100_500), at=AT - timedelta(seconds=1))},
         updated_at=AT,
     )
     rows: list[Row] = [account]

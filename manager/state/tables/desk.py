@@ -40,6 +40,7 @@ class AccountTable(SQLModel, table=True):
     rebalance_members: Any = Field(sa_type=JSON)
     updated_at: datetime | None = Field(sa_type=INSTANT)
     utilization: Any = Field(sa_type=JSON, nullable=True)
+    marks: Any = Field(sa_type=JSON)
     terms: str = Field(sa_type=TEXT)
     config: str = Field(sa_type=TEXT)
 

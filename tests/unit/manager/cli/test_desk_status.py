@@ -130,11 +130,13 @@ async def test_a_sample_from_before_the_last_rebalance_is_not_shown() -> None:
     assert (bull.equity, bull.pnl_usd) == (None, None)
 
 
-async def test_a_position_is_valued_at_the_newest_mark_a_decision_saw() -> None:
-    [position] = (await status_of(await desk_with_history())).positions
+async def test_a_position_is_valued_at_the_mark_of_the_sample_that_its_traders_equity_is_of() -> None:
+    account = await status_of(await desk_with_history())
+    [position], bull = account.positions, account.traders[0]
     assert (position.entry_price, position.mark) == (Decimal(100_000), Decimal(100_500))
-    assert position.marked_at == AT - timedelta(seconds=2)
-    assert position.unrealized_pnl == Decimal(5)
+    assert position.marked_at == AT - timedelta(seconds=1)
+    assert position.unrealized_pnl is not None
+    assert position.unrealized_pnl - bull.fees == Decimal("4.55") == bull.pnl_usd
     assert (position.stop_loss, position.take_profit) == (Decimal(98_000), Decimal(106_000))
 
 

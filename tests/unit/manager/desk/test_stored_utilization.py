@@ -1,10 +1,11 @@
 """The use of an account's capital is stored with the equity that it was reckoned with, and after each rebalance."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 from exchanges.clock import EPOCH
 from faulty_desk import ACCOUNT, BTC, FaultyDesk, open_long
-from manager.state.records import DEFAULT_TENANT, AccountRow, BookRow, UtilizationReport
+from manager.state.records import DEFAULT_TENANT, AccountRow, BookRow, SampledMark, UtilizationReport
 
 D = Decimal
 DEALT = UtilizationReport(
@@ -49,3 +50,18 @@ async def test_without_a_mark_the_last_report_stays() -> None:
     [account] = await desk.find(AccountRow)
     assert account.updated_at == desk.clock.now()
     assert account.utilization == DEALT
+
+
+async def test_a_sample_stores_the_marks_that_it_used_and_their_time() -> None:
+    desk = await FaultyDesk.of()
+    await desk.go("a", open_long(usd=1000))
+    await let_sample(desk)
+    await desk.maintain(1)
+    [account] = await desk.find(AccountRow)
+    view = (await desk.feed.snapshot(frozenset({BTC}))).symbols[BTC]
+    assert account.marks[BTC] == SampledMark(price=view.mark, at=account.updated_at - timedelta(seconds=view.age_s))
+    desk.feed.hidden.add(BTC)
+    await let_sample(desk)
+    await desk.maintain(1)
+    [account] = await desk.find(AccountRow)
+    assert BTC not in account.marks
