@@ -1,9 +1,10 @@
 """Take traders on, change what may change, and bring the database in line with a config."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 from exchanges.clock import Clock
@@ -220,8 +221,8 @@ class _Work:
         await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, spec.decision_interval_s)
-        before, after = _difference(row.spec, changed.spec)
-        await self.tx.insert([self._event(row, "trader_updated", before, after, reason)])
+        changes = "; ".join(_changes(row.spec, changed.spec))
+        await self.tx.insert([self._event(row, "trader_updated", "", changes, reason)])
         return changed
 
     async def take_accounts(self, tenant: TenantConfig, claimant: Claimant) -> None:
@@ -359,11 +360,22 @@ def _others(known: Sequence[TraderRow], trader_id: str) -> list[TraderSpec]:
     return [row.spec for row in known if row.trader_id != trader_id and row.state_reason != REMOVED_FROM_CONFIG]
 
 
-def _difference(before: TraderSpec, after: TraderSpec) -> tuple[str, str]:
-    names = [name for name in TraderSpec.__dataclass_fields__ if getattr(before, name) != getattr(after, name)]
-    shown: Mapping[bool, TraderSpec] = {False: before, True: after}
-    old, new = (", ".join(f"{name}={getattr(shown[side], name)}" for name in names) for side in (False, True))
-    return old, new
+def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """Say what differs, field by field; of a field that is never printed only that it does."""
+    changes: list[str] = []
+    for field in fields(before):
+        name, old, new = f"{prefix}{field.name}", getattr(before, field.name), getattr(after, field.name)
+        if is_dataclass(old) and type(old) is type(new):
+            changes += _changes(old, new, f"{name}.")
+        elif old != new:
+            changes.append(f"{name}: {_shown(old)} -> {_shown(new)}" if field.repr else f"{name} changed")
+    return changes
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "none"
 
 
 def _sum(one: SyncReport, other: SyncReport) -> SyncReport:

@@ -227,7 +227,7 @@ def _event(row: EventRow) -> Operation:
         traders=(row.trader_id,) if row.trader_id else (),
         symbol="",
         what=row.kind,
-        outcome=f"{row.before} -> {row.after}" if row.before or row.after else "",
+        outcome=f"{row.before} -> {row.after}" if row.before else row.after,
         detail=f"{row.actor}: {row.reason}" if row.reason else row.actor,
         ref=row.event_id,
     )

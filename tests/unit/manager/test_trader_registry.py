@@ -1,6 +1,7 @@
 """Definitions: what is taken on, what may change, and what a sync with a config does."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -137,6 +138,25 @@ async def test_the_allowed_fields_change_and_a_new_interval_moves_the_schedule(d
     assert schedule.interval_s == 7
     assert schedule.phase_s < 7
     assert schedule.next_due_at != before.next_due_at
+
+
+async def test_an_update_is_an_event_that_names_what_changed_in_plain_words(desk: Desk) -> None:
+    await desk.sync()
+    limits = replace((await desk.rows(TraderRow))["one"].spec.limits, max_positions=2)
+    changes = TraderChanges(name="First", symbols=(ETH,), allocation_pct=Decimal("1E+1"), limits=limits)
+    await desk.manager.update(DEFAULT_TENANT, "one", changes, actor="test")
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        [event] = await tx.find(EventRow, {"kind": "trader_updated"})
+    old = "BTC/USDT:USDT"
+    assert (event.before, event.after.split("; ")) == (
+        "",
+        [
+            "name: one -> First",
+            f"symbols: {old} -> {ETH}",
+            "allocation_pct: 60 -> 10",
+            "limits.max_positions: 3 -> 2",
+        ],
+    )
 
 
 async def test_an_update_is_checked_like_a_registration(desk: Desk) -> None:
