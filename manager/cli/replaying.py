@@ -13,7 +13,7 @@ from manager.cli.guard import FAILED, Refused
 from manager.cli.options import JsonOption, taking
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
-from manager.replay.request import RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
+from manager.replay.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 
 _FORMAT = "2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
 _TRADER_COLUMNS = (
@@ -58,7 +58,7 @@ class ReplayOptions:
         Path, _file("Candles, Parquet or CSV: symbol, ts_ms, open, high, low, close, volume.", "--candles")
     ]
     funding: Annotated[Path | None, _file("Funding, Parquet or CSV: symbol, ts_ms, funding_rate.", "--funding")] = None
-    start: Annotated[datetime | None, _time("Leave out what comes before; " + _FORMAT, "--from")] = None
+    start: Annotated[datetime | None, _time("Leave out what comes before, for indicators too; " + _FORMAT, "--from")] = None
     end: Annotated[datetime | None, _time("Leave out what comes after; " + _FORMAT, "--to")] = None
     decisions: Annotated[
         Path | None, _file("Recorded decisions, JSONL: ts_ms, trader_id, decisions.", "--decisions")
@@ -76,9 +76,10 @@ class ReplayOptions:
             "--recordings", metavar="DIR", help="Where calls of models and of executors elsewhere are recorded."
         ),
     ] = RECORDINGS_DEFAULT
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the tables and the report there.")] = (
-        None
-    )
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write decisions, trades, orders, equity and the report there."),
+    ] = None
     as_json: JsonOption = False
 
 
@@ -129,7 +130,9 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
         failed = {name: count for name, count in row["outcomes"].items() if name != "decided"}
         if failed:
             told = ", ".join(f"{count} {name}" for name, count in failed.items())
-            say(f"{row['id']}: {sum(failed.values())} of {row['decisions']} decisions failed: {told}", style="yellow")
+            look = f"see {out / DECISIONS}" if out is not None else f"--out DIR writes {DECISIONS}, which says why"
+            count = f"{sum(failed.values())} of {row['decisions']} decisions failed"
+            say(f"{row['id']}: {count}: {told}; {look}", style="yellow")
     account = result["account"]
     show_table("Account", [f"{name}>" for name in account], [[_cell(value) for value in account.values()]])
     if result["models"]:
@@ -141,12 +144,18 @@ def _show(result: Mapping[str, Any], out: Path | None) -> None:
         say(f"Decisions dropped as invalid: {result['dropped_items']}")
     invariants = result["invariants"]
     say(f"Invariants: {invariants['checked']} checked, {invariants['violated']} violated")
-    say(
-        f"{result['bars']:,} bars in {result['wall_s']:.1f} s: {result['bars_per_s']:,.0f} bars/s,"
-        f" {result['decisions_per_s']:,.0f} decisions/s"
-    )
+    say(_pace(result))
     if out is not None:
         say(f"Written to {out}")
+
+
+def _pace(result: Mapping[str, Any]) -> str:
+    """Leave rates out where models are waited for: they round to nothing."""
+    decisions = sum(row["decisions"] for row in result["traders"])
+    done = f"{result['bars']:,} bars and {decisions:,} decisions in {result['wall_s']:.1f} s"
+    if not result["decisions_per_s"]:
+        return done
+    return f"{done}: {result['bars_per_s']:,.0f} bars/s, {result['decisions_per_s']:,.0f} decisions/s"
 
 
 def _state(state: str, reason: str) -> str:

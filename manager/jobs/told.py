@@ -21,6 +21,7 @@ _ANSWERED: Final = frozenset(
 )
 _OURS: Final = ("model", "deadline", "prompt", "market", "config", "executor", "decision")
 _SAYS_WHY: Final = (Outcome.TRUNCATED, Outcome.EMPTY)
+_LOOK: Final = "see `propdesk why` with the decision; a replay writes decisions.jsonl with --out DIR"
 _OF_REPLY: Final = ("reply", "decisions", "reasoning")
 
 
@@ -43,7 +44,7 @@ def note_failure(decision: DecisionRow) -> None:
         model=decision.model,
         attempts=decision.attempts,
         at=", ".join(dict.fromkeys(error.path for error in decision.errors[:3])),
-        why=ours.message if ours is not None else "see `propdesk why` with the decision",
+        why=ours.message if ours is not None else _LOOK,
     )
 
 

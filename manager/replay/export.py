@@ -1,21 +1,28 @@
-"""Write what a replay did as files: trades, orders, equity curves and a page to look at."""
+"""Write what a replay did as files: decisions, trades, orders, equity curves and a page to look at."""
 
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
+from pydantic import TypeAdapter
 
+from executor.contract import Decision
+from manager.jobs.told import INVALID
 from manager.replay.errors import ReplayError, ReplayInputError
 from manager.replay.page import GENERATOR, page
 from manager.replay.report import ReplayFacts
+from manager.replay.request import DECISIONS
 from manager.replay.setup import Replay
 
 _PAGE = "report.html"
-_FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", _PAGE)
+_FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)
+_FIRST_FIELD: Final = '{"id": '
+_ITEMS: Final = TypeAdapter(tuple[Decision, ...])
 
 
 def check_out(out: Path) -> None:
@@ -32,13 +39,14 @@ def check_out(out: Path) -> None:
         with tempfile.TemporaryFile(dir=present):
             pass
         taken = [out / name for name in _FILES if os.path.lexists(out / name)]
-        ours = not taken or _is_ours(out / _PAGE)
+        ours = not taken or (_is_ours(out / _PAGE) and _are_decisions(out / DECISIONS))
     except OSError as error:
         reason = f"nothing can be written to {present} ({error.strerror or error})"
         raise ReplayInputError(f"--out {out}: {reason}; name a folder you may write to") from None
     if not ours:
+        name = DECISIONS if _is_ours(out / _PAGE) else taken[-1].name
         raise ReplayInputError(
-            f"--out {out}: {taken[-1].name} is there and not from a replay; name another folder or move the file away"
+            f"--out {out}: {name} is there and not from a replay; name another folder or move the file away"
         )
     for path in taken:
         if not path.is_file() or not os.access(path, os.W_OK):
@@ -46,7 +54,7 @@ def check_out(out: Path) -> None:
 
 
 def export(out: Path, replay: Replay, facts: ReplayFacts, report: dict[str, Any]) -> None:
-    """Write report.json, report.html, trades.parquet, orders.parquet and equity.parquet into `out`, rows by time.
+    """Write the report, its page, and decisions, trades, orders and equity into `out`, rows by time.
 
     Raise ReplayError if a file cannot be written.
     """
@@ -60,12 +68,48 @@ def export(out: Path, replay: Replay, facts: ReplayFacts, report: dict[str, Any]
         _trades(facts).write_parquet(out / "trades.parquet")
         _orders(facts).write_parquet(out / "orders.parquet")
         equity.write_parquet(out / "equity.parquet")
+        with (out / DECISIONS).open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in _decisions(facts))
     except OSError as error:
         raise ReplayError(f"--out {out}: the report cannot be written ({error}); make room and replay again") from error
 
 
 def _is_ours(path: Path) -> bool:
     return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:1000]
+
+
+def _are_decisions(path: Path) -> bool:
+    """A recording given as --decisions may have the same name; its lines begin otherwise."""
+    if not path.is_file():
+        return True
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(len(_FIRST_FIELD)) in ("", _FIRST_FIELD)
+
+
+def _decisions(facts: ReplayFacts) -> Iterator[str]:
+    """Give a line for each decision, without what differs between two runs."""
+    refused: dict[str, list[dict[str, str]]] = {}
+    for one in facts.verdicts:
+        if one.kind != INVALID:
+            told = {"kind": one.kind, "code": one.code, "symbol": one.symbol, "detail": one.detail}
+            refused.setdefault(one.intent_id.rpartition("#")[0], []).append(told)
+    for row in sorted(facts.decisions, key=lambda row: (row.decided_at, row.decision_id)):
+        line = {
+            "id": row.decision_id,
+            "trader_id": row.trader_id,
+            "at": row.decided_at.isoformat(),
+            "outcome": row.outcome.value,
+            "actions": _ITEMS.dump_python(row.decisions, mode="json"),
+            "refusals": refused.get(row.decision_id, []),
+            "errors": [{"path": error.path, "message": error.message} for error in row.errors],
+            "reasoning": row.reasoning,
+            "reply": row.reply,
+            "model": row.model,
+            "attempts": row.attempts,
+            "prompt_hash": row.prompt_hash,
+            "cost_usd": _plain(row.usage.cost_usd),
+        }
+        yield json.dumps(line, ensure_ascii=False)
 
 
 def _trades(facts: ReplayFacts) -> pl.DataFrame:

@@ -46,7 +46,7 @@ class ReplayFacts:
     marks: Mapping[Symbol, Decimal]
     venue_equity: Decimal
     spending: Sequence[SpendingRow]
-    failed: Mapping[str, Counter[Outcome]]
+    decisions: Sequence[DecisionRow]
 
 
 async def collect(replay: Replay) -> ReplayFacts:
@@ -65,7 +65,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             marks=snapshot.marks(),
             venue_equity=balance.equity,
             spending=await tx.find(SpendingRow, {}, limit=_ALL),
-            failed=_failed(await _all(tx, DecisionRow, runtime.account_id)),
+            decisions=await _all(tx, DecisionRow, runtime.account_id),
         )
 
 
@@ -76,6 +76,7 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
     heads = {head.trader_id: head for head in facts.desk.books}
     unrealized = _unrealized(facts)
     equities = {key: head_equity(head, unrealized.get(key, ZERO)) for key, head in heads.items()}
+    outcomes = _outcomes(facts, counts)
     violations = [*tally.violations, *fills_split_exactly(facts.fills, facts.parts), *_sums(facts, equities)]
     verdicts = Counter((verdict.kind, verdict.code) for verdict in facts.verdicts)
     return {
@@ -84,7 +85,7 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
         "bars_per_s": round(bars / wall_s),
         "decisions_per_s": round(sum(counts.values()) / wall_s),
         "traders": [
-            _trader(facts, row, heads[row.trader_id], equities[row.trader_id], counts.get(row.trader_id, 0))
+            _trader(facts, row, heads[row.trader_id], equities[row.trader_id], outcomes[row.trader_id])
             for row in facts.desk.traders
             if row.trader_id in heads
         ],
@@ -113,14 +114,16 @@ def head_equity(head: BookRow, unrealized: Decimal) -> Decimal:
     return head.capital + head.realized - head.fees + head.funding + unrealized
 
 
-def _trader(facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, decisions: int) -> dict[str, Any]:
+def _trader(
+    facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, outcomes: Mapping[str, int]
+) -> dict[str, Any]:
     curve, trader_id = head.performance, row.trader_id
     return {
         "id": trader_id,
         "state": row.state.value,
         "state_reason": row.state_reason,
-        "decisions": decisions,
-        "outcomes": _outcomes(decisions, facts.failed.get(trader_id, Counter())),
+        "decisions": sum(outcomes.values()),
+        "outcomes": outcomes,
         "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),
         "fills": sum(part.trader_id == trader_id for part in facts.parts),
         "realized_pnl": _money(head.realized),
@@ -135,18 +138,17 @@ def _trader(facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, 
     }
 
 
-def _failed(rows: Sequence[DecisionRow]) -> dict[str, Counter[Outcome]]:
-    """Count those that are no decisions, all of which are kept, by trader."""
-    failed: dict[str, Counter[Outcome]] = {}
-    for row in rows:
+def _outcomes(facts: ReplayFacts, counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Count the decisions of each trader by outcome; those that failed are all kept, of the others only some."""
+    failed: dict[str, Counter[str]] = {row.trader_id: Counter() for row in facts.desk.traders}
+    for row in facts.decisions:
         if row.outcome is not Outcome.DECIDED:
-            failed.setdefault(row.trader_id, Counter())[row.outcome] += 1
-    return failed
-
-
-def _outcomes(decisions: int, failed: Counter[Outcome]) -> dict[str, int]:
-    decided = decisions - failed.total()
-    return {**({"decided": decided} if decided else {}), **{str(name): count for name, count in sorted(failed.items())}}
+            failed[row.trader_id][str(row.outcome)] += 1
+    decided = {trader_id: counts.get(trader_id, 0) - found.total() for trader_id, found in failed.items()}
+    return {
+        trader_id: {**({"decided": decided[trader_id]} if decided[trader_id] else {}), **dict(sorted(found.items()))}
+        for trader_id, found in failed.items()
+    }
 
 
 def _unrealized(facts: ReplayFacts) -> dict[str, Decimal]:

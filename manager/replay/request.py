@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+DECISIONS: Final = "decisions.jsonl"
 RECORDINGS_DEFAULT: Final = Path(".propdesk") / "recordings"
 
 

@@ -16,7 +16,7 @@ class MemoryStore:
     """Keep the state of a replay, a simulation or a test in this process.
 
     Transactions run one after the other. With `keep_contexts` off, decisions lose their context and of the passive ones
-    (hold and wait only) each trader's latest is kept; `decision_counts` still counts them all.
+    (hold and wait only, without a model's reply) each trader's latest is kept; `decision_counts` still counts them all.
     """
 
     def __init__(self, *, keep_contexts: bool = True) -> None:

@@ -45,7 +45,12 @@ def _bare(key: tuple[Any, ...]) -> Any:
 
 
 def _passive(row: DecisionRow) -> bool:
-    return row.outcome is Outcome.DECIDED and all(decision.action in PASSIVE for decision in row.decisions)
+    """A reply is kept: what a model gives as its reasons to wait cannot be had again from rules."""
+    return (
+        not row.reply
+        and row.outcome is Outcome.DECIDED
+        and all(decision.action in PASSIVE for decision in row.decisions)
+    )
 
 
 @dataclass(slots=True, kw_only=True)

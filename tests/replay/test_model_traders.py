@@ -123,6 +123,22 @@ async def test_a_recorded_replay_is_the_same_and_calls_nobody(tmp_path: Path) ->
     assert first["invariants"]["violated"] == 0
 
 
+async def test_what_a_model_said_is_written_the_same_in_each_run(tmp_path: Path) -> None:
+    waits = says(reply_text({"symbol": BTC, "action": "wait"}))
+    mute = {number: says("I would rather not say.") for number in (7, 8)}
+    async with recorded(tmp_path, lambda number: mute.get(number, waits)) as (request, _, _):
+        for name in ("a", "b"):
+            report = await replay(replace(request, out=tmp_path / name))
+    texts = [(tmp_path / name / "decisions.jsonl").read_text(encoding="utf-8") for name in ("a", "b")]
+    assert texts[0] == texts[1]
+    asked = [line for line in map(json.loads, texts[0].splitlines()) if line["trader_id"] != "rules"]
+    assert len(asked) == sum(row["decisions"] for row in report["traders"] if row["id"] != "rules")
+    [failed] = [line for line in asked if line["outcome"] != "decided"]
+    assert (failed["outcome"], failed["attempts"]) == ("invalid_reply", 2)
+    assert "I would rather not say." in failed["reply"]
+    assert failed["errors"][0]["path"] == "reply"
+
+
 async def test_two_recordings_ask_the_same_questions(tmp_path: Path) -> None:
     prompts = []
     for name in ("a", "b"):

@@ -77,8 +77,32 @@ def test_a_report_may_be_written_over_by_the_next_one(tmp_path: Path) -> None:
         result = replayed(tmp_path, "--out", out)
         assert result.exit_code == 0, result.output
         assert sorted(path.name for path in out.iterdir()) == sorted(
-            ["report.html", "report.json", "trades.parquet", "orders.parquet", "equity.parquet"]
+            ["report.html", "report.json", "decisions.jsonl", "trades.parquet", "orders.parquet", "equity.parquet"]
         )
+
+
+def test_a_recording_beside_an_earlier_report_is_never_overwritten(tmp_path: Path) -> None:
+    assert replayed(tmp_path, "--out", tmp_path / "other").exit_code == 0
+    before = (tmp_path / "decisions.jsonl").read_text()
+    (tmp_path / "report.html").write_text((tmp_path / "other" / "report.html").read_text())
+    result = replayed(tmp_path, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "decisions.jsonl is there and not from a replay" in result.stderr
+    assert (tmp_path / "decisions.jsonl").read_text() == before
+
+
+def test_each_decision_is_written_with_what_became_of_it(tmp_path: Path) -> None:
+    denied = opens(BTC, "long", "500", leverage=99)
+    given = Scenario(bars=scenario().bars, traders={"a": {}, "b": {}}, batches=[(1, "a", [denied]), (2, "b", [])])
+    result = replayed(tmp_path, "--out", tmp_path / "out", given=given)
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()
+    first, second = map(json.loads, lines)
+    assert (first["trader_id"], first["at"], first["outcome"]) == ("a", "2025-01-01T00:02:00+00:00", "decided")
+    assert first["id"] == "a@1735689720000"
+    assert (first["actions"][0]["action"], first["actions"][0]["leverage"]) == ("open_long", 99)
+    assert [one["code"] for one in first["refusals"]] == ["LEVERAGE"]
+    assert (second["trader_id"], second["actions"], second["refusals"]) == ("b", [], [])
 
 
 @pytest.mark.parametrize("name", ["report.html", "trades.parquet"])
