@@ -26,6 +26,7 @@ from traders.spec import ManagedBy, TraderSpec
 _ALL = 1_000_000
 _ATTEMPTS = 5
 ACCOUNT_TERMS = "account_terms"
+TRADER_UPDATED = "trader_updated"
 _BACK = "back in the config"
 _LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
@@ -222,7 +223,7 @@ class _Work:
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, spec.decision_interval_s)
         changes = "; ".join(_changes(row.spec, changed.spec))
-        await self.tx.insert([self._event(row, "trader_updated", "", changes, reason)])
+        await self.tx.insert([self._event(row, TRADER_UPDATED, "", changes, reason)])
         return changed
 
     async def take_accounts(self, tenant: TenantConfig, claimant: Claimant) -> None:

@@ -51,11 +51,14 @@ def terms_text(account: AccountConfig) -> str:
 
 def difference(there: str, here: str) -> str:
     """Say in words how two terms differ."""
-    old, new = _flat(json.loads(there)), _flat(json.loads(here))
-    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    parts = [f"{name} is {old.get(name, 'unset')} there and {new.get(name, 'unset')} here" for name in names]
+    parts = [f"{name} is {old} there and {new} here" for name, old, new in _differing(there, here)]
     more = f" and {len(parts) - _MOST_NAMED} more" if len(parts) > _MOST_NAMED else ""
     return ", ".join(parts[:_MOST_NAMED]) + more
+
+
+def changed_terms(before: str, after: str) -> str:
+    """Say field by field how terms changed."""
+    return "; ".join(f"{name}: {old} -> {new}" for name, old, new in _differing(before, after))
 
 
 def other_terms(claimant: Claimant, owner: str, account: str, how: str) -> OtherDeskRuns:
@@ -72,6 +75,12 @@ def other_traders(claimant: Claimant, owner: str, change: str) -> OtherDeskRuns:
         f"{claimant.config}: a desk runs on this database with {owner}, and this config would change its traders "
         f"({change}); {_MEND}, or change {owner} instead"
     )
+
+
+def _differing(there: str, here: str) -> list[tuple[str, Any, Any]]:
+    old, new = _flat(json.loads(there)), _flat(json.loads(here))
+    both = [(name, old.get(name, "unset"), new.get(name, "unset")) for name in sorted(old.keys() | new.keys())]
+    return [one for one in both if one[1] != one[2]]
 
 
 def _short(values: Mapping[str, Any]) -> dict[str, Any]:

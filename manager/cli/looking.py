@@ -24,7 +24,10 @@ COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "
 _ACTIONS_SHOWN: Final = 3
 
 OrderArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="An order, by its own or the venue's id; a trade; an intent; a decision.")
+    str,
+    typer.Argument(
+        metavar="ID", help="An order, by its own or the venue's id; a trade, intent or decision; a trader: its newest."
+    ),
 ]
 
 
@@ -35,7 +38,8 @@ class OperationsOptions:
     account: Annotated[str, typer.Option("--account", metavar="NAME", help="Only of this account.")] = ""
     trader: Annotated[str, typer.Option("--trader", metavar="ID", help="Only where this trader takes part.")] = ""
     kind: Annotated[
-        list[OperationKind] | None, typer.Option("--kind", help="Only of this kind; may be given several times.")
+        list[OperationKind] | None,
+        typer.Option("--kind", help="Only of this kind; several times for several. `decision` lists sound ones too."),
     ] = None
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")] = 50
     tenant: TenantOption = DEFAULT_TENANT
@@ -71,6 +75,7 @@ def operations(options: OperationsOptions) -> None:
         account_id=options.account,
         trader_id=options.trader,
         kinds=tuple(options.kind) if options.kind else tuple(OperationKind),
+        sound_decisions=OperationKind.DECISION in (options.kind or ()),
         limit=options.limit,
     )
     found = with_store(options.data_dir, lambda store: read_operations(store, TenantId(options.tenant), query))
@@ -102,12 +107,15 @@ def why(
     tenant: TenantOption = DEFAULT_TENANT,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain an order, trade, intent or decision: wishes, the model's words, the market it saw, checks, fills."""
+    """Explain an order, trade, intent or decision: wishes, the model's words, the market it saw, checks, fills.
+
+    Of a trader it explains the newest decision.
+    """
     story = with_store(data_dir, lambda store: read_story(store, TenantId(tenant), order))
     if story is None:
         raise Refused(
-            f"there is no order, trade, intent or decision {order!r} in tenant {tenant}; `propdesk operations` lists"
-            " orders, refused intents and failed decisions"
+            f"there is no order, trade, intent or decision {order!r} in tenant {tenant}, nor a trader that has"
+            " decided; `propdesk operations` lists orders and refused intents, with `--kind decision` all decisions"
         )
     if as_json:
         print_json(story)

@@ -1,4 +1,4 @@
-"""What the desk did, newest first: orders, refusals, conflicts, failed decisions, incidents and acts of operators."""
+"""What the desk did, newest first: orders, refusals, conflicts, decisions, incidents and acts of operators."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ from executor.contract import Outcome
 from manager.cli.incident_text import state_of
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.jobs.told import INVALID
+from manager.registry import ACCOUNT_TERMS, TRADER_UPDATED
 from manager.state.records import (
     AccountRow,
     BookRow,
@@ -24,6 +25,7 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.store import Store, Transaction
+from manager.terms import changed_terms
 
 _REFUSING: Final = ("denial", "dropped", "clamp")
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
@@ -57,11 +59,15 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationQuery:
-    """Say which operations to return, at most `limit` of them; empty fields do not narrow."""
+    """Say which operations to return, at most `limit` of them; empty fields do not narrow.
+
+    Of decisions those that failed or lost a part, unless `sound_decisions` asks for the others too.
+    """
 
     account_id: str = ""
     trader_id: str = ""
     kinds: tuple[OperationKind, ...] = tuple(OperationKind)
+    sound_decisions: bool = False
     limit: int = 50
 
 
@@ -110,7 +116,7 @@ async def _of_kind(tx: Transaction, kind: OperationKind, account_id: str, query:
             rows = await tx.find(VerdictRow, {**mine, "kind": _REFUSING}, newest_first="at", limit=query.limit)
             operations = [_verdict(row) for row in rows]
         case OperationKind.DECISION:
-            operations = await _decisions(tx, mine, query.limit)
+            operations = await _decisions(tx, mine, query)
         case OperationKind.INCIDENT:
             rows = await tx.find(IncidentRow, mine, newest_first="at", limit=query.limit)
             operations = [_incident(row) for row in rows]
@@ -149,15 +155,32 @@ def _verdict(row: VerdictRow) -> Operation:
     )
 
 
-async def _decisions(tx: Transaction, mine: Mapping[str, Any], limit: int) -> list[Operation]:
-    """Return the failed decisions, and those of which a part was dropped."""
-    lost = await tx.find(VerdictRow, {**mine, "kind": INVALID}, newest_first="at", limit=limit)
-    failed = await tx.find(DecisionRow, {**mine, "outcome": _FAILED}, newest_first="decided_at", limit=limit)
-    known = {row.decision_id for row in failed}
+async def _decisions(tx: Transaction, mine: Mapping[str, Any], query: OperationQuery) -> list[Operation]:
+    lost = await tx.find(VerdictRow, {**mine, "kind": INVALID}, newest_first="at", limit=query.limit)
+    wanted = mine if query.sound_decisions else {**mine, "outcome": _FAILED}
+    rows = await tx.find(DecisionRow, wanted, newest_first="decided_at", limit=query.limit)
+    failed = {row.decision_id for row in rows if row.outcome is not Outcome.DECIDED}
     last_to_first = sorted(lost, key=lambda row: row.n, reverse=True)
-    partial = {row.intent_id: row for row in last_to_first if row.intent_id not in known}
+    partial = {row.intent_id: row for row in last_to_first if row.intent_id not in failed}
     counts = Counter(row.intent_id for row in lost)
-    return [_failed(row) for row in failed] + [_partial(row, counts[ref]) for ref, row in partial.items()]
+    whole = [
+        _failed(row) if row.decision_id in failed else _sound(row) for row in rows if row.decision_id not in partial
+    ]
+    return whole + [_partial(row, counts[ref]) for ref, row in partial.items()]
+
+
+def _sound(row: DecisionRow) -> Operation:
+    return Operation(
+        at=row.decided_at,
+        kind=OperationKind.DECISION,
+        account_id=row.account_id,
+        traders=(row.trader_id,),
+        symbol="",
+        what="decision",
+        outcome=row.outcome,
+        detail=", ".join(f"{one.action} {one.symbol}" for one in row.decisions) or "nothing to do",
+        ref=row.decision_id,
+    )
 
 
 def _failed(row: DecisionRow) -> Operation:
@@ -220,6 +243,11 @@ def _incident(row: IncidentRow) -> Operation:
 
 
 def _event(row: EventRow) -> Operation:
+    by = f"{row.actor}: {row.reason}" if row.reason else row.actor
+    outcome = f"{row.before} -> {row.after}" if row.before else row.after
+    if row.kind in (TRADER_UPDATED, ACCOUNT_TERMS):
+        changes = row.after if row.kind == TRADER_UPDATED else changed_terms(row.before, row.after)
+        outcome, by = "changed", f"{changes} ({by})"
     return Operation(
         at=row.at,
         kind=OperationKind.EVENT,
@@ -227,7 +255,7 @@ def _event(row: EventRow) -> Operation:
         traders=(row.trader_id,) if row.trader_id else (),
         symbol="",
         what=row.kind,
-        outcome=f"{row.before} -> {row.after}" if row.before else row.after,
-        detail=f"{row.actor}: {row.reason}" if row.reason else row.actor,
+        outcome=outcome,
+        detail=by,
         ref=row.event_id,
     )

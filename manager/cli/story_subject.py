@@ -1,4 +1,4 @@
-"""Find what `propdesk why` is asked about: order, trade, intent or decision, by any id that our commands show."""
+"""Find what `propdesk why` is asked about: order, trade, intent or decision, or a trader's newest decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Subject:
 
 
 async def find_subject(tx: Transaction, ref: str) -> Subject | None:
-    """Return what `ref` names: a client or venue order id, a trade, intent or decision id; None if nothing known."""
+    """Return what `ref` names: order (own id or the venue's), trade, intent, decision or trader; else None."""
     accounts = [row.account_id for row in await tx.find(AccountRow, {})]
     for account_id in accounts:
         order = await tx.get(OrderRow, account_id, ref)
@@ -43,6 +43,9 @@ async def find_subject(tx: Transaction, ref: str) -> Subject | None:
     if intent is not None:
         return await _intent(tx, intent)
     decision = await tx.get(DecisionRow, ref)
+    if decision is None:
+        newest = await tx.find(DecisionRow, {"trader_id": ref}, newest_first="decided_at", limit=1)
+        decision = newest[0] if newest else None
     return await _decision(tx, decision) if decision is not None else None
 
 

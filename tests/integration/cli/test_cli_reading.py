@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from config_files import changed, write_config
-from desk_history import AT, BTC, ENTRY, INTENT, ROUND, STOP, desk_with_history, incident
+from desk_history import AT, BTC, DECISION, ENTRY, INTENT, ROUND, STOP, desk_with_history, incident
 from executor.contract import Action, Decision
 from manager.cli import halting, looking, trading
 from manager.cli.app import app
@@ -158,6 +158,8 @@ def test_operations_can_be_narrowed_by_kind_and_trader() -> None:
         "conflict",
     }
     assert "lunch" in propdesk("operations", "--trader", "bear").stdout
+    assert [one["ref"] for one in read("operations", "--kind", "decision")["operations"]] == [DECISION]
+    assert "decision" not in {one["kind"] for one in read("operations")["operations"]}
 
 
 @pytest.mark.usefixtures("store")

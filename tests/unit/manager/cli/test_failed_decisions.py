@@ -63,6 +63,24 @@ async def test_operations_list_them_and_only_as_decisions(store: Store) -> None:
     assert await read_operations(store, DEFAULT_TENANT, mine) == ()
 
 
+async def test_sound_decisions_are_listed_when_asked_for(store: Store) -> None:
+    kinds = (OperationKind.DECISION,)
+    found = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=kinds, sound_decisions=True))
+    assert [(one.ref, one.what, one.outcome) for one in found] == [
+        (PARTIAL, "partly dropped", "INVALID_ITEM"),
+        (FAILED, "no decision", "truncated"),
+        (DECISION, "decision", "decided"),
+    ]
+    assert found[-1].detail == "open_long BTC/USDT:USDT"
+
+
+async def test_why_takes_a_trader_for_its_newest_decision(store: Store) -> None:
+    story = await read_story(store, DEFAULT_TENANT, "bull")
+    assert story is not None
+    assert (story.kind, story.wishes[0].decision_id) == ("decision", PARTIAL)
+    assert await read_story(store, DEFAULT_TENANT, "bear") is None
+
+
 async def test_why_takes_a_failed_decision_and_shows_reply_and_errors(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

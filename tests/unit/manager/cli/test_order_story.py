@@ -219,6 +219,34 @@ async def test_operations_can_be_narrowed(query: OperationQuery, kinds: set[Oper
     assert {one.kind for one in found} == kinds
 
 
+async def test_an_edit_is_told_by_what_changed() -> None:
+    event = EventRow(
+        tenant_id=DEFAULT_TENANT,
+        event_id="e2",
+        at=AT,
+        actor="cli:eve",
+        kind="trader_updated",
+        account_id="paper",
+        trader_id="bear",
+        after="executor.prompt_template: a -> b",
+        reason="an edit",
+    )
+    terms = replace(
+        event,
+        event_id="e3",
+        kind="account_terms",
+        trader_id="",
+        before='{"market": {"type": "live", "venue": "x"}}',
+        after='{"market": {"type": "synthetic", "venue": "x"}}',
+    )
+    query = OperationQuery(kinds=(OperationKind.EVENT,))
+    found = await read_operations(await desk_with_history(event, terms), DEFAULT_TENANT, query)
+    assert {one.ref: (one.outcome, one.detail) for one in found if one.ref in ("e2", "e3")} == {
+        "e2": ("changed", "executor.prompt_template: a -> b (cli:eve: an edit)"),
+        "e3": ("changed", "market.type: live -> synthetic (cli:eve: an edit)"),
+    }
+
+
 async def test_operations_of_nobody_are_refused() -> None:
     store = await desk_with_history()
     with pytest.raises(UnknownAccount, match="there is no account 'other'"):
