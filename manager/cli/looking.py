@@ -11,7 +11,7 @@ from manager.cli.decision_text import outcome_text
 from manager.cli.desk_status import AccountStatus, LastDecision, Light, PositionStatus, TraderStatus, read_status
 from manager.cli.guard import Refused
 from manager.cli.incident_text import state_of
-from manager.cli.model_costs import ModelCost, read_model_costs, show_model_costs
+from manager.cli.model_costs import ModelCost, cost_text, read_model_costs, show_model_costs
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
 from manager.cli.order_story import read_story
@@ -193,7 +193,7 @@ def _trader_row(trader: TraderStatus) -> list[str]:
         instant(last.at if last else None),
         last.outcome if last else "-",
         _actions(last) if last else "-",
-        _model_cost(trader),
+        cost_text(trader.models_today) if trader.models_today else "-",
         f"{refusal.code} {refusal.symbol}" if refusal else "-",
     ]
 
@@ -209,14 +209,6 @@ def _trader_state(trader: TraderStatus) -> str:
     if trader.state == TraderState.RUNNING:
         return trader.state if trader.watched else f"{trader.state} (no worker runs)"
     return f"{trader.state} ({trader.reason})" if trader.reason else trader.state
-
-
-def _model_cost(trader: TraderStatus) -> str:
-    cost = trader.models_today
-    if cost is None:
-        return "-"
-    used = f"{cost.spent_usd + cost.unknown_usd + cost.reserved_usd:.4f}"
-    return used if cost.budget_usd is None else f"{used} of {usd(cost.budget_usd)}"
 
 
 def _position_row(position: PositionStatus) -> list[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from manager.cli.render import show_table, usd
+from manager.cli.render import fine_usd, show_table
 from manager.state.records import BudgetRow, SpendingRow, TenantId, TraderRow
 from manager.state.store import Store, Transaction
 from manager.state.sums import MODEL, TENANT, TRADER, day_of
@@ -72,10 +72,18 @@ def show_model_costs(costs: Sequence[ModelCost]) -> None:
         show_table("Models today (UTC)", _COLUMNS, [_cells(cost) for cost in costs])
 
 
+def cost_text(cost: ModelCost) -> str:
+    """Return what was spent of what is allowed, and beside it what is held for calls under way or of unknown cost."""
+    held = {"reserved": cost.reserved_usd, "unknown": cost.unknown_usd}
+    beside = "".join(f" + {fine_usd(amount)} {name}" for name, amount in held.items() if amount)
+    allowed = "" if cost.budget_usd is None else f" of {fine_usd(cost.budget_usd)}"
+    return f"{fine_usd(cost.spent_usd)}{beside}{allowed}"
+
+
 def _cells(cost: ModelCost) -> list[str]:
     tokens = (cost.calls, cost.input_tokens, cost.cached_tokens, cost.output_tokens)
     amounts = (cost.spent_usd, cost.unknown_usd, cost.reserved_usd)
-    return [cost.name or "all", *map(str, tokens), *(f"{amount:.4f}" for amount in amounts), usd(cost.budget_usd)]
+    return [cost.name or "all", *map(str, tokens), *map(fine_usd, amounts), fine_usd(cost.budget_usd)]
 
 
 def _cost(row: SpendingRow, budget_usd: Decimal | None) -> ModelCost:

@@ -80,6 +80,11 @@ def usd(amount: Decimal | None) -> str:
     return "-" if amount is None else f"{amount.quantize(_CENT):,f}"
 
 
+def fine_usd(amount: Decimal | None) -> str:
+    """Return dollars to a hundredth of a cent, as one call of a model may cost less than a cent."""
+    return "-" if amount is None else f"{amount:,.4f}"
+
+
 def price(value: Decimal | None) -> str:
     """Return a price or quantity plainly, to seven significant digits."""
     if value is None:

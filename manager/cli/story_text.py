@@ -1,6 +1,7 @@
 """Tell an order's story in text."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from executor.contract import Decision, Outcome, Usage
 from manager.cli.order_story import OrderStory, SeenMarket, Wish
@@ -97,13 +98,15 @@ def _show_wish(wish: Wish) -> None:
         if wish.asked.reasoning:
             say(f"  because: {wish.asked.reasoning}")
     if wish.decided_at is not None:
-        say(f"  decision {wish.decision_id} of {owner} at {instant(wish.decided_at)} UTC: {wish.outcome}")
+        asked_at = wish.decided_at - timedelta(seconds=wish.latency_s)
+        times = f"asked {instant(asked_at)}, ended {instant(wish.decided_at)} UTC"
+        say(f"  decision {wish.decision_id} of {owner}: {wish.outcome}; {times}")
         used = wish.usage or Usage()
         tokens = f"{used.input_tokens} tokens in ({used.cached_tokens} cached), {used.output_tokens} out"
         cost = f"{tokens}, {price(used.cost_usd)} USD"
         cost += f" and up to {price(used.unknown_usd)} USD that nobody told" if used.unknown_usd else ""
         say(f"  model {wish.model or '-'}: {wish.attempts} attempt(s), {wish.latency_s:.2f} s, {cost}")
-        say(f"  prompt hash: {wish.prompt_hash or '- (no prompt: rules in code)'}")
+        say(f"  prompt hash: {_prompt(wish)}")
     if wish.reasoning:
         say(f"  reasoning: {wish.reasoning}")
     if wish.reply:
@@ -115,14 +118,33 @@ def _show_wish(wish: Wish) -> None:
         show_table("  It saw", ["symbol", "mark>", "age s>", "indicators"], [_market_row(seen) for seen in wish.market])
 
 
+def _prompt(wish: Wish) -> str:
+    if not wish.prompt_hash:
+        return "- (no prompt: rules in code)"
+    return f"{wish.prompt_hash}; its text: propdesk prompts sent {wish.decision_id}"
+
+
 def _asked(asked: Decision) -> str:
     parts = [f"{asked.action} {asked.symbol}"]
     if asked.position_size_usd is not None:
         parts.append(f"{usd(asked.position_size_usd)} USD")
     if asked.leverage is not None:
         parts.append(f"{asked.leverage}x")
-    levels = {"stop": asked.stop_loss, "target": asked.take_profit, "confidence": asked.confidence}
+    if asked.risk_usd is not None:
+        parts.append(f"risk {usd(asked.risk_usd)} USD")
+    if asked.fraction != 1:
+        parts.append(f"fraction {price(asked.fraction)}")
+    levels = {
+        "quantity": asked.target_quantity,
+        "stop": asked.stop_loss,
+        "target": asked.take_profit,
+        "entry at most": asked.max_entry_price,
+        "entry at least": asked.min_entry_price,
+        "confidence": asked.confidence,
+    }
     parts += [f"{name} {price(value)}" for name, value in levels.items() if value is not None]
+    if asked.invalidation:
+        parts.append(f"invalid if {asked.invalidation}")
     return ", ".join(parts)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from executor.models.addresses import shown_url
+from executor.prompt_values import duration
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.cli.connect import actor, manager_of, with_store
 from manager.cli.options import (
@@ -221,7 +222,7 @@ def _line(listed: _Listed) -> list[str]:
         spec.account,
         f"{row.state} ({row.state_reason})" if row.state_reason and row.state != TraderState.RUNNING else row.state,
         f"{spec.executor.type} {decides}".strip(),
-        f"{spec.decision_interval_s}s",
+        duration(spec.decision_interval_s),
         usd(listed.allocated_usd),
         ", ".join(spec.symbols),
         spec.managed_by,

@@ -120,6 +120,30 @@ def test_why_tells_the_story_and_names_what_is_unknown() -> None:
     assert "there is no order, trade, intent or decision 'none'" in missing.stderr
 
 
+def test_why_says_when_the_model_was_asked_for_what_and_where_its_prompt_is(store: MemoryStore) -> None:
+    async def bound() -> None:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            intent = await tx.get(IntentRow, INTENT)
+            assert intent is not None
+            limits = {"max_entry_price": Decimal(100_600), "min_entry_price": Decimal(99_000), "risk_usd": Decimal(20)}
+            asked = replace(intent.decision, fraction=Decimal("0.5"), invalidation="a close below 98000", **limits)
+            await tx.upsert([replace(intent, decision=asked)])
+
+    asyncio.run(bound())
+    told = propdesk("why", INTENT).stdout
+    assert f"{DECISION} of bull: decided; asked 2025-06-01 11:59:58, ended 2025-06-01 12:00:00 UTC\n" in told
+    assert f"prompt hash: ab12; its text: propdesk prompts sent {DECISION}\n" in told
+    wish = next(line for line in told.splitlines() if line.startswith("  asked: "))
+    for part in (
+        "risk 20.00 USD",
+        "fraction 0.5",
+        "entry at most 100600",
+        "entry at least 99000",
+        "invalid if a close",
+    ):
+        assert part in wish
+
+
 @pytest.mark.usefixtures("store")
 def test_why_explains_a_stop_a_trade_and_an_intent() -> None:
     stop = propdesk("why", STOP).stdout
@@ -170,6 +194,7 @@ def test_traders_are_listed_in_the_order_they_came() -> None:
     assert "allocated USD" in header
     assert "%" not in header
     assert "4,500.00" in rows[0]
+    assert "1m" in rows[0].split()
 
 
 @pytest.mark.parametrize(("managed_by", "warned"), [(ManagedBy.CONFIG, True), (ManagedBy.API, False)])

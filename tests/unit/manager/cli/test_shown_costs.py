@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from executor.contract import Usage
-from manager.cli.model_costs import ModelCost, show_model_costs
+from manager.cli.model_costs import ModelCost, cost_text, show_model_costs
 from manager.cli.order_story import OrderStory, Wish
 from manager.cli.story_text import show_story
 from state_rows import AT
@@ -30,8 +30,24 @@ def test_models_are_shown_with_all_that_counts_against_their_budget(capsys: pyte
     title, head, tenant, big = capsys.readouterr().out.splitlines()
     assert title == "Models today (UTC)"
     assert head.split("  ")[0] == "model"
-    assert tenant.split() == ["all", "3", "700", "300", "50", "0.5000", "0.1000", "0.2000", "9.00"]
+    assert tenant.split() == ["all", "3", "700", "300", "50", "0.5000", "0.1000", "0.2000", "9.0000"]
     assert big.split() == ["big", "3", "700", "300", "50", "0.5000", "0.1000", "0.2000", "-"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        (TENANT, "0.5000 + 0.2000 reserved + 0.1000 unknown of 9.0000"),
+        (replace(TENANT, unknown_usd=Decimal(0), budget_usd=None), "0.5000 + 0.2000 reserved"),
+        (
+            replace(TENANT, spent_usd=Decimal("0.0029"), reserved_usd=Decimal(0), unknown_usd=Decimal(0)),
+            "0.0029 of 9.0000",
+        ),
+        (replace(TENANT, reserved_usd=Decimal(0), budget_usd=Decimal("0.004")), "0.5000 + 0.1000 unknown of 0.0040"),
+    ],
+)
+def test_what_is_only_held_is_told_beside_what_was_spent(cost: ModelCost, text: str) -> None:
+    assert cost_text(cost) == text
 
 
 def test_without_models_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
