@@ -25,17 +25,18 @@ class Meter:
         self._printed = self._started + QUIET_S - LINE_EVERY_S
         self._bar: Progress | None = None
 
-    def __call__(self, fraction: float | None) -> None:
-        """Show `fraction`, unless the command is still quick."""
+    def __call__(self, fraction: float | None, done: str = "") -> None:
+        """Show `fraction` and what is done, such as "3 decisions", unless the command is still quick."""
         now = self._clock.boot_s()
         if now - self._started < QUIET_S:
             return
         if self._stream.isatty():
-            self._draw(fraction)
+            self._draw(fraction, done)
         elif now - self._printed >= LINE_EVERY_S:
             self._printed = now
             share = "" if fraction is None else f" {fraction:.0%}"
-            self._stream.write(f"{self._label}:{share} after {now - self._started:.0f} s\n")
+            told = f", {done}" if done else ""
+            self._stream.write(f"{self._label}:{share} after {now - self._started:.0f} s{told}\n")
             self._stream.flush()
 
     def stop(self) -> None:
@@ -43,13 +44,14 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def _draw(self, fraction: float | None) -> None:
+    def _draw(self, fraction: float | None, done: str) -> None:
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
             self._bar.add_task(self._label, total=None if fraction is None else 1.0)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=fraction)
+        shown = f"{self._label}, {done}" if done else self._label
+        self._bar.update(self._bar.task_ids[0], completed=fraction, description=shown)
 
 
 @contextmanager

@@ -58,7 +58,9 @@ class ReplayOptions:
         Path, _file("Candles, Parquet or CSV: symbol, ts_ms, open, high, low, close, volume.", "--candles")
     ]
     funding: Annotated[Path | None, _file("Funding, Parquet or CSV: symbol, ts_ms, funding_rate.", "--funding")] = None
-    start: Annotated[datetime | None, _time("Leave out what comes before, for indicators too; " + _FORMAT, "--from")] = None
+    start: Annotated[
+        datetime | None, _time("Leave out what comes before, for indicators too; " + _FORMAT, "--from")
+    ] = None
     end: Annotated[datetime | None, _time("Leave out what comes after; " + _FORMAT, "--to")] = None
     decisions: Annotated[
         Path | None, _file("Recorded decisions, JSONL: ts_ms, trader_id, decisions.", "--decisions")
@@ -105,7 +107,7 @@ def replay(options: ReplayOptions) -> None:
                     models=options.models,
                     recordings=options.recordings,
                     out=options.out,
-                    progress=meter,
+                    progress=lambda share, taken: meter(share, f"{taken:,} decisions"),
                     note=notes.append,
                 )
             )

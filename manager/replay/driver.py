@@ -1,7 +1,9 @@
 """Jump from event to event: nothing is done candle by candle where nothing can happen (RULES.md 10)."""
 
+import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,6 +20,7 @@ from manager.state.store import DeskRows
 from traders.book import EXTERNAL
 
 _ALL = 1_000_000
+_BEAT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -32,7 +35,7 @@ class Tally:
 class ReplayDriver:
     """Drive one assembled replay from its first close to its last."""
 
-    def __init__(self, replay: Replay, progress: Callable[[float], None] | None) -> None:
+    def __init__(self, replay: Replay, progress: Callable[[float, int], None] | None) -> None:
         self._replay = replay
         self._progress = progress
         self._begin = from_ms(replay.columns.instants[0])
@@ -50,16 +53,35 @@ class ReplayDriver:
     async def run(self) -> Tally:
         """Replay everything and return the counts."""
         now, rows = self._begin, await self._stored()
-        while True:
-            self._replay.clock.set(now)
-            rows = await self._instant(now, rows)
-            if self._progress is not None:
-                self._progress((now - self._begin) / max(self._end - self._begin, self._step))
-            if now >= self._end:
-                break
-            now = await self._next(now, rows)
-        await self._finish()
+        async with self._telling():
+            while True:
+                self._replay.clock.set(now)
+                rows = await self._instant(now, rows)
+                self._tell(now, self.tally.decisions)
+                if now >= self._end:
+                    break
+                now = await self._next(now, rows)
+            await self._finish()
         return self.tally
+
+    def _tell(self, now: datetime, decisions: int) -> None:
+        if self._progress is not None:
+            self._progress((now - self._begin) / max(self._end - self._begin, self._step), decisions)
+
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        """Tell the progress within an instant too; nothing else lets this run than a model that is waited for."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(_BEAT_S)
+                self._tell(self._replay.clock.now(), sum(self._replay.store.decision_counts(self._tenant).values()))
+
+        telling = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            telling.cancel()
 
     async def _instant(self, now: datetime, rows: DeskRows) -> DeskRows:
         """Do one T in the order of RULES.md 10: touches, marks, funding, liquidation, decisions, one round, fills.

@@ -21,7 +21,8 @@ class ModelsMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """Name the inputs and outputs of one replay; `progress` is told the finished share, 0 to 1.
+    """Name the inputs and outputs of one replay; `progress` is told the finished share, 0 to 1,
+    and how many decisions were taken, also while a model is waited for.
 
     `note` is told what is left out of the inputs. Models are not called unless `models` says so.
     """
@@ -35,5 +36,5 @@ class ReplayRequest:
     models: ModelsMode = ModelsMode.RECORDED
     recordings: Path = RECORDINGS_DEFAULT
     out: Path | None = None
-    progress: Callable[[float], None] | None = None
+    progress: Callable[[float, int], None] | None = None
     note: Callable[[str], None] | None = None

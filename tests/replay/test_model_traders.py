@@ -19,10 +19,11 @@ import pytest
 from executor.errors import RecordedError, RecordingMissing
 from executor_contexts import BTC, open_item, reply_text
 from manager.config import ConfigError
+from manager.replay import driver
 from manager.replay.errors import ReplayInputError
 from manager.replay.request import ModelsMode, ReplayRequest
 from manager.replay.run import replay
-from openai_endpoint import Answer, Endpoint, cuts, endpoint, fails, hangs, says
+from openai_endpoint import Answer, Endpoint, after, cuts, endpoint, fails, hangs, says
 from replay_harness import without_timings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,26 @@ async def test_what_a_model_said_is_written_the_same_in_each_run(tmp_path: Path)
     assert (failed["outcome"], failed["attempts"]) == ("invalid_reply", 2)
     assert "I would rather not say." in failed["reply"]
     assert failed["errors"][0]["path"] == "reply"
+
+
+async def test_progress_is_told_while_a_model_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_BEAT_S", 0.01)
+    told = asyncio.Event()
+    async with endpoint() as fake:
+        fake.choose = lambda _: after(told, says(reply_text()))
+        heard: list[int] = []
+
+        def progress(share: float, decisions: int) -> None:
+            assert 0 <= share <= 1
+            heard.append(decisions)
+            if fake.requests:
+                told.set()
+
+        request = write_inputs(tmp_path, fake.base_url, hasty=True)
+        report = await replay(replace(request, models=ModelsMode.LIVE, progress=progress))
+    assert [set(row["outcomes"]) for row in report["traders"]] == [{"decided"}] * 3
+    assert heard == sorted(heard)
+    assert heard[-1] == sum(row["decisions"] for row in report["traders"])
 
 
 async def test_two_recordings_ask_the_same_questions(tmp_path: Path) -> None:

@@ -71,6 +71,23 @@ def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest
     assert second.endswith("isolated: too many failed decisions")
 
 
+def test_the_end_counts_decisions_and_gives_no_rate_that_is_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads(replayed(tmp_path, "--json").stdout)
+    for rate, told in ((0, "12 bars and 1 decisions in 688.0 s"), (3, "688.0 s: 2 bars/s, 3 decisions/s")):
+        _show({**report, "wall_s": 688.0, "bars_per_s": 2, "decisions_per_s": rate}, None)
+        assert capsys.readouterr().out.splitlines()[-1].endswith(told)
+
+
+def test_failed_decisions_point_at_where_they_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = json.loads(replayed(tmp_path, "--json").stdout)
+    report["traders"][0]["outcomes"] = {"timeout": 1}
+    for out, told in ((None, "--out DIR writes decisions.jsonl"), (Path("out"), "see out/decisions.jsonl")):
+        _show(report, out)
+        assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_report_may_be_written_over_by_the_next_one(tmp_path: Path) -> None:
     out = tmp_path / "reports" / "deep"
     for _ in range(2):

@@ -99,6 +99,14 @@ def test_a_long_command_shows_a_line_now_and_then_in_a_pipe() -> None:
     assert stream.getvalue() == "replay: 8% after 2 s\nreplay: 50% after 12 s\nreplay: 92% after 22 s\n"
 
 
+def test_a_line_says_what_is_done() -> None:
+    clock, stream = ManualClock(START), io.StringIO()
+    meter = Meter("replay", clock, stream)
+    clock.set(START + timedelta(seconds=30))
+    meter(0.5, "14 decisions")
+    assert stream.getvalue() == "replay: 50% after 30 s, 14 decisions\n"
+
+
 def test_a_long_command_draws_a_bar_on_a_terminal_and_takes_it_away() -> None:
     clock, stream = ManualClock(START), Terminal()
     meter = Meter("opening", clock, stream)
