@@ -1,7 +1,9 @@
 """Turn errors into one message on stderr and an exit code: 0 ok, 1 failed, 2 usage or bad input."""
 
 import os
+import re
 import sys
+from difflib import get_close_matches
 from typing import Any, Final
 
 import typer
@@ -70,6 +72,13 @@ class Guarded(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command and map what it raised."""
         try:
+            return self._invoked(ctx)
+        except typer.BadParameter as error:
+            error.message = _reworded(error.message)
+            raise
+
+    def _invoked(self, ctx: Any) -> Any:
+        try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -85,6 +94,14 @@ class Guarded(TyperGroup):
             # The reader has gone; without this the interpreter would complain once more while it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
+
+
+def _reworded(message: str) -> str:
+    """Leave out whose exception it was, and add the choice that was meant."""
+    message = message.removeprefix("Value error, ")
+    given, of, known = message.partition(" is not one of ")
+    near = get_close_matches(given.strip("'"), re.findall(r"'([^']*)'", known), 1) if of else []
+    return f"{message} Did you mean {near[0]!r}?" if near else message
 
 
 def _complain(error: Exception) -> None:

@@ -51,6 +51,22 @@ def propdesk(*arguments: str | Path, env: dict[str, str] | None = None) -> Resul
     return CliRunner(env=variables).invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("operations", "--kind", "decisions"), "'event'. Did you mean 'decision'?"),
+        (("operations", "--kind", "xyz"), "Invalid value for '--kind': 'xyz' is not one of 'order', "),
+        (("replay", "-c", "x", "--candles", "y", "--models", "recorder"), "'record'. Did you mean 'recorde"),
+    ],
+)
+def test_a_choice_that_is_none_names_the_nearest(arguments: tuple[str, ...], told: str) -> None:
+    result = propdesk(*arguments)
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert told in said
+    assert "Value error" not in said
+
+
 def assert_one_message(result: Result, *words: str) -> None:
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
