@@ -60,7 +60,8 @@ class Difference:
 class Comparison:
     """Hold the whole comparison; agreement is the share of (context, symbol) with the same action, 0-100.
 
-    Only pairs that both templates decided count; `agreement_pct` is None without any.
+    Only pairs that both templates decided count; `agreement_pct` is None without any. `prompts_read` says whether
+    any decision was made on a prompt: rules read none, so their agreement says nothing of the templates.
     """
 
     contexts: int
@@ -69,6 +70,7 @@ class Comparison:
     rows: tuple[Difference, ...]
     compared: int
     agreement_pct: float | None
+    prompts_read: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ async def compare(
         rows=tuple(rows),
         compared=len(compared),
         agreement_pct=100 * sum(row.same for row in compared) / len(compared) if compared else None,
+        prompts_read=any(full.prompt is not None for full in (*ones, *others)),
     )
 
 

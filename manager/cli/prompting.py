@@ -278,7 +278,7 @@ def _show_comparison(found: Comparison) -> None:
         ]
         for row in found.rows
     ]
-    columns = ["context>", "trader", "at (UTC)", "symbol", found.first.template, found.second.template, ""]
+    columns = ["context>", "trader", "at (UTC)", "symbol", found.first.template, found.second.template, "verdict"]
     show_table("Decisions", columns, rows)
     show_table(
         "Templates",
@@ -292,6 +292,8 @@ def _show_comparison(found: Comparison) -> None:
     say(
         f"Agreement: {agreement} of {found.compared} symbols in {found.contexts} context(s), counted where both decided"
     )
+    if found.compared and not found.prompts_read:
+        say("A baseline reads no prompt: this tried the contexts, and says nothing of the templates.")
 
 
 def _totals_row(totals: Totals) -> list[str]:

@@ -244,6 +244,8 @@ def test_a_baseline_is_a_free_trial_run(tmp_path: Path) -> None:
     found = read("diff", GENERAL, GRID, "--trader", "one", "--style", "trend", "-c", write_config(tmp_path))
     assert (found["contexts"], found["agreement_pct"], found["first"]["cost_usd"]) == (2, 100.0, "0")
     text = propdesk("diff", GENERAL, GRID, "--style", "trend", "-c", write_config(tmp_path)).stdout
+    assert "A baseline reads no prompt" in text
+    assert "  verdict" in text
     assert "Agreement: 100.0 % of 2 symbols in 1 context(s)" in text
 
 
