@@ -16,6 +16,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
+_FORMATS: Final = {name: name for name in ("json", "console")}
+_LEVELS: Final = {name: name.upper() for name in ("debug", "info", "warning", "error", "critical")}
 _QUIET: Final = (
     "procrastinate",
     "httpx",
@@ -98,13 +100,13 @@ def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = No
     """Send structlog and the standard library's loggers to `stream` (stderr) as one format.
 
     PROPDESK_LOG chooses it: `json`, `console`, or by default console on a terminal and JSON elsewhere.
-    PROPDESK_LOG_LEVEL chooses the level, INFO by default.
+    PROPDESK_LOG_LEVEL chooses the level, INFO by default. Another value is as if none was given, and logged.
     """
     # The C core of gRPC writes lines of its own to stderr otherwise.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     out = stream or sys.stderr
-    level = os.environ.get("PROPDESK_LOG_LEVEL", "INFO").upper()
-    shown = os.environ.get("PROPDESK_LOG") or ("console" if out.isatty() else "json")
+    level = _chosen("PROPDESK_LOG_LEVEL", _LEVELS) or "INFO"
+    shown = _chosen("PROPDESK_LOG", _FORMATS) or ("console" if out.isatty() else "json")
     redact = Redactor(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -133,3 +135,13 @@ def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+    for name, known in (("PROPDESK_LOG", _FORMATS), ("PROPDESK_LOG_LEVEL", _LEVELS)):
+        if os.environ.get(name) and not _chosen(name, known):
+            expected = ", ".join(known)
+            structlog.get_logger(__name__).warning(
+                "log_setting_unknown", name=name, given=os.environ[name], expected=expected
+            )
+
+
+def _chosen(name: str, known: Mapping[str, str]) -> str | None:
+    return known.get(os.environ.get(name, "").lower())

@@ -110,6 +110,25 @@ async def test_a_call_of_a_model_is_no_line_in_the_log(logged: io.StringIO) -> N
     assert logged.getvalue() == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("PROPDESK_LOG", "foo", "json, console"),
+        ("PROPDESK_LOG_LEVEL", "loud", "debug, info, warning, error, critical"),
+    ],
+)
+def test_a_log_setting_that_is_none_is_told(
+    logged: io.StringIO, monkeypatch: pytest.MonkeyPatch, name: str, given: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, given)
+    configure_logging([], stream=logged)
+    structlog.get_logger("test").info("goes_on")
+    told, other = map(json.loads, logged.getvalue().splitlines())
+    assert (told["event"], told["level"]) == ("log_setting_unknown", "warning")
+    assert (told["name"], told["given"], told["expected"]) == (name, given, expected)
+    assert other["event"] == "goes_on"
+
+
 @pytest.mark.parametrize("shown", ["json", "console"])
 def test_no_secret_is_logged_whatever_it_is_part_of(
     logged: io.StringIO, shown: str, monkeypatch: pytest.MonkeyPatch
