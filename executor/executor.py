@@ -28,7 +28,7 @@ from executor.reask import Answers, correction
 from executor.reply import clean_text, json_schema, parse_reply
 
 _ANSWER_S: Final = 1.0
-_MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or shorten the prompt"
+_MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or let the prompt ask for a shorter answer"
 _OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = {
     ModelTimeout: Outcome.TIMEOUT,
     ContextOverflow: Outcome.CONTEXT_OVERFLOW,

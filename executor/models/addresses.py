@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from executor.errors import ExecutorConfigError
 
 _EXPECTED: Final = "expected a URL such as https://api.openai.com/v1"
+_UNREADABLE: Final = "an unreadable URL"
 _INSIDE: Final = (".local", ".internal", ".lan", ".home.arpa", ".localdomain")
 _LOOPBACK: Final = "localhost"
 _CALLS: Final = ("/chat/completions", "/completions", "/responses", "/messages")
@@ -75,7 +76,9 @@ def shown_url(base_url: str) -> str:
     try:
         url = urlsplit(base_url)
     except ValueError:
-        return "an unreadable URL"
+        return _UNREADABLE
+    if not url.netloc:
+        return _UNREADABLE if any(sign in base_url for sign in "@?#") else base_url
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 

@@ -23,6 +23,7 @@ STOPPING: Final = "the server is stopping"
 _DETAIL: Final = 300
 _NOT_ASKED: Final = ("failed to connect", "errors resolving", "DNS resolution failed", STOPPING)
 _TOO_LONG: Final = "Received message larger"
+_NO_GRPC: Final = "Failed parsing HTTP/2"
 
 
 def http_refusal(status: int, content: bytes) -> ModelError:
@@ -59,7 +60,8 @@ def rpc_failure(error: "grpc.aio.AioRpcError") -> ModelError:
     """Return the error of a call that ended without an answer."""
     code, told = error.code().name, clean_text(error.details() or "", _DETAIL)
     if code == "UNAVAILABLE":
-        return lost(told) if not told.startswith(_NOT_ASKED) else ModelUnreachable(f"cannot be reached ({told})")
+        why = "it answers, but no gRPC; is this its HTTP port?" if _NO_GRPC in told else told
+        return ModelUnreachable(f"cannot be reached ({why})") if told.startswith(_NOT_ASKED) else lost(told)
     match code:
         case "DEADLINE_EXCEEDED":
             return ModelTimeout("did not decide in time; raise the timeout, or look at its server")

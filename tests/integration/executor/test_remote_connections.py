@@ -49,6 +49,14 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
+async def test_the_http_port_of_a_server_is_no_door_for_grpc() -> None:
+    async with serving_any(BASELINE) as serving:
+        [full] = await decided(f"grpc://127.0.0.1:{port_of(serving.http or '')}")
+    assert full.outcome is Outcome.UNAVAILABLE
+    assert full.errors[0].message.endswith("cannot be reached (it answers, but no gRPC; is this its HTTP port?)")
+    assert full.usage.unknown_usd == 0
+
+
 class Cable:
     """Carry connections to a port; what is connected when it is cut stays open and goes silent."""
 

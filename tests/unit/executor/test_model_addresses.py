@@ -87,6 +87,20 @@ def test_a_wrong_url_is_told_without_its_secrets(url: str, told: str) -> None:
     assert "hunter2" not in shown_url(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("127.0.0.1:8123/v1", "127.0.0.1:8123/v1"),
+        ("localhost:8123/v1", "localhost:8123/v1"),
+        ("api.openai.com/v1?key=hunter2", "an unreadable URL"),
+        ("user:hunter2@api.openai.com/v1", "an unreadable URL"),
+        ("https://user:hunter2@api.openai.com/v1?key=hunter2", "https://api.openai.com/v1"),
+    ],
+)
+def test_a_url_is_shown_as_it_was_written_but_for_its_secrets(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
 @pytest.mark.parametrize("address", [*PEERS, "::ffff:192.168.0.1", "64:ff9b::a00:1", "2002:a00:1::", "::10.0.0.1"])
 def test_a_public_name_that_leads_inside_is_refused(address: str) -> None:
     with pytest.raises(ExecutorConfigError, match=r"llm\.example\.com resolves to the private address"):

@@ -122,6 +122,7 @@ async def test_an_empty_reply_says_how_often_nothing_came(first: str, told: str)
 async def test_a_cut_reply_says_where_the_limit_is_raised() -> None:
     _, decision = await decide(Completion(text='{"reasoning"', finish=Finish.LENGTH))
     assert decision.outcome is Outcome.TRUNCATED
+    assert "let the prompt ask for a shorter answer" in decision.errors[0].message
     assert "max_tokens under the model's extra_body" in decision.errors[-1].message
 
 
