@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from executor.contract import ItemError, Outcome
+from manager.cli.render import short
 
-_LONGEST: Final = 160
+_LONGEST: Final = 48
 
 
 def dropped_items(errors: Sequence[ItemError]) -> int:
@@ -17,6 +18,6 @@ def outcome_text(outcome: str, errors: Sequence[str], actions: Sequence[str], dr
     """Return what was decided, or why nothing was; `errors` are sentences, the most telling first."""
     if outcome != Outcome.DECIDED:
         why = next(iter(errors), "no reason is known")
-        return f"no decision: {why if len(why) <= _LONGEST else why[:_LONGEST] + '...'}"
+        return f"{outcome}: {short(why, _LONGEST)}"
     lost = f" ({dropped} dropped)" if dropped else ""
     return (", ".join(actions) or "nothing to do") + lost

@@ -20,6 +20,7 @@ from manager.state.records import (
     IncidentRow,
     PositionRow,
     SampledMark,
+    ScheduleRow,
     TenantId,
     TraderRow,
     TraderState,
@@ -71,7 +72,8 @@ class TraderStatus:
     """Hold one trader; money in USD, `pnl_usd` is equity less capital, so flows do not count.
 
     `models_today` is None for a trader that asks no model. One that is not `watched` has no worker: whatever its
-    state, nobody decides for it or looks after its stops.
+    state, nobody decides for it or looks after its stops. Both times are None for one that nobody lets decide;
+    while it is deciding, `next_decision_at` is the one after.
     """
 
     id: str
@@ -88,6 +90,7 @@ class TraderStatus:
     open_positions: int
     models_today: ModelCost | None
     next_decision_at: datetime | None
+    deciding_since: datetime | None
     last_decision: LastDecision | None
     refusals: tuple[Refusal, ...]
 
@@ -162,14 +165,14 @@ async def _account(tx: Transaction, account: AccountRow, look: _Look) -> Account
     incidents = await read_incidents(tx, account.account_id, look.at)
     details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
     books = {book.trader_id: book for book in rows.books}
-    due = {schedule.trader_id: schedule.next_due_at for schedule in rows.schedules}
+    schedules = {schedule.trader_id: schedule for schedule in rows.schedules}
     traders = tuple(
         _trader(
             row,
             _book(books, account, row.trader_id),
             details[row.trader_id],
             account=account,
-            due=due.get(row.trader_id),
+            schedule=schedules.get(row.trader_id),
             watched=look.worker_alive,
         )
         for row in sorted(rows.traders, key=lambda row: row.seq)
@@ -245,9 +248,16 @@ def _light(rows: DeskRows, incidents: Sequence[IncidentRow], look: _Look) -> tup
 
 
 def _trader(
-    row: TraderRow, book: BookRow, details: _Details, *, account: AccountRow, due: datetime | None, watched: bool
+    row: TraderRow,
+    book: BookRow,
+    details: _Details,
+    *,
+    account: AccountRow,
+    schedule: ScheduleRow | None,
+    watched: bool,
 ) -> TraderStatus:
     last, equity = details.decision, _equity(book, details.sample, account)
+    acting = schedule if watched and row.state is TraderState.RUNNING else None
     return TraderStatus(
         id=row.trader_id,
         name=row.spec.name,
@@ -262,7 +272,8 @@ def _trader(
         funding=book.funding,
         open_positions=book.open_positions,
         models_today=details.models_today,
-        next_decision_at=due,
+        next_decision_at=acting.next_due_at if acting else None,
+        deciding_since=acting.claimed_at if acting and acting.in_flight_due_at else None,
         last_decision=None if last is None else _decision(last),
         refusals=details.refusals,
     )

@@ -75,6 +75,12 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     console.print(table)
 
 
+def short(text: str, longest: int) -> str:
+    """Return text on one line, cut to `longest` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
 def usd(amount: Decimal | None) -> str:
     """Return dollars and cents, with a dash for what is not known."""
     return "-" if amount is None else f"{amount.quantize(_CENT):,f}"

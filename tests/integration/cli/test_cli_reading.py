@@ -100,9 +100,8 @@ def test_status_in_a_pipe_is_plain_and_whole() -> None:
     use = "reserve 1,000.46, allocated 4,500.00, margin in use 201.00 (4.47 %); over their allocation: bear"
     assert f"equity 10,004.55 USD, unallocated 1,000.00, {use}\n" in result.stdout
     assert "\x1b[" not in result.stdout
-    row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "decided" in line)
+    row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "open_long" in line)
     assert "4,504.55" in row
-    assert "open_long BTC/USDT:USDT" in row
     told = result.stdout.split("Incidents, open or of the last hour")[1]
     assert next(line.split() for line in told.splitlines() if "POSITION_MISMATCH" in line)[2] == "open"
 
@@ -125,8 +124,14 @@ def test_why_says_when_the_model_was_asked_for_what_and_where_its_prompt_is(stor
         async with store.transaction(DEFAULT_TENANT) as tx:
             intent = await tx.get(IntentRow, INTENT)
             assert intent is not None
-            limits = {"max_entry_price": Decimal(100_600), "min_entry_price": Decimal(99_000), "risk_usd": Decimal(20)}
-            asked = replace(intent.decision, fraction=Decimal("0.5"), invalidation="a close below 98000", **limits)
+            asked = replace(
+                intent.decision,
+                fraction=Decimal("0.5"),
+                invalidation="a close below 98000",
+                max_entry_price=Decimal(100_600),
+                min_entry_price=Decimal(99_000),
+                risk_usd=Decimal(20),
+            )
             await tx.upsert([replace(intent, decision=asked)])
 
     asyncio.run(bound())

@@ -1,7 +1,7 @@
 """What `propdesk status` reads from the store."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
     BudgetRow,
+    ScheduleRow,
     SpendingRow,
     TenantId,
     TraderRow,
@@ -116,6 +117,31 @@ async def test_models_and_tenant_show_what_they_cost_today_and_may_cost() -> Non
     assert tenant == ModelCost(scope="tenant", name="", budget_usd=Decimal(9), **spent)
     assert big == ModelCost(scope="model", name="big", budget_usd=None, **spent)
     assert (idle.name, idle.calls, idle.spent_usd, idle.budget_usd) == ("idle", 0, Decimal(0), Decimal(4))
+
+
+@pytest.mark.parametrize(
+    ("state", "alive", "next_at", "since"),
+    [
+        (TraderState.RUNNING, True, AT + timedelta(minutes=1), AT - timedelta(seconds=3)),
+        (TraderState.RUNNING, False, None, None),
+        (TraderState.PAUSED, True, None, None),
+    ],
+)
+async def test_a_trader_shows_that_it_is_deciding_and_when_it_decides_next(
+    state: TraderState, alive: bool, next_at: datetime | None, since: datetime | None
+) -> None:
+    store = await desk_with_history()
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(TraderRow, ("bull",), state=state)
+        begun = AT - timedelta(seconds=3)
+        await tx.patch(ScheduleRow, ("bull",), in_flight_due_at=AT - timedelta(minutes=1), claimed_at=begun)
+    [account] = await read_status(store, DEFAULT_TENANT, AT, worker_alive=alive)
+    assert (account.traders[0].next_decision_at, account.traders[0].deciding_since) == (next_at, since)
+
+
+async def test_a_trader_that_is_not_asked_is_not_deciding() -> None:
+    bull = (await status_of(await desk_with_history())).traders[0]
+    assert (bull.next_decision_at, bull.deciding_since) == (AT + timedelta(minutes=1), None)
 
 
 async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:

@@ -122,9 +122,9 @@ async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
         ("decided", [], [], "nothing to do"),
         ("decided", [], ["hold BTC"], "hold BTC"),
         ("decided", ["decisions[1].leverage: got 0"], ["hold BTC"], "hold BTC (1 dropped)"),
-        ("truncated", ["reply: cut"], [], "no decision: reply: cut"),
-        ("timeout", [], [], "no decision: no reason is known"),
-        ("invalid_reply", ["reply: " + "x" * 500], [], "no decision: reply: " + "x" * 153 + "..."),
+        ("truncated", ["reply: cut"], [], "truncated: reply: cut"),
+        ("timeout", [], [], "timeout: no reason is known"),
+        ("invalid_reply", ["reply: " + "x" * 500], [], "invalid_reply: reply: " + "x" * 38 + "..."),
     ],
 )
 def test_an_outcome_is_told_in_a_few_words(outcome: str, errors: list[str], actions: list[str], text: str) -> None:

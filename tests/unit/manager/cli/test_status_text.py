@@ -1,0 +1,60 @@
+"""What `propdesk status` prints: short where there is much to tell, whole where something is wrong."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from desk_history import AT, desk_with_history, incident
+from manager.cli.desk_status import AccountStatus, LastDecision, read_status
+from manager.cli.status_text import show_account
+from manager.state.records import DEFAULT_TENANT
+
+NOW = AT + timedelta(seconds=5)
+WRONG = "the provider answered 404: " + "no such model; " * 20
+
+
+async def shown(
+    capsys: pytest.CaptureFixture[str], last: LastDecision | None = None, detail: str = "gone"
+) -> list[str]:
+    [account] = await read_status(await desk_with_history(incident(detail=detail)), DEFAULT_TENANT, NOW)
+    if last is not None:
+        account = with_last(account, last)
+    show_account(account, NOW)
+    return capsys.readouterr().out.splitlines()
+
+
+def with_last(account: AccountStatus, last: LastDecision) -> AccountStatus:
+    bull, bear = account.traders
+    return replace(account, traders=(replace(bull, last_decision=last, deciding_since=AT), bear))
+
+
+def decision(outcome: str = "decided", actions: tuple[str, ...] = (), errors: tuple[str, ...] = ()) -> LastDecision:
+    at = AT - timedelta(days=1)
+    return LastDecision(decision_id="d", at=at, outcome=outcome, actions=actions, errors=errors, dropped=0)
+
+
+async def test_times_of_today_have_no_date_and_a_decision_under_way_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = await shown(capsys)
+    row = next(line for line in lines if line.startswith("bull"))
+    assert " 12:00:00  open_long BTC/USDT:USDT  12:01:00 " in row
+    lines = await shown(capsys, decision(actions=("hold BTC/USDT:USDT",)))
+    row = next(line for line in lines if line.startswith("bull"))
+    assert " 2025-05-31 12:00:00  hold BTC/USDT:USDT  deciding since 12:00:00 " in row
+
+
+async def test_acts_are_told_before_what_is_held(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = await shown(capsys, decision(actions=("hold A", "wait B", "close_long C")))
+    assert "close_long C, hold A and 1 more" in "\n".join(lines)
+
+
+async def test_a_long_error_is_cut_beside_the_trader_and_whole_in_the_incident(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = await shown(capsys, decision("unavailable", errors=(WRONG,)), WRONG)
+    assert sum(WRONG.strip() in line for line in lines) == 1
+    row = next(line for line in lines if line.startswith("bull"))
+    assert "unavailable: the provider answered 404: no such model; " in row
+    at = next(index for index, line in enumerate(lines) if "POSITION_MISMATCH" in line and "open" in line)
+    assert lines[at + 1].strip() == WRONG.strip()
+    assert max(map(len, lines[:at])) <= 190
