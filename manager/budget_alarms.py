@@ -83,14 +83,17 @@ class BudgetAlarms:
         """Return the alarms that this process has not told for their day and budget."""
         return [one for one in alarms if self._told.get(one.subject) != (one.day, one.limit.usd)]
 
-    async def tell(self, tx: Transaction, alarms: Sequence[Alarm], at: datetime) -> None:
-        """Open an incident for each, unless it is open for the same budget already."""
+    async def tell(self, tx: Transaction, alarms: Sequence[Alarm], at: datetime) -> list[IncidentRow]:
+        """Open an incident for each, unless it is open for the same budget already; return those opened."""
+        opened = []
         for one in alarms:
             row = one.row(at)
             known = await tx.get(IncidentRow, row.incident_id)
             if known is None or known.resolved_at is not None or not _same_budget(known, one.limit):
                 await tx.upsert([row])
+                opened.append(row)
             self._told[one.subject] = (one.day, one.limit.usd)
+        return opened
 
     def forget(self) -> None:
         """Forget what was told, because it may not have been stored."""
@@ -115,27 +118,29 @@ def warnings(limits: Sequence[Limit], sums: Sequence[SpendingRow], tenant: Tenan
     ]
 
 
-async def end_before(tx: Transaction, day: datetime, at: datetime, limits: Sequence[Limit] | None = None) -> int:
-    """End the alarms of the days before `day`, those of `limits` or all; return how many."""
+async def end_before(
+    tx: Transaction, day: datetime, at: datetime, limits: Sequence[Limit] | None = None
+) -> list[IncidentRow]:
+    """End the alarms of the days before `day`, those of `limits` or all; return them."""
     subjects = None if limits is None else {(limit.scope, limit.name) for limit in limits}
-    ended = 0
+    ended = []
     for one in await tx.find(IncidentRow, _OPEN, limit=_MOST):
         scope, name, told_day = _parts(one)
         if told_day < day.strftime(_DAY) and (subjects is None or (scope, name) in subjects):
             await tx.patch(IncidentRow, (one.incident_id,), resolved_at=at)
-            ended += 1
+            ended.append(one)
     return ended
 
 
-async def end_obsolete(tx: Transaction, tenant: TenantConfig, day: datetime, at: datetime) -> int:
-    """End the alarms that the config makes untrue: of raised budgets, and of who is gone; return how many."""
+async def end_obsolete(tx: Transaction, tenant: TenantConfig, day: datetime, at: datetime) -> list[IncidentRow]:
+    """End the alarms that the config makes untrue: of raised budgets, and of who is gone; return them."""
     ended = await end_before(tx, day, at)
     for one in await tx.find(IncidentRow, _OPEN, limit=_MOST):
         scope, name, _ = _parts(one)
         limit = Limit(scope=scope, name=name, usd=await _budget(tx, tenant, scope, name))
         if await _is_over(tx, one, limit, day):
             await tx.patch(IncidentRow, (one.incident_id,), resolved_at=at)
-            ended += 1
+            ended.append(one)
     return ended
 
 

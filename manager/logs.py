@@ -18,6 +18,11 @@ _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
 _FORMATS: Final = {name: name for name in ("json", "console")}
 _LEVELS: Final = {name: name.upper() for name in ("debug", "info", "warning", "error", "critical")}
+_TOLD_ONCE: Final = {
+    "decision_without_result": ("trader", "outcome"),
+    "incident_raised": ("trader", "code"),
+    "incident_resolved": ("trader", "code"),
+}
 _QUIET: Final = (
     "procrastinate",
     "httpx",
@@ -75,16 +80,18 @@ def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tup
 def log_to_stderr() -> None:
     """Keep what a command logs apart from what it prints; does nothing where logging is configured.
 
-    Decisions of one trader that fail with one outcome are told once, because a replay may have thousands.
+    Decisions of one trader that fail with one outcome are told once, because a replay may have thousands, and so are
+    its incidents of one code.
     """
     if structlog.is_configured():
         return
-    told: set[tuple[str, str]] = set()
+    told: set[tuple[str, ...]] = set()
 
     def once(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         del logger, method
-        if event["event"] == "decision_without_result":
-            kind = (event["trader"], event["outcome"])
+        names = _TOLD_ONCE.get(event["event"])
+        if names is not None:
+            kind = (event["event"], *(event[name] for name in names))
             if kind in told:
                 raise structlog.DropEvent
             told.add(kind)

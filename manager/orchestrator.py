@@ -13,6 +13,7 @@ import structlog
 
 from exchanges.clock import Clock
 from manager.budget_alarms import end_before
+from manager.incident_log import log_resolved
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.state.store import AccountKey, Claim, Store
 from manager.state.sums import day_of
@@ -129,7 +130,8 @@ class Orchestrator:
             tenants = await service.tenants()
         for tenant in tenants:
             async with self._store.transaction(tenant) as tx:
-                await end_before(tx, day_of(now), now)
+                ended = await end_before(tx, day_of(now), now)
+            log_resolved(ended)
         return self._pace.forget_s * random.uniform(0.8, 1.2)
 
     async def _deliver(self) -> None:

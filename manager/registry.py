@@ -13,6 +13,7 @@ from executor.contract import Limits
 from manager.budget_alarms import budget_rows, end_obsolete
 from manager.config.values import Config, TenantConfig
 from manager.errors import RegistrationError, UnknownTrader
+from manager.incident_log import log_resolved
 from manager.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
 from manager.registration import RegistrationCheck, id_taken, stored
 from manager.schedules import first_due, new_schedule, rescheduled
@@ -249,7 +250,7 @@ class _Work:
         known = {(row.scope, row.name): row for row in await self.tx.find(BudgetRow, {}, limit=_ALL)}
         await self.tx.delete(BudgetRow, [key for key in known if key not in wanted])
         await self.tx.upsert([row for key, row in wanted.items() if known.get(key) != row])
-        await end_obsolete(self.tx, tenant, day_of(self.now), self.now)
+        log_resolved(await end_obsolete(self.tx, tenant, day_of(self.now), self.now))
 
     def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> EventRow:
         return EventRow(

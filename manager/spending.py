@@ -18,8 +18,9 @@ from executor.budget import Charge, Hold, Meter, Quote
 from executor.errors import BudgetExhausted, BudgetUnknown
 from manager.budget_alarms import EXHAUSTED, Alarm, BudgetAlarms, Limit, end_before, model_budget, usd, warnings
 from manager.config.values import Config
+from manager.incident_log import log_raised, log_resolved
 from manager.state.errors import StateError
-from manager.state.records import HoldRow, SpendingRow, TenantId, TraderRow
+from manager.state.records import HoldRow, IncidentRow, SpendingRow, TenantId, TraderRow
 from manager.state.store import Store, Transaction
 from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.spec import TraderSpec
@@ -89,17 +90,18 @@ class Spending:
             limits = [Limit(scope=scope, name=name, usd=None) for scope, name in scopes]
             lost = {"reserved_usd": -hold.usd, "unknown_usd": hold.usd}
             sums = await tx.add([limit.row(hold.tenant_id, hold.day, **lost) for limit in limits])
-            await self._warn_of_lost(tx, hold, sums)
+            raised = await self._warn_of_lost(tx, hold, sums)
         _LOG.warning("model_call_lost", tenant=hold.tenant_id, trader=hold.trader_id, model=hold.model, usd=hold.usd)
+        _log(raised)
 
-    async def _warn_of_lost(self, tx: Transaction, hold: HoldRow, sums: Sequence[SpendingRow]) -> None:
+    async def _warn_of_lost(self, tx: Transaction, hold: HoldRow, sums: Sequence[SpendingRow]) -> list[IncidentRow]:
         trader = await tx.get(TraderRow, hold.trader_id)
         if trader is None:
-            return
+            return []
         model_usd = model_budget(self._config.tenants.get(hold.tenant_id), hold.model)
         limits = self.limits(hold.tenant_id, trader.spec, hold.model, model_usd)
         alarms = warnings(limits, sums, hold.tenant_id, trader.account_id)
-        await self.alarms.tell(tx, self.alarms.untold(alarms), self.clock.now())
+        return await self.alarms.tell(tx, self.alarms.untold(alarms), self.clock.now())
 
 
 class TraderMeter:
@@ -147,7 +149,9 @@ class TraderMeter:
         try:
             async with self._store.transaction(self._tenant) as tx:
                 held = await tx.delete(HoldRow, [(hold.id,)]) if hold.id else 0
-                await self._book(tx, hold, charge, hold.usd * held)
+                raised, ended = await self._book(tx, hold, charge, hold.usd * held)
+            _log(raised)
+            log_resolved(ended)
         except StateError as error:
             self._spending.alarms.forget()
             _LOG.error(
@@ -179,7 +183,10 @@ class TraderMeter:
             return over
         return None
 
-    async def _book(self, tx: Transaction, hold: Hold, charge: Charge, freed_usd: Decimal) -> None:
+    async def _book(
+        self, tx: Transaction, hold: Hold, charge: Charge, freed_usd: Decimal
+    ) -> tuple[list[IncidentRow], list[IncidentRow]]:
+        """Return the alarms that were raised and those that ended."""
         day = hold.day or day_of(self._clock.now())
         usage = charge.usage
         limits = self._spending.limits(self._tenant, self._spec, hold.model, hold.limit_usd)
@@ -195,10 +202,12 @@ class TraderMeter:
         sums = await tx.add([limit.row(self._tenant, day, **booked) for limit in limits])
         new = {(row.scope, row.name) for row in sums if charge.calls and row.calls == charge.calls}
         now = self._clock.now()
+        ended = []
         if new:
-            await end_before(tx, day, now, [limit for limit in limits if (limit.scope, limit.name) in new])
+            ended = await end_before(tx, day, now, [limit for limit in limits if (limit.scope, limit.name) in new])
         alarms = self._spending.alarms
-        await alarms.tell(tx, alarms.untold(warnings(limits, sums, self._tenant, self._spec.account)), now)
+        told = alarms.untold(warnings(limits, sums, self._tenant, self._spec.account))
+        return await alarms.tell(tx, told, now), ended
 
     async def _tell_stop(self, over: _Over, hold: HoldRow, limits: Sequence[Limit]) -> None:
         """Tell once a day and process that no call fits any more; one that only waits for others is no alarm."""
@@ -208,7 +217,8 @@ class TraderMeter:
         untold = self._spending.alarms.untold(told)
         if untold:
             async with self._store.transaction(self._tenant) as tx:
-                await self._spending.alarms.tell(tx, untold, self._clock.now())
+                raised = await self._spending.alarms.tell(tx, untold, self._clock.now())
+            _log(raised)
 
     def _stop(self, over: _Over, hold: HoldRow) -> Alarm:
         return Alarm(
@@ -219,6 +229,11 @@ class TraderMeter:
             tenant=self._tenant,
             account=self._spec.account,
         )
+
+
+def _log(raised: Sequence[IncidentRow]) -> None:
+    for row in raised:
+        log_raised(row, row.detail)
 
 
 def _check(sums: Sequence[SpendingRow], limits: Sequence[Limit], hold: HoldRow) -> None:

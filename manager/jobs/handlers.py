@@ -24,10 +24,19 @@ from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
 from manager.lifecycle import transition
-from manager.safe_mode import note_outcome
+from manager.safe_mode import log_alerts, note_outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.prompt_text import prompt_row
-from manager.state.records import DecisionRow, IntentRow, IntentStatus, ScheduleRow, TenantId, TraderRow, TraderState
+from manager.state.records import (
+    DecisionRow,
+    IncidentRow,
+    IntentRow,
+    IntentStatus,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    TraderState,
+)
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
 from traders.book import Book, Position
@@ -213,16 +222,18 @@ class DeskHandlers:
                 if not await tx.conclude(end):
                     raise _CameLate
                 await tx.insert(dropped(decision))
-                await note_outcome(tx, rows.schedule, decision, failed)
+                alerts = await note_outcome(tx, rows.schedule, decision, failed)
         except _CameLate:
             await self._conclude_late(end)
             return False, False
         note_failure(decision)
+        log_alerts(alerts)
         return True, bool(intents)
 
     async def _conclude_late(self, end: Conclusion) -> None:
         """Keep a decision that is not acted on; one that the trader took too long for counts as failed."""
         decision = end.decision
+        alerts: list[IncidentRow] = []
         async with self._parts.store.transaction(decision.tenant_id) as tx:
             trader = await tx.get(TraderRow, decision.trader_id)
             schedule = await tx.get(ScheduleRow, decision.trader_id)
@@ -234,7 +245,8 @@ class DeskHandlers:
             if slow and schedule is not None:
                 failures = schedule.failed_decisions + 1
                 await tx.patch(ScheduleRow, (decision.trader_id,), failed_decisions=failures)
-                await note_outcome(tx, schedule, decision, True)
+                alerts = await note_outcome(tx, schedule, decision, True)
+        log_alerts(alerts)
 
     async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
         spec = rows.trader.spec

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from exchanges.clock import ManualClock
 from executor.errors import BudgetExhausted
@@ -85,6 +86,33 @@ async def spend(spending: Spending, cost: str | int, *, spec: TraderSpec = ONE, 
 async def refused(spending: Spending, worst: int, *, spec: TraderSpec = ONE, **quoted: Any) -> None:
     with pytest.raises(BudgetExhausted):
         await spending.meter(DEFAULT_TENANT, spec).reserve(quote(worst, **quoted))
+
+
+async def test_what_is_raised_and_what_ends_is_a_line_in_the_log() -> None:
+    desk = await Desk.opened()
+    worker = desk.worker(None, 10)
+    with capture_logs() as told:
+        await spend(worker, 8)
+        for _ in range(2):
+            await refused(worker, 3)
+        desk.clock.set(AT + DAY)
+        await spend(worker, 1)
+    assert [(one["event"], one["code"], one["trader"], one["log_level"]) for one in told] == [
+        ("incident_raised", WARNING, "t", "warning"),
+        ("incident_raised", EXHAUSTED, "t", "warning"),
+        ("incident_resolved", EXHAUSTED, "t", "info"),
+        ("incident_resolved", WARNING, "t", "info"),
+    ]
+    assert told[0]["detail"] == "trader t has used 8 of its 10 USD for models today"
+
+
+async def test_alarms_that_a_raised_budget_ends_are_returned() -> None:
+    desk = await Desk.opened()
+    await desk.register(ONE)
+    await spend(desk.worker(None, 10), 9)
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        ended = await end_obsolete(tx, desk.config(None, 100).tenants[DEFAULT_TENANT], day_of(AT), AT)
+    assert [one.code for one in ended] == [WARNING]
 
 
 async def test_each_account_whose_traders_are_stopped_shows_it() -> None:
@@ -275,7 +303,7 @@ async def test_alarms_of_days_past_end_without_any_call() -> None:
     assert len(await desk.codes()) == 2
     for after, left in ((timedelta(0), 2), (DAY, 0)):
         async with desk.store.transaction(DEFAULT_TENANT) as tx:
-            assert await end_before(tx, day_of(AT + after), AT + after) == 2 - left
+            assert len(await end_before(tx, day_of(AT + after), AT + after)) == 2 - left
         assert len(await desk.codes()) == left
 
 

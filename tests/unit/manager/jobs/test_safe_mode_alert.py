@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from config_files import write_config
 from desk_factory import AT
@@ -109,6 +110,17 @@ async def test_a_success_ends_it_and_the_next_series_raises_another(scene: Scene
     assert [alert.resolved_at for alert in await scene.alerts()] == [scene.clock.now()]
     await scene.decide(BAD, BAD, BAD)
     assert [alert.resolved_at is None for alert in await scene.alerts()] == [False, True]
+
+
+async def test_it_is_a_line_in_the_log_when_it_begins_and_ends(scene: Scene) -> None:
+    with capture_logs() as told:
+        await scene.decide(BAD, BAD, BAD, BAD, GOOD, GOOD)
+    lines = [one for one in told if one["event"].startswith("incident_")]
+    assert [(one["event"], one["code"], one["trader"], one["log_level"]) for one in lines] == [
+        ("incident_raised", "SAFE_MODE", "one", "warning"),
+        ("incident_resolved", "SAFE_MODE", "one", "info"),
+    ]
+    assert "the model was slow" not in str(lines)
 
 
 async def test_an_operator_who_restarts_the_trader_ends_it(scene: Scene) -> None:
