@@ -112,6 +112,8 @@ class PromptLibrary:
         files = PromptFiles(self._folders, name, known)
         try:
             found = _Held(good=self._taken(template, files), last=files)
+            if held is not None:
+                _LOG.info("prompt_change_taken", template=template, version=found.good.header.version)
         except PromptError as error:
             if held is None:
                 raise

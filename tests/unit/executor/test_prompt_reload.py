@@ -56,6 +56,17 @@ def test_an_own_template_added_beside_a_running_desk_is_sent_whole(folders: Fold
     assert folders.system() == ("MINE my rules", 99)
 
 
+def test_a_change_that_is_taken_is_a_line_in_the_log(folders: Folders) -> None:
+    template(folders.own, 98, "MINE")
+    part(folders.own, "my rules")
+    with capture_logs() as told:
+        folders.system()
+        template(folders.own, 99, "MINE TOO")
+        for _ in range(2):
+            assert folders.system() == ("MINE TOO my rules", 99)
+    assert [(one["event"], one["log_level"], one["version"]) for one in told] == [("prompt_change_taken", "info", 99)]
+
+
 def test_an_own_file_that_is_gone_for_a_moment_is_not_replaced_by_the_shipped_one(folders: Folders) -> None:
     template(folders.own, 99, "MINE")
     part(folders.own, "my rules")
@@ -153,7 +164,7 @@ def test_a_file_that_vanishes_at_any_moment_raises_nothing_else(tmp_path: Path) 
         stop.set()
         thread.join()
     assert shown == {"s"}
-    assert {one["event"] for one in told} <= {"prompt_change_not_taken"}
+    assert {one["event"] for one in told} <= {"prompt_change_not_taken", "prompt_change_taken"}
 
 
 def _written_after(file: object, path: Path, folders: Folders) -> object:
