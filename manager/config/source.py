@@ -147,7 +147,8 @@ def _error_line(error: Exception) -> int:
 
 def _error_text(error: Exception) -> str:
     if isinstance(error, MarkedYAMLError):
-        return " ".join(part for part in (error.context, error.problem) if part)
+        begins = f"that begins in line {error.context_mark.line + 1}:" if error.context and error.context_mark else ""
+        return " ".join(part for part in (error.context, begins, error.problem) if part)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

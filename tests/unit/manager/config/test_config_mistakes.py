@@ -372,7 +372,7 @@ def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_lines(tmp_path: Pat
     [
         ("", 0, "is empty"),
         ("- 1\n", 1, "expected a mapping"),
-        ("manager: {\n  a: 1\n", 3, "is not valid YAML"),
+        ("manager: {\n  a: 1\n", 3, "flow mapping that begins in line 1: expected"),
         ("manager:\n\ttotal: 1\n", 2, "is not valid YAML"),
         ("a: &a\n  b: *a\n", 0, "nested more than 30 deep"),
         ("exchanges: {}\n", 1, "a desk needs traders"),
