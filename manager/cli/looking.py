@@ -13,7 +13,7 @@ from manager.cli.model_costs import ModelCost, read_model_costs, show_model_cost
 from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
 from manager.cli.order_story import read_story
-from manager.cli.render import instant, print_json, say, short, show_table
+from manager.cli.render import instant, print_json, say, short, show_entries
 from manager.cli.status_text import show_account
 from manager.cli.story_text import show_story
 from manager.state.records import DEFAULT_TENANT, TenantId
@@ -72,7 +72,7 @@ def status(
 def operations(options: OperationsOptions) -> None:
     """List orders, refusals, conflicts, failed decisions, incidents and acts of operators, newest first.
 
-    Long details are cut in the table; --json has them whole.
+    Under each stand its id and what is known of it; long details are cut, --json has them whole.
     """
     query = OperationQuery(
         account_id=options.account,
@@ -85,9 +85,9 @@ def operations(options: OperationsOptions) -> None:
     if options.as_json:
         print_json({"tenant": options.tenant, "operations": found})
         return
-    show_table(
+    show_entries(
         "Operations",
-        ["at (UTC)", "kind", "traders", "symbol", "what", "outcome", "ref", "detail"],
+        ["at (UTC)", "kind", "traders", "symbol", "what", "outcome"],
         [
             [
                 instant(one.at),
@@ -96,8 +96,7 @@ def operations(options: OperationsOptions) -> None:
                 one.symbol,
                 one.what,
                 one.outcome,
-                one.ref,
-                short(one.detail, _DETAIL_WIDTH),
+                f"{one.ref}  {short(one.detail, _DETAIL_WIDTH)}".rstrip(),
             ]
             for one in found
         ],

@@ -15,6 +15,9 @@ from rich.table import Table
 
 _CENT = Decimal("0.01")
 _ROUGH_DIGITS = 7
+_LONGEST_WORD = 20
+_PADDING = 2
+_FINEST = Decimal("0.0001")
 
 
 def jsonable(value: Any) -> Any:
@@ -59,20 +62,31 @@ def write(text: str) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns whose name ends in `>` are aligned right. Without rows only the title is printed."""
-    names = [name.removesuffix(">") for name in columns]
     if not sys.stdout.isatty():
-        _plain(title, columns, names, rows)
+        _plain(title, columns, rows)
         return
+    names = [name.removesuffix(">") for name in columns]
     console = Console(highlight=False)
     if not rows:
         console.print(f"[bold]{escape(title)}[/]: none")
         return
     table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
-    for name, column in zip(names, columns, strict=True):
-        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+    widths = _widths(names, rows, console.width)
+    for name, column, width in zip(names, columns, widths, strict=True):
+        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold", width=width)
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+
+
+def show_entries(title: str, columns: Sequence[str], entries: Sequence[Sequence[str]]) -> None:
+    """Print aligned rows, each with its last cell, for which there is no column, on a line of its own."""
+    rows, notes = [entry[:-1] for entry in entries], [entry[-1] for entry in entries]
+    head, *lines = _aligned(columns, rows)
+    out = [title if entries else f"{title}: none", *([head] if entries else [])]
+    for line, note in zip(lines, notes, strict=True):
+        out += [line, f"    {note}"]
+    sys.stdout.write("\n".join(out) + "\n")
 
 
 def short(text: str, longest: int) -> str:
@@ -88,7 +102,9 @@ def usd(amount: Decimal | None) -> str:
 
 def fine_usd(amount: Decimal | None) -> str:
     """Return dollars to a hundredth of a cent, as one call of a model may cost less than a cent."""
-    return "-" if amount is None else f"{amount:,.4f}"
+    if amount is None:
+        return "-"
+    return f"<{_FINEST}" if 0 < amount < _FINEST else f"{amount:,.4f}"
 
 
 def price(value: Decimal | None) -> str:
@@ -108,15 +124,37 @@ def instant(at: datetime | None) -> str:
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _plain(title: str, columns: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    out = [title if rows else f"{title}: none"]
-    if rows:
-        cells = [[" ".join(cell.split()) for cell in row] for row in rows]
-        widths = [max(len(row[index]) for row in (names, *cells)) for index in range(len(names))]
-        for row in (names, *cells):
-            aligned = [
-                cell.rjust(width) if column.endswith(">") else cell.ljust(width)
-                for cell, width, column in zip(row, widths, columns, strict=True)
-            ]
-            out.append("  ".join(aligned).rstrip())
+def _widths(names: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | list[None]:
+    """Return how wide each column is where no word but a URL is broken; None for all where that does not fit."""
+    columns = list(zip(*(names, *rows), strict=True))
+    least = [
+        max(min(len(word), _LONGEST_WORD) for cell in column for word in ("", *cell.split())) for column in columns
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    room -= _PADDING * len(widths)
+    if sum(least) > room:
+        return [None] * len(widths)
+    while sum(widths) > room:
+        spare = [width - needed for width, needed in zip(widths, least, strict=True)]
+        widths[spare.index(max(spare))] -= 1
+    return widths
+
+
+def _plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    out = [title, *_aligned(columns, rows)] if rows else [f"{title}: none"]
     sys.stdout.write("\n".join(out) + "\n")
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [
+        [column.removesuffix(">") for column in columns],
+        *([" ".join(cell.split()) for cell in row] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column.endswith(">") else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
