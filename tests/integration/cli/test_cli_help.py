@@ -15,7 +15,7 @@ def help_of(*command: str) -> str:
 
 def test_the_window_of_a_replay_says_its_format_and_that_a_date_is_its_first_instant() -> None:
     text = help_of("replay")
-    for end in ("before", "after"):
+    for end in ("before, for indicators too", "after"):
         assert f"Leave out what comes {end}; 2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day." in text
 
 
