@@ -19,7 +19,7 @@ from manager.cli.story_text import show_story
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.state.store import Store
 
-_DETAIL_WIDTH: Final = 80
+_DETAIL_WIDTH: Final = 160
 
 OrderArgument = Annotated[
     str,

@@ -191,6 +191,30 @@ def test_operations_can_be_narrowed_by_kind_and_trader() -> None:
     assert "decision" not in {one["kind"] for one in read("operations")["operations"]}
 
 
+def test_a_long_detail_is_cut_in_text_and_whole_in_json(store: MemoryStore) -> None:
+    changes = "executor.prompt_template: prompts/general.md -> prompts/grid.md; decision_interval_s: 60 -> 120; "
+    event = EventRow(
+        tenant_id=DEFAULT_TENANT,
+        event_id="e9",
+        at=AT,
+        actor="cli:eve",
+        kind="trader_updated",
+        account_id="paper",
+        trader_id="bear",
+        after=changes * 3,
+    )
+
+    async def write() -> None:
+        async with store.transaction(DEFAULT_TENANT) as tx:
+            await tx.insert([event])
+
+    asyncio.run(write())
+    note = next(line for line in propdesk("operations").stdout.splitlines() if line.startswith("    e9  "))
+    assert changes.strip() in note
+    assert len(note) < 180
+    assert changes * 3 in next(one["detail"] for one in read("operations")["operations"] if one["ref"] == "e9")
+
+
 @pytest.mark.usefixtures("store")
 def test_traders_are_listed_in_the_order_they_came() -> None:
     listed = read("traders", "list")["traders"]
