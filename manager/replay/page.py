@@ -31,6 +31,14 @@ _TRADER_COLUMNS: Final = (
     ("orders", "orders"),
     ("fills", "fills"),
 )
+_MODEL_COLUMNS: Final = (
+    ("calls", "calls"),
+    ("input_tokens", "tokens in"),
+    ("cached_tokens", "cached"),
+    ("output_tokens", "tokens out"),
+    ("cost_usd", "cost, USD"),
+    ("unknown_usd", "unknown, USD"),
+)
 _PAGE = (
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Replay</title>
@@ -89,7 +97,13 @@ td:first-child,th:first-child,.text{text-align:left}
 {%- else %}{% set text = shown(trader, key) %}<td{% if key == "pnl" and text[0] == "-" %} class="down"{% endif %}>
 {{- text }}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</table></div>
-<div class="counts">
+{% if models %}<h2>Models</h2>
+<div class="wide"><table><tr><th>of</th>{% for _, name in model_columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for name, sums in models %}<tr><td>{{ name }}</td>
+{%- for key, _ in model_columns %}{% set sum = sums[key] %}
+{%- if sum is integer %}<td>{{ "{:,}".format(sum) }}</td>{% else %}<td>{{ sum }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}</table></div>
+{% endif %}<div class="counts">
 {% for title in ("conflicts", "denials", "clamps") %}<div><h2>{{ title.capitalize() }}</h2>
 {% if report[title] %}<table><tr><th>what</th><th>count</th></tr>
 {% for name, count in report[title].items() %}<tr><td>{{ name }}</td><td>{{ "{:,}".format(count) }}</td></tr>
@@ -132,12 +146,18 @@ def page(report: dict[str, Any], equity: pl.DataFrame, span_ms: tuple[int, int])
         ("Unallocated, USD", money(account["unallocated"])),
         *(("Decisions dropped as invalid", str(count)) for count in [report.get("dropped_items")] if count),
     ]
+    asked = report.get("models")
+    sums = (
+        [("all", asked["total"]), *((one["id"], one) for one in (*asked["models"], *asked["traders"]))] if asked else []
+    )
     template = Environment(autoescape=select_autoescape(default_for_string=True)).from_string(_PAGE)
     return template.render(
         report=report,
         figures=figures,
         charts=_charts(equity),
         columns=_TRADER_COLUMNS,
+        models=sums,
+        model_columns=_MODEL_COLUMNS,
         shown=_shown,
         width=_WIDTH,
         height=_HEIGHT,

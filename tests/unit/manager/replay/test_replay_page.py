@@ -85,3 +85,14 @@ def test_a_name_is_text_and_a_replay_without_capital_draws_nothing() -> None:
     text = shown(report(trader("<script>x</script>")), {"<script>x</script>": [0.0, 0.0]})
     assert "<script" not in text
     assert "<svg" not in text
+
+
+def test_what_the_models_cost_is_shown_where_models_were_asked() -> None:
+    cost = {"calls": 1234, "input_tokens": 12025, "cached_tokens": 0, "output_tokens": 605, "cost_usd": "0.0014445"}
+    sums = {**cost, "unknown_usd": "0.25"}
+    models = {"total": sums, "models": [{"id": "small", **sums}], "traders": [{"id": "<a>", **sums, "calls": 2}]}
+    text = shown(report(trader("a"), models=models), {"a": [100.0, 90.0]})
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", text.split("Models</h2>")[1].split("</table>")[0])
+    assert cells[:7] == ["all", "1,234", "12,025", "0", "605", "0.0014445", "0.25"]
+    assert cells[7::7] == ["small", "&lt;a&gt;"]
+    assert "Models</h2>" not in shown(report(trader("a"), models={}), {"a": [100.0, 90.0]})
