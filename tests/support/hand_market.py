@@ -123,19 +123,23 @@ class HandView:
 
 @dataclass(slots=True)
 class HandFeed:
-    """Read a hand-set market; symbols in `hidden` have no price, and nothing can be read while it is `down`."""
+    """Read a hand-set market; symbols in `hidden` have no price, and nothing can be read while it is `down`.
+
+    Every price is `age_s` old.
+    """
 
     path: HandPath
     clock: Clock
     hidden: set[Symbol] = field(default_factory=set)
     down: bool = False
+    age_s: float = 0.0
 
     async def instruments(self) -> Mapping[Symbol, Instrument]:
         """Return what is quoted."""
         return self.path.instruments
 
     async def snapshot(self, symbols: frozenset[Symbol]) -> Snapshot:
-        """Return each symbol at the clock's instant, its age that of the last whole second."""
+        """Return each symbol at the clock's instant."""
         if self.down:
             raise MarketDataError("the market is down")
         now = self.clock.now()
@@ -144,7 +148,7 @@ class HandFeed:
             bar, price = self.path.last_bar(symbol, now), self.path.execution_price(symbol, now)
             assert bar is not None
             assert price is not None
-            views[symbol] = HandView(symbol, price, (bar.low, bar.high), bar.begin)
+            views[symbol] = HandView(symbol, price, (bar.low, bar.high), bar.begin, self.age_s)
         return Snapshot(now, views)
 
     async def close(self) -> None:
