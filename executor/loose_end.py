@@ -21,11 +21,9 @@ _COURTESY: Final = re.compile(
 )
 _TAKES_BACK: Final = re.compile(
     r"\b(?:instead|cancel\w*|scrap\w*|discard\w*|disregard\w*|ignor\w*|withdr[ae]w\w*|retract\w*|revis\w+|re-?consider\w*"
-    r"|re-?think\w*|reflection|correction|mistaken?|wrong|actually|second thoughts?|never ?mind|forget|void"
-    r"|chang\w+ my mind|moot"
-    r"|supersed\w+|overrid\w+|overrul\w+|veto|abandon\w*|und[oi]\w*|delete|strike|scratch|postpon\w+|pause|oops|sorry"
-    r"|hmm|prefer\w*|rather|better|hold(?:ing)?|stay\w*|keep\w*|skip\w*|wait\w*|nothing|example|draft|sample|template"
-    r"|illustrat\w+|hypothetical\w*|placeholder|simulat\w+|previous|yesterday|maybe|perhaps|alternativ\w+)\b"
+    r"|re-?think\w*|reflection|correction|mistaken?|wrong|actually|second thoughts?|never ?mind|forget|void|moot"
+    r"|chang\w+ my mind|supersed\w+|overrid\w+|overrul\w+|veto|abandon\w*|und[oi]\w*|delete|strike|scratch|postpon\w+"
+    r"|pause|oops|sorry|hmm|rather|example|draft|sample|template|illustrat\w+|hypothetical\w*|placeholder|simulat\w+)\b"
     r"|\b(?:i|we|do|please|final)\b[^.!\n]{0,60}\b(?:no|not|never|none|would|could|might|may|against)\b"
     r"|\b(?:no trades?|not (?:trade|act|do|open|close)|\w+n['\u2019]t)\b|[?？\u274c]",  # noqa: RUF001 - full-width form
     re.IGNORECASE,
