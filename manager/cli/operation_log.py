@@ -163,37 +163,24 @@ async def _decisions(tx: Transaction, mine: Mapping[str, Any], query: OperationQ
     last_to_first = sorted(lost, key=lambda row: row.n, reverse=True)
     partial = {row.intent_id: row for row in last_to_first if row.intent_id not in failed}
     counts = Counter(row.intent_id for row in lost)
-    whole = [
-        _failed(row) if row.decision_id in failed else _sound(row) for row in rows if row.decision_id not in partial
-    ]
+    whole = [_decision(row) for row in rows if row.decision_id not in partial]
     return whole + [_partial(row, counts[ref]) for ref, row in partial.items()]
 
 
-def _sound(row: DecisionRow) -> Operation:
-    return Operation(
-        at=row.decided_at,
-        kind=OperationKind.DECISION,
-        account_id=row.account_id,
-        traders=(row.trader_id,),
-        symbol="",
-        what="decision",
-        outcome=row.outcome,
-        detail=", ".join(f"{one.action} {one.symbol}" for one in row.decisions) or "nothing to do",
-        ref=row.decision_id,
-    )
-
-
-def _failed(row: DecisionRow) -> Operation:
+def _decision(row: DecisionRow) -> Operation:
+    """A failed one says what went wrong first, a sound one what it wants."""
+    failed = row.outcome is not Outcome.DECIDED
     errors = [f"{error.path}: {error.message}" for error in row.errors] or [row.reasoning or row.outcome]
+    wants = ", ".join(f"{one.action} {one.symbol}" for one in row.decisions) or "nothing to do"
     return Operation(
         at=row.decided_at,
         kind=OperationKind.DECISION,
         account_id=row.account_id,
         traders=(row.trader_id,),
         symbol="",
-        what="no decision",
+        what="no decision" if failed else "decision",
         outcome=row.outcome,
-        detail=errors[0],
+        detail=errors[0] if failed else wants,
         ref=row.decision_id,
     )
 
