@@ -56,10 +56,6 @@ class RecordedExecutor:
         self._times = {trader: [batch.ts_ms for batch in batches] for trader, batches in self._batches.items()}
         self._delivered = dict.fromkeys(self._batches, 0)
 
-    def due_times(self, trader_id: str) -> list[int]:
-        """Return the distinct `ts_ms` of the trader's batches in ascending order, delivered ones included."""
-        return sorted(set(self._times.get(trader_id, ())))
-
     async def decide(self, context: Context) -> FullDecision:
         """Return every batch of the trader that is due at `context.now` and has not been delivered, merged."""
         trader = context.trader_id
