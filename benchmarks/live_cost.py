@@ -21,14 +21,14 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from exchanges.clock import SystemClock
-from manager.bootstrap import build_manager, open_parts
+from manager.bootstrap.live import build_manager, open_parts
 from manager.config import Config, load_config
-from manager.database import Database, open_database
 from manager.jobs.queue import QueueRunner
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.worker import QueueWorker
+from manager.processes.worker import serve
+from manager.state.database import Database, open_database
 from manager.state.records import DEFAULT_TENANT, DecisionRow, OrderRow, RoundRow
-from manager.worker import serve
 
 TRADERS = 60
 QUEUE_JOBS = 2_000

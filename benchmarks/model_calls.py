@@ -24,9 +24,9 @@ from executor.contract import Context, Executor, Outcome
 from executor.models.chat import ModelEndpoint
 from executor.models.clients import ModelClients
 from executor.models.profile import ModelProfile, TokenPrices
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from executor.sample import sample_context
 
 CALLS = 1_000
 SILENT, QUICK = 10, 40
@@ -145,7 +145,7 @@ async def wave(executors: list[Executor], context: Context, spread_s: float) -> 
 
 async def parts_of_a_call(context: Context, prompts: PromptLibrary) -> dict[str, float]:
     """Return the CPU of the parts of a decision that need no endpoint, in ms."""
-    from executor.reply import json_schema, parse_reply
+    from executor.reply.parser import json_schema, parse_reply
 
     symbols = frozenset(context.symbols)
     text = json.loads(Answering.reply.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"]

@@ -18,7 +18,7 @@ from executor.errors import ExecutorConfigError, ModelError
 from executor.models.chat import ChatModel, Completion, Message
 from executor.models.profile import ModelProfile
 from executor.models.usage import asked_tokens
-from executor.tokens import estimate_tokens
+from executor.prompts.tokens import estimate_tokens
 
 ASSUMED_OUTPUT_TOKENS: Final = 8_000
 SETTLE_S: Final = 5.0

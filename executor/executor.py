@@ -23,9 +23,9 @@ from executor.errors import (
 )
 from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
-from executor.prompts import PromptLibrary, RenderedPrompt
-from executor.reask import Answers, correction
-from executor.reply import clean_text, json_schema, parse_reply
+from executor.prompts.library import PromptLibrary, RenderedPrompt
+from executor.reply.parser import clean_text, json_schema, parse_reply
+from executor.reply.reask import Answers, correction
 
 _ANSWER_S: Final = 1.0
 _MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or let the prompt ask for a shorter answer"

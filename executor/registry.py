@@ -6,8 +6,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
 from executor.budget import Meter
 from executor.contract import Executor
 from executor.errors import ExecutorConfigError
@@ -16,8 +16,8 @@ from executor.models.addresses import shown_url
 from executor.models.chat import ModelEndpoint, Structured
 from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
-from executor.prompts import PromptLibrary
-from executor.recorded import RecordedBatch, RecordedExecutor
+from executor.prompts.library import PromptLibrary
+from executor.recordings.decisions import RecordedBatch, RecordedExecutor
 from executor.remote.connections import (
     RemoteConnections,
     RemoteEndpoint,
@@ -124,7 +124,7 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
 
 
 def _remote(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
-    from executor.client import RemoteExecutor
+    from executor.remote.client import RemoteExecutor
 
     _check_remote(spec)
     endpoint = RemoteEndpoint(

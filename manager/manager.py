@@ -10,11 +10,11 @@ from uuid import uuid4
 from exchanges.clock import Clock, to_ms
 from executor.contract import Action, Decision, Outcome
 from manager.config.values import Config
+from manager.desk.incidents.safe_mode import end_alert
 from manager.errors import NotFlat, RegistrationError, UnknownAccount, UnknownTrader
-from manager.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
-from manager.registration import RegistrationCheck
-from manager.registry import SyncReport, TraderChanges, TraderRegistry
-from manager.safe_mode import end_alert
+from manager.roster.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
+from manager.roster.registration import RegistrationCheck
+from manager.roster.registry import SyncReport, TraderChanges, TraderRegistry
 from manager.state.records import (
     UNALLOCATED,
     ZERO,

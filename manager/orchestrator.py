@@ -12,9 +12,9 @@ from datetime import timedelta
 import structlog
 
 from exchanges.clock import Clock
-from manager.budget_alarms import end_before
-from manager.incident_log import log_resolved
+from manager.desk.incidents.logging import log_resolved
 from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.spending.budget_incidents import end_before
 from manager.state.store import AccountKey, Claim, Store
 from manager.state.sums import day_of
 

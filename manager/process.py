@@ -17,9 +17,9 @@ from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
 from manager.errors import DatabaseUrlRefused, RegistrationError, UnknownAccount
 from manager.jobs.errors import JobsError
-from manager.state.embedded import EmbeddedPostgresError
+from manager.processes.supervisor import BAD_INPUT, stop_on_signals
+from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import StateError
-from manager.supervisor import BAD_INPUT, stop_on_signals
 
 _GRACE_S = 20.0
 _REFUSALS = (
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     role, given, data_dir = arguments
     try:
         if role == "worker":
-            from manager.bootstrap import run_worker
+            from manager.bootstrap.live import run_worker
 
             return asyncio.run(run_worker(Path(given), Path(data_dir)))
         return asyncio.run(_web(int(given), Path(data_dir)))
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _web(descriptor: int, data_dir: Path) -> int:
     from manager.api.serving import serve_web
-    from manager.logs import configure_logging, secrets_of
+    from manager.processes.logs import configure_logging, secrets_of
 
     configure_logging(secrets_of(os.environ))
     async with stop_on_signals() as stop:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from executor.contract import Usage
 from executor.models.chat import Message, ModelEndpoint, Structured
-from executor.tokens import estimate_tokens
+from executor.prompts.tokens import estimate_tokens
 
 MOST_TOKENS: Final = 100_000_000
 _INPUT: Final = ("prompt_tokens", "input_tokens")

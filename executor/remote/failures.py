@@ -13,8 +13,8 @@ from executor.errors import (
     Unauthorized,
     UnreadableAnswer,
 )
-from executor.json_text import read_json
-from executor.reply import clean_text
+from executor.reply.json_text import read_json
+from executor.reply.parser import clean_text
 
 if TYPE_CHECKING:
     import grpc

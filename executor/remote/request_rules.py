@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from executor.contract import Context
 from executor.errors import RequestInvalid
-from executor.json_text import RepeatedKeys
-from executor.reply import clean_text
+from executor.reply.json_text import RepeatedKeys
+from executor.reply.parser import clean_text
 
 MAX_SYMBOLS: Final = 64
 MAX_ROWS: Final = 256

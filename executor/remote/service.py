@@ -19,7 +19,7 @@ from executor.errors import (
     TraderUnknown,
 )
 from executor.remote.failures import STOPPING
-from executor.reply import clean_text
+from executor.reply.parser import clean_text
 
 SHORTEST_KEY: Final = 16
 _BEARER: Final = "bearer "

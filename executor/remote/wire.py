@@ -25,12 +25,12 @@ from executor.contract import (
 )
 from executor.details import Candle
 from executor.errors import ReplySyntaxError, RequestInvalid, UnreadableAnswer
-from executor.json_text import MAX_DIGITS, RepeatedKeys, read_json
-from executor.prompt_values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
-from executor.prompts import prompt_digest
+from executor.prompts.library import prompt_digest
+from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
 from executor.remote.connections import MAX_BYTES
 from executor.remote.request_rules import check_request
-from executor.reply import MAX_ITEMS, clean_text, decision_from_mapping
+from executor.reply.json_text import MAX_DIGITS, RepeatedKeys, read_json
+from executor.reply.parser import MAX_ITEMS, clean_text, decision_from_mapping
 
 _TEXT: Final = 200_000
 _SHORT: Final = 1_000

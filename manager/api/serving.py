@@ -12,7 +12,7 @@ import uvicorn
 
 from manager.api.app import create_app
 from manager.api.health import Probe
-from manager.database import open_database
+from manager.state.database import open_database
 
 _LOG = structlog.get_logger(__name__)
 _AGAIN_S = 2.0

@@ -18,7 +18,7 @@ from manager.cli import (
     trading,
 )
 from manager.cli.guard import Guarded
-from manager.logs import log_to_stderr
+from manager.processes.logs import log_to_stderr
 
 app = typer.Typer(
     name="propdesk",

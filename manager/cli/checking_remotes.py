@@ -11,7 +11,7 @@ from executor.models.addresses import shown_url
 from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_executor
 from manager.cli.render import say, show_table
 from manager.config import Config
-from manager.registration import prompt_library
+from manager.roster.registration import prompt_library
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import TraderSpec
 

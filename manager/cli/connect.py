@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
 from manager.cli.options import existing_data_dir
 from manager.cli.progress import progress
 from manager.config import Config
 from manager.manager import Manager
-from manager.registration import RegistrationCheck, registration_check
 from manager.resources import resource
+from manager.roster.registration import RegistrationCheck, registration_check
 from manager.state.errors import StoreUnavailable
 from manager.state.store import Store
 
 if TYPE_CHECKING:
-    from manager.database import Database
+    from manager.state.database import Database
 
 T = TypeVar("T")
 _TICK_S = 0.5
@@ -75,7 +75,7 @@ async def _is_worker_alive(database: "Database") -> bool:
 
 
 async def _opened(data_dir: Path, work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
-    from manager.database import open_database
+    from manager.state.database import open_database
     from manager.state.postgres.store import PostgresStore
 
     with progress("waiting for the database") as meter:

@@ -19,7 +19,7 @@ def group() -> None:
 @app.command("upgrade")
 def upgrade(data_dir: DataDirOption = DATA_DEFAULT, as_json: JsonOption = False) -> None:
     """Create or upgrade the tables in DATABASE_URL, or in the embedded PostgreSQL of the data directory."""
-    from manager.database import external_url, reach_database
+    from manager.state.database import external_url, reach_database
 
     with progress("upgrading the database") as meter:
         meter(None)

@@ -52,8 +52,8 @@ def serve(
     from executor.remote.connections import check_grpc
 
     check_grpc()
-    from executor.server import Listen
-    from manager.executor_serving import longest_decision_s, serve_executors
+    from executor.remote.server import Listen
+    from manager.processes.executor_server import longest_decision_s, serve_executors
 
     read = read_config(config)
     grace_s = longest_decision_s(read) if grace is None else grace

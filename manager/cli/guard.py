@@ -22,7 +22,7 @@ from manager.errors import (
     UnknownTrader,
 )
 from manager.replay.errors import ReplayError, ReplayInputError
-from manager.state.embedded_process import DataDirRefused, EmbeddedPostgresError
+from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
 from traders.errors import TraderError
 

@@ -7,17 +7,17 @@ import typer
 
 from exchanges.clock import SystemClock
 from manager.cli.connect import with_desk, with_store
-from manager.cli.desk_status import AccountStatus, read_status
 from manager.cli.guard import Refused
-from manager.cli.model_costs import ModelCost, read_model_costs, show_model_costs
-from manager.cli.operation_log import OperationKind, OperationQuery, read_operations
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
-from manager.cli.order_story import read_story
 from manager.cli.render import instant, print_json, say, short, show_entries
 from manager.cli.status_text import show_account
 from manager.cli.story_text import show_story
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.state.store import Store
+from manager.views.costs import ModelCost, read_model_costs, show_model_costs
+from manager.views.operations import OperationKind, OperationQuery, read_operations
+from manager.views.status import AccountStatus, read_status
+from manager.views.story import read_story
 
 _DETAIL_WIDTH: Final = 160
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from executor.contract import Context
-from executor.sample import sample_context
+from executor.prompts.sample import sample_context
 from manager.cli.connect import with_store
 from manager.cli.guard import Refused
 from manager.cli.options import DATA_DEFAULT

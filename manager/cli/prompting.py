@@ -9,11 +9,11 @@ import typer
 
 from exchanges.clock import SystemClock
 from executor.errors import PromptError
-from executor.prompt_values import duration
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
+from executor.prompts.tokens import Section, sections
+from executor.prompts.values import duration
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
-from executor.sample import sample_context
-from executor.tokens import Section, sections
 from manager.cli.connect import with_store
 from manager.cli.guard import Failed, Refused
 from manager.cli.options import (
@@ -35,14 +35,14 @@ from manager.cli.prompt_contexts import (
     read_contexts,
     save_contexts,
 )
-from manager.cli.prompt_diff import Comparison, Side, Totals, compare
 from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
-from manager.registration import prompt_library
 from manager.resources import resource
+from manager.roster.registration import prompt_library
 from manager.state.prompt_text import prompt_text
 from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId
 from manager.state.store import Store
+from manager.views.prompt_diff import Comparison, Side, Totals, compare
 
 TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Such as prompts/general.md.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="DECISION", help="A decision id, as `propdesk why` names it.")]

@@ -18,7 +18,7 @@ PortOption = Annotated[
 def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir: DataDirOption = DATA_DEFAULT) -> None:
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
     path = _real_time(config)
-    from manager.bootstrap import run_supervised
+    from manager.bootstrap.live import run_supervised
 
     raise typer.Exit(asyncio.run(run_supervised(path, data_dir, port)))
 
@@ -26,7 +26,7 @@ def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir
 def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA_DEFAULT) -> None:
     """Run jobs only; start as many as you like on one DATABASE_URL."""
     path = _real_time(config)
-    from manager.bootstrap import run_worker
+    from manager.bootstrap.live import run_worker
 
     raise typer.Exit(asyncio.run(run_worker(path, data_dir)))
 

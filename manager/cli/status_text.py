@@ -5,11 +5,11 @@ from typing import Final
 
 from executor.contract import Action
 from manager.cli.decision_text import outcome_text
-from manager.cli.desk_status import AccountStatus, LastDecision, Light, PositionStatus, TraderStatus
-from manager.cli.incident_text import state_of
-from manager.cli.model_costs import cost_text
 from manager.cli.render import instant, percent, price, say, show_table, usd
 from manager.state.records import TraderState, UtilizationReport
+from manager.views.costs import cost_text
+from manager.views.incidents import state_of
+from manager.views.status import AccountStatus, LastDecision, Light, PositionStatus, TraderStatus
 
 COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "bold red", Light.STOPPED: "dim"}
 _ACTIONS_SHOWN: Final = 2

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from executor.contract import Decision, Outcome, Usage
-from manager.cli.order_story import OrderStory, SeenMarket, Wish
 from manager.cli.render import instant, price, say, show_table, usd
-from manager.cli.story_origin import Origin
 from manager.state.records import OrderRow, VerdictRow
+from manager.views.story import OrderStory, SeenMarket, Wish
+from manager.views.story_origin import Origin
 
 _LONGEST_REPLY = 4_000
 

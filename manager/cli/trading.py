@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from executor.models.addresses import shown_url
-from executor.prompt_values import duration
+from executor.prompts.values import duration
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.cli.connect import actor, manager_of, with_store
 from manager.cli.options import (

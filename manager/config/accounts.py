@@ -25,7 +25,7 @@ from manager.config.schema import (
 )
 from manager.config.source import Loc, Source, shown
 from manager.config.values import AccountConfig, MarketSettings, MarketType, VenueSettings
-from manager.desk.values import ConflictStrategy, DeskRules, GlobalLimits
+from manager.desk.plan.values import ConflictStrategy, DeskRules, GlobalLimits
 
 InstrumentsOf = Callable[[AccountConfig], frozenset[str] | None]
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from executor.prompt_files import FOLDER
-from executor.prompts import PromptLibrary
+from executor.prompts.files import FOLDER
+from executor.prompts.library import PromptLibrary
 from manager.config.accounts import InstrumentsOf, Reading, read_accounts
 from manager.config.budgets import budgeted_models, check_budgets, read_budgets
 from manager.config.explain import refuse_references, validated

@@ -9,7 +9,7 @@ from exchanges.errors import MarketDataError
 from exchanges.types import Symbol
 from executor.contract import Limits
 from executor.errors import PromptError
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.config.accounts import Reading
 from manager.config.explain import validated, variant
@@ -27,7 +27,7 @@ from manager.config.schema import (
 )
 from manager.config.source import Loc, dotted, shown
 from manager.config.values import AccountConfig, MarketType
-from manager.desk.values import AllocationStrategy
+from manager.desk.plan.values import AllocationStrategy
 from traders.spec import TraderSpec
 
 HUNDRED = Decimal(100)

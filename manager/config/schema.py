@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
 from exchanges.types import Instrument, Symbol
-from executor.baseline_styles import Style
+from executor.baseline.styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
 from manager.config.fields import (
@@ -34,7 +34,7 @@ from manager.config.fields import (
     Usd,
     choice,
 )
-from manager.desk.values import AllocationStrategy, ConflictStrategy, DeskRules, GlobalLimits
+from manager.desk.plan.values import AllocationStrategy, ConflictStrategy, DeskRules, GlobalLimits
 
 _LIMITS: Final = Limits()
 _DESK: Final = GlobalLimits()

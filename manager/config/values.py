@@ -10,7 +10,7 @@ from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorSpec
-from manager.desk.values import DeskRules
+from manager.desk.plan.values import DeskRules
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from exchanges.types import Symbol
 from manager.desk.account_state import Execution, Part
+from manager.desk.plan.risk_manager import check_desk
+from manager.desk.plan.round import RoundPlan, net_round, plan_round
+from manager.desk.plan.values import Cross, Denial, PlannedOrder
 from manager.desk.protector import clear_legs, protect
 from manager.desk.recording import finish_closes, held_by, record, set_intent, verdict
-from manager.desk.risk_manager import check_desk
-from manager.desk.round import RoundPlan, net_round, plan_round
 from manager.desk.session import Session, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, set_leverage
-from manager.desk.values import Cross, Denial, PlannedOrder
 from manager.state.records import (
     IntentStatus,
     OrderPurpose,

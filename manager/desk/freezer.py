@@ -6,7 +6,7 @@ from decimal import Decimal
 from exchanges.market import Snapshot
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.values import DeskTrader, Mark, Reservation
+from manager.desk.plan.values import DeskTrader, Mark, Reservation
 from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
 

@@ -4,15 +4,15 @@ from dataclasses import replace
 from decimal import Decimal
 
 from exchanges.types import Symbol
-from manager.desk.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
-from manager.desk.incident_log import Subject
-from manager.desk.liquidation import books_to_liquidate
+from manager.desk.incidents.log import Subject
+from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
+from manager.desk.plan.liquidation import books_to_liquidate
+from manager.desk.plan.valuation import book_equity, is_marked
+from manager.desk.plan.values import Desk, PlannedOrder, Reduce
 from manager.desk.protector import clear_legs, keep_cancels
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session, is_shared, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.desk.valuation import book_equity, is_marked
-from manager.desk.values import Desk, PlannedOrder, Reduce
 from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, Share, TraderState
 from traders import performance
 

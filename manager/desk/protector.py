@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from exchanges.types import Side, Symbol
-from manager.desk.external_overlap import automatic_limits, overlaps
-from manager.desk.incident_log import Subject
-from manager.desk.news import book_news
-from manager.desk.protection import fired_targets, plan_protection
+from manager.desk.incidents.log import Subject
+from manager.desk.plan.external_overlap import automatic_limits, overlaps
+from manager.desk.plan.protection import fired_targets, plan_protection
+from manager.desk.plan.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
+from manager.desk.reconcile.news import book_news
 from manager.desk.session import (
     Session,
     is_shared,
@@ -20,7 +21,6 @@ from manager.desk.session import (
     without_outstanding,
 )
 from manager.desk.submission import cancel, leg_row, order_row, persist, send, was_refused
-from manager.desk.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
 from traders.book import Position
 

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from exchanges.types import Symbol
 from executor.contract import Action
+from manager.desk.plan.round import RoundPlan
+from manager.desk.plan.values import Clamp, Conflict, Denial, NetPlan, Reduce
 from manager.desk.risk.rule import plain
-from manager.desk.round import RoundPlan
 from manager.desk.session import Session
-from manager.desk.values import Clamp, Conflict, Denial, NetPlan, Reduce
 from manager.state.records import ConflictRow, IntentRow, IntentStatus, OrderPurpose, RoundRow, VerdictRow
 
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from manager.desk.capital import utilization
+from manager.desk.plan.capital import utilization
+from manager.desk.plan.valuation import book_equity, is_marked
+from manager.desk.plan.values import Desk
 from manager.desk.session import Session
-from manager.desk.valuation import book_equity, is_marked
-from manager.desk.values import Desk
 from manager.state.records import BookRow, EquityRow, SampledMark
 from traders import performance
 from traders.performance import Performance

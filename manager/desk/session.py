@@ -10,10 +10,10 @@ from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
 from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
+from manager.desk.back_off import Refusals
 from manager.desk.freezer import Freezer
-from manager.desk.incident_log import IncidentLog, Subject
-from manager.desk.refusals import Refusals
-from manager.desk.values import Desk, DeskRules
+from manager.desk.incidents.log import IncidentLog, Subject
+from manager.desk.plan.values import Desk, DeskRules
 from manager.state.records import (
     FillPartRow,
     IntentRow,

@@ -12,9 +12,9 @@ import structlog
 
 from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
 from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
-from manager.desk.news import apply_report
+from manager.desk.plan.values import PlannedOrder, ProtectiveLeg
+from manager.desk.reconcile.news import apply_report
 from manager.desk.session import Session, is_unresolved
-from manager.desk.values import PlannedOrder, ProtectiveLeg
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
 
 _LOG = structlog.get_logger(__name__)

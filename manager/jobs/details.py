@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from exchanges.types import Instrument, Symbol
 from executor.details import ClosedTrade, RestingOrder
-from executor.prompt_values import TRADES_SHOWN
+from executor.prompts.values import TRADES_SHOWN
 from manager.config.budgets import asked_models
 from manager.state.records import (
     BudgetRow,

@@ -16,15 +16,15 @@ from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
+from manager.desk.incidents.safe_mode import log_alerts, note_outcome
 from manager.desk.protector import fire_targets, protect
-from manager.desk.reconciler import reconcile
+from manager.desk.reconcile.reader import reconcile
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
-from manager.lifecycle import transition
-from manager.safe_mode import log_alerts, note_outcome
+from manager.roster.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.prompt_text import prompt_row
 from manager.state.records import (

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
+from manager.desk.plan.values import Desk
 from manager.desk.session import Session
-from manager.desk.values import Desk
 from manager.state.records import BookRow, PositionRow
 from manager.state.store import DeskRows
 from traders.book import Book

@@ -10,10 +10,10 @@ from decimal import Decimal
 
 from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
+from manager.bootstrap.replay import Replay
 from manager.jobs.runner import Job, JobKind
 from manager.monitor.invariants.account import CHECKS, check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
-from manager.replay.setup import Replay
 from manager.replay.upkeep import Upkeep
 from manager.state.records import PositionRow, ScheduleRow
 from manager.state.store import DeskRows

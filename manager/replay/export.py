@@ -12,12 +12,12 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from executor.contract import Decision
+from manager.bootstrap.replay import Replay
 from manager.jobs.told import INVALID
 from manager.replay.errors import ReplayError, ReplayInputError
 from manager.replay.page import GENERATOR, page
 from manager.replay.report import ReplayFacts
 from manager.replay.request import DECISIONS
-from manager.replay.setup import Replay
 
 _PAGE = "report.html"
 _FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)

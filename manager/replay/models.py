@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from executor.models.clients import ModelClients, ModelSource
-from executor.models.recorded import RecordedModels, RecordingModels
-from executor.recording import RecordingFile, Recordings
+from executor.recordings.calls import RecordingFile, Recordings
+from executor.recordings.models import RecordedModels, RecordingModels
+from executor.recordings.remotes import RecordedRemotes, RecordingRemotes
 from executor.remote.connections import RemoteConnections, RemoteSource
-from executor.remote.recorded import RecordedRemotes, RecordingRemotes
 from manager.replay.errors import ReplayInputError
 from manager.replay.request import ModelsMode
 from manager.state.records import SpendingRow

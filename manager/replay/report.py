@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from exchanges.types import Symbol
 from executor.contract import Outcome
+from manager.bootstrap.replay import Replay
 from manager.monitor.invariants.facts import Violation
 from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
 from manager.replay.models import models_report
-from manager.replay.setup import Replay
 from manager.state.records import (
     UNALLOCATED,
     BookRow,

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+from manager.bootstrap.replay import assemble
 from manager.replay.driver import ReplayDriver
 from manager.replay.export import check_out, export
 from manager.replay.models import finish
 from manager.replay.report import collect, report_of
 from manager.replay.request import ReplayRequest
-from manager.replay.setup import assemble
 
 
 def run_replay(request: ReplayRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from executor.contract import Context, Indicators, MarketView
 from executor.details import Candle
-from executor.prompt_values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
+from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
 from manager.state.checks import check_value
 from manager.state.errors import InvalidRow
 

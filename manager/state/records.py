@@ -56,7 +56,7 @@ class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
     `marks` are by symbol and of `updated_at`, `equity` and `utilization` too or, after it, of the last rebalance.
-    `terms` is what prices and fills it (manager/terms.py), `config` the file they are from.
+    `terms` is what prices and fills it (manager/roster/terms.py), `config` the file they are from.
     """
 
     tenant_id: TenantId

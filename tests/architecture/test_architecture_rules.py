@@ -20,7 +20,7 @@ class Case:
     good: str
 
 
-VALUES = "manager/desk/values.py"
+VALUES = "manager/desk/plan/values.py"
 BOOK = "traders/book.py"
 CASES = (
     Case(rule=file_length, path="manager/a.py", bad="x = 1\n" * 501, good="x = 1\n" * 500),

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import pytest
 
-from executor.baseline_styles import Style
+from executor.baseline.styles import Style
 from executor.contract import CLOSES, OPENS, Context, Executor, FullDecision, Indicators, Outcome
-from executor.prompts import PromptLibrary
-from executor.recorded import load_recorded
+from executor.prompts.library import PromptLibrary
+from executor.recordings.decisions import load_recorded
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor_contexts import BTC, SOL, market_context, open_item, reply_text
 from executor_servers import remote_spec, serving_any

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from executor.sample import sample_context
+from executor.prompts.sample import sample_context
 from manager.state.records import (
     DEFAULT_TENANT,
     DecisionRow,

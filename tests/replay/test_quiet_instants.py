@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from executor.baseline import BaselineExecutor
+from executor.baseline.executor import BaselineExecutor
 from executor.contract import Context, FullDecision, PerformanceView
 from manager.replay.request import ReplayRequest
 from manager.replay.run import run_replay

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from config_files import write_config
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
 from executor.contract import Context, FullDecision, Outcome, Usage
 from executor.errors import RecordingMissing
 from executor_servers import KEY, serving_any

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from manager.bootstrap.replay import Replay, assemble
 from manager.replay.driver import ReplayDriver
 from manager.replay.report import ReplayFacts, collect
-from manager.replay.setup import Replay, assemble
 from manager.state.records import TraderRow, TraderState
 from manager.state.store import DeskRows
 from replay_harness import write

@@ -16,8 +16,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from manager.state.embedded import attach
-from manager.state.memory import MemoryStore
+from manager.state.embedded.server import attach
+from manager.state.memory.store import MemoryStore
 from manager.state.postgres.roles import LOGIN, MIGRATOR, OWNER, provision
 from manager.state.postgres.store import PostgresStore
 from manager.state.postgres.upgrade import upgrade

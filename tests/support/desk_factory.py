@@ -9,7 +9,7 @@ from typing import Any
 from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action, Decision
 from executor.registry import ExecutorSpec
-from manager.desk.values import Candidate, ConflictStrategy, Desk, DeskRules, DeskTrader, Mark, Reduce, SizedEntry
+from manager.desk.plan.values import Candidate, ConflictStrategy, Desk, DeskRules, DeskTrader, Mark, Reduce, SizedEntry
 from manager.state.records import DEFAULT_TENANT, IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book, Position
 from traders.spec import TraderSpec

@@ -7,9 +7,9 @@ from typing import Any
 
 from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Action, Decision, Indicators, Outcome, Usage
+from executor.prompts.sample import SampleView, sample_context
 from executor.registry import ExecutorSpec
-from executor.sample import SampleView, sample_context
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     UNALLOCATED,

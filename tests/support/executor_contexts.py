@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from executor.contract import Context, Indicators, Limits, PositionInfo
-from executor.sample import SampleView, sample_context
+from executor.prompts.sample import SampleView, sample_context
 
 BTC = "BTC/USDT:USDT"
 SOL = "SOL/USDT:USDT"

@@ -6,8 +6,8 @@ from typing import Any
 
 from executor.contract import Executor
 from executor.registry import ExecutorSpec, ExecutorType
+from executor.remote.server import Listen, Serving, serve
 from executor.remote.service import DecisionService, Desk, desk_of
-from executor.server import Listen, Serving, serve
 
 KEY = "a-key-of-a-test-server"
 _LISTEN = Listen(http_port=0, grpc_port=0, grace_s=0)

@@ -20,13 +20,13 @@ from executor.contract import Action, Decision, Limits, Outcome
 from executor.registry import ExecutorSpec
 from hand_market import DEEP, HandFeed, HandPath
 from live_desk import OneExecutor
+from manager.desk.plan.values import ConflictStrategy, DeskRules, GlobalLimits
 from manager.desk.sampling import LiveSampler
 from manager.desk.session import AccountRuntime
-from manager.desk.values import ConflictStrategy, DeskRules, GlobalLimits
 from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,

@@ -16,9 +16,9 @@ from typing import Any
 from exchanges.provider import Exchange
 from exchanges.types import OrderReport, OrderRequest, OrderType
 from live_desk import LiveDesk, restless
+from manager.processes.worker import WorkerParts
 from manager.state.records import TenantId
 from manager.state.store import Fence, Store, Transaction
-from manager.worker import WorkerParts
 
 
 def _die() -> None:

@@ -13,9 +13,8 @@ from config_files import write_config
 from exchanges.clock import EPOCH, ManualClock, SystemClock
 from exchanges.types import Fill, OrderReport
 from executor.contract import Action, Context, Decision, FullDecision
-from manager.bootstrap import build_manager, open_parts
+from manager.bootstrap.live import build_manager, open_parts
 from manager.config import Config, load_config
-from manager.database import Database
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
@@ -24,6 +23,8 @@ from manager.jobs.worker import WorkerSettings
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.monitor.invariants.fills import fills_split_exactly
+from manager.processes.worker import WorkerParts, serve
+from manager.state.database import Database
 from manager.state.postgres.roles import queue_dsn
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -35,7 +36,6 @@ from manager.state.records import (
     TenantId,
 )
 from manager.state.store import DeskRows, Store
-from manager.worker import WorkerParts, serve
 from traders.spec import TraderSpec
 
 LIVELY = """\

@@ -17,15 +17,15 @@ from executor.contract import Executor
 from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from manager.accounts import account_runtimes
-from manager.bootstrap import build_manager
+from manager.bootstrap.accounts import account_runtimes
+from manager.bootstrap.live import build_manager
 from manager.config import load_config
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
-from manager.registration import prompt_library
-from manager.state.memory import MemoryStore
+from manager.roster.registration import prompt_library
+from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, DecisionRow, TenantId, TraderRow
 from traders.spec import TraderSpec
 

@@ -25,12 +25,12 @@ from exchanges.types import (
 )
 from executor.contract import Limits
 from executor.registry import ExecutorSpec, ExecutorType
-from manager.desk.reconciler import reconcile
+from manager.desk.plan.values import DeskRules
+from manager.desk.reconcile.reader import reconcile
 from manager.desk.session import AccountRuntime, Session
-from manager.desk.values import DeskRules
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     AccountRow,
     OrderPurpose,

@@ -14,7 +14,7 @@ from exchanges.clock import ManualClock
 from executor.budget import Charge
 from executor.contract import Usage
 from executor.errors import BudgetExhausted
-from manager.spending import Spending
+from manager.spending.meter import Spending
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT
 from spending_scene import budget_config, quote, trader

@@ -11,7 +11,7 @@ CLOCK_READS = {
     "time": {"time", "time_ns", "monotonic", "monotonic_ns"},
 }
 MONEY_HOMES = ("manager/desk/", "traders/book.py", "exchanges/paper/", "exchanges/precision.py")
-VALUE_FILES = ("manager/desk/values",)
+VALUE_FILES = ("manager/desk/plan/values",)
 VALUE_FLAGS = {"frozen", "slots", "kw_only"}
 
 

@@ -7,9 +7,9 @@ from typing import Self
 
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
+from manager.desk.plan.valuation import price_of
+from manager.desk.plan.values import Desk, Reduce, SizedEntry
 from manager.desk.risk.standing import sendable
-from manager.desk.valuation import price_of
-from manager.desk.values import Desk, Reduce, SizedEntry
 from traders.book import Book, Position
 
 ZERO = Decimal(0)

@@ -1,8 +1,8 @@
 """Whether intent, account and market are fresh enough, and whether the symbol may be traded."""
 
+from manager.desk.plan.values import Desk, Mark
 from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
-from manager.desk.values import Desk, Mark
 from traders.book import ZERO
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, Self, TypeVar
 
 from exchanges.types import Symbol
-from manager.desk.values import Clamp, Denial
+from manager.desk.plan.values import Clamp, Denial
 
 
 class Stage(StrEnum):

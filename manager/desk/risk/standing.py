@@ -6,8 +6,8 @@ from typing import Self
 
 from exchanges.precision import meets_minimum, quantity_for
 from exchanges.types import Instrument, Symbol
-from manager.desk.valuation import book_equity, price_of
-from manager.desk.values import Desk, DeskTrader, Mark
+from manager.desk.plan.valuation import book_equity, price_of
+from manager.desk.plan.values import Desk, DeskTrader, Mark
 from manager.state.records import IntentRow
 from traders.book import Position
 

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
+from manager.desk.plan.values import Desk, DeskTrader
 from manager.desk.risk.rule import Finding, plain, refuse
 from manager.desk.risk.standing import Wish
-from manager.desk.values import Desk, DeskTrader
 from manager.state.records import TraderState, TradingState
 
 SAFE_MODE_FAILURES = 3

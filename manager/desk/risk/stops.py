@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from manager.desk.liquidation import nearer
+from manager.desk.plan.liquidation import nearer
 from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
 from traders.book import liquidation_estimate

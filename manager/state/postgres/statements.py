@@ -35,7 +35,7 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state.checks import OWNED_BY_ACQUIRE
-from manager.state.memory_rows import LIVE
+from manager.state.memory.rows import LIVE
 from manager.state.records import (
     KEYS,
     AccountRow,

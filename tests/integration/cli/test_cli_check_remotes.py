@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from beside_command import beside
 from config_files import changed, write_config
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
-from executor.server import Serving
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
+from executor.remote.server import Serving
 from executor_servers import KEY, serving_desks
 from manager.cli.app import app
 

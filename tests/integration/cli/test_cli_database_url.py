@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from config_files import write_config
 from manager.cli.app import app
-from manager.database import external_url
 from manager.errors import DatabaseUrlRefused
-from manager.logs import secrets_of
+from manager.processes.logs import secrets_of
+from manager.state.database import external_url
 
 WRONG = [
     "mysql://u:hunter2@127.0.0.1:1/db",

@@ -17,7 +17,7 @@ import pytest
 
 from config_files import SOUND, changed, write_config
 from executor.contract import FullDecision, Indicators, Outcome
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ModelClients, build_executor
 from executor_contexts import BTC, market_context
 from executor_servers import remote_spec

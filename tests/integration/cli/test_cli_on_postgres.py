@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from database_fixtures import Database
 from desk_history import AT, ENTRY, INTENT, STOP, desk_with_history, fill_history, incident
 from manager.cli.app import app
-from manager.cli.desk_status import read_status
-from manager.cli.operation_log import OperationQuery, read_operations
-from manager.cli.order_story import read_story
 from manager.cli.render import jsonable
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.views.operations import OperationQuery, read_operations
+from manager.views.status import read_status
+from manager.views.story import read_story
 
 pytestmark = pytest.mark.database
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 
 from config_files import SOUND, changed, write_config
 from executor.contract import Context
-from executor.prompts import PromptLibrary
-from executor.sample import sample_context
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from manager.cli import prompt_contexts, prompting
 from manager.cli.app import app
 from manager.resources import resource
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.prompt_text import prompt_row
 from manager.state.recorded import context_json
 from manager.state.records import DEFAULT_TENANT, DecisionRow

@@ -16,7 +16,7 @@ from desk_history import AT, BTC, DECISION, ENTRY, INTENT, ROUND, STOP, desk_wit
 from executor.contract import Action, Decision
 from manager.cli import halting, looking, trading
 from manager.cli.app import app
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, IntentRow, TraderRow
 from manager.state.store import Store
 from traders.spec import ManagedBy

@@ -8,7 +8,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from executor.contract import Context, FullDecision, Outcome
-from executor.recorded import RecordedExecutor
+from executor.recordings.decisions import RecordedExecutor
 from manager.cli.app import app
 from manager.cli.replaying import _show
 from replay_harness import write

@@ -9,11 +9,11 @@ import pytest
 from database_fixtures import Database
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk
-from manager.bootstrap import run_worker
+from manager.bootstrap.live import run_worker
 from manager.errors import OtherDeskRuns
 from manager.jobs.heartbeat import is_worker_alive
 from manager.process import main
-from manager.registry import ACCOUNT_TERMS
+from manager.roster.registry import ACCOUNT_TERMS
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]

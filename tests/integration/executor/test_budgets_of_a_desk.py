@@ -10,7 +10,7 @@ from executor.contract import Outcome
 from executor_contexts import reply_text
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk
-from manager.budget_alarms import EXHAUSTED
+from manager.spending.budget_incidents import EXHAUSTED
 from manager.state.records import DEFAULT_TENANT, DecisionRow, IncidentRow, IntentRow, ScheduleRow, SpendingRow
 from manager.state.store import Store
 from openai_endpoint import endpoint, says

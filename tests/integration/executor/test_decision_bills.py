@@ -16,11 +16,11 @@ from executor.models.chat import ModelEndpoint
 from executor.models.clients import ModelClients
 from executor.models.gate import Pacing
 from executor.models.profile import ModelProfile, TokenPrices
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.proto import decision_pb2 as pb
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from executor.remote.messages import decision_of
-from executor.sample import sample_context
 from executor_contexts import reply_text
 from executor_servers import remote_spec, serving_any
 from openai_endpoint import Answer, Endpoint, endpoint, sends

@@ -11,19 +11,19 @@ import grpc
 import httpx
 import pytest
 
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
 from executor.contract import Context, Executor, FullDecision, Outcome
 from executor.errors import ExecutorConfigError, ExecutorUnavailable
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.proto import decision_pb2, decision_pb2_grpc
 from executor.registry import ExecutorParts, ModelClients, build_executor
 from executor.remote.connections import MAX_BYTES
 from executor.remote.messages import request_of
+from executor.remote.server import Listen, Serving, serve
 from executor.remote.service import DecisionService, desk_of
 from executor.remote.wire import context_json
-from executor.sample import sample_context
-from executor.server import Listen, Serving, serve
 from executor_servers import KEY, remote_spec, serving_any, serving_desks
 
 PROMPTS = Path(__file__).parents[3] / "prompts"

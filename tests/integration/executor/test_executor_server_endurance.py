@@ -14,18 +14,18 @@ import grpc
 import httpx
 import pytest
 
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
 from executor.contract import Context, Executor, FullDecision, ItemError, Outcome, Usage
 from executor.errors import ExecutorConfigError, ExecutorUnavailable
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor.remote import http_server
 from executor.remote.messages import request_of
+from executor.remote.server import Listen, Serving, raise_file_limit, serve
 from executor.remote.service import DecisionService, desk_of
 from executor.remote.wire import context_json
-from executor.sample import sample_context
-from executor.server import Listen, Serving, raise_file_limit, serve
 from executor_servers import KEY, remote_spec, serving_any, serving_desks
 from openai_endpoint import endpoint, hangs
 
@@ -91,7 +91,7 @@ async def until_closed(port: int, sent: bytes) -> bytes:
 
 @pytest.mark.parametrize("sent", [b"", HEAD, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /he"])
 def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("executor.server.HEADER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("executor.remote.server.HEADER_TIMEOUT_S", 0.2)
 
     async def run() -> bytes:
         async with serving_any(BASELINE) as serving:
@@ -101,7 +101,7 @@ def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.Monk
 
 
 def test_silent_connections_make_room_and_requests_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("executor.server.room", lambda: 20)
+    monkeypatch.setattr("executor.remote.server.room", lambda: 20)
 
     async def slow(context: Context) -> FullDecision:
         del context

@@ -10,9 +10,9 @@ import pytest
 from executor.contract import Executor, FullDecision, Outcome
 from executor.models.clients import ModelClients
 from executor.models.profile import ModelProfile
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from executor.sample import sample_context
 from executor_contexts import open_item, reply_text
 from openai_endpoint import Answer, Endpoint, endpoint, hangs, says, trickles
 

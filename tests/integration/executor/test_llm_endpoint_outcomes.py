@@ -20,8 +20,8 @@ from executor.models.lanes import Lanes, open_lanes
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile
-from executor.prompts import PromptLibrary
-from executor.sample import sample_context
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor_contexts import open_item, reply_text
 from openai_endpoint import Answer, Endpoint, after, cuts, endpoint, hangs, says, sends, trickles
 

@@ -15,9 +15,9 @@ from executor.models.clients import ModelClients
 from executor.models.lanes import Lanes, lanes_to, open_lanes
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.profile import ModelProfile
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from executor.sample import sample_context
 from executor_contexts import open_item, reply_text
 from openai_endpoint import endpoint, says
 

@@ -16,15 +16,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
 from executor.contract import FullDecision, Outcome
 from executor.errors import ExecutorConfigError, ModelUnreachable
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ModelClients, build_executor
 from executor.remote import grpc_client
 from executor.remote.connections import RemoteConnections, RemoteEndpoint
-from executor.sample import sample_context
 from executor_servers import KEY, remote_spec, serving_any
 
 CONTEXT = sample_context()

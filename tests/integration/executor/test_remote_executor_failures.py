@@ -14,13 +14,13 @@ import anyio
 import grpc
 import pytest
 
-from executor.baseline import BaselineExecutor
-from executor.baseline_styles import Style
+from executor.baseline.executor import BaselineExecutor
+from executor.baseline.styles import Style
 from executor.contract import Executor, FullDecision, Outcome
 from executor.errors import ExecutorConfigError, ExecutorUnavailable
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ModelClients, build_executor
-from executor.sample import sample_context
 from executor_servers import KEY, remote_spec, serving_any
 from openai_endpoint import Answer, cuts, endpoint, hangs, sends, trickles
 

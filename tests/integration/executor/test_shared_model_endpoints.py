@@ -15,9 +15,9 @@ from executor.executor import LLMExecutor
 from executor.models.breaker import Circuit
 from executor.models.clients import ModelClients
 from executor.models.profile import ModelProfile, TokenPrices
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from executor.sample import sample_context
 from executor_contexts import open_item, reply_text
 from manual_pacing import ManualPacing
 from openai_endpoint import Answer, Endpoint, after, cuts, endpoint, fails, hangs, says, sends

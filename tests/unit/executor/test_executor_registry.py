@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from executor.baseline import BaselineExecutor
+from executor.baseline.executor import BaselineExecutor
 from executor.errors import ExecutorConfigError, PromptError
 from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint
-from executor.prompts import PromptLibrary
-from executor.recorded import RecordedExecutor
+from executor.prompts.library import PromptLibrary
+from executor.recordings.decisions import RecordedExecutor
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 
 PARTS = ExecutorParts(

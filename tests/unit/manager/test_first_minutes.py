@@ -11,7 +11,7 @@ import pytest
 from config_files import SOUND, write_config
 from manager.api.app import create_app
 from manager.api.health import Probe
-from manager.bootstrap import DEFAULT_DATA_DIR, _listen, _welcome
+from manager.bootstrap.live import DEFAULT_DATA_DIR, _listen, _welcome
 from manager.cli.options import DATA_DEFAULT
 from manager.config import load_config
 

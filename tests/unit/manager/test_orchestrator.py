@@ -12,15 +12,15 @@ from config_files import write_config
 from desk_factory import AT
 from exchanges.clock import ManualClock
 from executor.contract import Action, Decision
-from manager.budget_alarms import EXHAUSTED, Alarm, Limit
 from manager.config import load_config
 from manager.jobs.errors import QueueUnavailable
 from manager.jobs.runner import Job, JobKind
 from manager.manager import Manager
 from manager.orchestrator import Orchestrator, Pace
-from manager.registration import registration_check
-from manager.schedules import phase_of
-from manager.state.memory import MemoryStore
+from manager.roster.registration import registration_check
+from manager.roster.schedules import phase_of
+from manager.spending.budget_incidents import EXHAUSTED, Alarm, Limit
+from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, IncidentRow, IntentRow, PromptRow, ScheduleRow, SpendingRow, TenantId
 from manager.state.store import AccountKey
 from manager.state.sums import day_of

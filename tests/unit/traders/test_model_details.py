@@ -9,7 +9,7 @@ import pytest
 
 from executor.contract import Context, Indicators, Limits, PositionInfo
 from executor.details import Candle, NetExposure
-from executor.sample import SampleView, sample_context
+from executor.prompts.sample import SampleView, sample_context
 from executor_contexts import BTC, SOL, position
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord, peak_pnl, with_details
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from desk_history import AT, desk_with_history, incident
-from manager.cli.desk_status import AccountStatus, LastDecision, read_status
 from manager.cli.status_text import show_account
 from manager.state.records import DEFAULT_TENANT
+from manager.views.status import AccountStatus, LastDecision, read_status
 
 NOW = AT + timedelta(seconds=5)
 WRONG = "the provider answered 404: " + "no such model; " * 20

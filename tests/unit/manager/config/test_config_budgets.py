@@ -10,7 +10,7 @@ from config_files import changed, write_config
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.config import Config, ConfigError, load_config, load_traders
 from manager.errors import RegistrationError
-from manager.registration import registration_check
+from manager.roster.registration import registration_check
 from manager.state.records import DEFAULT_TENANT
 from traders.spec import TraderSpec
 

@@ -8,14 +8,14 @@ import pytest
 
 from config_files import SOUND, changed, write_config
 from executor.models.chat import Structured
-from executor.prompts import PromptLibrary
+from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ModelClients, build_executor
+from manager.bootstrap.executors import ConfiguredExecutors, Unusable
 from manager.config import Config, ConfigError, Problem, load_config, load_traders
 from manager.config.models import differing_limits
 from manager.errors import RegistrationError
-from manager.executors import ConfiguredExecutors, Unusable
-from manager.registration import registration_check
 from manager.resources import resource
+from manager.roster.registration import registration_check
 from manager.state.records import DEFAULT_TENANT, TenantId
 
 

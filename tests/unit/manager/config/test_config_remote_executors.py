@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from config_files import SOUND, changed, write_config
-from executor.client import RemoteExecutor
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
+from executor.remote.client import RemoteExecutor
+from manager.bootstrap.executors import ConfiguredExecutors, Unusable
 from manager.cli.probing import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
 from manager.errors import RegistrationError
-from manager.executor_serving import desks_of, longest_decision_s
-from manager.executors import ConfiguredExecutors, Unusable
-from manager.registration import prompt_library, registration_check, stored
+from manager.processes.executor_server import desks_of, longest_decision_s
+from manager.roster.registration import prompt_library, registration_check, stored
 from manager.state.records import DEFAULT_TENANT
 from traders.spec import ManagedBy
 

@@ -9,7 +9,7 @@ from config_files import SOUND, changed, write_config
 from executor.contract import Limits
 from executor.registry import ExecutorType
 from manager.config import AccountConfig, Config, ConfigError, MarketType, load_config
-from manager.desk.values import AllocationStrategy, ConflictStrategy, DeskRules
+from manager.desk.plan.values import AllocationStrategy, ConflictStrategy, DeskRules
 from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import ManagedBy

@@ -10,15 +10,15 @@ import pytest
 from desk_factory import AT, BTC, ETH, SOL, make_candidate, make_desk, make_intent, make_position, make_trader
 from exchanges.types import Instrument
 from executor.contract import Action, Decision
-from executor.prompts import PromptLibrary
-from executor.sample import sample_context
-from manager.desk.conflict_resolver import resolve
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
+from manager.desk.plan.conflict_resolver import resolve
+from manager.desk.plan.values import Clamp, ConflictStrategy
 from manager.desk.recording import _denial_of
 from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import DESK_RULES
 from manager.desk.risk.standing import Standing, Wish
 from manager.desk.risk.states import cooldown
-from manager.desk.values import Clamp, ConflictStrategy
 from traders.context import told_refusal
 
 PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")

@@ -19,7 +19,7 @@ from exchanges.types import OrderRequest, Side, Symbol
 from executor.contract import Action, Decision
 from faulty_desk import BTC, ETH, FREE_HAND, Fault, FaultyDesk, Killed, adjust, close, no_faults, open_long, open_short
 from hand_market import DEEP
-from manager.desk.values import ConflictStrategy
+from manager.desk.plan.values import ConflictStrategy
 from manager.state.records import DEFAULT_TENANT, IncidentRow, IntentRow, IntentStatus
 from traders.book import EXTERNAL
 

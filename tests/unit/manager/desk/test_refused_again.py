@@ -24,8 +24,8 @@ from faulty_desk import (
     open_short,
     when,
 )
-from manager.desk.refusals import FIRST, MOST, Refusals
-from manager.desk.values import ConflictStrategy, GlobalLimits
+from manager.desk.back_off import FIRST, MOST, Refusals
+from manager.desk.plan.values import ConflictStrategy, GlobalLimits
 from manager.state.records import IncidentRow, PositionRow
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)

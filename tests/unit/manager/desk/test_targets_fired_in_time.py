@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from exchanges.types import OrderType
 from faulty_desk import FaultyDesk, adjust, open_long, open_short
-from manager.desk.values import ConflictStrategy
+from manager.desk.plan.values import ConflictStrategy
 
 D = Decimal
 

@@ -9,7 +9,7 @@ import pytest
 
 from exchanges.types import OrderRequest, OrderType, Symbol
 from faulty_desk import BTC, ETH, FREE_HAND, Fault, FaultyDesk, open_long
-from manager.desk.values import GlobalLimits
+from manager.desk.plan.values import GlobalLimits
 from manager.state.records import PositionRow, VerdictRow
 
 HALF = Decimal(5000)

@@ -21,7 +21,7 @@ from faulty_desk import (
     open_short,
     when,
 )
-from manager.desk.values import ConflictStrategy, GlobalLimits
+from manager.desk.plan.values import ConflictStrategy, GlobalLimits
 from manager.state.records import OrderRow, TraderRow
 
 D = Decimal

@@ -21,7 +21,7 @@ from faulty_desk import (
     open_short,
     when,
 )
-from manager.desk.values import ConflictStrategy
+from manager.desk.plan.values import ConflictStrategy
 from manager.state.records import IncidentRow
 
 D = Decimal

@@ -10,9 +10,9 @@ from executor.contract import Context, FullDecision, Outcome
 from executor.errors import RecordedError
 from faulty_desk import ACCOUNT, BTC, SECOND, FaultyDesk, close, open_long
 from live_desk import OneExecutor
+from manager.desk.incidents.safe_mode import SAFE_MODE
 from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
-from manager.safe_mode import SAFE_MODE
 from manager.state.errors import StoreUnavailable
 from manager.state.records import (
     DEFAULT_TENANT,

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from exchanges.types import Instrument, OrderType, Side, Symbol
 from executor.contract import Context
+from executor.prompts.sample import sample_context
 from executor.registry import ExecutorSpec, ExecutorType
-from executor.sample import sample_context
 from manager.jobs.details import read_record
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,

@@ -11,14 +11,14 @@ from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from exchanges.registry import default_registry
 from executor.contract import Context, Executor, FullDecision, Outcome, Usage
-from manager.accounts import account_runtimes
-from manager.bootstrap import build_manager
+from manager.bootstrap.accounts import account_runtimes
+from manager.bootstrap.live import build_manager
 from manager.config import load_config
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, DecisionRow, ScheduleRow, TenantId
 from traders.spec import TraderSpec
 

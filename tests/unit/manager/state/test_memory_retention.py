@@ -6,7 +6,7 @@ import pytest
 
 from executor.contract import Action, Context, Decision, Outcome
 from manager.state.errors import DuplicateRow
-from manager.state.memory import MemoryStore
+from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, DecisionRow
 from state_rows import BTC, examples_of, make_account, make_row, values_of
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.contract import RenderedPrompt
-from executor.prompts import PromptLibrary
-from executor.sample import sample_context
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
 from manager.resources import resource
 from manager.state.prompt_text import prompt_row, prompt_text
 from manager.state.records import DecisionRow

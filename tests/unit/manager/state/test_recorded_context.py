@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from executor.prompt_values import CANDLES_SHOWN, LONG_EVERY, LONG_SHOWN
-from executor.prompts import PromptLibrary
-from executor.sample import sample_context
+from executor.prompts.library import PromptLibrary
+from executor.prompts.sample import sample_context
+from executor.prompts.values import CANDLES_SHOWN, LONG_EVERY, LONG_SHOWN
 from manager.resources import resource
 from manager.state.errors import InvalidRow
 from manager.state.recorded import context_json, context_of_json

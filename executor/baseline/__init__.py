@@ -1,0 +1,1 @@
+"""The executor that decides by rules in code, without a model."""

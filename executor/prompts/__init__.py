@@ -1,0 +1,1 @@
+"""Prompt templates: found, sandboxed, filled and measured; `library` is the way in."""

@@ -1,0 +1,1 @@
+"""What models and remote executors said, kept and given again."""

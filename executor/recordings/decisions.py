@@ -1,0 +1,145 @@
+"""Decisions recorded elsewhere, delivered when they are due: the input of exact replays."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from executor.contract import Context, Decision, FullDecision, ItemError
+from executor.errors import RecordedError, ReplySyntaxError
+from executor.reply.json_text import RepeatedKeys, read_json
+from executor.reply.parser import clean_text, decision_from_mapping
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_LAST_MS: Final = 253_402_300_799_999
+_FIELDS: Final = ("ts_ms", "trader_id", "decisions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBatch:
+    """Hold one line of a recording; its items stay unjudged until they are delivered. `ts_ms` is UTC."""
+
+    ts_ms: int
+    trader_id: str
+    items: tuple[object, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedItem:
+    """Name one item that was not delivered: its line, its trader and everything that is wrong with it."""
+
+    line: int
+    trader_id: str
+    errors: tuple[ItemError, ...]
+
+
+class RecordedExecutor:
+    """Deliver each trader's recorded batches once, in order of time and then of the file.
+
+    A batch is due at the first instant at or after its `ts_ms`; a bad item is dropped alone, with its line, and
+    told to `on_drop`. What has been delivered is remembered in this object only.
+    """
+
+    def __init__(
+        self,
+        by_trader: Mapping[str, Sequence[RecordedBatch]],
+        on_drop: Callable[[DroppedItem], object] | None = None,
+    ) -> None:
+        self._on_drop = on_drop
+        self._batches = {
+            trader: tuple(sorted(batches, key=lambda batch: batch.ts_ms)) for trader, batches in by_trader.items()
+        }
+        self._times = {trader: [batch.ts_ms for batch in batches] for trader, batches in self._batches.items()}
+        self._delivered = dict.fromkeys(self._batches, 0)
+
+    async def decide(self, context: Context) -> FullDecision:
+        """Return every batch of the trader that is due at `context.now` and has not been delivered, merged."""
+        trader = context.trader_id
+        times = self._times.get(trader, [])
+        start = self._delivered.get(trader, 0)
+        end = bisect_right(times, (context.now - _EPOCH) // _MILLISECOND, lo=start)
+        if end == start:
+            return FullDecision(model="recorded")
+        self._delivered[trader] = end
+        symbols = frozenset(context.symbols) | {position.symbol for position in context.positions}
+        decisions: list[Decision] = []
+        errors: list[ItemError] = []
+        for batch in self._batches[trader][start:end]:
+            for index, item in enumerate(batch.items):
+                judged = decision_from_mapping(item, f"decisions[{index}]", symbols)
+                if isinstance(judged, Decision):
+                    decisions.append(judged)
+                else:
+                    errors.extend(_located(error, batch) for error in judged)
+                    if self._on_drop is not None:
+                        self._on_drop(DroppedItem(line=batch.line, trader_id=trader, errors=judged))
+        return FullDecision(decisions=tuple(decisions), errors=tuple(errors), model="recorded")
+
+    async def ping(self) -> None:
+        """Do nothing: the recording is in memory."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
+    """Return the batches of a JSONL file by trader, in order of time; blank lines are skipped.
+
+    Each line is `{"ts_ms": int, "trader_id": str, "decisions": [Decision]}`. Raises RecordedError with the line, the
+    field and the value of the first line that is not so, or without any line; items of `decisions` are judged when they
+    are delivered.
+    """
+    by_trader: dict[str, list[RecordedBatch]] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, start=1):
+                if text.strip():
+                    batch = _batch(path, number, text)
+                    by_trader.setdefault(batch.trader_id, []).append(batch)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordedError(path, f"cannot be read ({error}); expected a readable UTF-8 file of JSON lines") from error
+    if not by_trader:
+        raise RecordedError(path, f"there is no decision in it; expected lines of JSON with {', '.join(_FIELDS)}")
+    return {
+        trader: tuple(sorted(batches, key=lambda batch: batch.ts_ms)) for trader, batches in sorted(by_trader.items())
+    }
+
+
+def _batch(path: Path, line: int, text: str) -> RecordedBatch:
+    try:
+        raw = read_json(text)
+    except ReplySyntaxError as error:
+        raise RecordedError(path, f"{error}; expected one JSON object a line", line=line) from error
+    if not isinstance(raw, dict):
+        raise RecordedError(path, f"expected an object with {', '.join(_FIELDS)}", line=line)
+    if isinstance(raw, RepeatedKeys):
+        raise RecordedError(path, f"{', '.join(raw.names)} given twice; name each field once", line=line)
+    for name in raw:
+        if name not in _FIELDS:
+            given = clean_text(repr(name), 80)
+            raise RecordedError(path, f"unknown field {given}; expected {', '.join(_FIELDS)}", line=line)
+    ts_ms, trader_id, items = (raw.get(name) for name in _FIELDS)
+    if not isinstance(ts_ms, int) or isinstance(ts_ms, bool) or not 0 <= ts_ms <= _LAST_MS:
+        expected = "expected milliseconds since 1970 (UTC) as a whole number, such as 1746814680000"
+        raise RecordedError(path, f"ts_ms is {_given(raw, 'ts_ms')}; {expected}", line=line)
+    if not isinstance(trader_id, str) or not trader_id.strip():
+        raise RecordedError(path, f"trader_id is {_given(raw, 'trader_id')}; expected the id of a trader", line=line)
+    if not isinstance(items, list):
+        expected = "expected a list, [] for none"
+        raise RecordedError(path, f"decisions is {_given(raw, 'decisions')}; {expected}", line=line)
+    return RecordedBatch(ts_ms=ts_ms, trader_id=clean_text(trader_id), items=tuple(items), line=line)
+
+
+def _given(raw: Mapping[str, object], name: str) -> str:
+    if name not in raw:
+        return "missing"
+    value = raw[name]
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else clean_text(repr(value), 80)
+
+
+def _located(error: ItemError, batch: RecordedBatch) -> ItemError:
+    return ItemError(path=error.path, message=f"{error.message} (recorded at {batch.ts_ms}, line {batch.line})")

@@ -1,0 +1,1 @@
+"""Replies of models: read strictly, else loosely, and asked for again; `parser` is the way in."""

@@ -1,0 +1,1 @@
+"""The only places where the parts of a desk are put together."""

@@ -1,0 +1,179 @@
+"""Assemble the live desk: the one place that knows which store, runner, clock, venues and models are used."""
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from exchanges.clock import Clock, SystemClock
+from exchanges.registry import default_registry
+from executor.errors import PromptError
+from executor.prompts.library import PromptLibrary
+from executor.registry import ExecutorParts, ExecutorType, ModelClients
+from manager.bootstrap.accounts import account_runtimes
+from manager.bootstrap.executors import ConfiguredExecutors, longest_decision_s
+from manager.config.load import load_config
+from manager.config.values import Config
+from manager.desk.sampling import LiveSampler
+from manager.errors import PortTaken
+from manager.jobs.heartbeat import is_worker_alive
+from manager.jobs.queue import QueueRunner
+from manager.jobs.worker import WorkerSettings
+from manager.manager import Manager
+from manager.orchestrator import Pace
+from manager.processes.logs import configure_logging, secrets_of
+from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
+from manager.processes.worker import WorkerParts, serve
+from manager.roster.registration import prompt_library, registration_check
+from manager.spending.meter import Spending
+from manager.state.database import Database, check_database, open_database
+from manager.state.postgres.paper_ledger import PostgresPaperLedger
+from manager.state.postgres.store import PostgresStore
+from manager.state.store import Store
+
+_LOG = structlog.get_logger(__name__)
+_LOOPBACK = "127.0.0.1"
+DEFAULT_DATA_DIR = Path(".propdesk")
+
+
+@asynccontextmanager
+async def open_store(data_dir: Path, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Store]:
+    """Open the desk's state, created or upgraded first, for as long as the block runs.
+
+    Raises EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
+    """
+    async with open_database(data_dir, environment) as database:
+        store = PostgresStore.open(database.dsn)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def build_manager(store: Store, config: Config, clock: Clock | None = None, *, check_prompts: bool = True) -> Manager:
+    """Return the manager of a store, which registers what fits beside `config`."""
+    check = registration_check(config)
+    return Manager(store, clock or SystemClock(), check if check_prompts else replace(check, prompts=None))
+
+
+def try_prompts(config: Config, prompts: PromptLibrary) -> None:
+    """Read the templates of all models, so that each has a good state to go on with; tell of those that are broken.
+
+    A broken one keeps no worker from starting, which watches the stops of all: its traders make no decision.
+    """
+    specs = [spec for tenant in config.tenants.values() for spec in tenant.traders]
+    for spec in (one for one in specs if one.executor.type is ExecutorType.LLM):
+        try:
+            prompts.check(spec.executor.prompt_template, spec.symbols, spec.limits)
+        except PromptError as error:
+            _LOG.error("prompt_not_usable", trader=spec.id, template=spec.executor.prompt_template, reason=str(error))
+
+
+@asynccontextmanager
+async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncIterator[WorkerParts]:
+    """Build everything one worker needs from a config and a database, and release it at the end."""
+    async with AsyncExitStack() as stack:
+        store = PostgresStore.open(database.dsn)
+        stack.push_async_callback(store.close)
+        runner = await stack.enter_async_context(QueueRunner(database.queue_dsn))
+        clients = ModelClients()
+        stack.push_async_callback(clients.close)
+        parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
+        try_prompts(config, parts.prompts)
+        stack.push_async_callback(parts.remotes.close)
+        accounts = await account_runtimes(
+            config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
+        )
+        for runtime in accounts.values():
+            stack.push_async_callback(runtime.exchange.close)
+            stack.push_async_callback(runtime.market.close)
+        yield WorkerParts(
+            store=store,
+            clock=clock,
+            runner=runner,
+            executors=ConfiguredExecutors(config, parts, Spending(store, clock, config)),
+            sampler=LiveSampler(config.monitoring.update_interval_s),
+            accounts=accounts,
+            settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
+            pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+        )
+
+
+async def run_worker(config_path: Path, data_dir: Path) -> int:
+    """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
+    config = load_config(config_path, os.environ, check_prompts=False)
+    check_database(data_dir, os.environ)
+    configure_logging(secrets_of(os.environ, config.secrets.values()))
+    clock = SystemClock()
+    async with (
+        stop_on_signals() as stop,
+        open_database(data_dir, os.environ) as database,
+        open_parts(config, database, clock) as parts,
+    ):
+        rivals = await is_worker_alive(database.queue_dsn)
+        manager = build_manager(parts.store, config, clock, check_prompts=False)
+        report = await manager.sync(config, rivals=rivals)
+        _LOG.info(
+            "worker_ready",
+            accounts=len(parts.accounts),
+            new=report.registered,
+            changed=report.updated,
+            stopped=report.stopped,
+            returned=report.returned,
+        )
+        await serve(parts, stop)
+    _LOG.info("worker_stopped")
+    return 0
+
+
+async def run_supervised(config_path: Path, data_dir: Path, port: int) -> int:
+    """Run a trading worker and the web on 127.0.0.1:`port` until SIGINT or SIGTERM; return 0, 2 for bad input.
+
+    Raises ConfigError, DatabaseUrlRefused, DataDirRefused and PortTaken. Port 0 takes a free one.
+    """
+    config = load_config(config_path, os.environ)
+    check_database(data_dir, os.environ)
+    configure_logging(secrets_of(os.environ, config.secrets.values()))
+    with _listen(port) as listener:
+        async with stop_on_signals() as stop:
+            sys.stderr.write(f"{_welcome(config, data_dir)}\n")
+            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config_path))
+            return await Supervisor(_children(config_path, data_dir, listener), SystemClock()).run(stop)
+
+
+def _welcome(config: Config, data_dir: Path) -> str:
+    """Say what runs and how to look at it: the one line of `run` that is for people only."""
+    count = sum(len(tenant.traders) for tenant in config.tenants.values())
+    given = Path(sys.argv[0])
+    named = given.name == "propdesk" and given.exists()
+    program = min(os.path.relpath(given), str(given.resolve()), key=len) if named else "propdesk"
+    command = [program, "status", *(["--data-dir", str(data_dir)] if data_dir != DEFAULT_DATA_DIR else [])]
+    who = "1 trader trades" if count == 1 else f"{count} traders trade"
+    return f"{who} on paper; in a second shell: {shlex.join(command)}; Ctrl-C ends"
+
+
+def _children(config_path: Path, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
+    data, descriptor = str(data_dir.resolve()), listener.fileno()
+    return (
+        ChildSpec(name="worker", arguments=("worker", str(config_path.resolve()), data)),
+        ChildSpec(name="web", arguments=("web", str(descriptor), data), descriptors=(descriptor,)),
+    )
+
+
+def _listen(port: int) -> socket.socket:
+    # Where the protocol is not named, asyncio leaves Nagle's algorithm on, which costs 40 ms an answer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((_LOOPBACK, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"port {port} of {_LOOPBACK} is not free ({error.strerror}); pass another --port") from error
+    listener.listen(128)
+    return listener

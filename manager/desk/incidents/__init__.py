@@ -1,0 +1,1 @@
+"""What an operator must see: codes, log and safe mode."""

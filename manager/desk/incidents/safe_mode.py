@@ -1,0 +1,74 @@
+"""The alert of a trader whose decisions keep failing: raised once, ended when it decides again or is moved."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from manager.desk.incidents.codes import INCIDENTS
+from manager.desk.incidents.logging import log_raised, log_resolved
+from manager.desk.risk.states import SAFE_MODE_FAILURES
+from manager.state.records import DecisionRow, IncidentRow, ScheduleRow
+from manager.state.store import Transaction
+
+SAFE_MODE: Final = "SAFE_MODE"
+
+
+async def note_outcome(
+    tx: Transaction, before: ScheduleRow, decision: DecisionRow, failed: bool | None
+) -> list[IncidentRow]:
+    """Raise the alert with the failure that blocks entries, and end it with the first success after it.
+
+    `before` is the schedule as the decision began. Decisions that change nothing cost no statement. Return the alerts
+    that are new or ended.
+    """
+    if failed and before.failed_decisions + 1 >= SAFE_MODE_FAILURES:
+        return await _raise(tx, decision)
+    if failed is False and before.failed_decisions >= SAFE_MODE_FAILURES:
+        return await end_alert(tx, before, decision.decided_at)
+    return []
+
+
+def log_alerts(changed: Sequence[IncidentRow]) -> None:
+    """Log what `note_outcome` returned, when it is stored."""
+    for row in changed:
+        if row.resolved_at is None:
+            log_raised(row, f"{SAFE_MODE_FAILURES} decisions in a row have failed; it opens nothing until one succeeds")
+    log_resolved(row for row in changed if row.resolved_at is not None)
+
+
+async def end_alert(tx: Transaction, schedule: ScheduleRow, at: datetime) -> list[IncidentRow]:
+    """Resolve the trader's alert if one is open and return it; free for a trader that is not in safe mode."""
+    if schedule.failed_decisions < SAFE_MODE_FAILURES:
+        return []
+    incidents = await _open(tx, schedule.account_id, schedule.trader_id)
+    for incident in incidents:
+        await tx.patch(IncidentRow, (incident.incident_id,), resolved_at=at)
+    return [replace(incident, resolved_at=at) for incident in incidents]
+
+
+async def _raise(tx: Transaction, decision: DecisionRow) -> list[IncidentRow]:
+    if await _open(tx, decision.account_id, decision.trader_id):
+        return []
+    errors = "; ".join(f"{error.path}: {error.message}" for error in decision.errors)
+    why = errors or decision.reasoning or decision.outcome
+    incident = IncidentRow(
+        tenant_id=decision.tenant_id,
+        incident_id=f"safe_mode/{decision.decision_id}",
+        account_id=decision.account_id,
+        code=SAFE_MODE,
+        severity=INCIDENTS[SAFE_MODE].severity.value,
+        detail=(
+            f"{SAFE_MODE_FAILURES} decisions in a row have failed, the last one with {decision.outcome}: {why}; "
+            "it opens nothing until one succeeds, its stops stay in place"
+        ),
+        at=decision.decided_at,
+        trader_id=decision.trader_id,
+    )
+    await tx.insert([incident])
+    return [incident]
+
+
+async def _open(tx: Transaction, account_id: str, trader_id: str) -> list[IncidentRow]:
+    where = {"account_id": account_id, "trader_id": trader_id, "code": SAFE_MODE, "resolved_at": None}
+    return list(await tx.find(IncidentRow, where))

@@ -1,0 +1,1 @@
+"""What a round decides: pure functions over frozen values."""

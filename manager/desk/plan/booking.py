@@ -1,0 +1,127 @@
+"""From venue fills to the parts of books: whose fill it is, how it is split, and what belongs to nobody here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from exchanges.types import Fill, FillKind, FundingPayment, Instrument
+from manager.desk.account_state import Execution, Part
+from manager.desk.plan.attribution import attribute, liquidation_parts, split_fee
+from manager.state.records import OrderPurpose, OrderRow, OrderState
+from traders.book import EXTERNAL, Book
+
+ZERO = Decimal(0)
+FUNDING_STEP = Decimal("1E-12")
+EXCESS = "/excess"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """Return how a fill is booked, the order after it, and how much of it no book could take."""
+
+    execution: Execution
+    order: OrderRow | None
+    foreign: Decimal = ZERO
+
+
+def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[str, Book], instrument: Instrument) -> Booked:
+    """Split `fill` among the books it belongs to; the parts always add up to the fill.
+
+    A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any foreign fill.
+    """
+    if order is None:
+        return _book_foreign(fill, books, instrument)
+    wanted = min(fill.quantity, order.quantity - order.filled)
+    quantities = attribute(order.shares, order.filled, wanted, instrument.lot) if wanted else ()
+    reducing = order.purpose is not OrderPurpose.ENTRY
+    pieces: list[tuple[int, Decimal]] = []
+    excess = fill.quantity - wanted
+    for index, quantity in enumerate(quantities):
+        allowed = _closable(books, order, index, fill.side.sign) if reducing else quantity
+        taken = min(quantity, allowed)
+        excess += quantity - taken
+        if taken:
+            pieces.append((index, taken))
+    fees = split_fee(fill.fee, [quantity for _, quantity in pieces] + ([excess] if excess else []))
+    parts = [
+        _part(order, index, quantity * fill.side.sign, fee)
+        for (index, quantity), fee in zip(pieces, fees, strict=False)
+    ]
+    if excess:
+        parts.append(
+            Part(
+                trader_id=EXTERNAL,
+                quantity=excess * fill.side.sign,
+                fee=fees[-1],
+                leg=EXCESS,
+                order_id=order.order_id,
+                purpose=order.purpose,
+            )
+        )
+    filled = order.filled + fill.quantity
+    state = OrderState.FILLED if filled >= order.quantity else order.state
+    execution = _execution(fill, tuple(parts))
+    return Booked(
+        execution=execution, order=replace(order, filled=filled, state=state, updated_at=fill.at), foreign=excess
+    )
+
+
+def funding_parts(
+    payment: FundingPayment, held: Mapping[str, Decimal], contract_size: Decimal
+) -> tuple[tuple[str, Decimal], ...]:
+    """Return each book's funding in USD: -quantity x mark x rate (a long pays a positive rate), EXTERNAL included.
+
+    `held` is the signed quantity that each book held at the payment's instant.
+    """
+    parts = []
+    for trader_id in sorted(held):
+        quantity = held[trader_id]
+        if quantity:
+            amount = -quantity * payment.mark * contract_size * payment.rate
+            parts.append((trader_id, amount.quantize(FUNDING_STEP)))
+    return tuple(parts)
+
+
+def _book_foreign(fill: Fill, books: Mapping[str, Book], instrument: Instrument) -> Booked:
+    signed = fill.quantity * fill.side.sign
+    if fill.kind is FillKind.TRADE:
+        parts: tuple[Part, ...] = (Part(trader_id=EXTERNAL, quantity=signed, fee=fill.fee, purpose="external"),)
+        return Booked(execution=_execution(fill, parts), order=None, foreign=fill.quantity)
+    held = {
+        trader_id: abs(book.quantity(fill.symbol))
+        for trader_id, book in books.items()
+        if book.quantity(fill.symbol) * signed < 0
+    }
+    split = liquidation_parts(held, fill.quantity, instrument.lot)
+    fees = split_fee(fill.fee, [quantity for _, quantity in split])
+    parts = tuple(
+        Part(trader_id=trader_id, quantity=quantity * fill.side.sign, fee=fee, purpose=OrderPurpose.LIQUIDATION)
+        for (trader_id, quantity), fee in zip(split, fees, strict=True)
+    )
+    return Booked(execution=_execution(fill, parts), order=None)
+
+
+def _closable(books: Mapping[str, Book], order: OrderRow, index: int, sign: int) -> Decimal:
+    book = books.get(order.shares[index].trader_id)
+    held = book.quantity(order.symbol) if book is not None else ZERO
+    return abs(held) if held * sign < 0 else ZERO
+
+
+def _part(order: OrderRow, index: int, quantity: Decimal, fee: Decimal) -> Part:
+    share = order.shares[index]
+    return Part(
+        trader_id=share.trader_id,
+        quantity=quantity,
+        fee=fee,
+        leg=f"/{index}",
+        order_id=order.order_id,
+        intent_id=share.intent_id,
+        purpose=order.purpose,
+        leverage=share.leverage,
+        stop_loss=share.stop_loss,
+        take_profit=share.take_profit,
+    )
+
+
+def _execution(fill: Fill, parts: tuple[Part, ...]) -> Execution:
+    return Execution(trade_id=fill.trade_id, symbol=fill.symbol, price=fill.price, at=fill.at, parts=parts)

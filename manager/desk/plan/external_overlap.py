@@ -1,0 +1,107 @@
+"""What EXTERNAL leaves of the books: while it opposes them, nothing automatic trades the overlap (RULES.md 7).
+
+Of a symbol the overlap is the smaller of |EXTERNAL| and the opposed books' total. The venue nets it away, so an order
+for it would open a position that no book has. What is left over, the room, is dealt to the opposed books pro rata.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from exchanges.precision import floor_to_lot, meets_minimum
+from exchanges.types import Symbol
+from manager.desk.plan.values import Desk, Reduce
+
+ZERO = Decimal(0)
+_Key = tuple[str, Symbol]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """Hold one symbol that EXTERNAL opposes; quantities are unsigned, `books` are the opposed traders' positions."""
+
+    symbol: Symbol
+    external: Decimal
+    books: Mapping[str, Decimal]
+
+    @property
+    def total(self) -> Decimal:
+        """Return what the opposed books hold together."""
+        return sum(self.books.values(), ZERO)
+
+    @property
+    def quantity(self) -> Decimal:
+        """Return what both sides hold against each other."""
+        return min(self.external, self.total)
+
+    @property
+    def room(self) -> Decimal:
+        """Return what orders may still take off the opposed books together."""
+        return self.total - self.quantity
+
+
+def overlaps(desk: Desk) -> tuple[Overlap, ...]:
+    """Return the symbols on which EXTERNAL stands against books, with these books."""
+    found = []
+    for symbol, held in sorted(desk.external.positions.items()):
+        books = {
+            trader_id: abs(quantity)
+            for trader_id, trader in sorted(desk.traders.items())
+            if (quantity := trader.book.quantity(symbol)) * held.quantity < ZERO
+        }
+        if books:
+            found.append(Overlap(symbol=symbol, external=abs(held.quantity), books=books))
+    return tuple(found)
+
+
+def automatic_limits(desk: Desk) -> dict[_Key, Decimal]:
+    """Return what stops, targets and forced closes may take off each opposed position, floored to the lot.
+
+    The limits of a symbol never add up to more than its room; what the venue would find too small is none.
+    """
+    limits: dict[_Key, Decimal] = {}
+    for overlap in overlaps(desk):
+        total, room = overlap.total, overlap.room
+        for trader_id, quantity in overlap.books.items():
+            key = (trader_id, overlap.symbol)
+            limits[key] = _sendable(desk, overlap.symbol, quantity * room / total)
+    return limits
+
+
+def within_room(desk: Desk, reduces: Sequence[Reduce], waiting: Mapping[_Key, Decimal]) -> tuple[Reduce, ...]:
+    """Return traders' own closes cut to the room that `waiting` reduces leave, pro rata; what has none waits.
+
+    A close for more would open a position at the venue in the trader's name, which no stop guards.
+    """
+    cut: dict[int, Reduce | None] = {}
+    for overlap in overlaps(desk):
+        mine = [i for i, r in enumerate(reduces) if r.symbol == overlap.symbol and r.trader_id in overlap.books]
+        asked = sum((reduces[i].quantity for i in mine), ZERO)
+        under_way = sum((waiting.get((trader_id, overlap.symbol), ZERO) for trader_id in overlap.books), ZERO)
+        room = max(ZERO, overlap.room - under_way)
+        if asked > room:
+            cut |= {i: _shrunk(desk, reduces[i], reduces[i].quantity * room / asked) for i in mine}
+    if not cut:
+        return tuple(reduces)
+    return tuple(kept for i, reduce in enumerate(reduces) if (kept := cut.get(i, reduce)) is not None)
+
+
+def limited(limits: Mapping[_Key, Decimal], reduces: Iterable[Reduce]) -> tuple[Reduce, ...]:
+    """Return forced closes cut to their limits, those with none left out."""
+    cut = (replace(r, quantity=min(r.quantity, limits.get((r.trader_id, r.symbol), r.quantity))) for r in reduces)
+    return tuple(reduce for reduce in cut if reduce.quantity > ZERO)
+
+
+def _shrunk(desk: Desk, reduce: Reduce, quantity: Decimal) -> Reduce | None:
+    left = _sendable(desk, reduce.symbol, quantity)
+    return replace(reduce, quantity=left) if left else None
+
+
+def _sendable(desk: Desk, symbol: Symbol, quantity: Decimal) -> Decimal:
+    instrument, mark = desk.instruments.get(symbol), desk.marks.get(symbol)
+    if instrument is None:
+        return quantity
+    whole = floor_to_lot(quantity, instrument.lot)
+    if mark is not None and not meets_minimum(whole, mark.price, instrument):
+        return ZERO
+    return whole

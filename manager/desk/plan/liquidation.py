@@ -1,0 +1,54 @@
+"""When a book is closed because its own money is used up, and the price at which that is to be expected."""
+
+from decimal import Decimal
+
+from exchanges.types import Instrument, Side
+from manager.desk.plan.external_overlap import automatic_limits, limited
+from manager.desk.plan.valuation import book_equity, price_of
+from manager.desk.plan.values import Desk, DeskTrader, Reduce
+from traders.book import Position, liquidation_estimate
+
+ZERO = Decimal(0)
+MAINTENANCE_RATE = Decimal("0.005")
+
+
+def nearer(direction: int, entry: Decimal, own: Decimal, account: Decimal | None) -> Decimal:
+    """Return the liquidation price that is met first; an account's estimate on the winning side counts for nothing."""
+    if account is None or (account - entry) * direction >= ZERO:
+        return own
+    return max(own, account) if direction > 0 else min(own, account)
+
+
+def liquidation_price(position: Position, instrument: Instrument, account_estimate: Decimal | None = None) -> Decimal:
+    """Return where a held position is liquidated: the nearer of the account's estimate and the book's own."""
+    own = liquidation_estimate(position.direction, position.entry_price, position.leverage, instrument.maintenance_rate)
+    return nearer(position.direction, position.entry_price, own, account_estimate)
+
+
+def books_to_liquidate(desk: Desk) -> tuple[Reduce, ...]:
+    """Return reduces that close whole each book whose equity is below its maintenance margin (BOOK_LIQUIDATED).
+
+    The book's negative equity stays in it (RULES.md 7); EXTERNAL is never touched, nor what it holds against the book.
+    """
+    holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
+    whole = (
+        Reduce(
+            trader_id=trader_id,
+            symbol=symbol,
+            side=Side.SELL if position.quantity > 0 else Side.BUY,
+            quantity=abs(position.quantity),
+        )
+        for trader_id in holding
+        if _below_maintenance(desk, desk.traders[trader_id])
+        for symbol, position in sorted(desk.traders[trader_id].book.positions.items())
+    )
+    return limited(automatic_limits(desk), whole)
+
+
+def _below_maintenance(desk: Desk, trader: DeskTrader) -> bool:
+    needed = ZERO
+    for symbol, position in trader.book.positions.items():
+        instrument = desk.instruments.get(symbol)
+        rate = instrument.maintenance_rate if instrument is not None else MAINTENANCE_RATE
+        needed += abs(position.value(price_of(desk, position))) * rate
+    return book_equity(desk, trader.book) < needed

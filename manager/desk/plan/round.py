@@ -1,0 +1,123 @@
+"""What one round decides, as one pure function over the stages (RULES.md 3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from exchanges.precision import floor_to_lot
+from exchanges.types import Side, Symbol
+from manager.desk.plan.conflict_resolver import resolve
+from manager.desk.plan.external_overlap import within_room
+from manager.desk.plan.netting import net
+from manager.desk.plan.resource_allocator import allocate
+from manager.desk.plan.risk_manager import check_desk, check_local
+from manager.desk.plan.values import (
+    Clamp,
+    Conflict,
+    Denial,
+    Desk,
+    LocalVerdict,
+    NetPlan,
+    Reduce,
+    SizedEntry,
+    StopChange,
+)
+from manager.state.records import IntentRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPlan:
+    """Hold what a round will do before netting, and everything it refused; `done` are intents with nothing to do."""
+
+    reduces: tuple[Reduce, ...] = ()
+    stops: tuple[StopChange, ...] = ()
+    entries: tuple[SizedEntry, ...] = ()
+    denials: tuple[Denial, ...] = ()
+    dropped: tuple[Denial, ...] = ()
+    clamps: tuple[Clamp, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    done: tuple[str, ...] = ()
+
+
+def plan_round(
+    desk: Desk,
+    intents: Sequence[IntentRow],
+    waiting: Mapping[tuple[str, Symbol], Decimal],
+    dust: frozenset[tuple[str, Symbol]] = frozenset(),
+) -> RoundPlan:
+    """Take intents through local checks, resolution, sizing and desk checks.
+
+    `waiting` is what earlier reduces may still take off each book: a reduce asks only for what is left beside it, so
+    that it is safe whether they fill or not. `dust` are positions too small to be closed alone: each is offered again
+    when its symbol trades.
+    """
+    local = check_local(desk, intents, dust)
+    beside = _beside(desk, (*local.reduces, *_swept(desk, local, dust)), waiting)
+    reduces = within_room(desk, beside, waiting)
+    resolution = resolve(desk, local.entries, reduces)
+    sizing = allocate(desk, resolution.kept, reduces)
+    checked = check_desk(desk, sizing.entries, reduces, dust)
+    return RoundPlan(
+        reduces=reduces,
+        stops=local.stops,
+        entries=checked.entries,
+        denials=(*local.denials, *sizing.denials, *checked.denials),
+        dropped=resolution.dropped,
+        clamps=(*local.clamps, *sizing.clamps, *checked.clamps),
+        conflicts=(*resolution.conflicts, *sizing.conflicts, *checked.conflicts),
+        done=local.done,
+    )
+
+
+def net_round(desk: Desk, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]]) -> NetPlan:
+    """Cross and net a plan, without the reduces of books whose stop could not be taken out of the way.
+
+    An entry on a symbol with a blocked reduce stays out too: its limits counted on that reduce.
+    """
+    if not blocked:
+        return net(desk, plan.reduces, plan.entries)
+    reduces = [r for r in plan.reduces if (r.trader_id, r.symbol) not in blocked]
+    symbols = {symbol for _, symbol in blocked}
+    netted = net(desk, reduces, [e for e in plan.entries if e.candidate.symbol not in symbols])
+    late = tuple(_incomplete(e) for e in plan.entries if e.candidate.symbol in symbols)
+    return replace(netted, denials=(*netted.denials, *late))
+
+
+def _swept(desk: Desk, local: LocalVerdict, dust: frozenset[tuple[str, Symbol]]) -> list[Reduce]:
+    traded = {reduce.symbol for reduce in local.reduces} | {entry.symbol for entry in local.entries}
+    asked = {(reduce.trader_id, reduce.symbol) for reduce in local.reduces}
+    asked |= {(entry.trader_id, entry.symbol) for entry in local.entries}
+    swept = []
+    for trader_id, symbol in sorted(dust - asked):
+        held = desk.traders[trader_id].book.positions.get(symbol)
+        if symbol in traded and held is not None:
+            side = Side.SELL if held.quantity > 0 else Side.BUY
+            swept.append(Reduce(trader_id=trader_id, symbol=symbol, side=side, quantity=abs(held.quantity)))
+    return swept
+
+
+def _incomplete(entry: SizedEntry) -> Denial:
+    candidate = entry.candidate
+    return Denial(
+        intent_id=candidate.intent.intent_id,
+        trader_id=candidate.trader_id,
+        symbol=candidate.symbol,
+        code="REDUCE_INCOMPLETE",
+        detail="a reduce of this symbol waits for its stop's cancel to be confirmed",
+    )
+
+
+def _beside(desk: Desk, reduces: Sequence[Reduce], waiting: Mapping[tuple[str, Symbol], Decimal]) -> tuple[Reduce, ...]:
+    if not waiting:
+        return tuple(reduces)
+    kept: list[Reduce] = []
+    for reduce in reduces:
+        taken = waiting.get((reduce.trader_id, reduce.symbol))
+        if taken is None:
+            kept.append(reduce)
+            continue
+        held = abs(desk.traders[reduce.trader_id].book.quantity(reduce.symbol))
+        left = floor_to_lot(min(reduce.quantity, held - taken), desk.instruments[reduce.symbol].lot)
+        if left > 0:
+            kept.append(replace(reduce, quantity=left))
+    return tuple(kept)

@@ -1,0 +1,1 @@
+"""The venue's truth against the books."""

@@ -1,0 +1,1 @@
+"""The processes of a desk: supervisor, worker, executor server, and their logs."""

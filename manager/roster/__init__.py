@@ -1,0 +1,1 @@
+"""Who trades: definitions, their checks, life cycles and schedules."""

@@ -1,0 +1,1 @@
+"""What model calls cost: meters, budgets and the incidents of budgets."""

@@ -1,0 +1,340 @@
+"""One transaction on the memory store."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from executor.contract import OPENS, PASSIVE, Outcome
+from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
+from manager.state.errors import DuplicateRow, InvalidRow, StateError
+from manager.state.memory.rows import Table, TenantRows
+from manager.state.records import (
+    KEYS,
+    AccountRow,
+    BookRow,
+    DecisionRow,
+    FillRow,
+    IncidentRow,
+    IntentRow,
+    IntentStatus,
+    OrderRow,
+    PositionRow,
+    Row,
+    ScheduleRow,
+    SpendingRow,
+    TenantId,
+    TraderRow,
+    VerdictRow,
+)
+from manager.state.store import VERDICTS_SHOWN, Conclusion, DeskRows, TraderRows
+from manager.state.sums import added
+
+R = TypeVar("R")
+_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
+_PARENT_KEYS = {kind: (parent, attrgetter(*names)) for kind, (parent, names) in PARENTS.items()}
+_VERDICT_ORDER = attrgetter("at", "round_id", "n")
+
+
+def _rank(row: Row) -> int:
+    return _RANK.get(type(row), 0)
+
+
+def _bare(key: tuple[Any, ...]) -> Any:
+    return key[0] if len(key) == 1 else key
+
+
+def _passive(row: DecisionRow) -> bool:
+    """A reply is kept: what a model gives as its reasons to wait cannot be had again from rules."""
+    return (
+        not row.reply
+        and row.outcome is Outcome.DECIDED
+        and all(decision.action in PASSIVE for decision in row.decisions)
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Retention:
+    """Count the decisions of each trader and, without contexts, remember the one passive decision that is kept."""
+
+    keep_contexts: bool
+    counts: dict[tuple[TenantId, str], int] = field(default_factory=dict)
+    _passive: dict[tuple[TenantId, str], str] = field(default_factory=dict)
+    _undo: list[tuple[tuple[TenantId, str], str | None]] = field(default_factory=list)
+
+    def count(self, row: DecisionRow) -> str | None:
+        """Count a decision, until a rollback; return the id of the passive one that it replaces, if any."""
+        trader = (row.tenant_id, row.trader_id)
+        held = self._passive.get(trader)
+        self.counts[trader] = self.counts.get(trader, 0) + 1
+        self._undo.append((trader, held))
+        if self.keep_contexts or not _passive(row):
+            return None
+        self._passive[trader] = row.decision_id
+        return held
+
+    def commit(self) -> None:
+        """Keep what was counted."""
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        """Take back what was counted since the last commit, the last first."""
+        while self._undo:
+            trader, held = self._undo.pop()
+            self.counts[trader] -= 1
+            if held is None:
+                self._passive.pop(trader, None)
+            else:
+                self._passive[trader] = held
+
+
+class MemoryTransaction:
+    """Read and write rows of one tenant; the block that opened it commits or rolls back.
+
+    After an error everything is rolled back, even if the block catches it: `failure` is raised at its end.
+    """
+
+    __slots__ = ("_known", "_retention", "_rows", "_tenant", "closed", "failure")
+
+    def __init__(self, *, tenant: TenantId, rows: TenantRows, retention: Retention, known: bool) -> None:
+        self._tenant = tenant
+        self._rows = rows
+        self._retention = retention
+        self._known = known
+        self.closed = False
+        self.failure: StateError | None = None
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
+        self._writable()
+        if len(rows) > 1:
+            rows = sorted(rows, key=_rank)
+        for row in rows:
+            kept = self._kept(row) if type(row) is DecisionRow else row
+            self._check(kept)
+            table = self._rows.tables[type(kept)]
+            key = table.key_of(kept)
+            if key in table.rows:
+                raise self._failed(DuplicateRow(f"{type(row).__name__} {key!r} of tenant {self._tenant!r} exists"))
+            if type(kept) is DecisionRow:
+                self._count(table, kept)
+            self._rows.put(table, key, kept)
+
+    async def upsert(self, rows: Sequence[Row]) -> None:
+        """Insert rows or replace those with the same key; an account keeps its token and holder."""
+        self._writable()
+        if len(rows) > 1:
+            rows = sorted(rows, key=_rank)
+        for row in rows:
+            kind = type(row)
+            self._check(row)
+            self._guard(check_rewrite, kind)
+            table = self._rows.tables[kind]
+            key = table.key_of(row)
+            if kind is AccountRow and (held := table.rows.get(key)) is not None:
+                row = replace(row, **{name: getattr(held, name) for name in OWNED_BY_ACQUIRE})  # noqa: PLW2901 - the row to store
+            self._rows.put(table, key, row)
+
+    async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
+        """Change only these fields of one row; raise KeyError if there is none."""
+        self._writable()
+        self._guard(check_rewrite, kind)
+        self._guard(check_fields, kind, tuple(values))
+        table = self._rows.tables[kind]
+        if any(name in KEYS[kind] or name == "tenant_id" for name in values):
+            raise self._failed(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
+        found = table.rows.get(_bare(key))
+        if found is None:
+            raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
+        row = replace(found, **values)
+        self._guard(check_patched, row, values)
+        self._check_parent(row)
+        self._rows.put(table, _bare(key), row)
+
+    async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
+        """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
+        self._writable()
+        self._guard(check_rewrite, kind)
+        self._guard(check_fields, kind, ())
+        table, deleted = self._rows.tables[kind], 0
+        for key in keys:
+            if (row := table.rows.get(_bare(key))) is None:
+                continue
+            if kind is TraderRow:
+                self._rows.put(self._rows.tables[ScheduleRow], _bare(key), None)
+            elif kind in (AccountRow, BookRow):
+                self._refuse_parent(row)
+            self._rows.put(table, _bare(key), None)
+            deleted += 1
+        return deleted
+
+    async def add(self, rows: Sequence[SpendingRow]) -> Sequence[SpendingRow]:
+        """Add the numbers of `rows` to what is stored under the same keys, and return the sums in key order."""
+        self._writable()
+        table = self._rows.tables[SpendingRow]
+        for row in rows:
+            stored = table.rows.get(table.key_of(row))
+            total = row if stored is None else added(stored, row)
+            self._check(total)
+            self._rows.put(table, table.key_of(row), total)
+        return [table.rows[key] for key in sorted({table.key_of(row) for row in rows})]
+
+    async def conclude(self, end: Conclusion) -> bool:
+        """Insert a decision, end what its trader wanted before, and free the trader; False for one that came late."""
+        decision, symbols = end.decision, {intent.decision.symbol for intent in end.intents}
+        trader_id = decision.trader_id
+        schedule = await self.get(ScheduleRow, trader_id)
+        if schedule is None or schedule.in_flight_due_at != decision.due_at:
+            await self.insert([decision, *end.prompts])
+            return False
+        where = {"account_id": decision.account_id, "trader_id": trader_id, "status": IntentStatus.PENDING}
+        before = await self.find(IntentRow, where)
+        await self.insert([decision, *end.prompts, *end.intents])
+        ended = [old for old in before if old.decision.symbol in symbols or old.decision.action in OPENS]
+        if ended:
+            await self.upsert([replace(old, status=IntentStatus.SUPERSEDED) for old in ended])
+        failures = 0 if end.failed is False else schedule.failed_decisions + bool(end.failed)
+        await self.patch(
+            ScheduleRow,
+            (trader_id,),
+            in_flight_due_at=None,
+            claimed_at=None,
+            last_decision_at=end.at,
+            failed_decisions=failures,
+            told_at=end.told_at or schedule.told_at,
+        )
+        return True
+
+    async def get(self, kind: type[R], *key: Any) -> R | None:
+        """Return the row with this key, or None."""
+        self._guard(check_fields, kind, ())
+        found: R | None = self._rows.tables[kind].rows.get(key[0] if len(key) == 1 else key)
+        return found
+
+    async def find(
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+    ) -> Sequence[R]:
+        """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
+        self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
+        return self._rows.tables[kind].find(where, newest_first, limit)
+
+    async def acquire(self, account_id: str, holder: str) -> int:
+        """Take the account: raise its fencing token by one and return it."""
+        self._writable()
+        account = self._account(account_id)
+        taken = replace(account, fencing_token=account.fencing_token + 1, holder=holder)
+        self._rows.put(self._rows.tables[AccountRow], account_id, taken)
+        return taken.fencing_token
+
+    async def desk(self, account_id: str) -> DeskRows:
+        """Return what a round reads."""
+        tables = self._rows.tables
+        return DeskRows(
+            account=self._account(account_id),
+            traders=tables[TraderRow].indices[0].bucket(account_id).ordered,
+            schedules=tables[ScheduleRow].indices[0].bucket(account_id).ordered,
+            books=tables[BookRow].indices[0].bucket(account_id).ordered,
+            positions=tables[PositionRow].indices[0].bucket(account_id).ordered,
+            intents=tables[IntentRow].indices[0].bucket(account_id).ordered,
+            orders=tables[OrderRow].indices[0].bucket(account_id).ordered,
+            incidents=tables[IncidentRow].indices[0].bucket(account_id).ordered,
+        )
+
+    async def trader(self, trader_id: str) -> TraderRows:
+        """Return what a decision reads."""
+        tables = self._rows.tables
+        trader: TraderRow | None = tables[TraderRow].rows.get(trader_id)
+        schedule: ScheduleRow | None = tables[ScheduleRow].rows.get(trader_id)
+        if trader is None or schedule is None:
+            raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
+        book = tables[BookRow].rows.get((trader.account_id, trader_id))
+        return TraderRows(
+            trader=trader,
+            schedule=schedule,
+            book=book or BookRow(tenant_id=self._tenant, account_id=trader.account_id, trader_id=trader_id),
+            positions=tables[PositionRow].indices[1].bucket(trader_id).ordered,
+            verdicts=self._verdicts(schedule),
+        )
+
+    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+        """Return which of the venue trade ids are booked."""
+        booked = self._rows.tables[FillRow].rows
+        return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
+
+    def _verdicts(self, schedule: ScheduleRow) -> Sequence[VerdictRow]:
+        since = schedule.told_at
+        found: list[VerdictRow] = []
+        rows = self._rows.tables[VerdictRow].indices[0].bucket(schedule.trader_id).rows
+        for verdict in reversed(rows.values()):
+            if len(found) >= VERDICTS_SHOWN or (since is not None and verdict.at < since):
+                break
+            found.append(verdict)
+        found.sort(key=_VERDICT_ORDER)
+        return found
+
+    def _account(self, account_id: str) -> AccountRow:
+        found: AccountRow | None = self._rows.tables[AccountRow].rows.get(account_id)
+        if found is None:
+            raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        return found
+
+    def _kept(self, row: DecisionRow) -> DecisionRow:
+        return row if self._retention.keep_contexts or row.context is None else replace(row, context=None)
+
+    def _count(self, table: Table, row: DecisionRow) -> None:
+        replaced = self._retention.count(row)
+        if replaced is not None:
+            self._rows.put(table, replaced, None)
+
+    def _check(self, row: Row) -> None:
+        self._guard(check_row, row, self._tenant)
+        self._check_parent(row)
+
+    def _check_parent(self, row: Row) -> None:
+        kind = type(row)
+        parent = _PARENT_KEYS.get(kind)
+        if parent is not None:
+            table, key = self._rows.tables[parent[0]], parent[1](row)
+            if key not in table.rows:
+                raise self._failed(
+                    InvalidRow(
+                        f"{kind.__name__} names {parent[0].__name__} {key!r}, which tenant {self._tenant!r} lacks"
+                    )
+                )
+        elif not self._known:
+            raise self._failed(InvalidRow(f"tenant {self._tenant!r} is unknown; create it with ensure_tenant first"))
+
+    def _refuse_parent(self, row: Any) -> None:
+        tables = self._rows.tables
+        if type(row) is BookRow:
+            children = [
+                p
+                for p in tables[PositionRow].index("trader_id").bucket(row.trader_id).rows.values()
+                if p.account_id == row.account_id
+            ]
+        else:
+            children = [
+                child
+                for kind, (parent, _) in PARENTS.items()
+                if parent is AccountRow
+                for child in tables[kind].rows.values()
+                if child.account_id == row.account_id
+            ]
+        if children:
+            raise self._failed(InvalidRow(f"{type(row).__name__} still has rows of {type(children[0]).__name__}"))
+
+    def _guard(self, check: Callable[..., None], *arguments: Any) -> None:
+        try:
+            check(*arguments)
+        except InvalidRow as error:
+            raise self._failed(error) from None
+
+    def _writable(self) -> None:
+        if self.closed:
+            raise StateError("the transaction is over; open a new one to write")
+        if self.failure is not None:
+            raise self.failure
+
+    def _failed(self, error: StateError) -> StateError:
+        self.failure = error
+        return error

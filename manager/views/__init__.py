@@ -1,0 +1,1 @@
+"""Read models: what command line, API, console and reports show."""

@@ -1,0 +1,196 @@
+"""The table of RULES.md 4, row by row, with its own numbers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from desk_factory import BTC, ETH, make_candidate, make_desk, make_position, make_reduce, make_trader
+from exchanges.types import Side
+from manager.desk.plan.conflict_resolver import resolve
+from manager.desk.plan.values import Candidate, ConflictStrategy, Reservation, Resolution
+
+FIRST_COME = ConflictStrategy.FIRST_COME
+HIGHEST = ConflictStrategy.HIGHEST_CONFIDENCE
+AGGREGATE = ConflictStrategy.AGGREGATE
+PROPORTIONAL = ConflictStrategy.PROPORTIONAL
+NET = ConflictStrategy.NET
+MERGING = (HIGHEST, AGGREGATE, PROPORTIONAL, NET)
+
+
+def decide(strategy: ConflictStrategy, *entries: Candidate) -> Resolution:
+    return resolve(make_desk(strategy=strategy), entries, ())
+
+
+def kept(result: Resolution) -> list[tuple[str, Decimal]]:
+    return [(candidate.trader_id, candidate.size_usd) for candidate in result.kept]
+
+
+def dropped(result: Resolution) -> set[tuple[str, str]]:
+    return {(denial.trader_id, denial.code) for denial in result.dropped}
+
+
+def types(result: Resolution) -> list[tuple[str, str]]:
+    return [(conflict.type, conflict.severity) for conflict in result.conflicts]
+
+
+@pytest.mark.parametrize("strategy", ConflictStrategy)
+def test_a_lone_entry_stands_without_conflict(strategy: ConflictStrategy) -> None:
+    result = decide(strategy, make_candidate("a", 1, 300))
+    assert kept(result) == [("a", Decimal(300))]
+    assert not result.dropped
+    assert not result.conflicts
+
+
+@pytest.mark.parametrize("strategy", ConflictStrategy)
+def test_entries_on_different_symbols_do_not_meet(strategy: ConflictStrategy) -> None:
+    result = decide(strategy, make_candidate("a", 1), make_candidate("b", -1, symbol=ETH))
+    assert {trader for trader, _ in kept(result)} == {"a", "b"}
+    assert not result.conflicts
+
+
+def test_first_come_keeps_the_earliest_side_and_only_the_earliest() -> None:
+    result = decide(
+        FIRST_COME,
+        make_candidate("late", 1, confidence=99, after_s=5),
+        make_candidate("short", -1, confidence=95, after_s=1),
+        make_candidate("early", 1, confidence=75),
+    )
+    assert kept(result) == [("early", Decimal(100))]
+    assert dropped(result) == {("short", "DIRECTION"), ("late", "DUPLICATE")}
+    assert types(result) == [("direction", "high"), ("duplicate", "low")]
+    assert result.conflicts[0].outcome == "kept early, late (long); dropped short"
+    assert result.conflicts[1].outcome == "kept early; dropped late"
+
+
+def test_first_come_breaks_a_tie_by_trader_id() -> None:
+    assert kept(decide(FIRST_COME, make_candidate("b", 1), make_candidate("a", -1))) == [("a", Decimal(100))]
+
+
+@pytest.mark.parametrize("strategy", [HIGHEST, PROPORTIONAL])
+def test_the_side_of_the_most_confident_stays_and_merges(strategy: ConflictStrategy) -> None:
+    result = decide(
+        strategy,
+        make_candidate("long", 1, confidence=80),
+        make_candidate("sure", -1, confidence=90, after_s=9),
+        make_candidate("meek", -1, confidence=None),
+    )
+    assert kept(result) == [("sure", Decimal(100)), ("meek", Decimal(100))]
+    assert dropped(result) == {("long", "DIRECTION")}
+    assert types(result) == [("direction", "high"), ("duplicate", "low")]
+    assert result.conflicts[0].traders == ("sure", "long", "meek")
+    assert result.conflicts[0].confidences == (Decimal(90), Decimal(80), None)
+    assert result.conflicts[1].outcome == "kept sure, meek, merged into one order"
+
+
+def test_equal_confidence_falls_back_on_time_then_trader_id() -> None:
+    entries = [make_candidate("c", 1, after_s=1), make_candidate("b", -1), make_candidate("a", 1, after_s=1)]
+    assert [trader for trader, _ in kept(decide(HIGHEST, *entries))] == ["b"]
+    assert [trader for trader, _ in kept(decide(NET, *entries))] == ["b", "a", "c"]
+
+
+def test_opens_of_one_trader_keep_the_order_of_its_batch() -> None:
+    first = make_candidate("a", 1, 100)
+    batch = [replace(first, intent=replace(first.intent, intent_id=f"a@0#{place}")) for place in (10, 2, 1)]
+    for strategy in ConflictStrategy:
+        result = decide(strategy, *batch)
+        assert [candidate.intent.intent_id for candidate in result.kept] == ["a@0#1", "a@0#2", "a@0#10"]
+        assert not result.conflicts
+
+
+def test_aggregate_cancels_equal_notional_pro_rata() -> None:
+    result = decide(
+        AGGREGATE,
+        make_candidate("a", 1, 750, confidence=90),
+        make_candidate("b", 1, 250),
+        make_candidate("c", -1, 600, confidence=95),
+    )
+    assert kept(result) == [("a", Decimal(300)), ("b", Decimal(100))]
+    assert dropped(result) == {("c", "DIRECTION")}
+    assert result.conflicts[0].outcome == (
+        "cancelled 600 USD of each side; kept a 300.00000000 USD, b 100.00000000 USD; dropped c"
+    )
+
+
+def test_aggregate_drops_both_sides_when_they_are_equal() -> None:
+    result = decide(AGGREGATE, make_candidate("a", 1, 500), make_candidate("b", -1, 500))
+    assert kept(result) == []
+    assert dropped(result) == {("a", "DIRECTION"), ("b", "DIRECTION")}
+
+
+def test_aggregate_rounds_what_is_left_down() -> None:
+    entries = [make_candidate("a", 1, 100), make_candidate("b", 1, 200), make_candidate("c", -1, 100)]
+    sizes = dict(kept(decide(AGGREGATE, *entries)))
+    assert sizes == {"a": Decimal("66.66666666"), "b": Decimal("133.33333333")}
+
+
+def test_net_lets_all_stand_in_their_books() -> None:
+    result = decide(NET, make_candidate("a", 1, 1000), make_candidate("b", -1, 600, confidence=90))
+    assert kept(result) == [("b", Decimal(600)), ("a", Decimal(1000))]
+    assert not result.dropped
+    assert types(result) == [("direction", "high")]
+    assert result.conflicts[0].outcome == "kept b (short) and a (long), each in its own book"
+
+
+@pytest.mark.parametrize("strategy", [FIRST_COME, HIGHEST, AGGREGATE, PROPORTIONAL])
+def test_an_open_against_a_standing_position_is_dropped(strategy: ConflictStrategy) -> None:
+    desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
+    result = resolve(desk, [make_candidate("b", -1, confidence=99)], ())
+    assert dropped(result) == {("b", "DIRECTION")}
+    assert result.conflicts[0].traders == ("b", "holder")
+    assert result.conflicts[0].confidences == (Decimal(99), None)
+    assert result.conflicts[0].outcome == "kept the standing long that holder holds; dropped b"
+
+
+def test_several_holders_hold_and_one_holds() -> None:
+    one, two = (make_trader(name, make_position(BTC, -1)) for name in ("one", "two"))
+    several = resolve(make_desk(one, two), [make_candidate("b", 1)], ())
+    assert several.dropped[0].detail == "long of b refused: one, two hold a short"
+    assert several.conflicts[0].outcome == "kept the standing short that one, two hold; dropped b"
+    single = resolve(make_desk(one), [make_candidate("b", 1)], ())
+    assert single.dropped[0].detail == "long of b refused: one holds a short"
+
+
+def test_net_ignores_standing_positions() -> None:
+    desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=NET)
+    assert len(resolve(desk, [make_candidate("b", -1)], ()).kept) == 1
+
+
+def test_a_position_that_is_closed_in_this_round_does_not_stand() -> None:
+    desk = make_desk(make_trader("holder", make_position(BTC, 1)))
+    assert len(resolve(desk, [make_candidate("b", -1)], [make_reduce("holder", 1)]).kept) == 1
+    assert not resolve(desk, [make_candidate("b", -1)], [make_reduce("holder", "0.9")]).kept
+
+
+def test_a_short_that_is_covered_in_this_round_does_not_stand() -> None:
+    desk = make_desk(make_trader("holder", make_position(BTC, -1)))
+    assert len(resolve(desk, [make_candidate("b", 1)], [make_reduce("holder", 1, Side.BUY)]).kept) == 1
+
+
+def test_a_reservation_stands_like_a_position() -> None:
+    reservation = Reservation(trader_id="a", symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20))
+    desk = make_desk(reservations=(reservation,))
+    assert dropped(resolve(desk, [make_candidate("b", -1)], ())) == {("b", "DIRECTION")}
+    assert len(resolve(desk, [make_candidate("a", -1)], ()).kept) == 1
+
+
+def test_first_come_counts_a_standing_position_of_another_as_earlier() -> None:
+    desk = make_desk(make_trader("holder", make_position(BTC, 1)), make_trader("b"), strategy=FIRST_COME)
+    result = resolve(desk, [make_candidate("b", 1), make_candidate("holder", 1, after_s=9)], ())
+    assert kept(result) == [("holder", Decimal(100))]
+    assert dropped(result) == {("b", "DUPLICATE")}
+    assert types(result) == [("duplicate", "low")]
+
+
+@pytest.mark.parametrize("strategy", MERGING)
+def test_same_direction_joins_a_standing_position_elsewhere(strategy: ConflictStrategy) -> None:
+    desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
+    result = resolve(desk, [make_candidate("b", 1)], ())
+    assert len(result.kept) == 1
+    assert not result.conflicts
+
+
+def test_nothing_in_is_nothing_out() -> None:
+    entries: Sequence[Candidate] = ()
+    assert resolve(make_desk(), entries, ()) == Resolution()

@@ -1,0 +1,82 @@
+"""What holds for every set of wishes, whatever the strategy."""
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from desk_factory import BTC, ETH, make_candidate, make_desk, make_position, make_trader
+from manager.desk.plan.conflict_resolver import rank, resolve
+from manager.desk.plan.values import Candidate, ConflictStrategy, Desk
+
+NAMES = ("a", "b", "c", "d", "e")
+SIZES = st.decimals(min_value=1, max_value=5000, places=2)
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> list[Candidate]:
+    found = []
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=5)):
+        for symbol in draw(st.lists(st.sampled_from([BTC, ETH]), unique=True, min_size=1)):
+            confidence = draw(st.none() | st.integers(75, 79))
+            candidate = make_candidate(
+                name,
+                draw(st.sampled_from([1, -1])),
+                draw(SIZES),
+                confidence=confidence,
+                after_s=draw(st.integers(0, 2)),
+                symbol=symbol,
+            )
+            found.append(candidate)
+    return found
+
+
+@st.composite
+def desks(draw: st.DrawFn) -> Desk:
+    traders = []
+    for name in NAMES:
+        held = draw(st.sampled_from([0, 0, 0, 1, -1]))
+        traders.append(make_trader(name, *([make_position(BTC, held)] if held else [])))
+    return make_desk(*traders, strategy=draw(st.sampled_from(ConflictStrategy)))
+
+
+@given(desk=desks(), entries=wishes(), data=st.data())
+def test_the_order_of_the_input_is_irrelevant(desk: Desk, entries: list[Candidate], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(entries))
+    assert resolve(desk, entries, ()) == resolve(desk, shuffled, ())
+
+
+@given(desk=desks(), entries=wishes())
+def test_every_wish_is_kept_or_dropped_and_none_grows(desk: Desk, entries: list[Candidate]) -> None:
+    result = resolve(desk, entries, ())
+    out = [kept.intent.intent_id for kept in result.kept] + [denial.intent_id for denial in result.dropped]
+    assert sorted(out) == sorted(entry.intent.intent_id for entry in entries)
+    asked = {entry.intent.intent_id: entry.size_usd for entry in entries}
+    assert all(kept.size_usd <= asked[kept.intent.intent_id] for kept in result.kept)
+
+
+@given(desk=desks(), entries=wishes())
+def test_only_net_leaves_two_directions_on_a_symbol(desk: Desk, entries: list[Candidate]) -> None:
+    result = resolve(desk, entries, ())
+    if desk.rules.conflict_strategy is ConflictStrategy.NET:
+        assert len(result.kept) == len(entries)
+        return
+    for symbol in (BTC, ETH):
+        assert len({kept.direction for kept in result.kept if kept.symbol == symbol}) <= 1
+
+
+@given(desk=desks(), entries=wishes())
+def test_kept_entries_come_in_the_resolvers_order(desk: Desk, entries: list[Candidate]) -> None:
+    ranks = [rank(kept, desk.rules.conflict_strategy) for kept in resolve(desk, entries, ()).kept]
+    assert ranks == sorted(ranks)
+
+
+@given(entries=wishes())
+def test_aggregate_keeps_the_imbalance_and_nothing_more(entries: list[Candidate]) -> None:
+    result = resolve(make_desk(strategy=ConflictStrategy.AGGREGATE), entries, ())
+    for symbol in (BTC, ETH):
+        asked = sum((e.direction * e.size_usd for e in entries if e.symbol == symbol), Decimal(0))
+        left = sum((k.direction * k.size_usd for k in result.kept if k.symbol == symbol), Decimal(0))
+        assert abs(left) <= abs(asked)
+        assert abs(asked - left) < Decimal("1E-8") * 5
+        assert left * asked >= 0

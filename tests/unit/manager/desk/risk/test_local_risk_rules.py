@@ -1,0 +1,269 @@
+"""Each of a trader's own checks refuses on one side of its limit and lets through on the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from desk_factory import AT, BTC, ETH, SOL, make_book, make_desk, make_intent, make_marks, make_position, make_trader
+from exchanges.types import Instrument
+from executor.contract import Action, Decision
+from manager.desk.plan.risk_manager import check_local
+from manager.desk.plan.values import DeskRules, LocalVerdict, Mark, Reservation
+from manager.desk.risk.registry import LOCAL_RULES
+from manager.state.records import TraderState, TradingState
+from traders.book import EXTERNAL
+
+D = Decimal
+SECOND = timedelta(seconds=1)
+OPEN = Decision(
+    symbol=BTC, action=Action.OPEN_LONG, leverage=5, position_size_usd=D(100),
+    stop_loss=D(95), take_profit=D(115), confidence=D(80),
+)  # fmt: skip
+SHORT: Mapping[str, Any] = {"action": Action.OPEN_SHORT, "stop_loss": D(105), "take_profit": D(85)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Change one part of a scene in which the open of 100 USD of BTC at 100 passes."""
+
+    decision: Mapping[str, Any] = field(default_factory=dict)
+    intent: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    trader: Mapping[str, Any] = field(default_factory=dict)
+    desk: Mapping[str, Any] = field(default_factory=dict)
+    held: tuple[Any, ...] = ()
+    symbols: tuple[Any, ...] = (BTC, ETH, SOL)
+    other: tuple[Any, ...] = ()
+
+    def check(self) -> LocalVerdict:
+        """Check the scene's open."""
+        trader = make_trader("a", *self.held, **self.trader)
+        limits = replace(trader.spec.limits, **self.limits)
+        trader = replace(trader, spec=replace(trader.spec, limits=limits, symbols=self.symbols))
+        desk = make_desk(trader, make_trader("b", *self.other), **self.desk)
+        return check_local(desk, [make_intent("a", replace(OPEN, **self.decision), **self.intent)])
+
+
+def marked(**changes: Any) -> dict[str, Any]:
+    """Give BTC's mark another age or price."""
+    mark = replace(Mark(price=D(100), interval_s=60), **changes)
+    return {"marks": {**make_marks({ETH: 50, SOL: 10}), BTC: mark}}
+
+
+def listed(**changes: Any) -> dict[str, Any]:
+    """Give BTC another instrument."""
+    return {"instruments": {BTC: Instrument(symbol=BTC, **changes)}}
+
+
+def external(quantity: int) -> dict[str, Any]:
+    """Give the account an external position in BTC."""
+    return {"external": make_book(EXTERNAL, make_position(BTC, quantity))}
+
+
+def reserved(symbol: Any) -> dict[str, Any]:
+    """Leave an entry of trader a without a known outcome."""
+    return {"reservations": (Reservation(trader_id="a", symbol=symbol, quantity=D(1), notional=D(100), margin=D(20)),)}
+
+
+REPLAY = DeskRules(data_age_intervals=2)
+RULES: list[tuple[str, Given, Given]] = [
+    ("TRADING_DISABLED", Given(desk={"rules": DeskRules(trading_enabled=False)}), Given()),
+    ("HALTED", Given(desk={"trading_state": TradingState.HALTED}), Given()),
+    ("HALTED", Given(trader={"trading_state": TradingState.HALTED}), Given()),
+    ("REDUCING", Given(desk={"trading_state": TradingState.REDUCING}), Given()),
+    ("REDUCING", Given(trader={"trading_state": TradingState.REDUCING}), Given()),
+    ("TRADER_ISOLATED", Given(trader={"state": TraderState.ISOLATED}), Given()),
+    ("TRADER_NOT_RUNNING", Given(trader={"state": TraderState.PAUSED}), Given()),
+    ("TRADER_NOT_RUNNING", Given(trader={"state": TraderState.STOPPED}), Given()),
+    ("TRADER_NOT_RUNNING", Given(trader={"state": TraderState.ERROR}), Given()),
+    ("SAFE_MODE", Given(trader={"failed_decisions": 3}), Given(trader={"failed_decisions": 2})),
+    ("MAX_DRAWDOWN", Given(trader={"drawdown_pct": D("20.01")}), Given(trader={"drawdown_pct": D(20)})),
+    (
+        "COOLDOWN",
+        Given(trader={"last_stop_at": AT - 899 * SECOND}),
+        Given(trader={"last_stop_at": AT - 900 * SECOND}),
+    ),
+    (
+        "ENTRY_RATE",
+        Given(trader={"recent_entries": (AT - 3599 * SECOND, AT - SECOND, AT)}),
+        Given(trader={"recent_entries": (AT - 3600 * SECOND, AT - SECOND, AT)}),
+    ),
+    ("INTENT_STALE", Given(intent={"expires_at": AT}), Given(intent={"expires_at": AT + SECOND})),
+    ("ACCOUNT_STALE", Given(desk={"truth_at": AT - SECOND}), Given(desk={"truth_at": AT + SECOND})),
+    ("ACCOUNT_STALE", Given(desk={"truth_at": None}), Given()),
+    ("SYMBOL_NOT_ALLOWED", Given(symbols=(ETH,)), Given(symbols=(BTC,))),
+    ("INSTRUMENT_HALTED", Given(desk=listed(tradable=False)), Given(desk=listed())),
+    ("INSTRUMENT_HALTED", Given(desk={"instruments": {}}), Given()),
+    ("MARKET_STALE", Given(desk=marked(age_s=15.1)), Given(desk=marked(age_s=15.0))),
+    (
+        "MARKET_STALE",
+        Given(desk={"rules": REPLAY, **marked(age_s=121.0)}),
+        Given(desk={"rules": REPLAY, **marked(age_s=120.0)}),
+    ),
+    ("MARKET_STALE", Given(desk={"marks": {}}), Given()),
+    ("SYMBOL_UNRESOLVED", Given(desk={"unresolved": frozenset({BTC})}), Given(desk={"unresolved": frozenset({ETH})})),
+    (
+        "SYMBOL_UNRESOLVED",
+        Given(desk=external(1), other=(make_position(BTC, -1),)),
+        Given(desk=external(1), other=(make_position(BTC, 1),)),
+    ),
+    ("SYMBOL_UNRESOLVED", Given(desk=external(-1)), Given(desk=external(-1), decision=SHORT)),
+    ("ENTRY_PRICE_MOVED", Given(decision={"max_entry_price": D(99)}), Given(decision={"max_entry_price": D(100)})),
+    ("ENTRY_PRICE_MOVED", Given(decision={"min_entry_price": D(101)}), Given(decision={"min_entry_price": D(100)})),
+    ("OPPOSITE_OWN_POSITION", Given(held=(make_position(BTC, -1),)), Given(held=(make_position(BTC, 1),))),
+    (
+        "MAX_POSITIONS_TRADER",
+        Given(limits={"max_positions": 1}, held=(make_position(ETH, 1),)),
+        Given(limits={"max_positions": 1}, held=(make_position(BTC, 1),)),
+    ),
+    (
+        "MAX_POSITIONS_TRADER",
+        Given(limits={"max_positions": 1}, desk=reserved(ETH)),
+        Given(limits={"max_positions": 1}, desk=reserved(BTC)),
+    ),
+    ("CONFIDENCE_TOO_LOW", Given(decision={"confidence": D("74.9")}), Given(decision={"confidence": D(75)})),
+    ("STOP_LOSS_MISSING", Given(decision={"stop_loss": None}), Given(limits={"stop_loss_enabled": False})),
+    (
+        "STOP_LOSS_MISSING",
+        Given(decision={"stop_loss": None}, held=(make_position(BTC, 1),)),
+        Given(decision={"stop_loss": None}, held=(replace(make_position(BTC, 1), stop_loss=D(96)),)),
+    ),
+    (
+        "TAKE_PROFIT_MISSING",
+        Given(decision={"take_profit": None}),
+        Given(decision={"take_profit": None}, limits={"take_profit_enabled": False}),
+    ),
+    ("STOP_LOSS_WRONG_SIDE", Given(decision={"stop_loss": D(100)}), Given(decision={"stop_loss": D("99.9")})),
+    ("STOP_LOSS_WRONG_SIDE", Given(decision={**SHORT, "stop_loss": D(100)}), Given(decision=SHORT)),
+    (
+        "TAKE_PROFIT_WRONG_SIDE",
+        Given(decision={"take_profit": D(100)}, limits={"min_risk_reward_ratio": D(0)}),
+        Given(decision={"take_profit": D("100.1")}, limits={"min_risk_reward_ratio": D(0)}),
+    ),
+    ("TAKE_PROFIT_WRONG_SIDE", Given(decision={**SHORT, "take_profit": D(115)}), Given(decision=SHORT)),
+    ("RISK_REWARD_TOO_LOW", Given(decision={"take_profit": D("114.99")}), Given(decision={"take_profit": D(115)})),
+    ("RISK_REWARD_TOO_LOW", Given(decision={**SHORT, "take_profit": D("85.01")}), Given(decision=SHORT)),
+    (
+        "STOP_BEYOND_LIQUIDATION",
+        Given(decision={"stop_loss": D("80.5"), "take_profit": D(200)}),
+        Given(decision={"stop_loss": D("80.6"), "take_profit": D(200)}),
+    ),
+    (
+        "STOP_BEYOND_LIQUIDATION",
+        Given(decision={**SHORT, "stop_loss": D("119.5"), "take_profit": D(1)}),
+        Given(decision={**SHORT, "stop_loss": D("119.4"), "take_profit": D(1)}),
+    ),
+    (
+        "STOP_BEYOND_LIQUIDATION",
+        Given(desk={"liquidation_prices": {BTC: D(96)}}),
+        Given(desk={"liquidation_prices": {BTC: D(110)}}),
+    ),
+    (
+        "BELOW_MIN_NOTIONAL",
+        Given(decision={"position_size_usd": D("4.99")}),
+        Given(decision={"position_size_usd": D(5)}),
+    ),
+    ("BELOW_MIN_NOTIONAL", Given(desk=listed(lot=D(2), min_notional=D(0))), Given(desk=listed(lot=D(1)))),
+    ("BELOW_MIN_NOTIONAL", Given(decision={"position_size_usd": None}), Given()),
+    (
+        "MAX_POSITION_SIZE",
+        Given(limits={"max_position_size_usd": D(100)}, held=(make_position(BTC, "0.96"),)),
+        Given(limits={"max_position_size_usd": D(100)}, held=(make_position(BTC, "0.95"),)),
+    ),
+    (
+        "MARGIN_USAGE_TRADER",
+        Given(limits={"max_margin_usage_pct": D("0.09")}),
+        Given(limits={"max_margin_usage_pct": D("0.1")}),
+    ),
+    ("ALLOCATION_EXCEEDED", Given(trader={"allocated": D("0.9")}), Given(trader={"allocated": D(1)})),
+    (
+        "ALLOCATION_EXCEEDED",
+        Given(trader={"allocated": D(300), "reserved_margin": D("299.1")}),
+        Given(trader={"allocated": D(300), "reserved_margin": D(299)}),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "refused", "passed"), RULES)
+def test_a_rule_refuses_and_lets_through(code: str, refused: Given, passed: Given) -> None:
+    denied = refused.check()
+    assert [denial.code for denial in denied.denials] == [code]
+    assert not denied.entries
+    assert not denied.clamps
+    assert denied.denials[0].detail
+    assert not passed.check().denials
+    assert len(passed.check().entries) == 1
+
+
+def test_every_local_rule_is_in_the_table() -> None:
+    clamps_only = {"LEVERAGE"}
+    assert {code for code, _, _ in RULES} == {rule.code for rule in LOCAL_RULES} - clamps_only
+
+
+def test_a_denial_carries_the_numbers_that_decided() -> None:
+    denial = Given(decision={"confidence": D("74.90")}).check().denials[0]
+    assert denial.numbers == {"confidence": "74.9", "limit": "75"}
+
+
+def test_a_drawdown_is_told_with_its_limit() -> None:
+    denial = Given(trader={"drawdown_pct": D("20.01")}).check().denials[0]
+    assert denial.detail == "drawdown of 20.01 % is above the trader's limit of 20 %"
+    assert denial.numbers == {"drawdown_pct": "20.01", "limit_pct": "20"}
+
+
+def test_a_missing_confidence_passes_the_minimum() -> None:
+    assert Given(decision={"confidence": None}).check().entries
+
+
+def test_leverage_above_the_cap_is_lowered_to_it() -> None:
+    verdict = Given(decision={"leverage": 20, "stop_loss": D(99)}).check()
+    assert [(c.code, c.before, c.after) for c in verdict.clamps] == [("LEVERAGE", D(20), D(10))]
+    assert verdict.entries[0].leverage == 10
+    venue = Given(decision={"leverage": 20, "stop_loss": D(99)}, desk=listed(max_leverage=3)).check()
+    assert venue.entries[0].leverage == 3
+
+
+def test_the_stop_is_checked_at_the_lowered_leverage() -> None:
+    deep = {"leverage": 50, "stop_loss": D(95), "take_profit": D(200)}
+    assert Given(decision=deep).check().entries
+
+
+def test_an_altcoin_has_its_own_leverage_cap() -> None:
+    alt = {"symbol": SOL, "leverage": 8, "stop_loss": D("9.5"), "take_profit": D("11.5")}
+    assert Given(decision=alt).check().entries[0].leverage == 5
+
+
+def test_a_position_is_cut_to_its_cap_with_what_is_held() -> None:
+    verdict = Given(decision={"position_size_usd": D(500)}, held=(make_position(BTC, 8),)).check()
+    assert verdict.entries[0].size_usd == D(200)
+    assert [(c.code, c.before, c.after) for c in verdict.clamps] == [("MAX_POSITION_SIZE", D(500), D(200))]
+
+
+def test_margin_counts_the_whole_position_at_its_new_leverage() -> None:
+    held = make_position(BTC, 4, leverage=10)
+    low: dict[str, Any] = {"decision": {"position_size_usd": D(300), "leverage": 1}, "held": (held,)}
+    assert Given(**low).check().entries[0].size_usd == D(200)
+    assert Given(**low, trader={"allocated": D(401)}).check().denials[0].code == "ALLOCATION_EXCEEDED"
+
+
+def test_a_trader_over_its_allocation_gets_none() -> None:
+    verdict = Given(held=(make_position(ETH, 20),), trader={"allocated": D(150)}).check()
+    assert [denial.code for denial in verdict.denials] == ["ALLOCATION_EXCEEDED"]
+
+
+def test_a_position_without_a_mark_is_valued_at_its_entry() -> None:
+    verdict = Given(held=(make_position(ETH, 2, price=70),), desk={"marks": make_marks({BTC: 100})}).check()
+    assert verdict.entries
+
+
+def test_dust_does_not_count_as_a_position() -> None:
+    trader = make_trader("a", make_position(ETH, "0.01"))
+    limits = replace(trader.spec.limits, max_positions=1)
+    desk = make_desk(replace(trader, spec=replace(trader.spec, limits=limits)))
+    intents = [make_intent("a", OPEN)]
+    assert check_local(desk, intents).denials[0].code == "MAX_POSITIONS_TRADER"
+    assert check_local(desk, intents, frozenset({("a", ETH)})).entries

@@ -1,0 +1,232 @@
+"""What `propdesk status` reads from the store."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from desk_history import AT, USE, desk_with_history, incident
+from executor.registry import ExecutorSpec, ExecutorType
+from manager.state.memory.store import MemoryStore
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountRow,
+    BudgetRow,
+    ScheduleRow,
+    SpendingRow,
+    TenantId,
+    TraderRow,
+    TraderState,
+    TradingState,
+)
+from manager.state.sums import TRADER, day_of
+from manager.views.costs import ModelCost, read_model_costs
+from manager.views.status import AccountStatus, Light, read_status
+from state_rows import make_spec
+
+
+async def status_of(store: MemoryStore, after_s: int = 5) -> AccountStatus:
+    [account] = await read_status(store, DEFAULT_TENANT, AT + timedelta(seconds=after_s))
+    return account
+
+
+async def change(store: MemoryStore, kind: type[AccountRow] | type[TraderRow], key: str, **values: Any) -> None:
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(kind, (key,), **values)
+
+
+async def test_an_account_shows_its_equity_and_the_use_of_it() -> None:
+    account = await status_of(await desk_with_history())
+    assert (account.equity, account.unallocated) == (Decimal("10004.55"), Decimal(1000))
+    assert account.utilization == USE
+
+
+async def test_a_trader_shows_its_equity_pnl_and_last_decision() -> None:
+    account = await status_of(await desk_with_history())
+    bull, bear = account.traders
+    assert (bull.equity, bull.pnl_usd, bull.fees) == (Decimal("4504.55"), Decimal("4.55"), Decimal("0.45"))
+    assert bull.last_decision is not None
+    assert (bull.last_decision.outcome, bull.last_decision.actions) == ("decided", ("open_long BTC/USDT:USDT",))
+    assert bear.last_decision is None
+    assert [refusal.code for refusal in bear.refusals] == ["DIRECTION"]
+
+
+async def test_a_model_trader_shows_what_its_calls_cost_today() -> None:
+    store = await desk_with_history()
+    asks = ExecutorSpec(type=ExecutorType.LLM, budget_usd_per_day=Decimal(2))
+    spent: dict[str, Any] = {"spent_usd": Decimal("0.5"), "unknown_usd": Decimal("0.1"), "calls": 3, "input_tokens": 7}
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        row = await tx.get(TraderRow, "bull")
+        assert row is not None
+        await tx.patch(TraderRow, ("bull",), spec=replace(row.spec, executor=asks))
+        await tx.add(
+            [
+                SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope=TRADER, name="bull", **spent)
+                for day in (day_of(AT), day_of(AT) - timedelta(days=1))
+            ]
+        )
+    bull, bear = (await status_of(store)).traders
+    assert bull.models_today == ModelCost(
+        scope=TRADER,
+        name="bull",
+        reserved_usd=Decimal(0),
+        calls=3,
+        input_tokens=7,
+        cached_tokens=0,
+        output_tokens=0,
+        spent_usd=Decimal("0.5"),
+        unknown_usd=Decimal("0.1"),
+        budget_usd=Decimal(2),
+    )
+    assert bear.models_today is None
+
+
+async def test_a_trader_without_a_budget_of_its_own_shows_the_default() -> None:
+    store = await desk_with_history()
+    await change(
+        store, TraderRow, "bull", spec=replace(make_spec("bull"), executor=ExecutorSpec(type=ExecutorType.LLM))
+    )
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope=TRADER, name="", usd=Decimal(3))])
+    bull, _ = (await status_of(store)).traders
+    assert bull.models_today is not None
+    assert (bull.models_today.calls, bull.models_today.budget_usd) == (0, Decimal(3))
+
+
+async def test_models_and_tenant_show_what_they_cost_today_and_may_cost() -> None:
+    store = await desk_with_history()
+    assert await read_model_costs(store, DEFAULT_TENANT, AT) == ()
+    spent: dict[str, Any] = {"calls": 2, "input_tokens": 7, "cached_tokens": 3, "output_tokens": 5}
+    spent |= {"spent_usd": Decimal("0.5"), "unknown_usd": Decimal("0.1"), "reserved_usd": Decimal("0.2")}
+    scopes = (("tenant", ""), ("model", "big"), (TRADER, "bull"))
+    budgets = (("tenant", "", 9), ("model", "idle", 4), (TRADER, "", 1))
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.add(
+            [
+                SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope=scope, name=name, **spent)
+                for scope, name in scopes
+                for day in (day_of(AT), day_of(AT) - timedelta(days=1))
+            ]
+        )
+        await tx.upsert(
+            [BudgetRow(tenant_id=DEFAULT_TENANT, scope=scope, name=name, usd=Decimal(n)) for scope, name, n in budgets]
+        )
+    tenant, big, idle = await read_model_costs(store, DEFAULT_TENANT, AT)
+    assert tenant == ModelCost(scope="tenant", name="", budget_usd=Decimal(9), **spent)
+    assert big == ModelCost(scope="model", name="big", budget_usd=None, **spent)
+    assert (idle.name, idle.calls, idle.spent_usd, idle.budget_usd) == ("idle", 0, Decimal(0), Decimal(4))
+
+
+@pytest.mark.parametrize(
+    ("state", "alive", "next_at", "since"),
+    [
+        (TraderState.RUNNING, True, AT + timedelta(minutes=1), AT - timedelta(seconds=3)),
+        (TraderState.RUNNING, False, None, None),
+        (TraderState.PAUSED, True, None, None),
+    ],
+)
+async def test_a_trader_shows_that_it_is_deciding_and_when_it_decides_next(
+    state: TraderState, alive: bool, next_at: datetime | None, since: datetime | None
+) -> None:
+    store = await desk_with_history()
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(TraderRow, ("bull",), state=state)
+        begun = AT - timedelta(seconds=3)
+        await tx.patch(ScheduleRow, ("bull",), in_flight_due_at=AT - timedelta(minutes=1), claimed_at=begun)
+    [account] = await read_status(store, DEFAULT_TENANT, AT, worker_alive=alive)
+    assert (account.traders[0].next_decision_at, account.traders[0].deciding_since) == (next_at, since)
+
+
+async def test_a_trader_that_is_not_asked_is_not_deciding() -> None:
+    bull = (await status_of(await desk_with_history())).traders[0]
+    assert (bull.next_decision_at, bull.deciding_since) == (AT + timedelta(minutes=1), None)
+
+
+async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:
+    account = await status_of(await desk_with_history())
+    assert account.traders[1].equity == Decimal(4500)
+
+
+async def test_a_sample_from_before_the_last_rebalance_is_not_shown() -> None:
+    store = await desk_with_history()
+    await change(store, AccountRow, "paper", rebalanced_at=AT + timedelta(seconds=1))
+    bull = (await status_of(store)).traders[0]
+    assert (bull.equity, bull.pnl_usd) == (None, None)
+
+
+async def test_a_position_is_valued_at_the_mark_of_the_sample_that_its_traders_equity_is_of() -> None:
+    account = await status_of(await desk_with_history())
+    [position], bull = account.positions, account.traders[0]
+    assert (position.entry_price, position.mark) == (Decimal(100_000), Decimal(100_500))
+    assert position.marked_at == AT - timedelta(seconds=1)
+    assert position.unrealized_pnl is not None
+    assert position.unrealized_pnl - bull.fees == Decimal("4.55") == bull.pnl_usd
+    assert (position.stop_loss, position.take_profit) == (Decimal(98_000), Decimal(106_000))
+
+
+async def test_the_light_is_green_while_a_trader_runs() -> None:
+    account = await status_of(await desk_with_history())
+    assert (account.light, account.reasons) == (Light.RUNNING, ())
+
+
+async def test_an_open_incident_turns_the_light_red() -> None:
+    account = await status_of(await desk_with_history(incident()))
+    assert account.light is Light.ERROR
+    assert account.reasons == ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC",)
+
+
+@pytest.mark.parametrize(
+    ("values", "light", "reason"),
+    [
+        ({"trading_state": TradingState.REDUCING, "state_reason": "calm down"}, Light.PAUSED, "reducing: calm down"),
+        ({"trading_state": TradingState.HALTED, "state_reason": "news"}, Light.PAUSED, "halted: news"),
+    ],
+)
+async def test_a_switched_account_says_why(values: dict[str, Any], light: Light, reason: str) -> None:
+    store = await desk_with_history()
+    await change(store, AccountRow, "paper", **values)
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (light, (reason,))
+
+
+async def test_without_a_running_trader_the_desk_is_paused() -> None:
+    store = await desk_with_history()
+    await change(store, TraderRow, "bull", state=TraderState.STOPPED)
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (Light.PAUSED, ("no trader is running",))
+
+
+async def test_an_account_that_nobody_samples_is_stopped_whatever_its_traders_say() -> None:
+    account = await status_of(await desk_with_history(), after_s=61)
+    assert account.light is Light.STOPPED
+    assert "2025-06-01 12:00:00 UTC" in account.reasons[0]
+
+
+async def test_a_desk_without_a_worker_is_stopped_at_once() -> None:
+    store = await desk_with_history(incident())
+    await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="news")
+    [account] = await read_status(store, DEFAULT_TENANT, AT + timedelta(seconds=1), worker_alive=False)
+    assert account.light is Light.STOPPED
+    assert account.reasons == (
+        "no worker runs; stops are not watched",
+        "incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC",
+        "halted: news",
+    )
+    assert [(trader.state, trader.watched) for trader in account.traders] == [("running", False), ("paused", False)]
+
+
+async def test_an_incident_on_a_halted_account_is_red_and_both_are_told() -> None:
+    store = await desk_with_history(incident())
+    await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="news")
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (
+        Light.ERROR,
+        ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC", "halted: news"),
+    )
+
+
+async def test_another_tenant_sees_nothing() -> None:
+    store = await desk_with_history()
+    assert await read_status(store, TenantId("other"), AT) == ()

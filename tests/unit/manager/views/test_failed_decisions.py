@@ -1,0 +1,137 @@
+"""A failed decision, and one of which a part was dropped, reach the user by name: status, operations and why."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from desk_history import AT, DECISION, INTENT, desk_with_history
+from executor.contract import ItemError, Outcome
+from manager.cli.decision_text import dropped_items, outcome_text
+from manager.cli.story_text import show_story
+from manager.jobs.told import dropped
+from manager.state.records import DEFAULT_TENANT, DecisionRow
+from manager.state.store import Store
+from manager.views.operations import OperationKind, OperationQuery, read_operations
+from manager.views.story import read_story
+
+FAILED, PARTIAL = "bull@failed", "bull@partial"
+CUT = ItemError(path="reply", message="the reply was cut")
+LOST = (ItemError(path="decisions[1].leverage", message="got 0"), ItemError(path="decisions[1].symbol", message="no"))
+
+
+@pytest.fixture
+async def store() -> Store:
+    found = await desk_with_history()
+    async with found.transaction(DEFAULT_TENANT) as tx:
+        sound = await tx.get(DecisionRow, DECISION)
+        assert sound is not None
+        failed = replace(
+            sound,
+            decision_id=FAILED,
+            due_at=AT + timedelta(hours=1),
+            decided_at=AT + timedelta(hours=1),
+            outcome=Outcome.TRUNCATED,
+            decisions=(),
+            errors=(CUT,),
+            reply="half an ans",
+        )
+        partial = replace(
+            sound,
+            decision_id=PARTIAL,
+            due_at=AT + timedelta(hours=2),
+            decided_at=AT + timedelta(hours=2),
+            decisions=(),
+            errors=LOST,
+        )
+        await tx.insert([failed, partial, *dropped(partial), *dropped(failed)])
+    return found
+
+
+async def test_operations_list_them_and_only_as_decisions(store: Store) -> None:
+    found = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.DECISION,)))
+    assert [(one.ref, one.what, one.outcome) for one in found] == [
+        (PARTIAL, "partly dropped", "INVALID_ITEM"),
+        (FAILED, "no decision", "truncated"),
+    ]
+    assert [one.detail for one in found][1] == "reply: the reply was cut"
+    assert "decisions[1].leverage: got 0 and 1 more" in found[0].detail
+    refused = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.REFUSAL,)))
+    assert "INVALID_ITEM" not in {one.outcome for one in refused}
+    assert refused
+    mine = OperationQuery(trader_id="bear", kinds=(OperationKind.DECISION,))
+    assert await read_operations(store, DEFAULT_TENANT, mine) == ()
+
+
+async def test_sound_decisions_are_listed_when_asked_for(store: Store) -> None:
+    kinds = (OperationKind.DECISION,)
+    found = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=kinds, sound_decisions=True))
+    assert [(one.ref, one.what, one.outcome) for one in found] == [
+        (PARTIAL, "partly dropped", "INVALID_ITEM"),
+        (FAILED, "no decision", "truncated"),
+        (DECISION, "decision", "decided"),
+    ]
+    assert found[-1].detail == "open_long BTC/USDT:USDT"
+
+
+async def test_why_takes_a_trader_for_its_newest_decision(store: Store) -> None:
+    story = await read_story(store, DEFAULT_TENANT, "bull")
+    assert story is not None
+    assert (story.kind, story.wishes[0].decision_id) == ("decision", PARTIAL)
+    assert await read_story(store, DEFAULT_TENANT, "bear") is None
+
+
+async def test_why_takes_a_failed_decision_and_shows_reply_and_errors(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = await read_story(store, DEFAULT_TENANT, FAILED)
+    assert story is not None
+    (wish,) = story.wishes
+    assert (story.kind, story.order, wish.outcome, wish.reply, wish.errors) == (
+        "decision",
+        None,
+        "truncated",
+        "half an ans",
+        (CUT,),
+    )
+    show_story(story)
+    shown = capsys.readouterr().out
+    for words in (FAILED, "bull", "truncated", "half an ans", "failed: reply: the reply was cut"):
+        assert words in shown
+
+
+async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = await read_story(store, DEFAULT_TENANT, DECISION)
+    assert story is not None
+    assert [wish.intent_id for wish in story.wishes] == ["", INTENT]
+    assert (story.wishes[0].reply, story.wishes[1].reply) == ('{"decisions": []}', "")
+    partial = await read_story(store, DEFAULT_TENANT, PARTIAL)
+    assert partial is not None
+    assert [verdict.code for verdict in partial.verdicts] == ["INVALID_ITEM"] * 2
+    show_story(partial)
+    shown = capsys.readouterr().out
+    assert "INVALID_ITEM" in shown
+    assert "Conflicts" not in shown
+
+
+@pytest.mark.parametrize(
+    ("outcome", "errors", "actions", "text"),
+    [
+        ("decided", [], [], "nothing to do"),
+        ("decided", [], ["hold BTC"], "hold BTC"),
+        ("decided", ["decisions[1].leverage: got 0"], ["hold BTC"], "hold BTC (1 dropped)"),
+        ("truncated", ["reply: cut"], [], "truncated: reply: cut"),
+        ("timeout", [], [], "timeout: no reason is known"),
+        ("invalid_reply", ["reply: " + "x" * 500], [], "invalid_reply: reply: " + "x" * 38 + "..."),
+    ],
+)
+def test_an_outcome_is_told_in_a_few_words(outcome: str, errors: list[str], actions: list[str], text: str) -> None:
+    count = dropped_items([ItemError(path=error.partition(": ")[0], message="") for error in errors])
+    assert outcome_text(outcome, errors, actions, count) == text
+
+
+def test_an_item_with_two_faults_is_dropped_once_and_an_earlier_reply_does_not_count() -> None:
+    earlier = ItemError(path="first reply: decisions[0].symbol", message="no")
+    assert dropped_items([*LOST, earlier]) == 1
