@@ -32,7 +32,7 @@ from manager.state.records import (
     TraderState,
     TradingState,
 )
-from manager.state.store import DeskRows, Store, Transaction
+from manager.state.store import AccountRows, Store, Transaction
 from traders.spec import TraderSpec
 
 _HOLDER = "manager"
@@ -117,7 +117,7 @@ class Manager:
         async with self._store.transaction(tenant) as tx:
             row = await _trader(tx, trader_id)
             token = await tx.acquire(row.account_id, _HOLDER)
-            desk = await tx.desk(row.account_id)
+            desk = await tx.account_rows(row.account_id)
             at = self._clock.now()
             held = _held(desk, trader_id)
             if not held and not _has_orders(desk, trader_id):
@@ -179,21 +179,21 @@ async def _trader(tx: Transaction, trader_id: str) -> TraderRow:
     return row
 
 
-def _held(desk: DeskRows, trader_id: str) -> list[PositionRow]:
+def _held(desk: AccountRows, trader_id: str) -> list[PositionRow]:
     return [position for position in desk.positions if position.trader_id == trader_id]
 
 
-def _has_orders(desk: DeskRows, trader_id: str) -> bool:
+def _has_orders(desk: AccountRows, trader_id: str) -> bool:
     return any(share.trader_id == trader_id for order in desk.orders for share in order.shares)
 
 
-async def _supersede(tx: Transaction, desk: DeskRows, trader_id: str) -> None:
+async def _supersede(tx: Transaction, desk: AccountRows, trader_id: str) -> None:
     for intent in desk.intents:
         if intent.trader_id == trader_id:
             await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
 
 
-async def _release_money(tx: Transaction, desk: DeskRows, trader_id: str, ref: str, at: datetime) -> None:
+async def _release_money(tx: Transaction, desk: AccountRows, trader_id: str, ref: str, at: datetime) -> None:
     books = {book.trader_id: book for book in desk.books}
     own, common = books.get(trader_id), books.get(UNALLOCATED)
     if own is None or common is None:

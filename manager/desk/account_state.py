@@ -26,7 +26,7 @@ from manager.state.records import (
     Row,
     TraderRow,
 )
-from manager.state.store import DeskRows, Transaction
+from manager.state.store import AccountRows, Transaction
 from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
 
@@ -91,7 +91,7 @@ class Writes:
 class AccountState:
     """Hold one account's books and orders while a job works on them; `version` grows with every change."""
 
-    def __init__(self, rows: DeskRows, instruments: Mapping[Symbol, Instrument]) -> None:
+    def __init__(self, rows: AccountRows, instruments: Mapping[Symbol, Instrument]) -> None:
         self.account: AccountRow = rows.account
         self.traders: dict[str, TraderRow] = {row.trader_id: row for row in rows.traders}
         self.schedules = {row.trader_id: row for row in rows.schedules}
@@ -232,14 +232,14 @@ class AccountState:
         self.books[trader_id] = with_protection(self._held(trader_id), symbol, stop_loss, take_profit)
         self._dirty_positions.add((trader_id, symbol))
 
-    def flag(self, trader_id: str, symbol: Symbol, *, dust: bool, naked_since: datetime | None) -> None:
+    def flag(self, trader_id: str, symbol: Symbol, *, dust: bool, unprotected_since: datetime | None) -> None:
         """Mark a position as dust or as without a confirmed stop since an instant."""
         row = self.positions.get((trader_id, symbol))
-        if row is None or row.dust != dust or row.naked_since != naked_since:
+        if row is None or row.dust != dust or row.unprotected_since != unprotected_since:
             self.positions[(trader_id, symbol)] = replace(
                 row or self._position_row(trader_id, self.books[trader_id].positions[symbol]),
                 dust=dust,
-                naked_since=naked_since,
+                unprotected_since=unprotected_since,
             )
             self._dirty_positions.add((trader_id, symbol))
 
@@ -328,7 +328,7 @@ class AccountState:
             take_profit=position.take_profit,
             realized=position.realized,
             dust=old is not None and old.dust and abs(position.quantity) <= abs(old.quantity),
-            naked_since=old.naked_since if old else None,
+            unprotected_since=old.unprotected_since if old else None,
         )
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from exchanges.types import Symbol
 from manager.desk.account_state import Execution, Part
-from manager.desk.plan.risk_manager import check_desk
+from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
 from manager.desk.plan.values import Cross, Denial, PlannedOrder
 from manager.desk.protector import clear_legs, protect
@@ -16,6 +16,7 @@ from manager.state.records import (
     OrderPurpose,
     OrderRow,
     OrderState,
+    VerdictKind,
 )
 
 
@@ -35,7 +36,7 @@ async def execute_round(session: Session) -> bool:
     if not intents:
         return True
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    plan = plan_round(session.desk(), intents, outstanding_reduces(session.state), dust)
+    plan = plan_round(session.view(), intents, outstanding_reduces(session.state), dust)
     blocked, moved = await _clear_the_way(session, plan)
     if moved:
         return False
@@ -71,7 +72,7 @@ def _crossing_symbols(plan: RoundPlan) -> set[Symbol]:
 
 
 async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]]) -> None:
-    netted = net_round(session.desk(), plan, blocked)
+    netted = net_round(session.view(), plan, blocked)
     before = {(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
     rows = [order_row(session, planned) for planned in netted.orders]
     record(session, plan, netted)
@@ -127,9 +128,9 @@ def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, in
         return True
     wanted = {share.intent_id for share in planned.shares}
     entries = [entry for entry in plan.entries if entry.candidate.intent.intent_id in wanted]
-    desk = session.desk()
-    desk = replace(desk, reservations=tuple(r for r in desk.reservations if r.symbol != planned.symbol))
-    again = check_desk(desk, entries, ())
+    view = session.view()
+    view = replace(view, reservations=tuple(r for r in view.reservations if r.symbol != planned.symbol))
+    again = check_account(view, entries, ())
     return bool(again.denials or again.clamps)
 
 
@@ -151,7 +152,7 @@ async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None
             set_intent(session, intent, IntentStatus.DENIED, code)
         verdict(
             session,
-            "denial",
+            VerdictKind.DENIAL,
             Denial(intent_id=share.intent_id, trader_id=share.trader_id, symbol=row.symbol, code=code, detail=detail),
         )
     await session.flush()

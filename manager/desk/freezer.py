@@ -6,7 +6,7 @@ from decimal import Decimal
 from exchanges.market import Snapshot
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.plan.values import DeskTrader, Mark, Reservation
+from manager.desk.plan.values import Mark, Reservation, TraderView
 from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
 
@@ -23,7 +23,7 @@ class Freezer:
         }
         self._prices = {symbol: mark.price for symbol, mark in self.marks.items()}
         self._equities: dict[str, tuple[Book, Decimal]] = {}
-        self._traders: dict[str, tuple[TraderRow, BookRow, DeskTrader]] = {}
+        self._traders: dict[str, tuple[TraderRow, BookRow, TraderView]] = {}
 
     def equity(self, books: Mapping[str, Book]) -> Decimal:
         """Return the equity of all books in USD; a position without a price counts at its entry.
@@ -48,7 +48,7 @@ class Freezer:
                 reserved.add(order)
         return tuple(reserved.found)
 
-    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[str, DeskTrader]:
+    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[str, TraderView]:
         """Return every trader as a round sees it."""
         reserved: dict[str, Decimal] = {}
         for reservation in reservations:
@@ -58,7 +58,7 @@ class Freezer:
             for trader_id, row in state.traders.items()
         }
 
-    def _trader(self, state: AccountState, row: TraderRow, reserved: Decimal) -> DeskTrader:
+    def _trader(self, state: AccountState, row: TraderRow, reserved: Decimal) -> TraderView:
         trader_id = row.trader_id
         head, book, known = state.head(trader_id), state.books[trader_id], self._traders.get(trader_id)
         if known is not None and known[0] is row and known[1] is head:
@@ -67,7 +67,7 @@ class Freezer:
                 return before
         schedule = state.schedules.get(trader_id)
         curve = head.performance
-        trader = DeskTrader(
+        trader = TraderView(
             spec=row.spec,
             state=row.state,
             trading_state=row.trading_state,

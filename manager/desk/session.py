@@ -13,7 +13,7 @@ from manager.desk.account_state import AccountState
 from manager.desk.back_off import Refusals
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
-from manager.desk.plan.values import Desk, DeskRules
+from manager.desk.plan.values import AccountRules, AccountView
 from manager.state.records import (
     FillPartRow,
     IntentRow,
@@ -24,7 +24,7 @@ from manager.state.records import (
     RoundRow,
     TenantId,
 )
-from manager.state.store import DeskRows, Fence, Store, Transaction
+from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL, Position
 
 ZERO = Decimal(0)
@@ -42,7 +42,7 @@ class AccountRuntime:
     venue: str
     exchange: Exchange
     market: SharedMarket
-    rules: DeskRules
+    rules: AccountRules
     instruments: Mapping[Symbol, Instrument]
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Truth:
 class Session:
     """Carry one fenced job on one account; every write checks the fence in its own transaction."""
 
-    def __init__(self, runtime: AccountRuntime, store: Store, clock: Clock, fence: Fence, rows: DeskRows) -> None:
+    def __init__(self, runtime: AccountRuntime, store: Store, clock: Clock, fence: Fence, rows: AccountRows) -> None:
         self.runtime = runtime
         self.exchange = runtime.exchange
         self.clock = clock
@@ -76,8 +76,8 @@ class Session:
         self.unresolved: set[Symbol] = set()
         self.booked: set[str] = set()
         self.sequence = 0
-        self._desk: Desk | None = None
-        self._desk_version = -1
+        self._view: AccountView | None = None
+        self._view_version = -1
         self._freezer: Freezer | None = None
         self._store = store
 
@@ -99,7 +99,7 @@ class Session:
         """Take in what the venue and the market said."""
         if snapshot is not self._snapshot:
             self._freezer = None
-        self._truth, self._snapshot, self._desk = truth, snapshot, None
+        self._truth, self._snapshot, self._view = truth, snapshot, None
 
     @property
     def round_id(self) -> str:
@@ -140,7 +140,7 @@ class Session:
                     parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
         return [part for part in parts if part.at > at]
 
-    async def target_since(self, trader_id: str, symbol: Symbol) -> datetime | None:
+    async def take_profit_since(self, trader_id: str, symbol: Symbol) -> datetime | None:
         """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
 
         None when neither is stored.
@@ -170,22 +170,22 @@ class Session:
         subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
 
-    def desk(self) -> Desk:
+    def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
         now, version = self.clock.now(), self.state.version
-        if self._desk is None or version != self._desk_version or now != self._desk.at:
-            self._desk, self._desk_version = self._freeze(now), version
-        return self._desk
+        if self._view is None or version != self._view_version or now != self._view.at:
+            self._view, self._view_version = self._freeze(now), version
+        return self._view
 
     def all_marked(self) -> bool:
         """Tell whether every position of every book has a mark, so that equity is known."""
         marks = self.snapshot.symbols
         return all(symbol in marks for book in self.state.books.values() for symbol in book.positions)
 
-    def _freeze(self, now: datetime) -> Desk:
+    def _freeze(self, now: datetime) -> AccountView:
         state, truth, freezer = self.state, self.truth, self._frozen_at_marks()
         reservations = freezer.reservations(state)
-        return Desk(
+        return AccountView(
             at=now,
             account_id=self.runtime.account_id,
             trading_state=state.account.trading_state,
@@ -248,11 +248,11 @@ def unresolved_reduces(state: AccountState) -> set[tuple[str, Symbol]]:
     return {(share.trader_id, order.symbol) for order in orders for share in order.shares}
 
 
-def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal]) -> Desk:
+def without_outstanding(view: AccountView, waiting: Mapping[tuple[str, Symbol], Decimal]) -> AccountView:
     """Return the desk with books as if every waiting reduce had filled, for what must not reduce twice."""
     if not waiting:
-        return desk
-    traders = dict(desk.traders)
+        return view
+    traders = dict(view.traders)
     for (trader_id, symbol), quantity in waiting.items():
         trader = traders.get(trader_id)
         held = trader.book.positions.get(symbol) if trader is not None else None
@@ -265,11 +265,11 @@ def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal
         else:
             positions[symbol] = _shrunk(held, left)
         traders[trader_id] = replace(trader, book=replace(trader.book, positions=positions))
-    return replace(desk, traders=traders)
+    return replace(view, traders=traders)
 
 
 def _closes(order: OrderRow) -> bool:
-    fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
+    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
     return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 
 

@@ -18,7 +18,7 @@ from manager.desk.session import Session, is_unresolved
 from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
 
 _LOG = structlog.get_logger(__name__)
-_TYPES = {OrderPurpose.STOP: OrderType.STOP, OrderPurpose.TARGET: OrderType.TAKE_PROFIT}
+_TYPES = {OrderPurpose.STOP: OrderType.STOP, OrderPurpose.TAKE_PROFIT: OrderType.TAKE_PROFIT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
 
 _LIVE = tuple(state for state in OrderState if state.live)
-_RESTING = (OrderPurpose.STOP, OrderPurpose.TARGET)
+_RESTING = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 _PARTS_READ = 10 * TRADES_SHOWN
 _DECISIONS_READ = 3
 

@@ -17,7 +17,7 @@ from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
 from manager.desk.incidents.safe_mode import log_alerts, note_outcome
-from manager.desk.protector import fire_targets, protect
+from manager.desk.protector import fire_take_profits, protect
 from manager.desk.reconcile.reader import reconcile
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
@@ -140,7 +140,7 @@ class DeskHandlers:
         with suppress(FenceLost):
             session = await self._open(job)
             if await self._read(session):
-                await fire_targets(session)
+                await fire_take_profits(session)
                 await session.flush()
 
     async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
@@ -148,7 +148,7 @@ class DeskHandlers:
         if not await self._read(session):
             return False
         if fire:
-            await fire_targets(session)
+            await fire_take_profits(session)
         unfit = await keep_house(session, self._parts.sampler)
         await protect(session)
         session.incidents.end(session.clock.now())
@@ -180,7 +180,7 @@ class DeskHandlers:
         runtime = parts.accounts[(job.tenant_id, job.account_id)]
         async with parts.store.transaction(job.tenant_id) as tx:
             token = await tx.acquire(job.account_id, parts.holder)
-            rows = await tx.desk(job.account_id)
+            rows = await tx.account_rows(job.account_id)
         return Session(runtime, parts.store, parts.clock, Fence(account_id=job.account_id, token=token), rows)
 
     async def _has_newer(self, session: Session) -> bool:

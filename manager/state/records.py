@@ -17,6 +17,7 @@ from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-e
 from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
 from traders.performance import Performance
 from traders.spec import TraderSpec
 from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
@@ -149,7 +150,7 @@ class PositionRow:
     take_profit: Decimal | None = None
     realized: Decimal = ZERO
     dust: bool = False
-    naked_since: datetime | None = None
+    unprotected_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,7 +343,7 @@ class VerdictRow:
     account_id: str
     round_id: str
     n: int
-    kind: str
+    kind: VerdictKind
     code: str
     trader_id: str
     symbol: Symbol

@@ -47,7 +47,7 @@ def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskRows:
+class AccountRows:
     """Hold all a round reads of one account, from one consistent read."""
 
     account: AccountRow
@@ -159,7 +159,7 @@ class Transaction(Protocol):
         """Take the account: raise its fencing token by one and return it."""
         ...
 
-    async def desk(self, account_id: str) -> DeskRows:
+    async def account_rows(self, account_id: str) -> AccountRows:
         """Return what a round reads: pending intents, live orders, open incidents. KeyError for an unknown account."""
         ...
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from executor.contract import Outcome
 from manager.errors import UnknownAccount, UnknownTrader
-from manager.jobs.told import INVALID
 from manager.roster.registry import ACCOUNT_TERMS, TRADER_UPDATED
 from manager.roster.terms import changed_terms
 from manager.state.records import (
@@ -22,12 +21,13 @@ from manager.state.records import (
     OrderRow,
     TenantId,
     TraderRow,
+    VerdictKind,
     VerdictRow,
 )
 from manager.state.store import Store, Transaction
 from manager.views.incidents import state_of
 
-_REFUSING: Final = ("denial", "dropped", "clamp")
+_REFUSING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
 
 
@@ -156,7 +156,7 @@ def _verdict(row: VerdictRow) -> Operation:
 
 
 async def _decisions(tx: Transaction, mine: Mapping[str, Any], query: OperationQuery) -> list[Operation]:
-    lost = await tx.find(VerdictRow, {**mine, "kind": INVALID}, newest_first="at", limit=query.limit)
+    lost = await tx.find(VerdictRow, {**mine, "kind": VerdictKind.INVALID}, newest_first="at", limit=query.limit)
     wanted = mine if query.sound_decisions else {**mine, "outcome": _FAILED}
     rows = await tx.find(DecisionRow, wanted, newest_first="decided_at", limit=query.limit)
     failed = {row.decision_id for row in rows if row.outcome is not Outcome.DECIDED}

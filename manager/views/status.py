@@ -26,7 +26,7 @@ from manager.state.records import (
     UtilizationReport,
     VerdictRow,
 )
-from manager.state.store import DeskRows, Store, Transaction
+from manager.state.store import AccountRows, Store, Transaction
 from manager.views.costs import ModelCost, trader_cost
 from manager.views.incidents import alarms, read_incidents
 
@@ -161,7 +161,7 @@ async def read_status(
 
 
 async def _account(tx: Transaction, account: AccountRow, look: _Look) -> AccountStatus:
-    rows = await tx.desk(account.account_id)
+    rows = await tx.account_rows(account.account_id)
     incidents = await read_incidents(tx, account.account_id, look.at)
     details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
     books = {book.trader_id: book for book in rows.books}
@@ -199,7 +199,7 @@ async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Detail
 
 
 def _summary(
-    rows: DeskRows,
+    rows: AccountRows,
     look: _Look,
     *,
     traders: tuple[TraderStatus, ...],
@@ -225,7 +225,7 @@ def _summary(
     )
 
 
-def _light(rows: DeskRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
+def _light(rows: AccountRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
     account = rows.account
     states = [trader.state for trader in rows.traders]
     wrong = alarms(incidents)
@@ -294,7 +294,7 @@ def _position(row: PositionRow, marks: Mapping[str, SampledMark]) -> PositionSta
         unrealized_pnl=None if mark is None else units * mark.price - row.cost,
         stop_loss=row.stop_loss,
         take_profit=row.take_profit,
-        unprotected_since=row.naked_since,
+        unprotected_since=row.unprotected_since,
     )
 
 

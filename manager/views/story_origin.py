@@ -30,7 +30,7 @@ async def origin_of(tx: Transaction, order: OrderRow, share: Share) -> Origin:
     entries = await _entries(tx, order, share.trader_id)
     opened_by = next((part.intent_id for part in entries if part.intent_id), "")
     setter = ""
-    if order.purpose in (OrderPurpose.STOP, OrderPurpose.TARGET):
+    if order.purpose in (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT):
         filled = {part.intent_id for part in entries}
         setter = await _setter(tx, order, share.trader_id, filled)
     leverage = await _leverage(tx, entries[0]) if entries else None

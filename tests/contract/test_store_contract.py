@@ -77,10 +77,10 @@ async def test_02_an_exception_takes_back_everything(store: Store) -> None:
             await transaction.patch(TraderRow, ("t1",), state_reason="gone")
             await transaction.delete(BookRow, [("acco", "t1")])
             assert await transaction.acquire("acco", "me") == 1
-            assert len((await transaction.desk("acco")).intents) == 1
+            assert len((await transaction.account_rows("acco")).intents) == 1
             raise _Crash
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        desk = await transaction.desk("acco")
+        desk = await transaction.account_rows("acco")
     assert desk.account == make_account()
     assert (len(desk.traders), len(desk.books), len(desk.intents)) == (1, 1, 0)
     assert desk.traders[0].state_reason == ""
@@ -126,7 +126,7 @@ async def test_06_another_tenants_rows_are_neither_read_nor_written(store: Store
         assert await transaction.find(IntentRow, {}) == type(await transaction.find(IntentRow, {}))()
         await transaction.delete(IntentRow, [("i1",)])
         with pytest.raises(KeyError):
-            await transaction.desk("acco")
+            await transaction.account_rows("acco")
         with pytest.raises(KeyError):
             await transaction.patch(AccountRow, ("acco",), equity=ZERO)
         with pytest.raises(KeyError):
@@ -321,7 +321,7 @@ async def test_20_desk_holds_pending_intents_and_live_orders_of_the_account(stor
     rows += [make_row(PositionRow, trader_id="t1"), make_intent("x", account_id="else")]
     await _seed(store, *rows)
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        desk = await transaction.desk("acco")
+        desk = await transaction.account_rows("acco")
         assert [t.trader_id for t in desk.traders] == ["t1", "t2"]
         assert [s.trader_id for s in desk.schedules] == ["t1", "t2"]
         assert [b.trader_id for b in desk.books] == ["EXTERNAL", "t1", "t2"]
@@ -331,7 +331,7 @@ async def test_20_desk_holds_pending_intents_and_live_orders_of_the_account(stor
         await transaction.upsert([make_intent("i1-pending", status=IntentStatus.CONSUMED)])
         await transaction.patch(OrderRow, ("acco", "o-pending"), state=OrderState.FILLED)
         await transaction.delete(PositionRow, [("acco", "t1", desk.positions[0].symbol)])
-        desk = await transaction.desk("acco")
+        desk = await transaction.account_rows("acco")
     assert [i.intent_id for i in desk.intents] == ["i2-pending"]
     assert [o.order_id for o in desk.orders] == ["o-accepted", "o-unknown"]
     assert len(desk.positions) == 0
@@ -413,8 +413,8 @@ async def test_27_desk_holds_the_open_incidents_of_the_account(store: Store) -> 
     others = [replace(row, incident_id="over", resolved_at=AT), replace(row, incident_id="else", account_id="other")]
     await _seed(store, row, *others)
     async with store.transaction(DEFAULT_TENANT) as tx:
-        assert list((await tx.desk("acco")).incidents) == [row]
+        assert list((await tx.account_rows("acco")).incidents) == [row]
         await tx.upsert([replace(row, resolved_at=AT)])
-        assert list((await tx.desk("acco")).incidents) == []
+        assert list((await tx.account_rows("acco")).incidents) == []
         await tx.upsert([row])
-        assert list((await tx.desk("acco")).incidents) == [row]
+        assert list((await tx.account_rows("acco")).incidents) == [row]

@@ -16,7 +16,7 @@ from typing import Any
 
 from exchanges.types import ClientOrderId, Fill, Liquidity, Symbol, VenueOrderId, VenueTradeId
 from manager.state.records import UNALLOCATED, FillPartRow, OrderPurpose
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 from recorded_account import ACCOUNT, TENANT, ZERO, RecordedAccount, side_of
 from shared_data import shared_file
 
@@ -72,7 +72,7 @@ def gross(trade: dict[str, Any]) -> Decimal:
     return pnl
 
 
-def held(rows: DeskRows) -> dict[tuple[str, Symbol], Decimal]:
+def held(rows: AccountRows) -> dict[tuple[str, Symbol], Decimal]:
     return {(row.trader_id, row.symbol): row.quantity for row in rows.positions}
 
 

@@ -71,7 +71,7 @@ class BareWatch:
         where = {"trader_id": key[0], "symbol": key[1]}
         incidents = await self.desk.find(IncidentRow, **where)
         codes = {one.code for one in incidents if one.resolved_at is None or one.at >= since}
-        return held.naked_since is not None and bool(codes & TOLD)
+        return held.unprotected_since is not None and bool(codes & TOLD)
 
     async def _rows(self, key: Key) -> tuple[PositionRow, Sequence[OrderRow]]:
         rows = await self.desk.find(PositionRow, trader_id=key[0], symbol=key[1])
@@ -81,7 +81,7 @@ class BareWatch:
 
 def closes(order: OrderRow) -> bool:
     """Tell whether an order takes a position off in another way than a resting stop or target."""
-    fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
+    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
     return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 
 

@@ -9,7 +9,16 @@ from typing import Any
 from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action, Decision
 from executor.registry import ExecutorSpec
-from manager.desk.plan.values import Candidate, ConflictStrategy, Desk, DeskRules, DeskTrader, Mark, Reduce, SizedEntry
+from manager.desk.plan.values import (
+    AccountRules,
+    AccountView,
+    Candidate,
+    ConflictStrategy,
+    Mark,
+    Reduce,
+    SizedEntry,
+    TraderView,
+)
 from manager.state.records import DEFAULT_TENANT, IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book, Position
 from traders.spec import TraderSpec
@@ -49,9 +58,9 @@ def make_spec(trader_id: str, **changes: Any) -> TraderSpec:
     return replace(spec, **changes)
 
 
-def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> DeskTrader:
+def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> TraderView:
     """Build a running trader that is allocated its capital."""
-    trader = DeskTrader(
+    trader = TraderView(
         spec=make_spec(trader_id),
         state=TraderState.RUNNING,
         trading_state=TradingState.ACTIVE,
@@ -62,10 +71,10 @@ def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **
     return replace(trader, **changes)
 
 
-def make_desk(*traders: DeskTrader, strategy: ConflictStrategy | None = None, **changes: Any) -> Desk:
+def make_view(*traders: TraderView, strategy: ConflictStrategy | None = None, **changes: Any) -> AccountView:
     """Build a desk of 10,000 USD with marks 100, 50 and 10 for BTC, ETH and SOL."""
-    rules = DeskRules() if strategy is None else DeskRules(conflict_strategy=strategy)
-    desk = Desk(
+    rules = AccountRules() if strategy is None else AccountRules(conflict_strategy=strategy)
+    view = AccountView(
         at=AT,
         account_id="paper",
         trading_state=TradingState.ACTIVE,
@@ -77,7 +86,7 @@ def make_desk(*traders: DeskTrader, strategy: ConflictStrategy | None = None, **
         rules=rules,
         truth_at=AT,
     )
-    return replace(desk, **changes)
+    return replace(view, **changes)
 
 
 def make_marks(prices: Mapping[Symbol, Number]) -> dict[Symbol, Mark]:

@@ -36,6 +36,7 @@ from manager.state.records import (
     TraderRow,
     TraderState,
     UtilizationReport,
+    VerdictKind,
     VerdictRow,
 )
 from manager.state.store import Store
@@ -189,7 +190,7 @@ def happenings() -> list[Row]:
             **_KEY,
             round_id=ROUND,
             n=2,
-            kind="dropped",
+            kind=VerdictKind.DENIAL,
             code="DIRECTION",
             trader_id="bear",
             symbol=BTC,

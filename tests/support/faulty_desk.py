@@ -20,7 +20,7 @@ from executor.contract import Action, Decision, Limits, Outcome
 from executor.registry import ExecutorSpec
 from hand_market import DEEP, HandFeed, HandPath
 from live_desk import OneExecutor
-from manager.desk.plan.values import ConflictStrategy, DeskRules, GlobalLimits
+from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
 from manager.desk.sampling import LiveSampler
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskHandlers, DeskParts
@@ -175,7 +175,7 @@ class FaultyDesk:
         self.store: Store = store or MemoryStore()
         self._scene = scene
         self._wishes = 0
-        self._rules = DeskRules(
+        self._rules = AccountRules(
             conflict_strategy=scene.strategy, limits=scene.account_limits, reserve_equity_pct=Decimal(0)
         )
         self.handlers = self.new_process()

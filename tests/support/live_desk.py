@@ -35,7 +35,7 @@ from manager.state.records import (
     OrderRow,
     TenantId,
 )
-from manager.state.store import DeskRows, Store
+from manager.state.store import AccountRows, Store
 from traders.spec import TraderSpec
 
 LIVELY = """\
@@ -157,7 +157,7 @@ class LiveDesk:
 class Books:
     """Hold what the desk wrote and what the venue says, at one instant."""
 
-    rows: DeskRows
+    rows: AccountRows
     facts: AccountFacts
     orders: Sequence[OrderRow]
     fills: Sequence[FillRow]
@@ -192,7 +192,7 @@ class Books:
 async def _read(store: Store, runtime: AccountRuntime, at: datetime) -> Books:
     exchange = runtime.exchange
     async with store.transaction(DEFAULT_TENANT) as tx:
-        rows = await tx.desk("paper")
+        rows = await tx.account_rows("paper")
         found: dict[type[Any], Any] = {
             kind: await tx.find(kind, {"account_id": "paper"}, limit=_EVERYTHING)
             for kind in (OrderRow, FillRow, FillPartRow, IntentRow, DecisionRow)

@@ -25,7 +25,7 @@ from exchanges.types import (
 )
 from executor.contract import Limits
 from executor.registry import ExecutorSpec, ExecutorType
-from manager.desk.plan.values import DeskRules
+from manager.desk.plan.values import AccountRules
 from manager.desk.reconcile.reader import reconcile
 from manager.desk.session import AccountRuntime, Session
 from manager.monitor.invariants.account import check_account
@@ -42,7 +42,7 @@ from manager.state.records import (
     TraderRow,
     TraderState,
 )
-from manager.state.store import DeskRows, Fence
+from manager.state.store import AccountRows, Fence
 from traders.spec import TraderSpec
 
 TENANT, ACCOUNT = TenantId("default"), "shared"
@@ -143,7 +143,7 @@ class RecordedAccount:
             venue="recorded",
             exchange=self.venue,
             market=SharedMarket(_NoMarket(self.clock), self.clock),
-            rules=DeskRules(),
+            rules=AccountRules(),
             instruments=instruments,
             start_equity=cash,
         )
@@ -159,7 +159,7 @@ class RecordedAccount:
         async with self._session() as session:
             await reconcile(session)
 
-    async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[DeskRows, list[Violation]]:
+    async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[AccountRows, list[Violation]]:
         """Persist the trader's order, let the venue fill it, reconcile; return the rows and the broken invariants."""
         self.clock.set(max(self.clock.now(), fill.at))
         order = OrderRow(
@@ -182,7 +182,7 @@ class RecordedAccount:
         async with self._session() as session:
             await reconcile(session)
         async with self.store.transaction(TENANT) as tx:
-            rows = await tx.desk(ACCOUNT)
+            rows = await tx.account_rows(ACCOUNT)
         facts = AccountFacts(
             rows=rows,
             positions={report.symbol: report for report in await self.venue.fetch_positions()},
@@ -195,7 +195,7 @@ class RecordedAccount:
     async def _session(self) -> AsyncIterator[Session]:
         async with self.store.transaction(TENANT) as tx:
             token = await tx.acquire(ACCOUNT, "test")
-            rows = await tx.desk(ACCOUNT)
+            rows = await tx.account_rows(ACCOUNT)
         session = Session(self.runtime, self.store, self.clock, Fence(account_id=ACCOUNT, token=token), rows)
         yield session
         await session.flush()

@@ -36,9 +36,9 @@ def _must_still_go(state: AccountState, row: IncidentRow) -> bool:
     )
 
 
-def _naked(state: AccountState, row: IncidentRow) -> bool:
+def _unprotected(state: AccountState, row: IncidentRow) -> bool:
     position = state.positions.get(_key(row))
-    return position is not None and position.naked_since is not None and _held(state, row)
+    return position is not None and position.unprotected_since is not None and _held(state, row)
 
 
 def _dust(state: AccountState, row: IncidentRow) -> bool:
@@ -98,7 +98,7 @@ _DESK: Final = (
         severity=Severity.HIGH,
         doc="No stop is confirmed past the grace, and the close was refused, or what may stand already forbids one.",
         ends="when a stop stands or the position is closed",
-        lasts=_naked,
+        lasts=_unprotected,
     ),
     IncidentCode(
         code="PROTECTION_REFUSED",

@@ -44,7 +44,7 @@ class GlobalLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskRules:
+class AccountRules:
     """Hold what the operator configured for one account; times in seconds."""
 
     conflict_strategy: ConflictStrategy = ConflictStrategy.HIGHEST_CONFIDENCE
@@ -70,7 +70,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskTrader:
+class TraderView:
     """Hold one trader as the round sees it; `reserved_margin` is that of its entry orders not yet terminal."""
 
     spec: TraderSpec
@@ -100,18 +100,18 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AccountView:
     """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began."""
 
     at: datetime
     account_id: str
     trading_state: TradingState
     equity: Decimal
-    traders: Mapping[str, DeskTrader]
+    traders: Mapping[str, TraderView]
     external: Book
     marks: Mapping[Symbol, Mark]
     instruments: Mapping[Symbol, Instrument]
-    rules: DeskRules = field(default_factory=DeskRules)
+    rules: AccountRules = field(default_factory=AccountRules)
     capabilities: Capabilities = field(default_factory=Capabilities)
     reservations: Sequence[Reservation] = ()
     unresolved: frozenset[Symbol] = frozenset()
@@ -227,10 +227,10 @@ class LocalVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """Return the entries that stand, in the resolver's order; dropped ones carry code DIRECTION or DUPLICATE."""
+    """Return the entries that stand, in the resolver's order; a denial's code is DIRECTION or DUPLICATE."""
 
     kept: tuple[Candidate, ...] = ()
-    dropped: tuple[Denial, ...] = ()
+    denials: tuple[Denial, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
 
 
@@ -304,4 +304,4 @@ class ProtectionPlan:
     place: tuple[ProtectiveLeg, ...] = ()
     cancel: tuple[str, ...] = ()
     watch: tuple[ProtectiveLeg, ...] = ()
-    naked: tuple[tuple[str, Symbol], ...] = ()
+    unprotected: tuple[tuple[str, Symbol], ...] = ()

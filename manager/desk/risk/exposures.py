@@ -8,7 +8,7 @@ from typing import Self
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.valuation import price_of
-from manager.desk.plan.values import Desk, Reduce, SizedEntry
+from manager.desk.plan.values import AccountView, Reduce, SizedEntry
 from manager.desk.risk.standing import sendable
 from traders.book import Book, Position
 
@@ -53,10 +53,10 @@ class Exposures:
     EXTERNAL and reserved orders count in full (RULES.md 5); `dust` positions count in everything but the number.
     """
 
-    def __init__(self, desk: Desk, reduces: Iterable[Reduce], dust: frozenset[tuple[str, Symbol]]) -> None:
-        self.desk = desk
+    def __init__(self, view: AccountView, reduces: Iterable[Reduce], dust: frozenset[tuple[str, Symbol]]) -> None:
+        self.view = view
         self.unrealized = ZERO
-        self.orders = desk.open_orders
+        self.orders = view.open_orders
         self.positions: set[tuple[str, Symbol]] = set()
         self._dust = dust
         self._sides: dict[Symbol, Sides] = {}
@@ -65,11 +65,11 @@ class Exposures:
         for reduce in reduces:
             key = (reduce.trader_id, reduce.symbol)
             taken[key] = taken.get(key, ZERO) + reduce.quantity
-        for trader_id, trader in desk.traders.items():
+        for trader_id, trader in view.traders.items():
             if trader.book.positions:
                 self._count(trader_id, trader.book, taken)
-        self._count("", desk.external, {})
-        for reserved in desk.reservations:
+        self._count("", view.external, {})
+        for reserved in view.reservations:
             self.positions.add((reserved.trader_id, reserved.symbol))
             self.sides(reserved.symbol).add(1 if reserved.quantity > 0 else -1, reserved.notional, reserved.margin)
 
@@ -105,7 +105,7 @@ class Exposures:
             left = abs(position.quantity) - taken.get(key, ZERO)
             if left <= ZERO:
                 continue
-            worth = left * price_of(self.desk, position) * position.contract_size
+            worth = left * price_of(self.view, position) * position.contract_size
             margin = worth / position.leverage
             self.sides(symbol).add(position.direction, worth, margin)
             self.unrealized += self._unrealized(position, left, worth)
@@ -115,7 +115,7 @@ class Exposures:
                     self.positions.add(key)
 
     def _unrealized(self, position: Position, left: Decimal, worth: Decimal) -> Decimal:
-        if position.symbol not in self.desk.marks:
+        if position.symbol not in self.view.marks:
             return ZERO
         whole = abs(position.quantity)
         cost = position.cost if left == whole else position.cost * left / whole

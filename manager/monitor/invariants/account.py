@@ -10,7 +10,7 @@ from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")
 HALF_CENT = Decimal("0.005")
-_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TARGET)
+_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 
 
 def positions_match(facts: AccountFacts) -> list[Violation]:

@@ -27,7 +27,7 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import VERDICTS_SHOWN, Conclusion, DeskRows, TraderRows
+from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, TraderRows
 from manager.state.sums import added
 
 R = TypeVar("R")
@@ -226,10 +226,10 @@ class MemoryTransaction:
         self._rows.put(self._rows.tables[AccountRow], account_id, taken)
         return taken.fencing_token
 
-    async def desk(self, account_id: str) -> DeskRows:
+    async def account_rows(self, account_id: str) -> AccountRows:
         """Return what a round reads."""
         tables = self._rows.tables
-        return DeskRows(
+        return AccountRows(
             account=self._account(account_id),
             traders=tables[TraderRow].indices[0].bucket(account_id).ordered,
             schedules=tables[ScheduleRow].indices[0].bucket(account_id).ordered,

@@ -27,7 +27,7 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import Conclusion, DeskRows, Fence, TraderRows, fence_lost
+from manager.state.store import AccountRows, Conclusion, Fence, TraderRows, fence_lost
 from manager.state.sums import added
 
 R = TypeVar("R")
@@ -159,7 +159,7 @@ class PostgresTransaction:
         token: int = row[0]
         return token
 
-    async def desk(self, account_id: str) -> DeskRows:
+    async def account_rows(self, account_id: str) -> AccountRows:
         """Return what a round reads."""
         row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id})
         kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow, IncidentRow)
@@ -167,7 +167,7 @@ class PostgresTransaction:
         accounts, traders, schedules, books, positions, intents, orders, incidents = found
         if not accounts:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
-        return DeskRows(
+        return AccountRows(
             account=accounts[0],
             traders=traders,
             schedules=schedules,

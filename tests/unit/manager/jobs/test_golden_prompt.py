@@ -43,6 +43,7 @@ from manager.state.records import (
     PromptRow,
     Share,
     TraderRow,
+    VerdictKind,
     VerdictRow,
 )
 from state_rows import make_row
@@ -55,7 +56,7 @@ CONFIG = changed('symbols: ["BTC/USDT:USDT"]', 'symbols: ["BTC/USDT:USDT", "ETH/
 WANTED = """\
 ## Your closed trades, newest first (pnl before fees and funding)
 
-- 2025-01-15 07:00:00 UTC BTC/USDT:USDT long 2 closed at 98.1 by target: pnl 6.2 USD, fee 0.09
+- 2025-01-15 07:00:00 UTC BTC/USDT:USDT long 2 closed at 98.1 by take_profit: pnl 6.2 USD, fee 0.09
 - 2025-01-15 06:00:00 UTC BTC/USDT:USDT short 3 closed at 97.2 by stop: pnl -5.1 USD, fee 0.07
 
 {refusals}## Other traders of this account, net
@@ -231,7 +232,7 @@ def rows() -> list[Any]:
         shares=(Share(trader_id="one", quantity=Decimal(40)), Share(trader_id="two", quantity=Decimal(25))),
     )  # fmt: skip
     target = make_row(
-        FillPartRow, **mine, trade_id="t", symbol=BTC, purpose=OrderPurpose.TARGET, quantity=Decimal(-2),
+        FillPartRow, **mine, trade_id="t", symbol=BTC, purpose=OrderPurpose.TAKE_PROFIT, quantity=Decimal(-2),
         price=Decimal("98.1"), realized=Decimal("6.2"), fee=Decimal("0.09"), at=AT - timedelta(hours=5),
     )  # fmt: skip
     stopped = replace(
@@ -244,7 +245,7 @@ def rows() -> list[Any]:
         VerdictRow, **mine, code="DIRECTION", symbol=BTC, at=NOW - timedelta(seconds=30),
         detail="long of one refused: two holds a short",
     )  # fmt: skip
-    named = replace(named, kind="dropped")
+    named = replace(named, kind=VerdictKind.DENIAL)
     return [book, held, left, entry, stop, target, stopped, opened, other, named]
 
 

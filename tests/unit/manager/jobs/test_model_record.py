@@ -80,11 +80,11 @@ async def record(store: Store, *, show: bool = True, dust: bool = False) -> OwnR
         await tx.insert(
             [
                 order("1", OrderPurpose.STOP, "t1", "t2"),
-                order("2", OrderPurpose.TARGET, "t2"),
+                order("2", OrderPurpose.TAKE_PROFIT, "t2"),
                 order("3", OrderPurpose.STOP, "t1", state=OrderState.CANCELED),
                 order("4", OrderPurpose.ENTRY, "t1"),
                 part("1", "t1", OrderPurpose.ENTRY, 1),
-                part("2", "t1", OrderPurpose.TARGET, 2),
+                part("2", "t1", OrderPurpose.TAKE_PROFIT, 2),
                 part("3", "t2", OrderPurpose.STOP, 3),
                 part("4", "t1", OrderPurpose.STOP, 4),
             ]
@@ -103,7 +103,7 @@ async def test_own_closes_are_shown_newest_first() -> None:
     found = await record(MemoryStore())
     assert [(one.how, one.at.minute, one.quantity, one.pnl_usd) for one in found.trades] == [
         ("stop", 4, Decimal(1), Decimal(7)),
-        ("target", 2, Decimal(1), Decimal(7)),
+        ("take_profit", 2, Decimal(1), Decimal(7)),
     ]
 
 

@@ -11,7 +11,7 @@ from exchanges.clock import to_ms
 from exchanges.types import Symbol
 from manager.replay.curve import Closes, ReplaySampler
 from manager.state.records import DEFAULT_TENANT, AccountRow, BookRow, PositionRow
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 from traders.performance import Performance, flow, sample
 
 BEGIN = datetime(2025, 5, 4, tzinfo=UTC)
@@ -31,7 +31,7 @@ def book(capital: Decimal, curve: Performance) -> BookRow:
     )
 
 
-def rows(head: BookRow) -> DeskRows:
+def rows(head: BookRow) -> AccountRows:
     position = PositionRow(
         tenant_id=DEFAULT_TENANT,
         account_id="desk",
@@ -43,7 +43,7 @@ def rows(head: BookRow) -> DeskRows:
         opened_at=BEGIN,
     )
     account = AccountRow(tenant_id=DEFAULT_TENANT, account_id="desk", venue="replay")
-    return DeskRows(
+    return AccountRows(
         account=account,
         traders=(),
         schedules=(),

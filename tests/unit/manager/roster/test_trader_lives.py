@@ -212,7 +212,7 @@ async def test_leaving_takes_the_account_from_a_round_under_way(lives: Lives) ->
 
 async def test_a_halt_outlives_what_a_round_under_way_writes_of_the_account(lives: Lives) -> None:
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
-        state = AccountState(await tx.desk("paper"), {})
+        state = AccountState(await tx.account_rows("paper"), {})
     state.put_account(replace(state.account, equity=Decimal(7), updated_at=AT))
     await lives.manager.set_trading(DEFAULT_TENANT, "paper", TradingState.HALTED, actor="ann", reason="news")
     writes = state.take()

@@ -127,10 +127,10 @@ async def test_a_moved_stop_leads_to_the_newest_adjustment_that_a_round_took() -
         adjustment("bull@5#0", 5, symbol="ETH/USDT:USDT", stop_loss=Decimal(99)),
         adjustment("bull@6#0", 6, round_id="0000000020", stop_loss=Decimal(99_700)),
         protective(OrderPurpose.STOP),
-        protective(OrderPurpose.TARGET),
+        protective(OrderPurpose.TAKE_PROFIT),
     ]
     store = await desk_with_history(*rows)
-    for purpose, intent_id in (("stop", "bull@2#0"), ("target", "bull@3#0")):
+    for purpose, intent_id in (("stop", "bull@2#0"), ("take_profit", "bull@3#0")):
         story = await read_story(store, DEFAULT_TENANT, f"bull.{purpose}.late")
         assert story is not None
         assert [(wish.intent_id, wish.role) for wish in story.wishes] == [
@@ -156,7 +156,7 @@ async def test_a_trade_and_an_intent_lead_to_their_order(ref: str, kind: str) ->
 
 
 async def test_a_refused_intent_has_its_verdicts_and_no_order() -> None:
-    refused = adjustment("bear@1748779200000#0", 0, status=IntentStatus.DROPPED, round_id=ROUND, trader_id="bear")
+    refused = adjustment("bear@1748779200000#0", 0, status=IntentStatus.DENIED, round_id=ROUND, trader_id="bear")
     story = await read_story(await desk_with_history(refused), DEFAULT_TENANT, refused.intent_id)
     assert story is not None
     assert (story.order, story.kind) == (None, "intent")
