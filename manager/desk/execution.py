@@ -12,10 +12,12 @@ from manager.desk.recording import finish_closes, held_by, record, set_intent, v
 from manager.desk.session import Session, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, set_leverage
 from manager.state.records import (
+    IntentId,
     IntentStatus,
     OrderPurpose,
     OrderRow,
     OrderState,
+    PositionKey,
     VerdictKind,
 )
 
@@ -44,21 +46,21 @@ async def execute_round(session: Session) -> bool:
     return True
 
 
-async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[tuple[str, Symbol]], bool]:
+async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[PositionKey], bool]:
     """Cancel the legs of books about to be reduced; return what stays blocked, and whether a leg filled meanwhile.
 
     A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, flow will
     cross inside, or a stop is still plain, its cancel is confirmed first: left behind, it would trade another trader's
     quantity or open a position.
     """
-    blocked: set[tuple[str, Symbol]] = set()
+    blocked: set[PositionKey] = set()
     moved = False
     crossing = _crossing_symbols(plan)
     for reduce in plan.reduces:
         first = reduce.symbol in crossing or must_clear(session.state, reduce.trader_id, reduce.symbol)
         gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=first)
         if not gone and first:
-            blocked.add((reduce.trader_id, reduce.symbol))
+            blocked.add(PositionKey(reduce.trader_id, reduce.symbol))
         moved = moved or filled
     return frozenset(blocked), moved
 
@@ -71,9 +73,9 @@ def _crossing_symbols(plan: RoundPlan) -> set[Symbol]:
     return buys & sells
 
 
-async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]]) -> None:
+async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[PositionKey]) -> None:
     netted = net_round(session.view(), plan, blocked)
-    before = {(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
+    before = {PositionKey(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
     rows = [order_row(session, planned) for planned in netted.orders]
     record(session, plan, netted)
     for cross in netted.crosses:
@@ -134,7 +136,7 @@ def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, in
     return bool(again.denials or again.clamps)
 
 
-def _consume(session: Session, intent_id: str) -> None:
+def _consume(session: Session, intent_id: IntentId) -> None:
     intent = session.state.intents.get(intent_id)
     if intent is not None and intent.status is IntentStatus.PENDING:
         set_intent(session, intent, IntentStatus.CONSUMED, "")

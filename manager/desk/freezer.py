@@ -9,6 +9,7 @@ from manager.desk.account_state import AccountState
 from manager.desk.plan.values import Mark, Reservation, TraderView
 from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 
@@ -25,14 +26,14 @@ class Freezer:
         self._equities: dict[str, tuple[Book, Decimal]] = {}
         self._traders: dict[str, tuple[TraderRow, BookRow, TraderView]] = {}
 
-    def equity(self, books: Mapping[str, Book]) -> Decimal:
+    def equity(self, books: Mapping[TraderId, Book]) -> Decimal:
         """Return the equity of all books in USD; a position without a price counts at its entry.
 
         Nothing is known of such a position's PnL, and no entry is made meanwhile.
         """
         return sum((self._equity(owner, book) for owner, book in books.items()), ZERO)
 
-    def _equity(self, owner: str, book: Book) -> Decimal:
+    def _equity(self, owner: TraderId, book: Book) -> Decimal:
         known = self._equities.get(owner)
         if known is None or known[0] is not book:
             prices = self._prices
@@ -48,9 +49,9 @@ class Freezer:
                 reserved.add(order)
         return tuple(reserved.found)
 
-    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[str, TraderView]:
+    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[TraderId, TraderView]:
         """Return every trader as a round sees it."""
-        reserved: dict[str, Decimal] = {}
+        reserved: dict[TraderId, Decimal] = {}
         for reservation in reservations:
             reserved[reservation.trader_id] = reserved.get(reservation.trader_id, ZERO) + reservation.margin
         return {
@@ -123,13 +124,13 @@ class _Reserved:
         self._grown[key] = (worth + notional, needed)
         return needed - margin
 
-    def _held(self, trader_id: str, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
+    def _held(self, trader_id: TraderId, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
         held = self._state.books[trader_id].positions.get(symbol)
         if held is None or held.direction != direction:
             return ZERO, ZERO
         price = self._prices.get(symbol) or held.entry_price
         return abs(held.value(price)), held.margin(price)
 
-    def _entry_price(self, trader_id: str, symbol: Symbol) -> Decimal:
+    def _entry_price(self, trader_id: TraderId, symbol: Symbol) -> Decimal:
         held = self._state.books[trader_id].positions.get(symbol)
         return held.entry_price if held is not None else ZERO

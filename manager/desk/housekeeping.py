@@ -15,13 +15,14 @@ from manager.desk.session import Session, is_shared, must_clear, outstanding_red
 from manager.desk.submission import order_row, persist, send, was_refused
 from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, Share, TraderState
 from traders import performance
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 ISOLATION_SHARPE = -1.0
 ISOLATION_TRADES = 20
 
 
-async def keep_house(session: Session, sampler: EquitySampler) -> tuple[str, ...]:
+async def keep_house(session: Session, sampler: EquitySampler) -> tuple[TraderId, ...]:
     """Liquidate, sample and rebalance; return the traders that earned isolation (RULES.md 1).
 
     A book waits while one of its own symbols has no mark, capital while any position has none: equity is not known.
@@ -100,7 +101,7 @@ def _keep_unmarked(session: Session, view: AccountView) -> None:
                 session.incidents.keep(_failed(trader_id, symbol))
 
 
-def _failed(trader_id: str, symbol: Symbol) -> Subject:
+def _failed(trader_id: TraderId, symbol: Symbol) -> Subject:
     return Subject(code="LIQUIDATION_FAILED", trader_id=trader_id, symbol=symbol)
 
 

@@ -21,8 +21,9 @@ from manager.desk.session import (
     without_outstanding,
 )
 from manager.desk.submission import cancel, leg_row, order_row, persist, send, was_refused
-from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, Share
 from traders.book import Position
+from traders.spec import TraderId
 
 _PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT})
 _PASSES = 4
@@ -49,7 +50,7 @@ async def protect(session: Session) -> None:
     _report_overlaps(session)
 
 
-async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
+async def clear_legs(session: Session, trader_id: TraderId, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
     """Cancel a position's target, and its stop if asked, before the position is closed in another way.
 
     Return (all surely gone, any had filled). The confirmed stop goes last: it stays where anything else is not gone.
@@ -65,11 +66,11 @@ async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_
     return gone, filled
 
 
-def keep_cancels(session: Session, trader_id: str, symbol: Symbol) -> None:
+def keep_cancels(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     """Let the incidents of cancels stay open in a pass that does not try these cancels again yet."""
     for order in protective_orders(session):
-        which = {"trader_id": trader_id, "symbol": symbol, "which": order.order_id}
-        session.incidents.keep(Subject(code="CANCEL_UNKNOWN", **which))
+        subject = Subject(code="CANCEL_UNKNOWN", trader_id=trader_id, symbol=symbol, which=order.order_id)
+        session.incidents.keep(subject)
 
 
 def _clearing_order(order: OrderRow) -> tuple[bool, bool]:
@@ -139,7 +140,7 @@ def _refusal(leg: ProtectiveLeg) -> Subject:
     return Subject(code="PROTECTION_REFUSED", trader_id=leg.trader_id, symbol=leg.symbol, which=leg.purpose)
 
 
-def _first(session: Session, leg: ProtectiveLeg, order_id: str) -> bool:
+def _first(session: Session, leg: ProtectiveLeg, order_id: OrderId) -> bool:
     """Tell whether an order must go before `leg` replaces it: were one of them plain, both could open a position."""
     order = session.state.orders[order_id]
     same = (order.shares[0].trader_id, order.symbol, order.purpose) == (leg.trader_id, leg.symbol, leg.purpose)
@@ -154,12 +155,13 @@ def _last_stop(session: Session, old: OrderRow) -> bool:
         return False
     others = (o for o in protective_orders(session) if o.purpose is OrderPurpose.STOP and o.order_id != old.order_id)
     if any(
-        o.state is OrderState.ACCEPTED and (o.shares[0].trader_id, o.symbol) == (trader_id, old.symbol) for o in others
+        o.state is OrderState.ACCEPTED and (o.shares[0].trader_id, o.symbol) == PositionKey(trader_id, old.symbol)
+        for o in others
     ):
         return False
     alone = old.reduce_only and not is_shared(session.state, trader_id, old.symbol)
     limits = automatic_limits(session.view())
-    return alone or old.quantity - old.filled <= limits.get((trader_id, old.symbol), abs(held))
+    return alone or old.quantity - old.filled <= limits.get(PositionKey(trader_id, old.symbol), abs(held))
 
 
 def _watched_until_now(session: Session, plan: ProtectionPlan) -> list[ProtectiveLeg]:
@@ -239,7 +241,7 @@ async def _close_unprotected(session: Session, plan: ProtectionPlan) -> None:
     unprotected = {*plan.unprotected, *_unprotected_beside_a_close(session)}
     grace = timedelta(seconds=session.runtime.rules.protection_grace_s)
     for (trader_id, symbol), row in list(session.state.positions.items()):
-        key = (trader_id, symbol)
+        key = PositionKey(trader_id, symbol)
         if key not in unprotected:
             if row.unprotected_since is not None:
                 session.state.flag(trader_id, symbol, dust=row.dust, unprotected_since=None)
@@ -253,7 +255,7 @@ async def _close_unprotected(session: Session, plan: ProtectionPlan) -> None:
             session.state.flag(trader_id, symbol, dust=False, unprotected_since=now)
 
 
-def _unprotected_beside_a_close(session: Session) -> set[tuple[str, Symbol]]:
+def _unprotected_beside_a_close(session: Session) -> set[PositionKey]:
     """Return the positions that a close without an outcome may end, and that no confirmed stop covers until then."""
     unresolved = unresolved_reduces(session.state)
     if not unresolved:
@@ -262,9 +264,9 @@ def _unprotected_beside_a_close(session: Session) -> set[tuple[str, Symbol]]:
     return unresolved & set(plan_protection(session.view(), protective_orders(session), dust=dust).unprotected)
 
 
-async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
+async def _close(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     """Close a position that no stop guards, once: a stop without an outcome must be out of the way, or be doubled."""
-    key = (trader_id, symbol)
+    key = PositionKey(trader_id, symbol)
     held = session.state.books[trader_id].positions.get(symbol)
     if key in unresolved_reduces(session.state):
         _tell_unprotected(session, key, "a close without an outcome forbids another, or a stop for all")
@@ -285,8 +287,8 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     await _send_close(session, key, planned)
 
 
-def _whole_close(session: Session, trader_id: str, held: Position) -> PlannedOrder:
-    quantity = automatic_limits(session.view()).get((trader_id, held.symbol), abs(held.quantity))
+def _whole_close(session: Session, trader_id: TraderId, held: Position) -> PlannedOrder:
+    quantity = automatic_limits(session.view()).get(PositionKey(trader_id, held.symbol), abs(held.quantity))
     return PlannedOrder(
         symbol=held.symbol,
         side=Side.SELL if held.quantity > 0 else Side.BUY,
@@ -297,7 +299,7 @@ def _whole_close(session: Session, trader_id: str, held: Position) -> PlannedOrd
     )
 
 
-async def _send_close(session: Session, key: tuple[str, Symbol], planned: PlannedOrder) -> None:
+async def _send_close(session: Session, key: PositionKey, planned: PlannedOrder) -> None:
     """Send a close and tell of it, before it leaves and after: again only if it was not told or took something off."""
     trader_id, symbol = key
     told = session.incidents.keep(Subject(code="NAKED_POSITION", trader_id=trader_id, symbol=symbol))
@@ -315,12 +317,12 @@ async def _send_close(session: Session, key: tuple[str, Symbol], planned: Planne
         _tell_unprotected(session, key, f"the close of {planned.quantity} is {sent.state}: {sent.reason}")
 
 
-def _tell_unprotected(session: Session, key: tuple[str, Symbol], why: str) -> None:
+def _tell_unprotected(session: Session, key: PositionKey, why: str) -> None:
     detail = f"no stop is confirmed past the grace, and {why}"
     session.incident("NAKED_POSITION", detail, trader_id=key[0], symbol=key[1])
 
 
-async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:
+async def _doubled(session: Session, trader_id: TraderId, symbol: Symbol) -> bool:
     """Place a second stop beside one without an outcome where other books hold the symbol; tell whether it stands.
 
     Only while all legs of the symbol are reduce-only and its books point one way: whichever stops stand, they cannot

@@ -4,13 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from exchanges.types import Symbol
 from executor.contract import Action
 from manager.desk.plan.round import RoundPlan
 from manager.desk.plan.values import Clamp, Conflict, Denial, NetPlan, Reduce
 from manager.desk.risk.rule import plain
 from manager.desk.session import Session
-from manager.state.records import ConflictRow, IntentRow, IntentStatus, OrderPurpose, RoundRow, VerdictKind, VerdictRow
+from manager.state.records import (
+    ConflictRow,
+    IntentRow,
+    IntentStatus,
+    OrderPurpose,
+    PositionKey,
+    RoundRow,
+    VerdictKind,
+    VerdictRow,
+)
 
 
 def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
@@ -69,9 +77,7 @@ def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]
             set_intent(session, intent, IntentStatus.DONE, "")
 
 
-def finish_closes(
-    session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[tuple[str, Symbol], Decimal]
-) -> None:
+def finish_closes(session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[PositionKey, Decimal]) -> None:
     """End the intents of reduces that did their work; an untouched one waits for the next round.
 
     A whole close is done when the book is flat, a partial one when anything of it has filled, a target position when
@@ -82,7 +88,7 @@ def finish_closes(
         intent = session.state.intents.get(reduce.intent_id)
         if intent is None or intent.status is not IntentStatus.PENDING or intent.intent_id in opening:
             continue
-        held, held_before = held_by(session, reduce), before[(reduce.trader_id, reduce.symbol)]
+        held, held_before = held_by(session, reduce), before[PositionKey(reduce.trader_id, reduce.symbol)]
         is_target = intent.decision.action is Action.TARGET
         taken = held_before - held
         if held == 0 or (not reduce.closes and taken > 0 and (taken >= reduce.quantity or not is_target)):

@@ -12,6 +12,7 @@ from manager.desk.session import Session
 from manager.state.records import BookRow, EquityRow, SampledMark
 from traders import performance
 from traders.performance import Performance
+from traders.spec import TraderId
 
 
 class EquitySampler(Protocol):
@@ -56,14 +57,14 @@ class LiveSampler:
         account = replace(state.account, updated_at=now, marks=_marks(view))
         if session.all_marked():
             account = replace(account, equity=view.equity, utilization=utilization(view))
-            self._store(session, "", view.equity, 0.0)
+            self._store(session, TraderId(""), view.equity, 0.0)
         state.put_account(account)
 
     def current(self, head: BookRow) -> Performance:
         """Return the curve as it was stored last."""
         return head.performance
 
-    def _store(self, session: Session, trader_id: str, equity: Decimal, drawdown: float) -> None:
+    def _store(self, session: Session, trader_id: TraderId, equity: Decimal, drawdown: float) -> None:
         account = session.state.account
         session.state.upsert(
             EquityRow(

@@ -15,17 +15,21 @@ from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.values import AccountRules, AccountView
 from manager.state.records import (
+    AccountId,
     FillPartRow,
     IntentRow,
     IntentStatus,
     OrderPurpose,
     OrderRow,
     OrderState,
+    PositionKey,
+    RoundId,
     RoundRow,
     TenantId,
 )
 from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL, Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 LEASE_S = 20.0
@@ -38,7 +42,7 @@ class AccountRuntime:
     """Bind one account to its venue, market and rules; built once a process by the bootstrap."""
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
     venue: str
     exchange: Exchange
     market: SharedMarket
@@ -102,9 +106,9 @@ class Session:
         self._truth, self._snapshot, self._view = truth, snapshot, None
 
     @property
-    def round_id(self) -> str:
+    def round_id(self) -> RoundId:
         """Return the id of this job's round: the fencing token, so it rises and is never used twice."""
-        return f"{self.fence.token:010d}"
+        return RoundId(f"{self.fence.token:010d}")
 
     def next_leg(self) -> int:
         """Return a number that is fresh within this round, for client order ids."""
@@ -140,7 +144,7 @@ class Session:
                     parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
         return [part for part in parts if part.at > at]
 
-    async def take_profit_since(self, trader_id: str, symbol: Symbol) -> datetime | None:
+    async def take_profit_since(self, trader_id: TraderId, symbol: Symbol) -> datetime | None:
         """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
 
         None when neither is stored.
@@ -165,7 +169,9 @@ class Session:
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
 
-    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", which: str = "") -> None:
+    def incident(
+        self, code: str, detail: str, *, trader_id: TraderId = TraderId(""), symbol: str = "", which: str = ""
+    ) -> None:
         """Tell something an operator must see, with a code of docs/incident-codes.md: once, however long it lasts."""
         subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
@@ -214,7 +220,7 @@ class Session:
         return self._freezer
 
 
-async def _newest_parts(tx: Transaction, account_id: str, owner: str, at: datetime) -> Sequence[FillPartRow]:
+async def _newest_parts(tx: Transaction, account_id: AccountId, owner: TraderId, at: datetime) -> Sequence[FillPartRow]:
     where, limit = {"account_id": account_id, "trader_id": owner}, _PARTS_READ
     while True:
         parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
@@ -223,32 +229,32 @@ async def _newest_parts(tx: Transaction, account_id: str, owner: str, at: dateti
         limit *= 10
 
 
-def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[tuple[str, Symbol], Decimal]:
+def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[PositionKey, Decimal]:
     """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again.
 
     A plain target is one that the desk fired. Without `harmless`, reduce-only orders of books alone on their symbol are
     left out: a reduce-only stop beside them is safe whether they fill or not.
     """
-    waiting: dict[tuple[str, Symbol], Decimal] = {}
+    waiting: dict[PositionKey, Decimal] = {}
     for order in state.orders.values():
         if not order.state.live or not _closes(order):
             continue
         left = order.quantity - order.filled
         for share in order.shares:
-            key = (share.trader_id, order.symbol)
+            key = PositionKey(share.trader_id, order.symbol)
             if not harmless and order.reduce_only and not is_shared(state, *key):
                 continue
             waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
     return waiting
 
 
-def unresolved_reduces(state: AccountState) -> set[tuple[str, Symbol]]:
+def unresolved_reduces(state: AccountState) -> set[PositionKey]:
     """Return the positions for which it is not known whether the venue has an order that closes them."""
     orders = [order for order in state.orders.values() if is_unresolved(order) and _closes(order)]
-    return {(share.trader_id, order.symbol) for order in orders for share in order.shares}
+    return {PositionKey(share.trader_id, order.symbol) for order in orders for share in order.shares}
 
 
-def without_outstanding(view: AccountView, waiting: Mapping[tuple[str, Symbol], Decimal]) -> AccountView:
+def without_outstanding(view: AccountView, waiting: Mapping[PositionKey, Decimal]) -> AccountView:
     """Return the desk with books as if every waiting reduce had filled, for what must not reduce twice."""
     if not waiting:
         return view
@@ -282,12 +288,12 @@ def is_unresolved(order: OrderRow) -> bool:
     return order.state in (OrderState.UNKNOWN, OrderState.PENDING)
 
 
-def is_shared(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
+def is_shared(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
     """Tell whether any book but this trader's, EXTERNAL included, holds `symbol`."""
     return any(symbol in book.positions for owner, book in state.books.items() if owner != trader_id)
 
 
-def must_clear(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
+def must_clear(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
     """Tell whether a position's stops must surely be gone before it is closed in another way.
 
     Left behind, they would trade what another book holds, or, where one of them is a plain order, open a position.

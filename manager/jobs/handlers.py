@@ -28,8 +28,11 @@ from manager.roster.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.prompt_text import prompt_row
 from manager.state.records import (
+    AccountId,
+    DecisionId,
     DecisionRow,
     IncidentRow,
+    IntentId,
     IntentRow,
     IntentStatus,
     ScheduleRow,
@@ -43,7 +46,7 @@ from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 _LOG = structlog.get_logger(__name__)
 _LATE = ItemError(
@@ -80,7 +83,7 @@ class DeskParts:
     runner: JobRunner
     executors: ExecutorSource
     sampler: EquitySampler
-    accounts: Mapping[tuple[TenantId, str], AccountRuntime]
+    accounts: Mapping[tuple[TenantId, AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
     keep_prompts: bool = True
@@ -116,7 +119,7 @@ class DeskHandlers:
         if not in_time:
             _LOG.warning("decision_came_late", trader=job.trader_id, due_at=slot.isoformat())
         elif acts:
-            await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id="", due_at=None))
+            await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id=TraderId(""), due_at=None))
 
     async def round(self, job: Job) -> None:
         """Trade the account once, and again while newer intents keep coming in."""
@@ -167,7 +170,7 @@ class DeskHandlers:
             return False
         return True
 
-    async def _isolate(self, session: Session, unfit: Sequence[str]) -> None:
+    async def _isolate(self, session: Session, unfit: Sequence[TraderId]) -> None:
         tenant, now = session.runtime.tenant_id, self._parts.clock.now()
         reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
         for trader_id in unfit:
@@ -315,7 +318,7 @@ def _record(
     rows: TraderRows, full: FullDecision, due_at: datetime, decided_at: datetime, context: Context | None
 ) -> tuple[DecisionRow, list[IntentRow]]:
     trader, schedule = rows.trader, rows.schedule
-    decision_id = f"{trader.trader_id}@{to_ms(due_at)}"
+    decision_id = DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
     decision = DecisionRow(
         tenant_id=trader.tenant_id,
         decision_id=decision_id,
@@ -340,7 +343,7 @@ def _record(
     intents = [
         IntentRow(
             tenant_id=trader.tenant_id,
-            intent_id=f"{decision_id}#{number}",
+            intent_id=IntentId(f"{decision_id}#{number}"),
             decision_id=decision_id,
             account_id=trader.account_id,
             trader_id=trader.trader_id,

@@ -7,7 +7,7 @@ import structlog
 
 from exchanges.types import Symbol
 from executor.contract import FullDecision, ItemError, Outcome, Refusal
-from manager.state.records import DecisionRow, IntentRow, VerdictKind, VerdictRow
+from manager.state.records import DecisionRow, IntentId, IntentRow, RoundId, VerdictKind, VerdictRow
 from manager.state.store import Transaction
 from traders.context import told_refusal
 
@@ -54,13 +54,13 @@ def dropped(decision: DecisionRow) -> list[VerdictRow]:
         VerdictRow(
             tenant_id=decision.tenant_id,
             account_id=decision.account_id,
-            round_id=decision.decision_id,
+            round_id=RoundId(decision.decision_id),
             n=number,
             kind=VerdictKind.INVALID,
             code=code,
             trader_id=decision.trader_id,
             symbol=Symbol(""),
-            intent_id=decision.decision_id,
+            intent_id=IntentId(decision.decision_id),
             detail=f"{error.path}: {error.message}",
             at=decision.decided_at,
         )

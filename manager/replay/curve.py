@@ -17,6 +17,7 @@ from manager.state.records import BookRow, PositionRow
 from manager.state.store import AccountRows
 from traders.book import Book
 from traders.performance import Performance
+from traders.spec import TraderId
 
 Floats = npt.NDArray[np.float64]
 _HOUR_MS = 3_600_000
@@ -56,7 +57,7 @@ class ReplaySampler:
     `publish` says whether the next `after` writes the curves to the books' rows; between decisions nobody reads them.
     """
 
-    def __init__(self, closes: Closes, traders: Sequence[str], *, keep: bool = False) -> None:
+    def __init__(self, closes: Closes, traders: Sequence[TraderId], *, keep: bool = False) -> None:
         self._closes = closes
         self._traders = tuple(traders)
         self._index = {trader_id: index for index, trader_id in enumerate(self._traders)}

@@ -18,6 +18,7 @@ from manager.replay.upkeep import Upkeep
 from manager.state.records import PositionRow, ScheduleRow
 from manager.state.store import AccountRows
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 _ALL = 1_000_000
 _BEAT_S = 1.0
@@ -232,11 +233,11 @@ class ReplayDriver:
         return min(self._begin + steps * self._step, self._end)
 
 
-def _deliveries(replay: Replay) -> dict[datetime, list[str]]:
+def _deliveries(replay: Replay) -> dict[datetime, list[TraderId]]:
     """Return which traders get recorded decisions at which instant: the first T at or after each stamp."""
     step = replay.columns.interval_ms
     first, last = replay.columns.instants[0], replay.columns.instants[-1]
-    due: dict[datetime, list[str]] = {}
+    due: dict[datetime, list[TraderId]] = {}
     for trader_id, stamps in replay.recorded.items():
         for stamp in stamps:
             at_ms = max(first, first + -(-(stamp - first) // step) * step)

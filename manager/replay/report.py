@@ -16,6 +16,7 @@ from manager.replay.driver import Tally
 from manager.replay.models import models_report
 from manager.state.records import (
     UNALLOCATED,
+    AccountId,
     BookRow,
     ConflictRow,
     DecisionRow,
@@ -28,6 +29,7 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.store import AccountRows, Transaction
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 _CENT = Decimal("0.01")
@@ -165,14 +167,14 @@ def _unrealized(facts: ReplayFacts) -> dict[str, Decimal]:
     return found
 
 
-def _sums(facts: ReplayFacts, equities: Mapping[str, Decimal]) -> list[Violation]:
+def _sums(facts: ReplayFacts, equities: Mapping[TraderId, Decimal]) -> list[Violation]:
     total = sum(equities.values(), ZERO)
     if abs(total - facts.venue_equity) < _CENT / 2:
         return []
     return [Violation(invariant="equity", subject="account", detail=f"books {total}, venue {facts.venue_equity}")]
 
 
-async def _all(tx: Transaction, kind: type[R], account_id: str) -> Sequence[R]:
+async def _all(tx: Transaction, kind: type[R], account_id: AccountId) -> Sequence[R]:
     return await tx.find(kind, {"account_id": account_id}, limit=_ALL)
 
 

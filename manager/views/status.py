@@ -13,6 +13,7 @@ from manager.state.records import (
     UNALLOCATED,
     AccountRow,
     BookRow,
+    DecisionId,
     DecisionRow,
     EquityRow,
     IncidentRow,
@@ -29,6 +30,7 @@ from manager.state.records import (
 from manager.state.store import AccountRows, Store, Transaction
 from manager.views.costs import ModelCost, trader_cost
 from manager.views.incidents import alarms, read_incidents
+from traders.spec import TraderId
 
 ZERO: Final = Decimal(0)
 SILENT: Final = timedelta(seconds=60)
@@ -48,7 +50,7 @@ class Light(StrEnum):
 class LastDecision:
     """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `dropped` items could not be read."""
 
-    decision_id: str
+    decision_id: DecisionId
     at: datetime
     outcome: str
     actions: tuple[str, ...]
@@ -102,7 +104,7 @@ class PositionStatus:
     `margin` is at the mark, or at the entry price where no mark is known.
     """
 
-    trader_id: str
+    trader_id: TraderId
     symbol: str
     quantity: Decimal
     entry_price: Decimal
@@ -309,7 +311,7 @@ def _decision(row: DecisionRow) -> LastDecision:
     )
 
 
-def _book(books: Mapping[str, BookRow], account: AccountRow, trader_id: str) -> BookRow:
+def _book(books: Mapping[TraderId, BookRow], account: AccountRow, trader_id: TraderId) -> BookRow:
     empty = BookRow(tenant_id=account.tenant_id, account_id=account.account_id, trader_id=trader_id)
     return books.get(trader_id, empty)
 

@@ -19,6 +19,7 @@ from manager.state.records import UNALLOCATED, FillPartRow, OrderPurpose
 from manager.state.store import AccountRows
 from recorded_account import ACCOUNT, TENANT, ZERO, RecordedAccount, side_of
 from shared_data import shared_file
+from traders.spec import TraderId
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CASH = Decimal(60_000)
@@ -104,10 +105,10 @@ async def test_each_model_earns_what_its_own_prices_and_sizes_say() -> None:
     for model in models:
         mine = [trade for trade in found if trade["model_id"] == model]
         commissions = sum((t["entry_commission_dollars"] + t["exit_commission_dollars"] for t in mine), ZERO)
-        assert heads[model].realized == sum((gross(trade) for trade in mine), ZERO)
-        assert heads[model].fees == commissions
-        assert heads[model].performance.trades <= len(mine)
-    earned = sum((heads[model].realized - heads[model].fees for model in models), ZERO)
+        assert heads[TraderId(model)].realized == sum((gross(trade) for trade in mine), ZERO)
+        assert heads[TraderId(model)].fees == commissions
+        assert heads[TraderId(model)].performance.trades <= len(mine)
+    earned = sum((heads[TraderId(model)].realized - heads[TraderId(model)].fees for model in models), ZERO)
     assert (await account.venue.fetch_balance()).cash == CASH + earned
 
 

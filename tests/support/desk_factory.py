@@ -19,9 +19,9 @@ from manager.desk.plan.values import (
     SizedEntry,
     TraderView,
 )
-from manager.state.records import DEFAULT_TENANT, IntentRow, TraderState, TradingState
+from manager.state.records import DEFAULT_TENANT, AccountId, DecisionId, IntentId, IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book, Position
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 ETH = Symbol("ETH/USDT:USDT")
@@ -42,13 +42,13 @@ def make_position(symbol: Symbol, quantity: Number, *, price: Number | None = No
 def make_book(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> Book:
     """Build a book with 1,000 USD of capital."""
     held = {position.symbol: position for position in positions}
-    return replace(Book(trader_id=trader_id, capital=Decimal(capital), positions=held), **changes)
+    return replace(Book(trader_id=TraderId(trader_id), capital=Decimal(capital), positions=held), **changes)
 
 
 def make_spec(trader_id: str, **changes: Any) -> TraderSpec:
     """Build a spec of a trader that may trade all three symbols."""
     spec = TraderSpec(
-        id=trader_id,
+        id=TraderId(trader_id),
         name=trader_id,
         account="paper",
         executor=ExecutorSpec(),
@@ -76,7 +76,7 @@ def make_view(*traders: TraderView, strategy: ConflictStrategy | None = None, **
     rules = AccountRules() if strategy is None else AccountRules(conflict_strategy=strategy)
     view = AccountView(
         at=AT,
-        account_id="paper",
+        account_id=AccountId("paper"),
         trading_state=TradingState.ACTIVE,
         equity=Decimal(10000),
         traders={trader.spec.id: trader for trader in traders},
@@ -98,10 +98,10 @@ def make_intent(trader_id: str, decision: Decision, **changes: Any) -> IntentRow
     """Build a pending intent that was decided now."""
     intent = IntentRow(
         tenant_id=DEFAULT_TENANT,
-        intent_id=f"{trader_id}@0#0",
-        decision_id=f"{trader_id}@0",
-        account_id="paper",
-        trader_id=trader_id,
+        intent_id=IntentId(f"{trader_id}@0#0"),
+        decision_id=DecisionId(f"{trader_id}@0"),
+        account_id=AccountId("paper"),
+        trader_id=TraderId(trader_id),
         decided_at=AT,
         decision=decision,
     )
@@ -129,7 +129,7 @@ def make_candidate(
     decided_at = AT + timedelta(seconds=after_s)
     candidate = Candidate(
         intent=make_intent(trader_id, decision, decided_at=decided_at, intent_id=f"{trader_id}@{after_s}#{symbol}"),
-        trader_id=trader_id,
+        trader_id=TraderId(trader_id),
         symbol=symbol,
         direction=direction,
         size_usd=Decimal(size),
@@ -150,5 +150,9 @@ def make_sized(candidate: Candidate, quantity: Number, price: Number | None = No
 def make_reduce(trader_id: str, quantity: Number, side: Side = Side.SELL, symbol: Symbol = BTC) -> Reduce:
     """Build a reduce; `side` is the order's side, so SELL closes a long."""
     return Reduce(
-        trader_id=trader_id, symbol=symbol, side=side, quantity=Decimal(quantity), intent_id=f"{trader_id}@close#0"
+        trader_id=TraderId(trader_id),
+        symbol=symbol,
+        side=side,
+        quantity=Decimal(quantity),
+        intent_id=IntentId(f"{trader_id}@close#0"),
     )

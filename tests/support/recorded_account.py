@@ -32,10 +32,13 @@ from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
+    AccountId,
     AccountRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
+    RoundId,
     ScheduleRow,
     Share,
     TenantId,
@@ -43,7 +46,7 @@ from manager.state.records import (
     TraderState,
 )
 from manager.state.store import AccountRows, Fence
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 TENANT, ACCOUNT = TenantId("default"), "shared"
 ZERO = Decimal(0)
@@ -139,7 +142,7 @@ class RecordedAccount:
         self.venue = RecordedVenue(instruments, cash, self.clock)
         self.runtime = AccountRuntime(
             tenant_id=TENANT,
-            account_id=ACCOUNT,
+            account_id=AccountId(ACCOUNT),
             venue="recorded",
             exchange=self.venue,
             market=SharedMarket(_NoMarket(self.clock), self.clock),
@@ -153,7 +156,7 @@ class RecordedAccount:
         async with self.store.service() as service:
             await service.ensure_tenant(TENANT)
         async with self.store.transaction(TENANT) as tx:
-            await tx.insert([AccountRow(tenant_id=TENANT, account_id=ACCOUNT, venue="recorded")])
+            await tx.insert([AccountRow(tenant_id=TENANT, account_id=AccountId(ACCOUNT), venue="recorded")])
             for seq, name in enumerate(traders):
                 await tx.insert([_trader(name, seq, tuple(self.runtime.instruments)), _schedule(name)])
         async with self._session() as session:
@@ -164,16 +167,16 @@ class RecordedAccount:
         self.clock.set(max(self.clock.now(), fill.at))
         order = OrderRow(
             tenant_id=TENANT,
-            account_id=ACCOUNT,
-            order_id=str(fill.client_order_id),
-            round_id="recorded",
+            account_id=AccountId(ACCOUNT),
+            order_id=OrderId(str(fill.client_order_id)),
+            round_id=RoundId("recorded"),
             symbol=fill.symbol,
             side=fill.side,
             type=OrderType.MARKET,
             purpose=purpose,
             quantity=fill.quantity,
             created_at=fill.at,
-            shares=(Share(trader_id=trader_id, quantity=fill.quantity),),
+            shares=(Share(trader_id=TraderId(trader_id), quantity=fill.quantity),),
             state=OrderState.ACCEPTED,
         )
         async with self.store.transaction(TENANT) as tx:
@@ -182,7 +185,7 @@ class RecordedAccount:
         async with self._session() as session:
             await reconcile(session)
         async with self.store.transaction(TENANT) as tx:
-            rows = await tx.account_rows(ACCOUNT)
+            rows = await tx.account_rows(AccountId(ACCOUNT))
         facts = AccountFacts(
             rows=rows,
             positions={report.symbol: report for report in await self.venue.fetch_positions()},
@@ -194,9 +197,9 @@ class RecordedAccount:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         async with self.store.transaction(TENANT) as tx:
-            token = await tx.acquire(ACCOUNT, "test")
-            rows = await tx.account_rows(ACCOUNT)
-        session = Session(self.runtime, self.store, self.clock, Fence(account_id=ACCOUNT, token=token), rows)
+            token = await tx.acquire(AccountId(ACCOUNT), "test")
+            rows = await tx.account_rows(AccountId(ACCOUNT))
+        session = Session(self.runtime, self.store, self.clock, Fence(account_id=AccountId(ACCOUNT), token=token), rows)
         yield session
         await session.flush()
 
@@ -208,7 +211,7 @@ def side_of(signed: Decimal) -> Side:
 
 def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
     spec = TraderSpec(
-        id=name,
+        id=TraderId(name),
         name=name,
         account=ACCOUNT,
         executor=ExecutorSpec(type=ExecutorType.RECORDED),
@@ -217,9 +220,16 @@ def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
         limits=Limits(stop_loss_enabled=False),
     )
     return TraderRow(
-        tenant_id=TENANT, trader_id=name, account_id=ACCOUNT, seq=seq, spec=spec, state=TraderState.RUNNING
+        tenant_id=TENANT,
+        trader_id=TraderId(name),
+        account_id=AccountId(ACCOUNT),
+        seq=seq,
+        spec=spec,
+        state=TraderState.RUNNING,
     )
 
 
 def _schedule(name: str) -> ScheduleRow:
-    return ScheduleRow(tenant_id=TENANT, trader_id=name, account_id=ACCOUNT, interval_s=60, next_due_at=None)
+    return ScheduleRow(
+        tenant_id=TENANT, trader_id=TraderId(name), account_id=AccountId(ACCOUNT), interval_s=60, next_due_at=None
+    )

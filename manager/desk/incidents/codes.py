@@ -11,7 +11,7 @@ from typing import Final
 
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.state.records import IncidentRow, IntentStatus, TradingState
+from manager.state.records import IncidentRow, IntentStatus, PositionKey, TradingState
 
 
 class Severity(StrEnum):
@@ -182,8 +182,8 @@ DESK_INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in _D
 INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in (*_DESK, *_OTHER)}
 
 
-def _key(row: IncidentRow) -> tuple[str, Symbol]:
-    return row.trader_id, Symbol(row.symbol)
+def _key(row: IncidentRow) -> PositionKey:
+    return PositionKey(row.trader_id, Symbol(row.symbol))
 
 
 def _held(state: AccountState, row: IncidentRow) -> bool:

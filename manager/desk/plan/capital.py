@@ -9,6 +9,7 @@ from statistics import median
 from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import ZERO, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
+from traders.spec import TraderId
 
 FLOOR_USD = Decimal(100)
 MIN_RANKED_TRADES = 20
@@ -23,7 +24,7 @@ _EXACT_DIGITS = 80
 class CapitalMove:
     """Move `amount` USD from UNALLOCATED to a trader (negative: back); `allocated` is its allocation from then on."""
 
-    trader_id: str
+    trader_id: TraderId
     amount: Decimal
     allocated: Decimal
 
@@ -33,13 +34,13 @@ class RebalanceBasis:
     """Remember what the last rebalance stood on: its instant, the members and the Sharpe ratios that counted."""
 
     at: datetime
-    members: frozenset[str]
+    members: frozenset[TraderId]
     sharpes: Mapping[str, float]
 
 
 def targets(
     strategy: AllocationStrategy, distributable: Decimal, traders: Sequence[TraderView]
-) -> Mapping[str, Decimal]:
+) -> Mapping[TraderId, Decimal]:
     """Return each trader's capital in USD, rounded down, together never more than `distributable`.
 
     That `custom` shares add up to at most 100 % is checked where traders are registered.
@@ -58,7 +59,7 @@ def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...
     A withdrawal stops at the margin in use; deposits are scaled to what UNALLOCATED can give above the reserve.
     Stopped and isolated traders give back what is free; paused and failed ones keep what they have.
     """
-    aims: dict[str, Decimal] = {}
+    aims: dict[TraderId, Decimal] = {}
     kept = ZERO
     running = []
     for trader_id in sorted(view.traders):
@@ -128,7 +129,7 @@ def utilization(view: AccountView) -> UtilizationReport:
     )
 
 
-def _by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[str, Decimal]:
+def _by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
     """Deal floors by rank, then the rest by max(0, Sharpe); too few trades count at the median of the others."""
     ranked = _sharpes(traders)
     typical = median(ranked.values()) if ranked else 0.0
@@ -159,7 +160,9 @@ def _wanted(view: AccountView, trader: TraderView, aim: Decimal) -> Decimal:
     return -min(-gap, max(free, ZERO)).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
 
 
-def _affordable(wanted: Mapping[str, Decimal], unallocated: Decimal, reserve: Decimal) -> Mapping[str, Decimal]:
+def _affordable(
+    wanted: Mapping[TraderId, Decimal], unallocated: Decimal, reserve: Decimal
+) -> Mapping[TraderId, Decimal]:
     returned = -sum((amount for amount in wanted.values() if amount < ZERO), ZERO)
     asked = sum((amount for amount in wanted.values() if amount > ZERO), ZERO)
     purse = max(unallocated + returned - reserve, ZERO)
@@ -177,7 +180,7 @@ def _reserve(view: AccountView) -> Decimal:
     return max(view.equity, ZERO) * view.rules.reserve_equity_pct / HUNDRED
 
 
-def _members(view: AccountView) -> frozenset[str]:
+def _members(view: AccountView) -> frozenset[TraderId]:
     return frozenset(trader_id for trader_id, trader in view.traders.items() if trader.state not in _RELEASED)
 
 

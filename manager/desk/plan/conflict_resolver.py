@@ -21,6 +21,7 @@ from manager.desk.plan.values import (
     Reduce,
     Resolution,
 )
+from manager.state.records import PositionKey
 
 CONFLICT_CODES = frozenset({"DIRECTION", "DUPLICATE"})
 SIZE_STEP = Decimal("1E-8")
@@ -101,13 +102,13 @@ def _standing(
     view: AccountView, symbols: Mapping[Symbol, object], reduces: Sequence[Reduce]
 ) -> dict[Symbol, dict[int, set[str]]]:
     """Return, by symbol and direction, which traders hold or may hold a position; a symbol nobody holds is absent."""
-    taken: dict[tuple[str, Symbol], Decimal] = defaultdict(Decimal)
+    taken: dict[PositionKey, Decimal] = defaultdict(Decimal)
     for reduce in reduces:
-        taken[reduce.trader_id, reduce.symbol] += reduce.side.sign * reduce.quantity
+        taken[PositionKey(reduce.trader_id, reduce.symbol)] += reduce.side.sign * reduce.quantity
     standing: dict[Symbol, dict[int, set[str]]] = {}
     for trader_id, trader in view.traders.items():
         for symbol, position in trader.book.positions.items():
-            if symbol in symbols and position.quantity + taken.get((trader_id, symbol), ZERO):
+            if symbol in symbols and position.quantity + taken.get(PositionKey(trader_id, symbol), ZERO):
                 holders = standing.setdefault(symbol, {1: set(), -1: set()})
                 holders[position.direction].add(trader_id)
     for reservation in view.reservations:

@@ -11,9 +11,11 @@ from decimal import Decimal
 from exchanges.precision import floor_to_lot, meets_minimum
 from exchanges.types import Symbol
 from manager.desk.plan.values import AccountView, Reduce
+from manager.state.records import PositionKey
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
-_Key = tuple[str, Symbol]
+_Key = PositionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Overlap:
 
     symbol: Symbol
     external: Decimal
-    books: Mapping[str, Decimal]
+    books: Mapping[TraderId, Decimal]
 
     @property
     def total(self) -> Decimal:
@@ -63,7 +65,7 @@ def automatic_limits(view: AccountView) -> dict[_Key, Decimal]:
     for overlap in overlaps(view):
         total, room = overlap.total, overlap.room
         for trader_id, quantity in overlap.books.items():
-            key = (trader_id, overlap.symbol)
+            key = PositionKey(trader_id, overlap.symbol)
             limits[key] = _sendable(view, overlap.symbol, quantity * room / total)
     return limits
 
@@ -77,7 +79,9 @@ def within_room(view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[_
     for overlap in overlaps(view):
         mine = [i for i, r in enumerate(reduces) if r.symbol == overlap.symbol and r.trader_id in overlap.books]
         asked = sum((reduces[i].quantity for i in mine), ZERO)
-        under_way = sum((waiting.get((trader_id, overlap.symbol), ZERO) for trader_id in overlap.books), ZERO)
+        under_way = sum(
+            (waiting.get(PositionKey(trader_id, overlap.symbol), ZERO) for trader_id in overlap.books), ZERO
+        )
         room = max(ZERO, overlap.room - under_way)
         if asked > room:
             cut |= {i: _shrunk(view, reduces[i], reduces[i].quantity * room / asked) for i in mine}
@@ -88,7 +92,10 @@ def within_room(view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[_
 
 def limited(limits: Mapping[_Key, Decimal], reduces: Iterable[Reduce]) -> tuple[Reduce, ...]:
     """Return forced closes cut to their limits, those with none left out."""
-    cut = (replace(r, quantity=min(r.quantity, limits.get((r.trader_id, r.symbol), r.quantity))) for r in reduces)
+    cut = (
+        replace(r, quantity=min(r.quantity, limits.get(PositionKey(r.trader_id, r.symbol), r.quantity)))
+        for r in reduces
+    )
     return tuple(reduce for reduce in cut if reduce.quantity > ZERO)
 
 

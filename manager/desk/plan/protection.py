@@ -14,11 +14,12 @@ from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg
-from manager.state.records import OrderPurpose, OrderRow, OrderState
+from manager.state.records import OrderPurpose, OrderRow, OrderState, PositionKey
 from traders.book import Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
-NO_DUST: frozenset[tuple[str, Symbol]] = frozenset()
+NO_DUST: frozenset[PositionKey] = frozenset()
 _PURPOSES = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 _Key: TypeAlias = tuple[str, Symbol, OrderPurpose]
 
@@ -28,7 +29,7 @@ class _Held:
 
     __slots__ = ("plain", "position", "quantity", "side", "symbol", "trader_id")
 
-    def __init__(self, trader_id: str, position: Position, limit: Decimal | None, *, plain: bool) -> None:
+    def __init__(self, trader_id: TraderId, position: Position, limit: Decimal | None, *, plain: bool) -> None:
         self.trader_id = trader_id
         self.position = position
         self.symbol = position.symbol
@@ -60,12 +61,12 @@ class _Plan:
     place: list[ProtectiveLeg] = field(default_factory=list)
     cancel: list[OrderRow] = field(default_factory=list)
     watch: list[ProtectiveLeg] = field(default_factory=list)
-    unprotected: list[tuple[str, Symbol]] = field(default_factory=list)
+    unprotected: list[PositionKey] = field(default_factory=list)
 
     def cover(self, held: _Held, *, needs_stop: bool) -> None:
         position = held.position
         if needs_stop and not held.covered(self.resting.get((held.trader_id, held.symbol, OrderPurpose.STOP), ())):
-            self.unprotected.append((held.trader_id, held.symbol))
+            self.unprotected.append(PositionKey(held.trader_id, held.symbol))
         if position.stop_loss is not None:
             self._match(held, OrderPurpose.STOP, position.stop_loss)
         if position.take_profit is not None:
@@ -98,7 +99,7 @@ class _Plan:
 def plan_protection(
     view: AccountView,
     orders: Sequence[OrderRow],
-    dust: frozenset[tuple[str, Symbol]] = NO_DUST,
+    dust: frozenset[PositionKey] = NO_DUST,
     *,
     held: AccountView | None = None,
 ) -> ProtectionPlan:
@@ -118,9 +119,9 @@ def plan_protection(
     for trader_id in holding:
         trader = view.traders[trader_id]
         for symbol, position in sorted(trader.book.positions.items()):
-            if (trader_id, symbol) not in dust:
+            if PositionKey(trader_id, symbol) not in dust:
                 needs_stop = trader.spec.limits.stop_loss_enabled
-                one = _Held(trader_id, position, limits.get((trader_id, symbol)), plain=symbol in contested)
+                one = _Held(trader_id, position, limits.get(PositionKey(trader_id, symbol)), plain=symbol in contested)
                 plan.cover(one, needs_stop=needs_stop)
     for left in resting.values():
         plan.cancel.extend(left)

@@ -24,6 +24,7 @@ from manager.desk.plan.values import (
     SizedEntry,
     Sizing,
 )
+from manager.state.records import PositionKey
 from traders.book import Position
 
 _SIZE_DIGITS = 8
@@ -61,13 +62,13 @@ def margin_in_use(view: AccountView, reduces: Iterable[Reduce] = ()) -> Decimal:
 
     A symbol without a mark counts at its entry price.
     """
-    taken: dict[tuple[str, Symbol], Decimal] = defaultdict(Decimal)
+    taken: dict[PositionKey, Decimal] = defaultdict(Decimal)
     for reduce in reduces:
-        taken[reduce.trader_id, reduce.symbol] += reduce.quantity
+        taken[PositionKey(reduce.trader_id, reduce.symbol)] += reduce.quantity
     sides: dict[Symbol, list[Decimal]] = {}
     for trader_id, trader in view.traders.items():
         for symbol, position in trader.book.positions.items():
-            left = abs(position.quantity) - taken.get((trader_id, symbol), ZERO)
+            left = abs(position.quantity) - taken.get(PositionKey(trader_id, symbol), ZERO)
             _add_margin(sides, position, left, view)
     for position in view.external.positions.values():
         _add_margin(sides, position, abs(position.quantity), view)

@@ -28,15 +28,16 @@ from manager.desk.risk.reducing import close, holds, reduce_to_target
 from manager.desk.risk.registry import ACCOUNT_RULES, ADJUST_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
 from manager.desk.risk.rule import apply_rules
 from manager.desk.risk.standing import Standing, Wish
-from manager.state.records import IntentRow
+from manager.state.records import IntentRow, PositionKey
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
-NO_DUST: frozenset[tuple[str, Symbol]] = frozenset()
+NO_DUST: frozenset[PositionKey] = frozenset()
 _CLOSING = CLOSES | {Action.TARGET}
 
 
 def check_local(
-    view: AccountView, intents: Sequence[IntentRow], dust: frozenset[tuple[str, Symbol]] = NO_DUST
+    view: AccountView, intents: Sequence[IntentRow], dust: frozenset[PositionKey] = NO_DUST
 ) -> LocalVerdict:
     """Return what each trader's own limits let through; within a batch closes, then adjust_stop, then opens.
 
@@ -60,7 +61,7 @@ def check_account(
     view: AccountView,
     entries: Sequence[SizedEntry],
     reduces: Sequence[Reduce],
-    dust: frozenset[tuple[str, Symbol]] = NO_DUST,
+    dust: frozenset[PositionKey] = NO_DUST,
 ) -> Sizing:
     """Return the entries that the account's limits let through, cumulatively, in the order given.
 
@@ -283,7 +284,7 @@ def _order(intent: IntentRow) -> tuple[str, datetime, str, int, str]:
     return intent.trader_id, intent.decided_at, intent.decision_id, place, intent.intent_id
 
 
-def _trader(intent: IntentRow) -> str:
+def _trader(intent: IntentRow) -> TraderId:
     return intent.trader_id
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot
-from exchanges.types import Side, Symbol
+from exchanges.types import Side
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.external_overlap import within_room
 from manager.desk.plan.netting import net
@@ -22,7 +22,7 @@ from manager.desk.plan.values import (
     SizedEntry,
     StopChange,
 )
-from manager.state.records import IntentRow
+from manager.state.records import IntentRow, PositionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,8 @@ class RoundPlan:
 def plan_round(
     view: AccountView,
     intents: Sequence[IntentRow],
-    waiting: Mapping[tuple[str, Symbol], Decimal],
-    dust: frozenset[tuple[str, Symbol]] = frozenset(),
+    waiting: Mapping[PositionKey, Decimal],
+    dust: frozenset[PositionKey] = frozenset(),
 ) -> RoundPlan:
     """Take intents through local checks, resolution, sizing and desk checks.
 
@@ -67,24 +67,24 @@ def plan_round(
     )
 
 
-def net_round(view: AccountView, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]]) -> NetPlan:
+def net_round(view: AccountView, plan: RoundPlan, blocked: frozenset[PositionKey]) -> NetPlan:
     """Cross and net a plan, without the reduces of books whose stop could not be taken out of the way.
 
     An entry on a symbol with a blocked reduce stays out too: its limits counted on that reduce.
     """
     if not blocked:
         return net(view, plan.reduces, plan.entries)
-    reduces = [r for r in plan.reduces if (r.trader_id, r.symbol) not in blocked]
+    reduces = [r for r in plan.reduces if PositionKey(r.trader_id, r.symbol) not in blocked]
     symbols = {symbol for _, symbol in blocked}
     netted = net(view, reduces, [e for e in plan.entries if e.candidate.symbol not in symbols])
     late = tuple(_incomplete(e) for e in plan.entries if e.candidate.symbol in symbols)
     return replace(netted, denials=(*netted.denials, *late))
 
 
-def _swept(view: AccountView, local: LocalVerdict, dust: frozenset[tuple[str, Symbol]]) -> list[Reduce]:
+def _swept(view: AccountView, local: LocalVerdict, dust: frozenset[PositionKey]) -> list[Reduce]:
     traded = {reduce.symbol for reduce in local.reduces} | {entry.symbol for entry in local.entries}
-    asked = {(reduce.trader_id, reduce.symbol) for reduce in local.reduces}
-    asked |= {(entry.trader_id, entry.symbol) for entry in local.entries}
+    asked = {PositionKey(reduce.trader_id, reduce.symbol) for reduce in local.reduces}
+    asked |= {PositionKey(entry.trader_id, entry.symbol) for entry in local.entries}
     swept = []
     for trader_id, symbol in sorted(dust - asked):
         held = view.traders[trader_id].book.positions.get(symbol)
@@ -105,14 +105,12 @@ def _incomplete(entry: SizedEntry) -> Denial:
     )
 
 
-def _beside(
-    view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[tuple[str, Symbol], Decimal]
-) -> tuple[Reduce, ...]:
+def _beside(view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[PositionKey, Decimal]) -> tuple[Reduce, ...]:
     if not waiting:
         return tuple(reduces)
     kept: list[Reduce] = []
     for reduce in reduces:
-        taken = waiting.get((reduce.trader_id, reduce.symbol))
+        taken = waiting.get(PositionKey(reduce.trader_id, reduce.symbol))
         if taken is None:
             kept.append(reduce)
             continue

@@ -7,9 +7,19 @@ from decimal import Decimal
 from enum import StrEnum
 
 from exchanges.types import Capabilities, Instrument, Side, Symbol
-from manager.state.records import IntentRow, OrderPurpose, Share, TraderState, TradingState
+from manager.state.records import (
+    AccountId,
+    IntentId,
+    IntentRow,
+    OrderId,
+    OrderPurpose,
+    PositionKey,
+    Share,
+    TraderState,
+    TradingState,
+)
 from traders.book import Book
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 ZERO = Decimal(0)
 UNRANKED = Decimal(-1)
@@ -92,7 +102,7 @@ class TraderView:
 class Reservation:
     """Hold the worst case of an entry order whose outcome is not known: signed quantity, notional and margin in USD."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     quantity: Decimal
     notional: Decimal
@@ -104,10 +114,10 @@ class AccountView:
     """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began."""
 
     at: datetime
-    account_id: str
+    account_id: AccountId
     trading_state: TradingState
     equity: Decimal
-    traders: Mapping[str, TraderView]
+    traders: Mapping[TraderId, TraderView]
     external: Book
     marks: Mapping[Symbol, Mark]
     instruments: Mapping[Symbol, Instrument]
@@ -129,8 +139,8 @@ class AccountView:
 class Denial:
     """Refuse one intent, with a code of docs/risk-codes.md and the numbers that decided."""
 
-    intent_id: str
-    trader_id: str
+    intent_id: IntentId
+    trader_id: TraderId
     symbol: Symbol
     code: str
     detail: str
@@ -141,8 +151,8 @@ class Denial:
 class Clamp:
     """Record that an intent was cut to a limit: LEVERAGE or the code of the limit that cut the size."""
 
-    intent_id: str
-    trader_id: str
+    intent_id: IntentId
+    trader_id: TraderId
     symbol: Symbol
     code: str
     before: Decimal
@@ -169,7 +179,7 @@ class Candidate:
     """
 
     intent: IntentRow
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     direction: int
     size_usd: Decimal
@@ -194,11 +204,11 @@ class SizedEntry:
 class Reduce:
     """Take `quantity` (unsigned, at most what the book holds) off one position; `side` is the order's side."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     side: Side
     quantity: Decimal
-    intent_id: str = ""
+    intent_id: IntentId = IntentId("")
     closes: bool = True
 
 
@@ -206,9 +216,9 @@ class Reduce:
 class StopChange:
     """Move a position's stop or target; None leaves it."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
-    intent_id: str
+    intent_id: IntentId
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
 
@@ -288,7 +298,7 @@ class NetPlan:
 class ProtectiveLeg:
     """Plan one resting stop or target of one trader."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     side: Side
     purpose: OrderPurpose
@@ -302,6 +312,6 @@ class ProtectionPlan:
     """Return legs to place, then order ids to cancel, targets the desk must fire, and positions without a stop."""
 
     place: tuple[ProtectiveLeg, ...] = ()
-    cancel: tuple[str, ...] = ()
+    cancel: tuple[OrderId, ...] = ()
     watch: tuple[ProtectiveLeg, ...] = ()
-    unprotected: tuple[tuple[str, Symbol], ...] = ()
+    unprotected: tuple[PositionKey, ...] = ()

@@ -8,8 +8,9 @@ from exchanges.precision import meets_minimum, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.valuation import book_equity, price_of
 from manager.desk.plan.values import AccountView, Mark, TraderView
-from manager.state.records import IntentRow
+from manager.state.records import IntentId, IntentRow
 from traders.book import Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 
@@ -161,12 +162,12 @@ class Wish:
         return self.standing.trader
 
     @property
-    def intent_id(self) -> str:
+    def intent_id(self) -> IntentId:
         """Return the id of the intent."""
         return self.intent.intent_id
 
     @property
-    def trader_id(self) -> str:
+    def trader_id(self) -> TraderId:
         """Return the id of the trader."""
         return self.intent.trader_id
 

@@ -19,7 +19,9 @@ from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import ACCOUNT_RULES
 from manager.desk.risk.standing import Standing, Wish
 from manager.desk.risk.states import cooldown
+from manager.state.records import IntentId
 from traders.context import told_refusal
+from traders.spec import TraderId
 
 PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")
 HOLDERS = ("secret_whale", "hidden_bear", "quiet")
@@ -49,7 +51,7 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
 def test_a_position_from_outside_tells_no_name_either() -> None:
     external = make_trader("EXTERNAL", make_position(BTC, 9)).book
     desk = make_view(make_trader("quiet"), make_trader("secret_whale", make_position(BTC, -50)), external=external)
-    finding = symbol_unresolved(_wish(desk.traders["quiet"], desk, BTC))
+    finding = symbol_unresolved(_wish(desk.traders[TraderId("quiet")], desk, BTC))
     assert finding is not None
     assert "secret_whale" in finding.detail
     assert "secret_whale" not in told_refusal(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
@@ -71,7 +73,9 @@ def test_other_refusals_are_told_with_their_numbers() -> None:
 
 def test_a_cut_is_told_in_plain_figures() -> None:
     exact = Decimal("719.21552772553537300722")
-    clamp = Clamp(intent_id="i", trader_id="one", symbol=BTC, code="X", before=Decimal("900.0"), after=exact)
+    clamp = Clamp(
+        intent_id=IntentId("i"), trader_id=TraderId("one"), symbol=BTC, code="X", before=Decimal("900.0"), after=exact
+    )
     denial = _denial_of(clamp)
     assert (denial.detail, denial.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
 

@@ -21,6 +21,7 @@ from manager.desk.plan.capital import (
 from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import AccountRules, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
+from traders.spec import TraderId
 
 EQUAL = AllocationStrategy.EQUAL
 CUSTOM = AllocationStrategy.CUSTOM
@@ -32,7 +33,7 @@ def scored(name: str, sharpe: float | None, trades: int = 20, **changes: Any) ->
 
 
 def dealt(distributable: int, *traders: TraderView) -> dict[str, Decimal]:
-    return dict(targets(PERFORMANCE, Decimal(distributable), traders))
+    return {str(name): amount for name, amount in targets(PERFORMANCE, Decimal(distributable), traders).items()}
 
 
 def moved(moves: Sequence[CapitalMove]) -> dict[str, Decimal]:
@@ -78,8 +79,8 @@ def test_the_first_rebalance_deals_what_is_distributable() -> None:
     view = make_view(make_trader("a", capital=0), make_trader("b", capital=0))
     moves = rebalance(view, Decimal(10000))
     assert moves == (
-        CapitalMove(trader_id="a", amount=Decimal(4500), allocated=Decimal(4500)),
-        CapitalMove(trader_id="b", amount=Decimal(4500), allocated=Decimal(4500)),
+        CapitalMove(trader_id=TraderId("a"), amount=Decimal(4500), allocated=Decimal(4500)),
+        CapitalMove(trader_id=TraderId("b"), amount=Decimal(4500), allocated=Decimal(4500)),
     )
 
 
@@ -98,8 +99,8 @@ def test_stopped_and_isolated_traders_give_back_what_is_free() -> None:
         make_trader("ruined", capital=-50, allocated=Decimal(0), state=TraderState.ISOLATED),
     )
     assert rebalance(view, Decimal(0)) == (
-        CapitalMove(trader_id="flat", amount=Decimal(-1000), allocated=Decimal(0)),
-        CapitalMove(trader_id="held", amount=Decimal(-800), allocated=Decimal(0)),
+        CapitalMove(trader_id=TraderId("flat"), amount=Decimal(-1000), allocated=Decimal(0)),
+        CapitalMove(trader_id=TraderId("held"), amount=Decimal(-800), allocated=Decimal(0)),
     )
 
 
@@ -107,7 +108,7 @@ def test_stopped_and_isolated_traders_give_back_what_is_free() -> None:
 def test_paused_and_failed_traders_keep_theirs(state: TraderState) -> None:
     view = make_view(make_trader("idle", capital=3000, state=state), make_trader("a", capital=0))
     moves = rebalance(view, Decimal(7000))
-    assert moves == (CapitalMove(trader_id="a", amount=Decimal(6000), allocated=Decimal(6000)),)
+    assert moves == (CapitalMove(trader_id=TraderId("a"), amount=Decimal(6000), allocated=Decimal(6000)),)
 
 
 def test_margin_reserved_for_entries_is_not_withdrawn() -> None:
@@ -154,7 +155,7 @@ def test_utilization_names_who_uses_more_than_allocated() -> None:
         utilized=Decimal(240),
         reserve=Decimal(1000),
         utilization_pct=Decimal(30),
-        over_allocated=("over",),
+        over_allocated=(TraderId("over"),),
     )
 
 
@@ -191,13 +192,13 @@ def test_a_rebalance_conserves_money_and_never_cuts_into_margin(fund: tuple[Acco
     deposits = sum(amount for amount in amounts.values() if amount > 0)
     assert deposits == 0 or sum(amounts.values()) <= unallocated
     for trader_id, amount in amounts.items():
-        book = view.traders[trader_id].book
+        book = view.traders[TraderId(trader_id)].book
         equity = book_equity(view, book)
         assert amount == amount.quantize(Decimal("1E-8"))
         if amount < 0:
             assert equity + amount >= book_margin(view, book)
         if amount > 0:
-            assert view.traders[trader_id].state is TraderState.RUNNING
+            assert view.traders[TraderId(trader_id)].state is TraderState.RUNNING
     running = [move.allocated for move in moves if view.traders[move.trader_id].state is TraderState.RUNNING]
     assert sum(running) <= max(view.equity, Decimal(0))
 

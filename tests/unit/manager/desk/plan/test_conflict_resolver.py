@@ -10,6 +10,8 @@ from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, m
 from exchanges.types import Side
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.values import Candidate, ConflictStrategy, Reservation, Resolution
+from manager.state.records import IntentId
+from traders.spec import TraderId
 
 FIRST_COME = ConflictStrategy.FIRST_COME
 HIGHEST = ConflictStrategy.HIGHEST_CONFIDENCE
@@ -92,7 +94,7 @@ def test_equal_confidence_falls_back_on_time_then_trader_id() -> None:
 
 def test_opens_of_one_trader_keep_the_order_of_its_batch() -> None:
     first = make_candidate("a", 1, 100)
-    batch = [replace(first, intent=replace(first.intent, intent_id=f"a@0#{place}")) for place in (10, 2, 1)]
+    batch = [replace(first, intent=replace(first.intent, intent_id=IntentId(f"a@0#{place}"))) for place in (10, 2, 1)]
     for strategy in ConflictStrategy:
         result = decide(strategy, *batch)
         assert [candidate.intent.intent_id for candidate in result.kept] == ["a@0#1", "a@0#2", "a@0#10"]
@@ -169,7 +171,9 @@ def test_a_short_that_is_covered_in_this_round_does_not_stand() -> None:
 
 
 def test_a_reservation_stands_like_a_position() -> None:
-    reservation = Reservation(trader_id="a", symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20))
+    reservation = Reservation(
+        trader_id=TraderId("a"), symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20)
+    )
     view = make_view(reservations=(reservation,))
     assert dropped(resolve(view, [make_candidate("b", -1)], ())) == {("b", "DIRECTION")}
     assert len(resolve(view, [make_candidate("a", -1)], ()).kept) == 1

@@ -14,8 +14,9 @@ from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.protection import plan_protection
 from manager.desk.plan.round import plan_round
 from manager.desk.plan.values import AccountView, ConflictStrategy
-from manager.state.records import IncidentRow, OrderPurpose
+from manager.state.records import IncidentRow, OrderPurpose, PositionKey
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 D = Decimal
 held = st.decimals("-20", "20", places=2).filter(bool)
@@ -41,7 +42,9 @@ def against(external: Decimal | str, *books: Decimal | str) -> AccountView:
 )
 def test_opposed_books_share_what_is_left_pro_rata(external: str, books: list[str], limits: list[str | None]) -> None:
     found = automatic_limits(against(external, *books))
-    assert [found.get((chr(97 + n), BTC)) for n in range(len(books))] == [None if x is None else D(x) for x in limits]
+    assert [found.get(PositionKey(TraderId(chr(97 + n)), BTC)) for n in range(len(books))] == [
+        None if x is None else D(x) for x in limits
+    ]
 
 
 @given(held, st.lists(held, min_size=1, max_size=4))
@@ -53,7 +56,7 @@ def test_legs_and_closes_never_take_more_than_books_without_overlap(external: De
     side = Side.BUY if external > 0 else Side.SELL
     asked = [make_reduce(chr(97 + n), abs(q), side) for n, q in enumerate(books) if q * external < 0]
     assert sum((reduce.quantity for reduce in within_room(view, asked, {})), D(0)) <= room
-    waiting = {(asked[0].trader_id, BTC): asked[0].quantity} if asked else {}
+    waiting = {PositionKey(asked[0].trader_id, BTC): asked[0].quantity} if asked else {}
     left = within_room(view, asked[1:], waiting)
     assert sum((reduce.quantity for reduce in left), D(0)) <= max(D(0), room - sum(waiting.values(), D(0)))
 

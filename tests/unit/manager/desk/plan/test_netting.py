@@ -21,6 +21,7 @@ from exchanges.types import Capabilities, Side
 from manager.desk.plan.netting import net
 from manager.desk.plan.values import AccountView, NetPlan, Reservation, SizedEntry
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 STRICT = Capabilities(reduce_below_minimum=False)
 
@@ -132,7 +133,9 @@ def reduce_only(view: AccountView) -> bool:
 
 def test_a_reduce_is_reduce_only_unless_something_stands_against_it() -> None:
     holder = make_trader("a", make_position(BTC, 1))
-    short = Reservation(trader_id="b", symbol=BTC, quantity=Decimal(-1), notional=Decimal(100), margin=Decimal(20))
+    short = Reservation(
+        trader_id=TraderId("b"), symbol=BTC, quantity=Decimal(-1), notional=Decimal(100), margin=Decimal(20)
+    )
     assert reduce_only(make_view(holder, make_trader("b", make_position(BTC, 3), make_position(ETH, -1))))
     assert not reduce_only(make_view(holder, make_trader("b", make_position(BTC, "-0.1"))))
     assert not reduce_only(make_view(holder, external=make_book(EXTERNAL, make_position(BTC, "-0.1"))))

@@ -14,6 +14,7 @@ from exchanges.types import Capabilities, Side, Symbol
 from manager.desk.plan.netting import net
 from manager.desk.plan.values import AccountView, NetPlan, Reduce, SizedEntry
 from manager.state.records import OrderPurpose
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 Amount = tuple[str, Symbol, str, Decimal]
@@ -108,7 +109,7 @@ def test_the_order_of_the_input_is_irrelevant(flow: Flow, data: st.DataObject) -
 def test_reducing_never_flips_a_book_and_is_never_blocked(flow: Flow) -> None:
     plan = flow.plan()
     for (trader_id, symbol, purpose), quantity in summed(traded(plan)).items():
-        held = flow.view.traders[trader_id].book.quantity(symbol)
+        held = flow.view.traders[TraderId(trader_id)].book.quantity(symbol)
         if purpose == OrderPurpose.REDUCE:
             assert held * quantity < 0
             assert abs(quantity) <= abs(held)

@@ -13,8 +13,19 @@ from exchanges.types import Instrument, OrderType, Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.protection import fired_take_profits, plan_protection
 from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg, TraderView
-from manager.state.records import DEFAULT_TENANT, OrderPurpose, OrderRow, OrderState, Share
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountId,
+    OrderId,
+    OrderPurpose,
+    OrderRow,
+    OrderState,
+    PositionKey,
+    RoundId,
+    Share,
+)
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 D = Decimal
 STOP, TARGET = OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT
@@ -30,7 +41,8 @@ def holder(trader_id: str, quantity: str, symbol: Symbol = BTC, **changes: Any) 
 def leg_order(leg: ProtectiveLeg, order_id: str = "x", **changes: Any) -> OrderRow:
     """Build the accepted order of a leg."""
     order = OrderRow(
-        tenant_id=DEFAULT_TENANT, account_id="paper", order_id=order_id, round_id="1", symbol=leg.symbol,
+        tenant_id=DEFAULT_TENANT, account_id=AccountId("paper"), order_id=OrderId(order_id),
+        round_id=RoundId("1"), symbol=leg.symbol,
         side=leg.side, type=OrderType.STOP if leg.purpose is STOP else OrderType.TAKE_PROFIT, purpose=leg.purpose,
         quantity=leg.quantity, created_at=AT, shares=(Share(trader_id=leg.trader_id, quantity=leg.quantity),),
         trigger_price=leg.trigger_price, reduce_only=leg.reduce_only, state=OrderState.ACCEPTED,
@@ -91,7 +103,7 @@ def test_legs_of_a_flat_position_go_the_target_first() -> None:
 def test_a_duplicate_goes_and_the_oldest_stays() -> None:
     view = make_view(holder("a", "1", take_profit=None))
     first = placed(view)[0]
-    plan = plan_protection(view, [replace(first, order_id="o9"), first])
+    plan = plan_protection(view, [replace(first, order_id=OrderId("o9")), first])
     assert (plan.place, plan.cancel, plan.unprotected) == ((), ("o9",), ())
 
 
@@ -100,7 +112,7 @@ def test_a_leg_without_an_outcome_is_left_to_its_lookup(state: OrderState) -> No
     view = make_view(holder("a", "1", take_profit=None))
     plan = plan_protection(view, placed(view, state=state))
     assert (plan.place, plan.cancel, plan.unprotected) == ((), (), (("a", BTC),))
-    both = [*placed(view), replace(placed(view)[0], order_id="o9", state=state)]
+    both = [*placed(view), replace(placed(view)[0], order_id=OrderId("o9"), state=state)]
     assert plan_protection(view, both) == ProtectionPlan()
 
 
@@ -154,7 +166,7 @@ def test_a_position_that_never_had_a_stop_is_unprotected_unless_stops_are_off() 
 
 def test_dust_gets_no_legs_and_is_not_naked() -> None:
     view = make_view(holder("a", "1"))
-    assert plan_protection(view, (), frozenset({("a", BTC)})) == ProtectionPlan()
+    assert plan_protection(view, (), frozenset({PositionKey(TraderId("a"), BTC)})) == ProtectionPlan()
 
 
 @pytest.mark.parametrize(("quantity", "stop", "target"), [("1", "95.5", "110.0"), ("-1", "95.0", "110.5")])
@@ -213,7 +225,7 @@ def test_applied_to_the_orders_a_plan_leads_to_an_empty_plan(
     before: AccountView, view: AccountView, random: Any
 ) -> None:
     orders = placed(before)
-    orders += [replace(order, order_id=f"{order.order_id}b") for order in orders if random.random() < 0.3]
+    orders += [replace(order, order_id=OrderId(f"{order.order_id}b")) for order in orders if random.random() < 0.3]
     random.shuffle(orders)
     plan = plan_protection(view, orders)
     stand = [order for order in orders if order.order_id not in plan.cancel]
@@ -226,7 +238,7 @@ def test_applied_to_the_orders_a_plan_leads_to_an_empty_plan(
     assert len(set(keys)) == len(keys)
     for order in stand:
         position = view.traders[order.shares[0].trader_id].book.positions[order.symbol]
-        limit = limits.get((order.shares[0].trader_id, order.symbol), abs(position.quantity))
+        limit = limits.get(PositionKey(order.shares[0].trader_id, order.symbol), abs(position.quantity))
         assert order.quantity == limit <= abs(position.quantity)
         assert order.side.sign == -position.direction
     unstopped = {(n, s) for n, t in view.traders.items() for s, p in t.book.positions.items() if p.stop_loss is None}

@@ -12,6 +12,7 @@ from exchanges.types import Instrument
 from manager.desk.plan.resource_allocator import allocate, free_margin, margin_in_use
 from manager.desk.plan.values import AccountView, Candidate, ConflictStrategy, Reservation, Sizing
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 IN_ORDER = (ConflictStrategy.FIRST_COME, ConflictStrategy.HIGHEST_CONFIDENCE)
 SCALING = (ConflictStrategy.AGGREGATE, ConflictStrategy.PROPORTIONAL, ConflictStrategy.NET)
@@ -94,7 +95,9 @@ def test_margin_counts_the_larger_side_of_each_symbol_and_external() -> None:
 
 
 def test_reservations_are_not_free() -> None:
-    held = Reservation(trader_id="a", symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20))
+    held = Reservation(
+        trader_id=TraderId("a"), symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20)
+    )
     view = make_view(make_trader("a", make_position(BTC, 1)), reservations=(held,), equity=Decimal(100))
     assert free_margin(view, ()) == 60
     assert free_margin(view, [make_reduce("a", 1)]) == 80

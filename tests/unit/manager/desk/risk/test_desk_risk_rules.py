@@ -25,9 +25,10 @@ from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.values import AccountRules, GlobalLimits, Reservation, Sizing
 from manager.desk.risk.registry import ACCOUNT_RULES
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 D = Decimal
-RESERVED = Reservation(trader_id="z", symbol=ETH, quantity=D(10), notional=D(500), margin=D(100))
+RESERVED = Reservation(trader_id=TraderId("z"), symbol=ETH, quantity=D(10), notional=D(500), margin=D(100))
 
 
 @dataclass(frozen=True, kw_only=True)

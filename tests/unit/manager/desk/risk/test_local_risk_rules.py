@@ -14,8 +14,9 @@ from executor.contract import Action, Decision
 from manager.desk.plan.risk_manager import check_local
 from manager.desk.plan.values import AccountRules, LocalVerdict, Mark, Reservation
 from manager.desk.risk.registry import LOCAL_RULES
-from manager.state.records import TraderState, TradingState
+from manager.state.records import PositionKey, TraderState, TradingState
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 D = Decimal
 SECOND = timedelta(seconds=1)
@@ -66,7 +67,11 @@ def external(quantity: int) -> dict[str, Any]:
 
 def reserved(symbol: Any) -> dict[str, Any]:
     """Leave an entry of trader a without a known outcome."""
-    return {"reservations": (Reservation(trader_id="a", symbol=symbol, quantity=D(1), notional=D(100), margin=D(20)),)}
+    return {
+        "reservations": (
+            Reservation(trader_id=TraderId("a"), symbol=symbol, quantity=D(1), notional=D(100), margin=D(20)),
+        )
+    }
 
 
 REPLAY = AccountRules(data_age_intervals=2)
@@ -266,4 +271,4 @@ def test_dust_does_not_count_as_a_position() -> None:
     view = make_view(replace(trader, spec=replace(trader.spec, limits=limits)))
     intents = [make_intent("a", OPEN)]
     assert check_local(view, intents).denials[0].code == "MAX_POSITIONS_TRADER"
-    assert check_local(view, intents, frozenset({("a", ETH)})).entries
+    assert check_local(view, intents, frozenset({PositionKey(TraderId("a"), ETH)})).entries

@@ -28,6 +28,7 @@ from manager.desk.plan.risk_manager import check_account, check_local
 from manager.desk.plan.values import AccountRules, AccountView, GlobalLimits, Reduce, Reservation, SizedEntry
 from manager.state.records import IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book
+from traders.spec import TraderId
 
 D = Decimal
 SYMBOLS = (BTC, ETH, SOL)
@@ -64,7 +65,7 @@ def accounts(draw: st.DrawFn) -> AccountView:
     )
     amount = draw(quantities) * draw(sides)
     reserved = Reservation(
-        trader_id="a", symbol=draw(symbols), quantity=amount, notional=abs(amount), margin=abs(amount) / 4
+        trader_id=TraderId("a"), symbol=draw(symbols), quantity=amount, notional=abs(amount), margin=abs(amount) / 4
     )
     return make_view(
         *traders, rules=AccountRules(limits=limits), equity=draw(st.decimals(0, 6000, places=2)),
@@ -79,7 +80,7 @@ def wanted(draw: st.DrawFn, view: AccountView) -> list[SizedEntry]:
     entries = []
     pairs = draw(st.lists(st.tuples(st.sampled_from(TRADERS), symbols), max_size=7, unique=True))
     for trader_id, symbol in pairs:
-        held = view.traders[trader_id].book.quantity(symbol)
+        held = view.traders[TraderId(trader_id)].book.quantity(symbol)
         direction = draw(sides) if not held else (1 if held > 0 else -1)
         leverage, price = draw(leverages), view.marks[symbol].price
         amount = quantity_for(draw(st.decimals(1, 5000, places=2)), price, view.instruments[symbol])
