@@ -74,3 +74,6 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     EventRow: ("event_id",),
     EquityRow: ("account_id", "trader_id", "at"),
 }
+
+TRADERS_IN: Mapping[type[Any], str] = {OrderRow: "shares", ConflictRow: "traders"}
+"""Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""
