@@ -15,9 +15,10 @@ from pathlib import Path
 from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
-from manager.errors import DatabaseUrlRefused, RegistrationError, UnknownAccount
+from manager.errors import DatabaseUrlRefused, RegistrationError, SettingsRefused, UnknownAccount
 from manager.jobs.errors import JobsError
 from manager.processes.supervisor import BAD_INPUT, stop_on_signals
+from manager.settings import Settings, read_settings
 from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import StateError
 
@@ -28,6 +29,7 @@ _REFUSALS = (
     ExecutorConfigError,
     RegistrationError,
     UnknownAccount,
+    SettingsRefused,
     DatabaseUrlRefused,
 )
 
@@ -37,11 +39,12 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_stop_when_orphaned, name="orphan-watch", daemon=True).start()
     role, given, data_dir = arguments
     try:
+        settings = read_settings(data_dir=Path(data_dir))
         if role == "worker":
             from manager.bootstrap.live import run_worker
 
-            return asyncio.run(run_worker(Path(given), Path(data_dir)))
-        return asyncio.run(_web(int(given), Path(data_dir)))
+            return asyncio.run(run_worker(Path(given), settings))
+        return asyncio.run(_web(int(given), settings))
     except (*_REFUSALS, EmbeddedPostgresError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return BAD_INPUT
@@ -50,14 +53,14 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-async def _web(descriptor: int, data_dir: Path) -> int:
+async def _web(descriptor: int, settings: Settings) -> int:
     from manager.api.serving import serve_web
-    from manager.processes.logs import configure_logging, secrets_of
+    from manager.processes.logs import configure_logging
 
-    configure_logging(secrets_of(os.environ))
+    configure_logging(settings)
     async with stop_on_signals() as stop:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor) as listener:
-            await serve_web(listener, data_dir, stop)
+            await serve_web(listener, settings.place(), stop)
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli.options import CONFIG_DEFAULT, ConfigOption, read_config
+from manager.cli.options import CONFIG_DEFAULT, ConfigOption, read_config, settings_of
 
 HttpPortOption = Annotated[
     int, typer.Option("--http-port", min=0, max=65535, help="The port of the HTTP API; 0 takes a free one.")
@@ -58,4 +58,4 @@ def serve(
     read = read_config(config)
     grace_s = longest_decision_s(read) if grace is None else grace
     listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port, grace_s=grace_s)
-    asyncio.run(serve_executors(read, listen))
+    asyncio.run(serve_executors(read, listen, settings_of()))

@@ -1,11 +1,10 @@
 """The options that commands share."""
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -15,16 +14,48 @@ from manager.config.accounts import InstrumentsOf
 from manager.config.instruments import instruments_of_market
 from manager.resources import resource
 
+if TYPE_CHECKING:
+    from manager.settings import Settings
+    from manager.state.database import DatabasePlace
+
+
+def setting(field: str) -> Callable[[typer.Context, typer.CallbackParam, Any], Any]:
+    """Return the callback of an option that a field of the settings gives where the command line does not."""
+
+    def chosen(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
+        source = ctx.get_parameter_source(param.name or "")
+        return given if source is None or source.name == "COMMANDLINE" else getattr(settings_of(), field)
+
+    return chosen
+
+
+def settings_of(**options: Any) -> "Settings":
+    """Return what the environment sets and the options of one command override; raise SettingsRefused."""
+    from manager.settings import read_settings
+
+    return read_settings(**options)
+
+
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The config file.", envvar="PROPDESK_CONFIG")
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        callback=setting("config"),
+        help="The config file; PROPDESK_CONFIG names another one by default.",
+    ),
 ]
 DataDirOption = Annotated[
     Path,
     typer.Option(
         "--data-dir",
         metavar="DIR",
-        envvar="PROPDESK_DATA_DIR",
-        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set.",
+        callback=setting("data_dir"),
+        help=(
+            "Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set. "
+            "PROPDESK_DATA_DIR names another directory by default."
+        ),
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
@@ -42,18 +73,17 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
     if path == CONFIG_DEFAULT and not path.exists():
         sample = resource("config.yaml")
         raise Refused(f"there is no config.yaml in {Path.cwd()}; pass -c FILE, or copy the sample {sample}")
-    return load_config(path, os.environ, instruments_of=instruments_of)
+    return load_config(path, instruments_of=instruments_of)
 
 
-def existing_data_dir(data_dir: Path) -> Path:
-    """Return `data_dir`, so that a reading command never creates a database; raise Refused if there is none."""
-    if os.environ.get("DATABASE_URL"):
-        return data_dir
-    if data_dir.exists() and not data_dir.is_dir():
+def existing_desk(data_dir: Path) -> "DatabasePlace":
+    """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
+    place = settings_of(data_dir=data_dir).place()
+    if not place.url and data_dir.exists() and not data_dir.is_dir():
         raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
-    if not (data_dir / "postgres").is_dir():
+    if not place.url and not (data_dir / "postgres").is_dir():
         raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
-    return data_dir
+    return place
 
 
 def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

@@ -7,20 +7,39 @@ from typing import Annotated
 import typer
 
 from manager.cli.guard import Refused
-from manager.cli.options import CONFIG_DEFAULT, DATA_DEFAULT, ConfigOption, DataDirOption, read_config
+from manager.cli.options import (
+    CONFIG_DEFAULT,
+    DATA_DEFAULT,
+    ConfigOption,
+    DataDirOption,
+    read_config,
+    setting,
+    settings_of,
+)
 from manager.config import MarketType
 
 PortOption = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="The loopback port of the web process; 0 takes a free one.")
+    int,
+    typer.Option(
+        "--port",
+        min=0,
+        max=65535,
+        callback=setting("port"),
+        help="The loopback port of the web process; 0 takes a free one. PROPDESK_PORT names another one by default.",
+    ),
 ]
 
+PORT_DEFAULT = 8000
 
-def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir: DataDirOption = DATA_DEFAULT) -> None:
+
+def run(
+    config: ConfigOption = CONFIG_DEFAULT, port: PortOption = PORT_DEFAULT, data_dir: DataDirOption = DATA_DEFAULT
+) -> None:
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
     path = _real_time(config)
     from manager.bootstrap.live import run_supervised
 
-    raise typer.Exit(asyncio.run(run_supervised(path, data_dir, port)))
+    raise typer.Exit(asyncio.run(run_supervised(path, settings_of(data_dir=data_dir, port=port))))
 
 
 def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA_DEFAULT) -> None:
@@ -28,7 +47,7 @@ def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA
     path = _real_time(config)
     from manager.bootstrap.live import run_worker
 
-    raise typer.Exit(asyncio.run(run_worker(path, data_dir)))
+    raise typer.Exit(asyncio.run(run_worker(path, settings_of(data_dir=data_dir))))
 
 
 def _real_time(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """Serve the executors of a config's traders to desks elsewhere; a tenant's key opens its own traders only."""
 
-import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from math import ceil
@@ -14,16 +13,17 @@ from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_e
 from executor.remote.server import LOOPBACK, Listen, raise_file_limit, serve
 from executor.remote.service import DecisionService, Desk, desk_of
 from manager.config.values import Config, TenantConfig
-from manager.processes.logs import configure_logging, secrets_of
+from manager.processes.logs import configure_logging
 from manager.processes.supervisor import stop_on_signals
 from manager.roster.registration import prompt_library
+from manager.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
 
 
-async def serve_executors(config: Config, listen: Listen) -> None:
+async def serve_executors(config: Config, listen: Listen, settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; raise ExecutorConfigError for what cannot be served."""
-    configure_logging(secrets_of(os.environ, config.secrets.values()))
+    configure_logging(settings, config.secrets.values())
     raise_file_limit()
     clients = ModelClients()
     parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=SystemClock().boot_s)

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from config_files import write_config
 from manager.cli.app import app
 from manager.errors import DatabaseUrlRefused
-from manager.processes.logs import secrets_of
-from manager.state.database import external_url
+from manager.settings import read_settings
+from manager.state.database import DatabasePlace
 
+HERE = Path(".propdesk")
 WRONG = [
     "mysql://u:hunter2@127.0.0.1:1/db",
     "sqlite:///hunter2",
@@ -42,7 +44,7 @@ def test_what_is_no_postgresql_uri_is_refused_without_its_value(tmp_path: Path, 
 
 @pytest.mark.parametrize("url", WRONG)
 def test_the_log_can_be_set_up_beside_any_value(url: str) -> None:
-    assert isinstance(secrets_of({"DATABASE_URL": url}), tuple)
+    assert isinstance(read_settings(database_url=SecretStr(url)).secrets(), tuple)
 
 
 @pytest.mark.parametrize(
@@ -57,17 +59,18 @@ def test_the_log_can_be_set_up_beside_any_value(url: str) -> None:
     ],
 )
 def test_what_libpq_takes_is_taken_as_it_is(url: str) -> None:
-    assert external_url({"DATABASE_URL": url}) == url
+    assert DatabasePlace(data_dir=HERE, url=url).url == url
 
 
 def test_the_driver_of_sqlalchemy_may_be_named() -> None:
-    assert external_url({"DATABASE_URL": "postgresql+psycopg://u:a+psycopg@h/d"}) == "postgresql://u:a+psycopg@h/d"
-    assert external_url({}) == ""
+    place = DatabasePlace(data_dir=HERE, url="postgresql+psycopg://u:a+psycopg@h/d")
+    assert place.url == "postgresql://u:a+psycopg@h/d"
+    assert "a+psycopg" not in repr(place)
 
 
 def test_the_error_itself_holds_no_value() -> None:
     with pytest.raises(DatabaseUrlRefused) as caught:
-        external_url({"DATABASE_URL": WRONG[0]})
+        DatabasePlace(data_dir=HERE, url=WRONG[0])
     assert "hunter2" not in repr(caught.value)
     assert caught.value.__context__ is None
 
@@ -82,4 +85,4 @@ def test_the_error_itself_holds_no_value() -> None:
     ],
 )
 def test_the_log_knows_the_password_however_it_is_written(url: str) -> None:
-    assert "hunter2" in secrets_of({"DATABASE_URL": url})
+    assert "hunter2" in read_settings(database_url=SecretStr(url)).secrets()
