@@ -6,7 +6,6 @@ Its standard input is the supervisor's pipe: at its end the supervisor is gone a
 import asyncio
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
 from manager.errors import DatabaseUrlRefused, RegistrationError, SettingsRefused, UnknownAccount
 from manager.jobs.errors import JobsError
-from manager.processes.supervisor import BAD_INPUT, stop_on_signals
-from manager.settings import Settings, read_settings
+from manager.processes.supervisor import BAD_INPUT
+from manager.settings import read_settings
 from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import StateError
 
@@ -44,24 +43,15 @@ def main(arguments: Sequence[str]) -> int:
             from manager.bootstrap.live import run_worker
 
             return asyncio.run(run_worker(Path(given), settings))
-        return asyncio.run(_web(int(given), settings))
+        from manager.api.serving import run_web
+
+        return asyncio.run(run_web(int(given), settings))
     except (*_REFUSALS, EmbeddedPostgresError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return BAD_INPUT
     except (StateError, JobsError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return 1
-
-
-async def _web(descriptor: int, settings: Settings) -> int:
-    from manager.api.serving import serve_web
-    from manager.processes.logs import configure_logging
-
-    configure_logging(settings)
-    async with stop_on_signals() as stop:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor) as listener:
-            await serve_web(listener, settings.place(), stop)
-    return 0
 
 
 def _stop_when_orphaned() -> None:

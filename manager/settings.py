@@ -1,6 +1,7 @@
 """What Propdesk takes from the environment, in one class; what a config names as ${NAME} is read with the config."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
@@ -85,7 +86,13 @@ class Settings(BaseSettings):
 
     def secrets(self) -> tuple[str, ...]:
         """Return what no log may hold: the secret key, and the password of the database as written and decoded."""
-        password = _password_in(self.database_url.get_secret_value())
+        url, password = self.database_url.get_secret_value(), ""
+        if url:
+            from psycopg import Error
+            from psycopg.conninfo import conninfo_to_dict
+
+            with suppress(ValueError, Error):  # what opens the database refuses it
+                password = urlsplit(url).password or str(conninfo_to_dict(url).get("password") or "")
         return tuple(filter(None, (self.secret_key.get_secret_value(), password, unquote(password))))
 
 
@@ -98,6 +105,11 @@ class SettingDescription:
     default: str
     description: str
 
+    def mend(self, given: str) -> str:
+        """Say what to do about a value that the variable cannot have."""
+        default = f" for {self.default}" if self.default else ""
+        return f"{self.name} is {given!r}; set it to {self.type}, or unset it{default}"
+
 
 def read_settings(**options: Any) -> Settings:
     """Return what the environment sets and checked `options` replace.
@@ -109,7 +121,7 @@ def read_settings(**options: Any) -> Settings:
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
     known = {one.name: one for one in describe_settings()}
-    raise SettingsRefused("\n".join(_told(known[str(mistake["loc"][0])], mistake["input"]) for mistake in found))
+    raise SettingsRefused("\n".join(known[str(mistake["loc"][0])].mend(mistake["input"]) for mistake in found))
 
 
 def describe_settings() -> Iterator[SettingDescription]:
@@ -122,21 +134,3 @@ def describe_settings() -> Iterator[SettingDescription]:
             default="" if default is None else str(default),
             description=field.description or "",
         )
-
-
-def _told(setting: SettingDescription, given: Any) -> str:
-    default = f" for {setting.default}" if setting.default else ""
-    return f"{setting.name} is {given!r}; set it to {setting.type}, or unset it{default}"
-
-
-def _password_in(url: str) -> str:
-    """Return the password in a DATABASE_URL, however it is written; what is no URL has none, and is refused later."""
-    if not url:
-        return ""
-    from psycopg import Error
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        return urlsplit(url).password or str(conninfo_to_dict(url).get("password") or "")
-    except (ValueError, Error):
-        return ""

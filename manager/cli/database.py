@@ -2,7 +2,7 @@
 
 import typer
 
-from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, settings_of
+from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say
 
@@ -17,7 +17,9 @@ def group() -> None:
 @app.command("upgrade")
 def upgrade(data_dir: DataDirOption = DATA_DEFAULT, as_json: JsonOption = False) -> None:
     """Create or upgrade the tables in DATABASE_URL, or in the embedded PostgreSQL of the data directory."""
-    place = settings_of(data_dir=data_dir).place()
+    from manager.settings import read_settings
+
+    place = read_settings(data_dir=data_dir).place()
     with progress("upgrading the database") as meter:
         meter(None)
         with place.reach(prepare=True):

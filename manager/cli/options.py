@@ -15,35 +15,22 @@ from manager.config.instruments import instruments_of_market
 from manager.resources import resource
 
 if TYPE_CHECKING:
-    from manager.settings import Settings
     from manager.state.database import DatabasePlace
 
 
-def setting(field: str) -> Callable[[typer.Context, typer.CallbackParam, Any], Any]:
-    """Return the callback of an option that a field of the settings gives where the command line does not."""
-
-    def chosen(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
-        source = ctx.get_parameter_source(param.name or "")
-        return given if source is None or source.name == "COMMANDLINE" else getattr(settings_of(), field)
-
-    return chosen
-
-
-def settings_of(**options: Any) -> "Settings":
-    """Return what the environment sets and the options of one command override; raise SettingsRefused."""
+def setting(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
+    """Return what the command line gives for an option, else the setting of its name; an option's callback."""
     from manager.settings import read_settings
 
-    return read_settings(**options)
+    name = param.name or ""
+    source = ctx.get_parameter_source(name)
+    return given if source and source.name == "COMMANDLINE" else getattr(read_settings(), name)
 
 
 ConfigOption = Annotated[
     Path,
     typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        callback=setting("config"),
-        help="The config file; PROPDESK_CONFIG names another one by default.",
+        "--config", "-c", metavar="FILE", callback=setting, help="The config file; PROPDESK_CONFIG sets it too."
     ),
 ]
 DataDirOption = Annotated[
@@ -51,11 +38,9 @@ DataDirOption = Annotated[
     typer.Option(
         "--data-dir",
         metavar="DIR",
-        callback=setting("data_dir"),
-        help=(
-            "Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set. "
-            "PROPDESK_DATA_DIR names another directory by default."
-        ),
+        callback=setting,
+        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set. "
+        "PROPDESK_DATA_DIR sets it too.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
@@ -78,7 +63,9 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
 
 def existing_desk(data_dir: Path) -> "DatabasePlace":
     """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
-    place = settings_of(data_dir=data_dir).place()
+    from manager.settings import read_settings
+
+    place = read_settings(data_dir=data_dir).place()
     if not place.url and data_dir.exists() and not data_dir.is_dir():
         raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
     if not place.url and not (data_dir / "postgres").is_dir():

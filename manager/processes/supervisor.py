@@ -86,7 +86,7 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             pass_fds=tuple(child.descriptors),
             start_new_session=True,
-            env=_environment(),
+            env=self._environment(),
         )
         _LOG.info("child_started", child=child.name, pid=process.pid)
         ended = asyncio.create_task(process.wait())
@@ -110,6 +110,13 @@ class Supervisor:
                 process.kill()
             await asyncio.wait({ended})
 
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        """Return the environment in which a child finds the same code as this process."""
+        home = str(Path(manager.__file__).resolve().parents[1])
+        known = os.environ.get("PYTHONPATH", "")
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (home, known) if part)}
+
 
 @contextlib.asynccontextmanager
 async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
@@ -129,10 +136,3 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which a child finds the same code as this process."""
-    home = str(Path(manager.__file__).resolve().parents[1])
-    known = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (home, known) if part)}

@@ -40,10 +40,9 @@ class DatabasePlace:
 
     def __post_init__(self) -> None:
         """Check the URL, of which a driver of SQLAlchemy may be a part."""
-        url = self.url.replace("postgresql+psycopg://", "postgresql://", 1)
-        if url and not _is_libpqs(url):
+        object.__setattr__(self, "url", self.url.replace("postgresql+psycopg://", "postgresql://", 1))
+        if self.url and not self._is_libpqs():
             raise DatabaseUrlRefused(_NOT_A_URI)
-        object.__setattr__(self, "url", url)
 
     def check(self) -> None:
         """Raise DataDirRefused where no embedded server could start; nothing is opened or created."""
@@ -82,11 +81,10 @@ class DatabasePlace:
             await asyncio.wait({reach})
             await asyncio.to_thread(stack.close)
 
-
-def _is_libpqs(url: str) -> bool:
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.Error:
-        return False
-    ports = str(parts.get("port", "")).split(",")
-    return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports)
+    def _is_libpqs(self) -> bool:
+        try:
+            parts = conninfo_to_dict(self.url)
+        except psycopg.Error:
+            return False
+        ports = str(parts.get("port", "")).split(",")
+        return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports)

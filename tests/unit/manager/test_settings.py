@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from config_files import write_config
 from manager.cli.app import app
 from manager.cli.options import CONFIG_DEFAULT, DATA_DEFAULT
-from manager.cli.running import PORT_DEFAULT
 from manager.errors import SettingsRefused
 from manager.settings import DATA_DIR_DEFAULT, LogForm, LogLevel, Settings, describe_settings, read_settings
 from source_files import ROOT
@@ -47,7 +46,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_set_is_a_desk_in_the_current_directory() -> None:
     settings = read_settings()
-    assert (settings.data_dir, settings.config, settings.port) == (DATA_DEFAULT, CONFIG_DEFAULT, PORT_DEFAULT)
+    assert (settings.data_dir, settings.config, settings.port) == (DATA_DEFAULT, CONFIG_DEFAULT, 8000)
     assert (settings.log_form, settings.log_level, settings.secrets()) == (None, "info", ())
     assert (settings.place().url, settings.place().data_dir) == ("", DATA_DIR_DEFAULT)
 
