@@ -22,7 +22,7 @@ from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import StateError
 
 _GRACE_S = 20.0
-_REFUSALS = (
+_BAD_INPUT = (
     ConfigError,
     ExchangeConfigError,
     ExecutorConfigError,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         from manager.api.serving import run_web
 
         return asyncio.run(run_web(int(given), settings))
-    except (*_REFUSALS, EmbeddedPostgresError) as error:
+    except (*_BAD_INPUT, EmbeddedPostgresError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return BAD_INPUT
     except (StateError, JobsError) as error:

@@ -1,4 +1,4 @@
-"""Is the desk well: the database answers and a worker beats."""
+"""Say whether the desk is healthy: the database answers and a worker beats."""
 
 import asyncio
 from contextlib import suppress

@@ -36,9 +36,9 @@ def load_config(
 ) -> Config:
     """Return the config at `path`; raise ConfigError with every mistake in it.
 
-    `env` resolves ${NAME}. `instruments_of` names the symbols an account quotes, None where that cannot be known
-    offline; a replay passes those of its file `candles`, which messages then name. Without `check_prompts` a template
-    may be broken: a worker that takes over must start.
+    `env`, that of the process by default, resolves ${NAME}. `instruments_of` names the symbols an account quotes,
+    None where that cannot be known offline; a replay passes those of its file `candles`, which messages then name.
+    Without `check_prompts` a template may be broken: a worker that takes over must start.
     """
     source = read_source(path)
     environment = Environment(variables=env, used={})

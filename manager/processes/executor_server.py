@@ -1,4 +1,4 @@
-"""Serve the executors of a config's traders to desks elsewhere; a tenant's key opens its own traders only."""
+"""Serve the executors of a config's traders to the desks of other processes; a key opens its tenant's traders only."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack

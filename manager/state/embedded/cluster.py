@@ -180,17 +180,17 @@ class Cluster:
     def _account(self) -> Account:
         return Account.of(self._home)
 
-    def check_foreign(self) -> None:
+    def check_origin(self) -> None:
         """Refuse a data directory whose PostgreSQL files Propdesk did not make."""
         home, data_dir = self._home, self._home.root.parent
         if set('"$`\\\n') & set(str(data_dir)):
             raise EmbeddedPostgresError(
                 f"{data_dir} holds a character that pg_ctl cannot pass on; choose a plain --data-dir"
             )
-        foreign = home.root.exists() and any(home.root.iterdir()) and not home.mutex.exists()
-        if foreign or (data_dir / "PG_VERSION").exists():
+        strange = home.root.exists() and any(home.root.iterdir()) and not home.mutex.exists()
+        if strange or (data_dir / "PG_VERSION").exists():
             raise EmbeddedPostgresError(
-                f"{home.root if foreign else data_dir} holds files that Propdesk did not make; choose another "
+                f"{home.root if strange else data_dir} holds files that Propdesk did not make; choose another "
                 "--data-dir, or set DATABASE_URL if you want to use that server"
             )
 
@@ -217,7 +217,7 @@ class Cluster:
 
     def make_room(self) -> None:
         """Make the directories around the cluster; raise EmbeddedPostgresError where they hold another's files."""
-        self.check_foreign()
+        self.check_origin()
         mode = 0o711 if os.geteuid() == 0 else 0o700  # the account that root drops to passes through
         self._home.root.parent.mkdir(mode=mode, parents=True, exist_ok=True)
         self._home.root.mkdir(mode=mode, exist_ok=True)

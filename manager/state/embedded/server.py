@@ -53,7 +53,7 @@ def check_place(data_dir: Path) -> None:
                 "not exist yet"
             )
         cluster = Cluster(Home(root=place / "postgres"))
-        cluster.check_foreign()
+        cluster.check_origin()
         cluster.check()
     except DataDirRefused:
         raise

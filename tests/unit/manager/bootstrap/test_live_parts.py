@@ -112,6 +112,18 @@ async def test_a_call_of_a_model_is_no_line_in_the_log(logged: io.StringIO) -> N
     assert logged.getvalue() == ""
 
 
+def test_the_log_has_the_form_and_the_level_of_the_settings(logged: io.StringIO) -> None:
+    configure_logging(read_settings(log_level="error"), stream=logged)
+    log = structlog.get_logger("test")
+    log.warning("not_told")
+    log.error("told")
+    (line,) = logged.getvalue().splitlines()
+    assert json.loads(line)["event"] == "told"
+    configure_logging(read_settings(log_form="console"), stream=logged)
+    log.info("told_too")
+    assert logged.getvalue().splitlines()[1].startswith("20")
+
+
 @pytest.mark.parametrize("shown", ["json", "console"])
 def test_no_secret_is_logged_whatever_it_is_part_of(logged: io.StringIO, shown: LogForm) -> None:
     url = "postgresql://desk:p%40ss-word@127.0.0.1/desk"
