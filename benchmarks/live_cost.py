@@ -28,7 +28,8 @@ from manager.jobs.runner import Job, JobKind
 from manager.jobs.worker import QueueWorker
 from manager.processes.worker import serve
 from manager.state.database import Database, DatabasePlace
-from manager.state.records import DEFAULT_TENANT, DecisionRow, OrderRow, RoundRow
+from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, OrderRow, RoundRow
+from traders.spec import TraderId
 
 TRADERS = 60
 QUEUE_JOBS = 2_000
@@ -218,8 +219,8 @@ async def measure_queue(data_dir: Path, database: Database) -> tuple[float, floa
                 Job(
                     kind=JobKind.DECIDE,
                     tenant_id=DEFAULT_TENANT,
-                    account_id="paper",
-                    trader_id=f"t{n}",
+                    account_id=AccountId("paper"),
+                    trader_id=TraderId(f"t{n}"),
                     due_at=clock.now(),
                 )
             )

@@ -13,12 +13,14 @@ ManagerError
 
 from dataclasses import dataclass
 
+from traders.spec import TraderId
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Hold what is wrong with which field of a trader's definition, for those who know where it was written."""
 
-    trader_id: str
+    trader_id: TraderId
     field: str
     value: str
     mend: str

@@ -30,7 +30,7 @@ from manager.errors import Fault, RegistrationError
 from manager.manager import Manager, Removal
 from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
-from traders.spec import ManagedBy, TraderSpec
+from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
@@ -172,7 +172,7 @@ def remove(options: RemoveOptions) -> None:
         async with store.transaction(tenant) as tx:
             row = await tx.get(TraderRow, options.trader)
         outcome = await manager_of(store).unregister(
-            tenant, options.trader, actor=actor(), reason=options.reason, force=options.force
+            tenant, TraderId(options.trader), actor=actor(), reason=options.reason, force=options.force
         )
         return outcome, row is not None and row.spec.managed_by is ManagedBy.CONFIG
 

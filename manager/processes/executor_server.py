@@ -88,7 +88,7 @@ class ServedExecutors:
             )
 
     def _executors(self, tenant: TenantConfig, parts: ExecutorParts) -> dict[str, Executor]:
-        executors = {}
+        executors: dict[str, Executor] = {}
         for spec in tenant.traders:
             where = f"{self._config.path}: trader {spec.id}"
             if spec.executor.type is ExecutorType.REMOTE:

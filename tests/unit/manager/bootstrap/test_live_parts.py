@@ -29,8 +29,9 @@ from manager.config import Config, load_config
 from manager.processes.logs import HIDDEN, configure_logging
 from manager.roster.registration import prompt_library, stored
 from manager.settings import LogForm, read_settings
-from manager.state.records import DEFAULT_TENANT
+from manager.state.records import DEFAULT_TENANT, AccountId
 from openai_endpoint import endpoint, says
+from traders.spec import TraderId
 
 KEYED = (
     SOUND
@@ -81,7 +82,7 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
     assert executors.of(DEFAULT_TENANT, spec) is executors.of(DEFAULT_TENANT, spec)
     elsewhere = replace(spec, executor=replace(spec.executor, base_url="http://127.0.0.1:10/v1"))
     executors.of(DEFAULT_TENANT, elsewhere)
-    executors.of(DEFAULT_TENANT, replace(spec, id="another"))
+    executors.of(DEFAULT_TENANT, replace(spec, id=TraderId("another")))
     assert [one.api_key for one in built] == ["sk-very-secret", "", ""]
 
 
@@ -98,7 +99,7 @@ async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_con
     config = load_config(write_config(tmp_path, RICH), {})
     clock = ManualClock(AT)
     runtimes = await account_runtimes(config, default_registry(), lambda _: MemoryPaperLedger(), clock)
-    runtime = runtimes[(DEFAULT_TENANT, "paper")]
+    runtime = runtimes[(DEFAULT_TENANT, AccountId("paper"))]
     assert (runtime.instruments[BTC].lot, runtime.instruments[BTC].max_leverage) == (Decimal("0.01"), 9)
     assert (await runtime.exchange.fetch_balance()).cash == 500
     assert runtime.market is not None
