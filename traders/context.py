@@ -9,8 +9,7 @@ from types import MappingProxyType
 from exchanges.clock import from_ms
 from exchanges.market import BaseCandle, IndicatorRow, Snapshot, SymbolView
 from exchanges.types import Symbol
-from executor.contract import AccountInfo, Context, Indicators, PositionInfo, Refusal
-from executor.details import Candle
+from executor.contract import AccountInfo, Candle, Context, Denial, Indicators, PositionInfo
 from traders import performance
 from traders.book import Book, Position, liquidation_estimate
 from traders.performance import Performance
@@ -97,26 +96,26 @@ class MarketViews:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnState:
-    """Hold what belongs to the trader itself: book, allocated capital in USD, performance and last refusals."""
+    """Hold what belongs to the trader itself: book, allocated capital in USD, performance and last denials."""
 
     book: Book
     allocated: Decimal
     performance: Performance
-    refusals: tuple[Refusal, ...] = ()
+    denials: tuple[Denial, ...] = ()
 
 
-def told_refusal(
+def told_denial(
     symbol: str, action: str, code: str, detail: str, numbers: Mapping[str, str] = MappingProxyType({})
-) -> Refusal:
-    """Return a refusal as its trader may read it: it names no other trader, and no figure of others or the account."""
+) -> Denial:
+    """Return a denial as its trader may read it: it names no other trader, and no figure of others or the account."""
     if code in _WITHOUT_NAMES:
-        return Refusal(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES[code])
+        return Denial(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES[code])
     shown = [
         f"{name} {value}"
         for name, value in numbers.items()
         if name not in _SAID_IN_DETAIL and (code not in _OF_THE_ACCOUNT or name in _OWN_NUMBERS)
     ]
-    return Refusal(
+    return Denial(
         symbol=symbol, action=action, code=code, detail="; ".join([detail, ", ".join(shown)] if shown else [detail])
     )
 
@@ -161,7 +160,7 @@ def build_context(
         performance=performance.view(own.performance, equity - book.capital),
         limits=spec.limits,
         market={symbol: views[symbol] for symbol in spec.symbols if symbol in views},
-        refusals=own.refusals,
+        denials=own.denials,
     )
 
 

@@ -8,8 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from executor.contract import Context, MarketView, PositionInfo
-from executor.details import ClosedTrade, Details, NetExposure, RemainingBudget, RestingOrder
+from executor.contract import (
+    ClosedTrade,
+    Context,
+    Details,
+    MarketView,
+    NetExposure,
+    PositionInfo,
+    RemainingBudget,
+    RestingOrder,
+)
 
 PEAK_CANDLES = 500
 _HOUR = timedelta(hours=1)

@@ -9,14 +9,19 @@ from typing import Any, Final
 from executor.contract import (
     AccountInfo,
     Action,
+    Candle,
+    ClosedTrade,
     Context,
+    Denial,
+    Details,
     Indicators,
     Limits,
+    NetExposure,
     PerformanceView,
     PositionInfo,
-    Refusal,
+    RemainingBudget,
+    RestingOrder,
 )
-from executor.details import Candle, ClosedTrade, Details, NetExposure, RemainingBudget, RestingOrder
 
 PLACEHOLDERS: Final = ("ONE_OF_YOUR_SYMBOLS", "ANOTHER_OF_YOUR_SYMBOLS")
 _MARK: Final = 100.0
@@ -64,7 +69,7 @@ def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict
 def sample_context(
     symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: Limits | None = None
 ) -> Context:
-    """Return a context with a position, details, a refusal and, for the last symbol, no history yet.
+    """Return a context with a position, details, a denial and, for the last symbol, no history yet.
 
     Symbols in the middle have figures as long as a market's, so that a prompt for many is as long as a real one.
     """
@@ -82,7 +87,7 @@ def sample_context(
         performance=PerformanceView(trades=4, win_rate=50.0, pnl_usd=Decimal("12.5"), pnl_pct=1.25),
         limits=limits or Limits(),
         market=views,
-        refusals=(Refusal(symbol=symbols[0], action="open_long", code="COOLDOWN", detail="600 s left"),),
+        denials=(Denial(symbol=symbols[0], action="open_long", code="COOLDOWN", detail="600 s left"),),
         details=_details(symbols),
     )
 

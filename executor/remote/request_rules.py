@@ -31,7 +31,7 @@ def check_request(raw: Mapping[str, Any], context: Context) -> None:
 def _sizes(context: Context) -> Iterator[tuple[str, int, int]]:
     for name in ("symbols", "positions", "market"):
         yield name, len(getattr(context, name)), MAX_SYMBOLS
-    yield "refusals", len(context.refusals), MAX_ROWS
+    yield "denials", len(context.denials), MAX_ROWS
     details = context.details
     if details is not None:
         for name in ("orders", "trades", "others"):

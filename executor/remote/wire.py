@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from executor.contract import (
+    Candle,
     Context,
     Decision,
     FullDecision,
@@ -23,7 +24,6 @@ from executor.contract import (
     RenderedPrompt,
     Usage,
 )
-from executor.details import Candle
 from executor.errors import ReplySyntaxError, RequestInvalid, UnreadableAnswer
 from executor.prompts.library import prompt_digest
 from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN

@@ -307,8 +307,8 @@ def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str])
         funding=head.funding,
         positions=positions,
     )
-    refusals = told(rows.verdicts, actions)
-    return OwnState(book=book, allocated=head.allocated, performance=curve, refusals=refusals)
+    denials = told(rows.verdicts, actions)
+    return OwnState(book=book, allocated=head.allocated, performance=curve, denials=denials)
 
 
 def _record(

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.contract import Context, Limits
-from executor.details import Details
+from executor.contract import Context, Details, Limits
 from executor.errors import PromptError
 from executor.prompts.library import TOKEN_BUDGET, PromptLibrary, RenderedPrompt
 from executor.prompts.sample import SampleView, sample_context

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from executor import contract, details
-from executor.contract import Action, Context, Decision, FullDecision, ItemError, Outcome, Refusal, Usage
+from executor import contract
+from executor.contract import Action, Context, Decision, Denial, FullDecision, ItemError, Outcome, Usage
 from executor.errors import RequestInvalid, UnreadableAnswer
 from executor.prompts.library import PromptLibrary, prompt_digest
 from executor.prompts.sample import sample_context
@@ -84,10 +84,10 @@ MIRRORED = {
         name: getattr(contract, name)
         for name in ("Context", "AccountInfo", "PositionInfo", "PerformanceView", "Limits")
     },
-    **{name: getattr(contract, name) for name in ("Indicators", "Refusal", "FullDecision", "Decision", "ItemError")},
+    **{name: getattr(contract, name) for name in ("Indicators", "Denial", "FullDecision", "Decision", "ItemError")},
     **{name: getattr(contract, name) for name in ("RenderedPrompt", "Usage")},
-    **{name: getattr(details, name) for name in ("Candle", "RestingOrder", "ClosedTrade", "NetExposure")},
-    **{name: getattr(details, name) for name in ("RemainingBudget", "Details")},
+    **{name: getattr(contract, name) for name in ("Candle", "RestingOrder", "ClosedTrade", "NetExposure")},
+    **{name: getattr(contract, name) for name in ("RemainingBudget", "Details")},
     "Market": SentMarket,
 }
 
@@ -149,10 +149,10 @@ def test_a_wrong_request_is_refused_by_its_place(body: bytes, place: str) -> Non
 
 
 MANY = tuple(f"S{number}/USDT:USDT" for number in range(65))
-REFUSED = Refusal(symbol=MANY[0], action="open_long", code="X", detail="y")
+DENIED = Denial(symbol=MANY[0], action="open_long", code="X", detail="y")
 TOO_MANY = [
     (replace(CONTEXT, symbols=MANY), "symbols: has 65 entries; at most 64"),
-    (replace(CONTEXT, refusals=(REFUSED,) * 257), "refusals: has 257 entries; at most 256"),
+    (replace(CONTEXT, denials=(DENIED,) * 257), "denials: has 257 entries; at most 256"),
     (
         replace(CONTEXT, market={name: replace(VIEW, symbol=name) for name in MANY}),
         "market: has 65 entries; at most 64",
