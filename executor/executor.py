@@ -24,8 +24,9 @@ from executor.errors import (
 from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
 from executor.prompts.library import PromptLibrary, RenderedPrompt
-from executor.reply.parser import clean_text, json_schema, parse_reply
+from executor.reply.parser import json_schema, parse_reply
 from executor.reply.reask import Answers, correction
+from executor.reply.text import clean_text
 
 _ANSWER_S: Final = 1.0
 _MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or let the prompt ask for a shorter answer"
@@ -111,7 +112,9 @@ class LLMExecutor:
         except ExecutorConfigError as error:
             return self._ended(progress, Outcome.UNAVAILABLE, "config", str(error))
         except Exception as error:  # noqa: BLE001 - no fault of one trader's call may end without a decision on record
-            return self._ended(progress, Outcome.UNAVAILABLE, "executor", _unexpected(error))
+            # The text is left out, for it may quote anything, a key too.
+            message = f"failed unexpectedly ({type(error).__name__}); nothing was decided, please report it"
+            return self._ended(progress, Outcome.UNAVAILABLE, "executor", message)
 
     def _time(self) -> float:
         """A caller that waits less long is answered in time, with what is known by then."""
@@ -122,9 +125,9 @@ class LLMExecutor:
         async with self._turn:
             prompt = self._prompts.render(self._template, context)
         progress.prompt = prompt
-        symbols = _symbols(context)
+        symbols = context.known_symbols
         schema: Mapping[str, Any] = json_schema(symbols)
-        messages = _messages(prompt)
+        messages = [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]
         while True:
             completion = await self._complete(messages, schema, progress)
             if completion.finish is Finish.LENGTH:
@@ -170,17 +173,3 @@ class LLMExecutor:
             latency_s=self._monotonic() - progress.started,
             attempts=progress.attempts,
         )
-
-
-def _unexpected(error: Exception) -> str:
-    """Leave out the text, which may quote anything, a key too."""
-    return f"failed unexpectedly ({type(error).__name__}); nothing was decided, please report it"
-
-
-def _symbols(context: Context) -> frozenset[str]:
-    """Allow what the trader trades and what it still holds, which it must be able to close."""
-    return frozenset(context.symbols) | {position.symbol for position in context.positions}
-
-
-def _messages(prompt: RenderedPrompt) -> list[Message]:
-    return [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]

@@ -9,8 +9,8 @@ from typing import Final
 
 from executor.contract import Context, Decision, FullDecision, ItemError
 from executor.errors import RecordedError, ReplySyntaxError
-from executor.reply.json_text import RepeatedKeys, read_json
-from executor.reply.parser import clean_text, decision_from_mapping
+from executor.reply.item import decision_from_mapping
+from executor.reply.text import RepeatedKeys, clean_text, read_json
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -65,7 +65,7 @@ class RecordedExecutor:
         if end == start:
             return FullDecision(model="recorded")
         self._delivered[trader] = end
-        symbols = frozenset(context.symbols) | {position.symbol for position in context.positions}
+        symbols = context.known_symbols
         decisions: list[Decision] = []
         errors: list[ItemError] = []
         for batch in self._batches[trader][start:end]:

@@ -1,4 +1,4 @@
-"""Questions to executors elsewhere that are kept, and answers from what was kept.
+"""Questions to remote executors that are kept, and answers from what was kept.
 
 They are records of calls as those of models are, in the same files: the question is the context as it travels and the
 URL it goes to, the reply is the decision as JSON, without its prompt.
@@ -13,13 +13,14 @@ from executor.contract import Context, FullDecision
 from executor.errors import ModelError
 from executor.models.chat import Completion, Finish
 from executor.recordings.calls import CallKey, RecordedCall, RecordingFile, Recordings
-from executor.remote.connections import Asking, RemoteEndpoint, RemoteSource
+from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
 from executor.remote.wire import context_json, decision_json, read_answer
 
 
 def question_key(endpoint: RemoteEndpoint, context: Context) -> CallKey:
     """Return the key of one question; the context holds the trader. ValueError if it cannot travel."""
-    body = context_json(context)
+    # Recordings from before denials had this name are found by the old one.
+    body = context_json(context).replace(b'"denials":', b'"refusals":', 1)
     return CallKey(
         digest=hashlib.sha256(endpoint.url.encode() + b"\n" + body).hexdigest(),
         prompt_hash=hashlib.sha256(body).hexdigest(),
@@ -48,7 +49,7 @@ class RecordedAsking:
 
 
 class RecordingAsking:
-    """Ask an executor elsewhere and keep how that ended; what was broken off before its deadline is not kept."""
+    """Ask a remote executor and keep how that ended; what was broken off before its deadline is not kept."""
 
     def __init__(self, asking: Asking, endpoint: RemoteEndpoint, file: RecordingFile) -> None:
         self._asking = asking

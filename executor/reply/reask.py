@@ -6,7 +6,8 @@ from typing import Final
 
 from executor.contract import ItemError, Outcome
 from executor.models.chat import Message
-from executor.reply.parser import Reply, clean_text
+from executor.reply.parser import Reply
+from executor.reply.text import clean_text
 
 ATTEMPTS: Final = 2
 _QUOTED_ERRORS: Final = 20

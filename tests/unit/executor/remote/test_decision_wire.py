@@ -17,13 +17,13 @@ from executor.errors import RequestInvalid, UnreadableAnswer
 from executor.prompts.library import PromptLibrary, prompt_digest
 from executor.prompts.sample import sample_context
 from executor.proto import decision_pb2
-from executor.remote.messages import answer_of, context_of, decision_of, request_of
-from executor.remote.wire import SentMarket, context_json, decision_json, read_answer, read_request, sent_context
+from executor.remote.grpc_messages import answer_of, context_of, decision_of, request_of
+from executor.remote.wire import SentContext, SentMarket, context_json, decision_json, read_answer, read_request
 from executor_contexts import open_item
 from wire_values import CONTEXTS, decisions
 
 CONTEXT = sample_context()
-VIEW = next(iter(sent_context(CONTEXT).market.values()))
+VIEW = next(iter(SentContext.of(CONTEXT).market.values()))
 SENT = json.loads(context_json(CONTEXT))
 ANSWER = {"decisions": [open_item()], "outcome": "decided", "usage": {"input_tokens": 3, "cost_usd": "0.5"}}
 Way = Callable[[Context], Context]
@@ -63,7 +63,7 @@ def test_a_model_is_shown_the_same_prompt(way: Way) -> None:
 
 @WAYS
 def test_a_number_that_is_none_arrives_as_such(way: Way) -> None:
-    symbol, view = next(iter(sent_context(CONTEXT).market.items()))
+    symbol, view = next(iter(SentContext.of(CONTEXT).market.items()))
     odd = replace(view, last_closes=(float("nan"), float("inf")))
     arrived = way(replace(CONTEXT, market={symbol: odd})).market[symbol]
     assert [str(close) for close in arrived.closes(5)] == ["nan", "inf"]
@@ -158,7 +158,7 @@ TOO_MANY = [
         "market: has 65 entries; at most 64",
     ),
     (
-        replace(sent_context(CONTEXT), market={VIEW.symbol: replace(VIEW, last_closes=(1.0,) * 257)}),
+        replace(SentContext.of(CONTEXT), market={VIEW.symbol: replace(VIEW, last_closes=(1.0,) * 257)}),
         "last_closes: has 257 entries",
     ),
 ]
@@ -180,7 +180,13 @@ def test_a_field_that_the_proto_does_not_know_is_refused() -> None:
     for request in (decision_pb2.DecisionRequest.FromString(newer), inner):
         with pytest.raises(RequestInvalid, match="does not know; update the server"):
             context_of(request)
-    assert context_of(message) == sent_context(CONTEXT)
+    assert context_of(message) == SentContext.of(CONTEXT)
+
+
+def test_a_desk_that_calls_denials_refusals_is_understood() -> None:
+    assert read_request(ALL.replace(b'"denials"', b'"refusals"')) == read_request(ALL)
+    with pytest.raises(RequestInvalid, match=r"context\.refusals"):
+        read_request(changed("context/refusals", []))
 
 
 def test_a_number_is_as_exact_as_a_text() -> None:

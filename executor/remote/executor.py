@@ -1,14 +1,15 @@
-"""An executor elsewhere as an executor: one deadline, one budget, and every failure an outcome."""
+"""A remote executor as an executor: one deadline, one budget, and every failure an outcome."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
 import anyio
 
-from executor.budget import Meter, Unmetered, billed, charges
-from executor.contract import Context, FullDecision, ItemError, Outcome
+from executor.budget import Bookings, Charge, Meter, Unmetered, billed, charges
+from executor.contract import ZERO, Context, FullDecision, ItemError, Outcome
 from executor.errors import (
     BudgetExhausted,
     ExecutorUnavailable,
@@ -18,9 +19,8 @@ from executor.errors import (
     RecordingMissing,
     Unauthorized,
 )
-from executor.remote.connections import RemoteEndpoint, RemoteSource
-from executor.remote.metered import MeteredAsking
-from executor.reply.parser import clean_text
+from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
+from executor.reply.text import clean_text
 
 _OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = MappingProxyType(
     {
@@ -35,7 +35,7 @@ _HIDDEN: Final = "***"
 
 
 class RemoteExecutor:
-    """Ask an executor elsewhere within the endpoint's deadline; what it answers is judged as a model's reply is.
+    """Ask a remote executor within the endpoint's deadline; what it answers is judged as a model's reply is.
 
     The connections belong to `source`, so that the traders of one endpoint share them; `close` leaves them open.
     """
@@ -105,3 +105,56 @@ class RemoteExecutor:
     def _clean(self, message: str) -> str:
         key = self._endpoint.key
         return clean_text(message.replace(key, _HIDDEN) if key else message, 1_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionQuote:
+    """Quote one remote decision: it costs at most what the config says, nothing if the config does not say."""
+
+    model: str
+    lasts_s: float
+    worst_usd: Decimal
+    limit_usd: Decimal | None = None
+
+
+class MeteredAsking:
+    """Ask within the budgets of a trader: the worst case is set aside before, what the answer tells is booked after.
+
+    A question without an answer is charged its worst case, apart from the costs that are known, and so is what remains
+    of it when a server ran out of time and does not say what that may have cost. One that was refused is free.
+    """
+
+    def __init__(self, asking: Asking, endpoint: RemoteEndpoint, meter: Meter) -> None:
+        self._asking = asking
+        worst_usd = endpoint.max_usd_per_decision or ZERO
+        self._quote = DecisionQuote(model=endpoint.name, lasts_s=endpoint.timeout_s, worst_usd=worst_usd)
+        self._meter = meter
+        self._bookings = Bookings(meter)
+
+    async def ask(self, context: Context) -> FullDecision:
+        """Return the decision; raise CallNotMade if no budget is left for it, else what the question raises."""
+        hold = await self._meter.reserve(self._quote)
+        charge = Charge(unknown_usd=self._quote.worst_usd)
+        try:
+            decision = await self._asking.ask(context)
+            charge = self._charge(decision)
+            return decision
+        except ModelError as error:
+            charge = charge if error.ran else Charge()
+            raise
+        except (ValueError, RecordingMissing):
+            charge = Charge()
+            raise
+        finally:
+            await self._bookings.settle(hold, charge)
+
+    async def greet(self, trader: str) -> None:
+        """Greet, which costs nothing."""
+        await self._asking.greet(trader)
+
+    def _charge(self, decision: FullDecision) -> Charge:
+        usage, unknown = decision.usage, decision.usage.unknown_usd
+        if decision.outcome is Outcome.TIMEOUT and not unknown:
+            unknown = max(self._quote.worst_usd - usage.cost_usd, ZERO)
+        asked_models = usage.cost_usd or usage.input_tokens or usage.output_tokens
+        return Charge(calls=1 if asked_models else 0, usage=usage, unknown_usd=unknown)
