@@ -10,7 +10,8 @@ from executor.errors import CallNotMade, ModelError
 from executor.models.chat import ChatModel, Completion, Message, ModelEndpoint
 from executor.models.clients import ModelSource
 from executor.models.profile import ModelProfile
-from executor.recordings.calls import Bill, CallKey, RecordedCall, RecordingFile, Recordings
+from executor.recordings.calls import Bill, CallKey, RecordedCall
+from executor.recordings.files import RecordingFile, Recordings
 
 
 class RecordedModel:
@@ -107,13 +108,13 @@ class RecordingModel:
                 completion = await self._model.complete(messages, schema)
             except ModelError as error:
                 if made or not isinstance(error, CallNotMade):
-                    self._file.keep(RecordedCall.failed(key, error, _bills(made)))
+                    self._file.keep(RecordedCall.failed(key, error, self._bills(made)))
                 raise
             except anyio.get_cancelled_exc_class():
                 if anyio.current_time() >= deadline:
-                    self._file.keep(RecordedCall.cut_off(key, _bills(made)))
+                    self._file.keep(RecordedCall.cut_off(key, self._bills(made)))
                 raise
-        self._file.keep(RecordedCall.replied(key, completion, _bills(made)))
+        self._file.keep(RecordedCall.replied(key, completion, self._bills(made)))
         return completion
 
     async def ping(self) -> None:
@@ -123,6 +124,10 @@ class RecordingModel:
     async def close(self) -> None:
         """Close the model."""
         await self._model.close()
+
+    @staticmethod
+    def _bills(made: Sequence[Charge]) -> list[Bill | None]:
+        return [Bill.of(charge.usage) if charge.calls else None for charge in made]
 
 
 class RecordedModels:
@@ -163,7 +168,3 @@ class RecordingModels:
     async def close(self) -> None:
         """Close the other source."""
         await self._models.close()
-
-
-def _bills(made: Sequence[Charge]) -> list[Bill | None]:
-    return [Bill.of(charge.usage) if charge.calls else None for charge in made]

@@ -12,7 +12,8 @@ import anyio
 from executor.contract import Context, FullDecision
 from executor.errors import ModelError
 from executor.models.chat import Completion, Finish
-from executor.recordings.calls import CallKey, RecordedCall, RecordingFile, Recordings
+from executor.recordings.calls import CallKey, RecordedCall
+from executor.recordings.files import RecordingFile, Recordings
 from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
 from executor.remote.wire import context_json, decision_json, read_answer
 

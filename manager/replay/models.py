@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from executor.models.clients import ModelClients, ModelSource
-from executor.recordings.calls import RecordingFile, Recordings
+from executor.recordings.files import RecordingFile, Recordings
 from executor.recordings.models import RecordedModels, RecordingModels
 from executor.recordings.remotes import RecordedRemotes, RecordingRemotes
 from executor.remote.connections import RemoteConnections

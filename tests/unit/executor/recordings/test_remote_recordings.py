@@ -12,7 +12,7 @@ from executor.contract import Context, FullDecision, Outcome, RenderedPrompt, Us
 from executor.errors import CallRejected, ModelError, ModelOverloaded, ModelUnreachable, RecordingMissing
 from executor.prompts.library import prompt_digest
 from executor.prompts.sample import sample_context
-from executor.recordings.calls import RecordingFile, Recordings
+from executor.recordings.files import RecordingFile, Recordings
 from executor.recordings.remotes import RecordedAsking, RecordingAsking, question_key
 from executor.remote.endpoint import RemoteEndpoint, lost
 
