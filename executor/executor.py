@@ -7,38 +7,17 @@ from typing import Any, Final
 import anyio
 
 from executor.budget import Charge, billed, charges
-from executor.contract import Context, FullDecision, ItemError, Outcome
-from executor.errors import (
-    BudgetExhausted,
-    ContextOverflow,
-    ExecutorConfigError,
-    ModelError,
-    ModelTimeout,
-    OutOfCredit,
-    PromptError,
-    RateLimited,
-    RecordingMissing,
-    Unauthorized,
-    UnknownModel,
-)
+from executor.contract import Context, FullDecision, ItemError, Outcome, RenderedPrompt
+from executor.errors import ExecutorConfigError, ModelError, PromptError, RecordingMissing
 from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
-from executor.prompts.library import PromptLibrary, RenderedPrompt
+from executor.prompts.library import PromptLibrary
 from executor.reply.parser import json_schema, parse_reply
 from executor.reply.reask import Answers, correction
 from executor.reply.text import clean_text
 
 _ANSWER_S: Final = 1.0
 _MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or let the prompt ask for a shorter answer"
-_OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = {
-    ModelTimeout: Outcome.TIMEOUT,
-    ContextOverflow: Outcome.CONTEXT_OVERFLOW,
-    RateLimited: Outcome.RATE_LIMITED,
-    Unauthorized: Outcome.UNAUTHORIZED,
-    UnknownModel: Outcome.UNKNOWN_MODEL,
-    OutOfCredit: Outcome.OUT_OF_CREDIT,
-    BudgetExhausted: Outcome.BUDGET_EXHAUSTED,
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +85,7 @@ class LLMExecutor:
         except RecordingMissing as error:
             raise error.asked_by(context.trader_id, context.now) from error
         except ModelError as error:
-            return self._ended(progress, _OUTCOMES.get(type(error), Outcome.UNAVAILABLE), "model", str(error))
+            return self._ended(progress, error.outcome, "model", str(error))
         except PromptError as error:
             return self._ended(progress, Outcome.UNAVAILABLE, "prompt", str(error))
         except ExecutorConfigError as error:

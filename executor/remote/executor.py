@@ -1,35 +1,18 @@
 """A remote executor as an executor: one deadline, one budget, and every failure an outcome."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final
 
 import anyio
 
 from executor.budget import Bookings, Charge, Meter, Unmetered, billed, charges
 from executor.contract import ZERO, Context, FullDecision, ItemError, Outcome
-from executor.errors import (
-    BudgetExhausted,
-    ExecutorUnavailable,
-    ModelError,
-    ModelTimeout,
-    RateLimited,
-    RecordingMissing,
-    Unauthorized,
-)
+from executor.errors import BudgetExhausted, ExecutorUnavailable, ModelError, RecordingMissing
 from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
 from executor.reply.text import clean_text
 
-_OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = MappingProxyType(
-    {
-        ModelTimeout: Outcome.TIMEOUT,
-        Unauthorized: Outcome.UNAUTHORIZED,
-        RateLimited: Outcome.RATE_LIMITED,
-        BudgetExhausted: Outcome.BUDGET_EXHAUSTED,
-    }
-)
 _PING_TIMEOUT_S: Final = 10.0
 _HIDDEN: Final = "***"
 
@@ -91,10 +74,9 @@ class RemoteExecutor:
         except RecordingMissing as error:
             raise error.asked_by(context.trader_id, context.now) from error
         except BudgetExhausted as error:
-            return self._failed(Outcome.BUDGET_EXHAUSTED, str(error))
+            return self._failed(error.outcome, str(error))
         except ModelError as error:
-            outcome = _OUTCOMES.get(type(error), Outcome.UNAVAILABLE)
-            return self._failed(outcome, f"{self._endpoint.shown} {error}")
+            return self._failed(error.outcome, f"{self._endpoint.shown} {error}")
         except ValueError as error:
             return self._failed(Outcome.UNAVAILABLE, f"the context cannot be sent ({error})")
 
