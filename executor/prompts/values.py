@@ -83,6 +83,22 @@ class SymbolData:
     candles: tuple[Candle, ...] = field(repr=False)
     long_candles: tuple[Candle, ...] = field(repr=False)
 
+    @staticmethod
+    def of(symbol: str, view: MarketView, shown: Shown) -> "SymbolData":
+        """Return as much of a view as is shown."""
+        return SymbolData(
+            symbol=symbol,
+            mark=view.mark,
+            age_s=view.age_s,
+            funding_rate=view.funding_rate,
+            open_interest=view.open_interest,
+            indicators=view.indicators,
+            base_s=view.base_s,
+            closes=tuple(view.closes(shown.closes)) if shown.closes else (),
+            candles=tuple(view.candles(CANDLES_SHOWN)[-shown.candles :]) if shown.candles else (),
+            long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if shown.long else (),
+        )
+
 
 # Plain values whose fields a sandboxed template may read without further checks; no method and nothing inherited.
 PLAIN_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
@@ -129,29 +145,10 @@ def template_values(context: Context, shown: Shown | None = None, cuts: tuple[st
         "trades": details.trades[: shown.trades] if details is not None else (),
         "others": others,
         "examples": example_replies(context.limits, context.symbols),
-        "market": {symbol: _symbol(symbol, view, shown) for symbol, view in context.market.items()},
+        "market": {symbol: SymbolData.of(symbol, view, shown) for symbol, view in context.market.items()},
         "long_every": LONG_EVERY,
         "cuts": cuts,
     }
-
-
-def _symbol(symbol: str, view: MarketView, shown: Shown) -> SymbolData:
-    return SymbolData(
-        symbol=symbol,
-        mark=view.mark,
-        age_s=view.age_s,
-        funding_rate=view.funding_rate,
-        open_interest=view.open_interest,
-        indicators=view.indicators,
-        base_s=view.base_s,
-        closes=tuple(view.closes(shown.closes)) if shown.closes else (),
-        candles=_last(view.candles(CANDLES_SHOWN), shown.candles) if shown.candles else (),
-        long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if shown.long else (),
-    )
-
-
-def _last(candles: Any, count: int) -> tuple[Candle, ...]:
-    return tuple(candles[-count:])
 
 
 def number(value: Decimal | float | None, digits: int = 7) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from executor.contract import Context, Denial, Limits
+from executor.contract import Context, Denial, Limits, RenderedPrompt
 from executor.errors import PromptError
-from executor.prompts.library import PromptLibrary, RenderedPrompt
+from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import SampleView, sample_context
 from executor.prompts.values import FILTERS, template_values
 from executor.registry import ExecutorSpec

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.contract import Action, Context, Indicators, Limits, MarketView
-from executor.prompts.library import PromptLibrary, RenderedPrompt
+from executor.contract import Action, Context, Indicators, Limits, MarketView, RenderedPrompt
+from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import PLACEHOLDERS, SampleView, sample_context
 from executor.reply.parser import parse_reply
 
