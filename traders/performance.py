@@ -1,4 +1,4 @@
-"""How a trader has done, from its equity curve and closed trades (RULES.md 1); capital flows are excluded.
+"""How a trader has done, from its equity curve and closed trades (docs/rules.md 1); capital flows are excluded.
 
 The curve is kept as a unit value: a flow buys or sells units at the current value, so it moves neither PnL %, drawdown
 nor Sharpe. Units of capital that leaves a trader which still holds positions are not sold before its next flow in which

@@ -245,11 +245,12 @@ def _decider(config: Config, options: DiffOptions) -> ExecutorSpec:
     if options.model:
         return ExecutorSpec(type=ExecutorType.LLM, model=options.model, timeout_s=timeout_s)
     tenant = config.tenants.get(TenantId(options.tenant))
-    specs = {spec.id: spec for spec in tenant.traders} if tenant is not None else {}
-    if options.trader not in specs:
+    specs = tenant.traders if tenant is not None else ()
+    spec = next((one for one in specs if one.id == options.trader), None)
+    if spec is None:
         known = ", ".join(sorted(tenant.models)) if tenant is not None and tenant.models else "none"
         raise Refused(f"nobody is named to decide; pass --model NAME (in the config: {known}) or --style NAME")
-    return config.with_key(specs[options.trader].executor)
+    return config.with_key(spec.executor)
 
 
 def _plain(found: Comparison) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from manager.state.records import (
 from manager.state.store import DeskRows, Transaction
 from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 _HOUR = timedelta(hours=1)
@@ -107,7 +108,7 @@ class AccountState:
             self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
             if owner not in self.books:
-                self.books[owner] = Book(trader_id=owner)
+                self.books[owner] = Book(trader_id=TraderId(owner))
         self.pending = Writes(rows.account.account_id)
         self.version = 0
         self._dirty_heads: set[str] = set()
@@ -285,7 +286,7 @@ class AccountState:
     def _held(self, trader_id: str) -> Book:
         book = self.books.get(trader_id)
         if book is None:
-            book = self.books[trader_id] = Book(trader_id=trader_id, positions={})
+            book = self.books[trader_id] = Book(trader_id=TraderId(trader_id), positions={})
         return book
 
     def _post(self, trader_id: str, kind: LedgerKind, ref: str, amount: Decimal, at: datetime, symbol: str) -> None:
@@ -334,7 +335,7 @@ class AccountState:
 
 def _book_of(head: BookRow) -> Book:
     return Book(
-        trader_id=head.trader_id,
+        trader_id=TraderId(head.trader_id),
         capital=head.capital,
         realized=head.realized,
         fees=head.fees,

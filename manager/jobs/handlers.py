@@ -43,7 +43,7 @@ from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 _LOG = structlog.get_logger(__name__)
 _LATE = ItemError(
@@ -300,7 +300,7 @@ def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str])
         for row in rows.positions
     }
     book = Book(
-        trader_id=head.trader_id,
+        trader_id=TraderId(head.trader_id),
         capital=head.capital,
         realized=head.realized,
         fees=head.fees,

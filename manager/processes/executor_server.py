@@ -72,7 +72,7 @@ def _check_budgets(config: Config, tenant: TenantConfig) -> None:
 
 
 def _executors(config: Config, tenant: TenantConfig, parts: ExecutorParts) -> dict[str, Executor]:
-    executors = {}
+    executors: dict[str, Executor] = {}
     for spec in tenant.traders:
         where = f"{config.path}: trader {spec.id}"
         if spec.executor.type is ExecutorType.REMOTE:

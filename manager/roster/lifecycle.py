@@ -9,6 +9,7 @@ from manager.errors import UnknownTrader
 from manager.roster.schedules import first_due
 from manager.state.records import EventRow, ScheduleRow, TraderRow, TraderState
 from manager.state.store import Transaction
+from traders.spec import TraderId
 from traders.trader import move
 
 REMOVED_FROM_CONFIG = "no longer in the config"
@@ -26,7 +27,7 @@ async def transition(
     schedule = await tx.get(ScheduleRow, trader_id)
     if row is None or schedule is None:
         raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
-    changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason)
+    changed = replace(row, state=move(TraderId(trader_id), row.state, to), state_reason=reason)
     await tx.patch(TraderRow, (trader_id,), state=changed.state, state_reason=reason)
     await end_alert(tx, schedule, at)
     if to is TraderState.RUNNING:

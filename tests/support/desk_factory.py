@@ -12,7 +12,7 @@ from executor.registry import ExecutorSpec
 from manager.desk.plan.values import Candidate, ConflictStrategy, Desk, DeskRules, DeskTrader, Mark, Reduce, SizedEntry
 from manager.state.records import DEFAULT_TENANT, IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book, Position
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 ETH = Symbol("ETH/USDT:USDT")
@@ -33,13 +33,13 @@ def make_position(symbol: Symbol, quantity: Number, *, price: Number | None = No
 def make_book(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> Book:
     """Build a book with 1,000 USD of capital."""
     held = {position.symbol: position for position in positions}
-    return replace(Book(trader_id=trader_id, capital=Decimal(capital), positions=held), **changes)
+    return replace(Book(trader_id=TraderId(trader_id), capital=Decimal(capital), positions=held), **changes)
 
 
 def make_spec(trader_id: str, **changes: Any) -> TraderSpec:
     """Build a spec of a trader that may trade all three symbols."""
     spec = TraderSpec(
-        id=trader_id,
+        id=TraderId(trader_id),
         name=trader_id,
         account="paper",
         executor=ExecutorSpec(),

@@ -39,7 +39,7 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.store import Store
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -54,7 +54,7 @@ QUANTITY = Decimal("0.01")
 def spec(trader_id: str) -> TraderSpec:
     """Return the definition of a trader of this desk."""
     return TraderSpec(
-        id=trader_id,
+        id=TraderId(trader_id),
         name=f"The {trader_id}",
         account="paper",
         executor=ExecutorSpec(),

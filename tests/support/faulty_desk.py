@@ -44,7 +44,7 @@ from manager.state.records import (
 )
 from manager.state.store import Store
 from traders.book import EXTERNAL
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 ETH = Symbol("ETH/USDT:USDT")
@@ -196,7 +196,7 @@ class FaultyDesk:
 
     def _trader_rows(self, seq: int, trader_id: str) -> list[Any]:
         spec = TraderSpec(
-            id=trader_id,
+            id=TraderId(trader_id),
             name=trader_id,
             account=ACCOUNT,
             executor=ExecutorSpec(),

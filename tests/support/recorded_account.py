@@ -43,7 +43,7 @@ from manager.state.records import (
     TraderState,
 )
 from manager.state.store import DeskRows, Fence
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 TENANT, ACCOUNT = TenantId("default"), "shared"
 ZERO = Decimal(0)
@@ -208,7 +208,7 @@ def side_of(signed: Decimal) -> Side:
 
 def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
     spec = TraderSpec(
-        id=name,
+        id=TraderId(name),
         name=name,
         account=ACCOUNT,
         executor=ExecutorSpec(type=ExecutorType.RECORDED),

@@ -29,6 +29,7 @@ from manager.processes.logs import HIDDEN, configure_logging, secrets_of
 from manager.roster.registration import prompt_library, stored
 from manager.state.records import DEFAULT_TENANT
 from openai_endpoint import endpoint, says
+from traders.spec import TraderId
 
 KEYED = (
     SOUND
@@ -79,7 +80,7 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
     assert executors.of(DEFAULT_TENANT, spec) is executors.of(DEFAULT_TENANT, spec)
     elsewhere = replace(spec, executor=replace(spec.executor, base_url="http://127.0.0.1:10/v1"))
     executors.of(DEFAULT_TENANT, elsewhere)
-    executors.of(DEFAULT_TENANT, replace(spec, id="another"))
+    executors.of(DEFAULT_TENANT, replace(spec, id=TraderId("another")))
     assert [one.api_key for one in built] == ["sk-very-secret", "", ""]
 
 

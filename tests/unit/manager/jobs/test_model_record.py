@@ -31,6 +31,7 @@ from manager.state.sums import MODEL, TENANT, TRADER, day_of
 from state_rows import AT, BTC, make_row
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
+from traders.spec import TraderId
 
 INSTRUMENTS = {Symbol(BTC): Instrument(symbol=Symbol(BTC), contract_size=Decimal("0.01"))}
 
@@ -69,7 +70,7 @@ def held(trader: str, quantity: int) -> PositionRow:
 
 async def record(store: Store, *, show: bool = True, dust: bool = False) -> OwnRecord:
     trader = make_row(TraderRow, account_id="a", trader_id="t1")
-    trader = replace(trader, spec=replace(trader.spec, id="t1", symbols=(BTC,), show_desk_exposure=show))
+    trader = replace(trader, spec=replace(trader.spec, id=TraderId("t1"), symbols=(BTC,), show_desk_exposure=show))
     books = [make_row(BookRow, account_id="a", trader_id=name) for name in ("t1", "t2", "t3", EXTERNAL)]
     async with store.service() as service:
         await service.ensure_tenant(DEFAULT_TENANT)
