@@ -346,7 +346,7 @@ class Context:
 
     @property
     def known_symbols(self) -> frozenset[str]:
-        """Return what a decision may name: the symbols that are traded, and those that are held and must be closed."""
+        """Return the symbols that a decision may name: those that are traded, and those that are still held."""
         return frozenset(self.symbols) | {position.symbol for position in self.positions}
 
 

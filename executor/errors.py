@@ -11,7 +11,7 @@
     |   |-- RequestInvalid        ... it is not what the contract says
     |   |-- RequestTooLarge       ... it is longer than is taken
     |   |-- KeyRefused            ... it carries no key that is known here
-    |   |-- TraderUnknown         ... no executor stands here for its trader
+    |   |-- TraderUnknown         ... no executor here decides for its trader
     |   |-- TraderUnable          ... the executor of its trader could not decide now
     |   `-- ServerStopping        ... the server is about to end
     `-- ModelError                one call of a model brought no reply
@@ -103,7 +103,7 @@ class KeyRefused(RequestRefused):
 
 
 class TraderUnknown(RequestRefused):
-    """Say that no executor stands here for the trader of a request."""
+    """Say that no executor here decides for the trader of a request."""
 
 
 class TraderUnable(RequestRefused):
@@ -149,7 +149,7 @@ class ContextOverflow(ModelError):
 
 
 class CallNotMade(ModelError):
-    """Say that the desk did not make the call, which tells nothing of the endpoint."""
+    """Say that the desk did not make the call; the endpoint may be sound."""
 
     ran = False
 

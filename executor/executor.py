@@ -22,7 +22,7 @@ _MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or let the
 
 @dataclass(slots=True, kw_only=True)
 class _Progress:
-    """What is known so far, so that a deadline in the middle loses nothing that was paid for."""
+    """Hold what is known so far, so that a deadline in the middle loses nothing that was paid for."""
 
     started: float
     model: str
@@ -96,7 +96,7 @@ class LLMExecutor:
             return self._ended(progress, Outcome.UNAVAILABLE, "executor", message)
 
     def _time(self) -> float:
-        """A caller that waits less long is answered in time, with what is known by then."""
+        """Return the seconds for a decision; a caller with an earlier deadline gets what is known by then."""
         left_s = anyio.current_effective_deadline() - anyio.current_time()
         return max(0.0, min(self._timeout_s, left_s - min(_ANSWER_S, left_s / 5)))
 
@@ -130,7 +130,7 @@ class LLMExecutor:
         return completion
 
     def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
-        """What went wrong ends a decision only if no usable reply was heard before; else it is an error beside it.
+        """Return the decision; what went wrong is its outcome only if no usable reply was heard, else an error in it.
 
         What ended it comes first.
         """

@@ -27,10 +27,7 @@ _HUNDRED = Decimal(100)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEntry:
-    """Hold the trader's part of an entry order that may still fill: signed contracts, at the price it was planned at.
-
-    `price` is None where no price was noted.
-    """
+    """Hold the trader's part of an entry order that may still fill: signed contracts at the planned price, if noted."""
 
     symbol: str
     quantity: Decimal
@@ -64,7 +61,7 @@ class EarlierPositions:
 class OwnRecord:
     """Hold what the desk has written down for one trader; `dust` are positions that do not count as such.
 
-    `trades` are newest first, `recent_entries` the instants of entries; `others` is None where it is not to be shown.
+    `trades` are newest first, `recent_entries` the instants of entries; `others` is None where they are not shown.
     """
 
     orders: tuple[RestingOrder, ...] = ()
@@ -110,7 +107,7 @@ class OwnRecord:
         )
 
     def exposures(self, market: Mapping[str, MarketView]) -> tuple[NetExposure, ...] | None:
-        """Return the net holdings of the others in each symbol, None where they are not to be shown."""
+        """Return the net holdings of the others in each symbol, None where they are not shown."""
         if self.others is None:
             return None
         return tuple(
@@ -150,9 +147,9 @@ def with_details(context: Context, record: OwnRecord) -> Context:
 def peak_pnl(position: PositionInfo, view: MarketView | None, before: PositionInfo | None, since: datetime) -> Decimal:
     """Return the highest unrealized PnL of `position` so far, at least 0.
 
-    The peak known `before`, the PnL now, or the best of the candles that ended after `since` and began after the
-    opening, at most PEAK_CANDLES of them, for the size of now; where that is another size, of those that began after
-    `since`. Without an earlier peak: of all that began after the opening.
+    It is the most of three: the peak known `before`, the PnL now, and the best of the candles, for the size of now. At
+    most PEAK_CANDLES candles count: those that ended after `since` and began after the opening; after an add or a
+    partial close those that began after `since`; without an earlier peak all that began after the opening.
     """
     known = before.peak_pnl if before is not None else None
     best = max(ZERO, position.unrealized_pnl, known or ZERO)

@@ -40,7 +40,7 @@ class PromptHeader:
 
     @staticmethod
     def read(path: Path | str, text: str) -> "PromptHeader":
-        """Return the header of a template; raise PromptError with the line that is wrong, whose text is not told."""
+        """Return the header of a template; raise PromptError with the number of the line that is wrong."""
         lines = text.splitlines()
         if not lines or lines[0].strip() != FENCE:
             mend = "begin the file with a line of three dashes, `version: 1`, `description: ...` and three dashes again"
@@ -149,7 +149,7 @@ class PromptFiles(BaseLoader):
 
     @staticmethod
     def _stamp(path: Path, folder: Path) -> _Stamp | None:
-        """How a file looks, None if it is none, or a link that leads out of the folder or to no *.md."""
+        """Return how a file looks, None without one, and for a link that leads out of the folder or to no *.md."""
         try:
             found = path.stat()
             real = Path(os.path.realpath(path))
@@ -165,7 +165,7 @@ def template_name(given: str) -> str:
 
 
 def safe_name(name: str) -> str | None:
-    """Return the path inside a prompts folder that `name` stands for, None if it leads elsewhere or is no *.md."""
+    """Return the path inside a prompts folder that `name` stands for, None if it leads out of there or to no *.md."""
     path = normpath(name)
     outside = name.startswith("/") or path.split("/")[0] == ".."
     unsafe = outside or not path.endswith(_SUFFIX) or "\\" in path or "\0" in path

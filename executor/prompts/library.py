@@ -39,7 +39,7 @@ _LOG = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Version:
-    """One state of a template and of all its parts, as they were read."""
+    """Hold one state of a template and of all its parts, as they were read."""
 
     files: PromptFiles
     environment: PromptEnvironment
@@ -47,7 +47,7 @@ class _Version:
     path: Path | str
 
     def texts(self, values: Mapping[str, object]) -> tuple[str, str]:
-        """Render both blocks; whatever comes out of a template, a program of the user's, is a PromptError."""
+        """Return both blocks; whatever a template raises, which is a program of the user's, becomes a PromptError."""
         self.environment.meter.restart()
         try:
             compiled = self.environment.get_template(self.files.main)
@@ -98,7 +98,7 @@ class _Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """What is rendered, the files that were looked at last, and why those are not what is rendered, if they are not."""
+    """Hold what is rendered, the files that were looked at last, and why those cannot be rendered, if they cannot."""
 
     good: _Version
     last: PromptFiles
@@ -108,8 +108,9 @@ class _Held:
 class PromptLibrary:
     """Render the templates of prompts folders, the first that has a file wins; names may begin with `prompts/`.
 
-    A changed template, parts included, is taken when it passes its check; while it does not, what was good goes on and
-    a warning names file and line. Raises PromptError, with both, for a template that was never good or fails to render.
+    A changed template, parts included, is taken when it passes its check; while it does not, the
+    last good state stays in use and a warning names file and line. Raises PromptError, with both, for a template that
+    was never good or fails to render.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -144,7 +145,7 @@ class PromptLibrary:
     def render(self, template: str, context: Context, *, token_budget: int | None = None) -> RenderedPrompt:
         """Return the two texts of `template` for `context`, cut until they keep the budget.
 
-        The budget is `token_budget`, else that of the template's header; what keeps it in no way is a PromptError.
+        The budget is `token_budget`, else that of the template's header. Raises PromptError if every cut is not enough.
         """
         return self._render(self._current(template).good, template, context, token_budget)
 

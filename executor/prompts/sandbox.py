@@ -101,13 +101,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return f"{folder}{slash}{template}" if not template.startswith("/") else template
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Read the fields of plain values at once; what else a template asks for goes the careful way."""
+        """Read the fields of plain values at once, and anything else with Jinja2's checks."""
         return (
             getattr(obj, attribute) if attribute in PLAIN_FIELDS.get(type(obj), ()) else super().getattr(obj, attribute)
         )
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Allow the few functions and methods that are known to be cheap; what is not there says so itself."""
+        """Allow the few functions and methods that are known to be cheap; an undefined name raises its own error."""
         if isinstance(obj, Undefined):
             return True
         owner = getattr(obj, "__self__", None)
@@ -123,7 +123,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Compute what stays small: numbers, and texts and lists that are put together."""
+        """Return the result of an operator on numbers, or of putting texts and lists together; it must stay small."""
         if operator == "+":
             self.meter.weigh((left, right))
         elif operator == "%" and isinstance(left, str):

@@ -1,1 +1,1 @@
-"""What models and remote executors said (`calls`, in `files`), and decisions out of a file, given again in a replay."""
+"""What models and remote executors said, kept and given again: `sources` ask or answer, `calls` are kept in `files`."""

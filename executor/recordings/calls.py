@@ -52,7 +52,7 @@ class _Strict(BaseModel):
 
 
 class Bill(_Strict):
-    """Hold the tokens that an endpoint told for one attempt."""
+    """Hold the tokens that an endpoint counted for one attempt."""
 
     input_tokens: int = Field(ge=0, le=MOST_TOKENS)
     cached_tokens: int = Field(ge=0, le=MOST_TOKENS)
@@ -107,8 +107,8 @@ class _Failure(_Strict):
 class RecordedCall(_Strict):
     """Hold how one call ended: with a reply, with a failure, or cut off at the deadline of its decision.
 
-    `bills` are its attempts that cost something, a reply's own the last, with None where nobody told the tokens; a
-    recording that has none of the kind is of a time that knew one attempt only.
+    `bills` are its attempts that cost something, a reply's own the last; None stands for one whose tokens are not
+    known. A recording without `bills` was made when a call was one attempt.
     """
 
     key: str

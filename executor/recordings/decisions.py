@@ -120,9 +120,9 @@ class RecordedExecutor:
 def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
     """Return the batches of a JSONL file by trader, in order of time; blank lines are skipped.
 
-    Each line is `{"ts_ms": int, "trader_id": str, "decisions": [Decision]}`. Raises RecordedError with the line, the
-    field and the value of the first line that is not so, or without any line; items of `decisions` are judged when they
-    are delivered.
+    Each line is `{"ts_ms": int, "trader_id": str, "decisions": [Decision]}`. Raises RecordedError, with line, field and
+    value, for the first line that is not so, and for a file without any. Items of `decisions` are judged when they are
+    delivered.
     """
     by_trader: dict[str, list[RecordedBatch]] = {}
     try:

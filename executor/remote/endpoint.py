@@ -57,7 +57,7 @@ class RemoteEndpoint:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """Return what endpoints have in common that share a connection."""
+        """Return what must be equal for two endpoints to share a connection."""
         return self.url, self.key, self.ca_file
 
     def roots(self) -> bytes | None:

@@ -91,7 +91,7 @@ class RemoteExecutor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionQuote:
-    """Quote one remote decision: it costs at most what the config says, nothing if the config does not say."""
+    """Quote one remote decision: the most that the config allows for it, nothing if the config does not say."""
 
     model: str
     lasts_s: float

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from executor.models.clients import ModelClients, ModelSource
 from executor.recordings.files import RecordingFile, Recordings
-from executor.recordings.models import RecordedModels, RecordingModels
-from executor.recordings.remotes import RecordedRemotes, RecordingRemotes
+from executor.recordings.sources import RecordedModels, RecordedRemotes, RecordingModels, RecordingRemotes
 from executor.remote.connections import RemoteConnections
 from executor.remote.endpoint import RemoteSource
 from manager.replay.errors import ReplayInputError

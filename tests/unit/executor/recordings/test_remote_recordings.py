@@ -13,7 +13,7 @@ from executor.errors import CallRejected, ModelError, ModelOverloaded, ModelUnre
 from executor.prompts.library import prompt_digest
 from executor.prompts.sample import sample_context
 from executor.recordings.files import RecordingFile, Recordings
-from executor.recordings.remotes import RecordedAsking, RecordingAsking, question_key
+from executor.recordings.sources import RecordedAsking, RecordingAsking, question_key
 from executor.remote.endpoint import RemoteEndpoint, lost
 
 CONTEXT = sample_context()
