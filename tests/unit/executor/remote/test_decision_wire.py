@@ -234,7 +234,7 @@ def test_what_is_no_decision_is_refused(body: bytes) -> None:
 def test_items_of_an_answer_are_judged_one_by_one() -> None:
     items = [open_item(), open_item(symbol="DOGE"), open_item(position_size_usd="~100"), 7]
     decision = read_answer(json.dumps({**ANSWER, "decisions": items}).encode(), CONTEXT)
-    assert [wish.action for wish in decision.decisions] == [Action.OPEN_LONG]
+    assert [one.action for one in decision.decisions] == [Action.OPEN_LONG]
     assert [error.path for error in decision.errors] == [
         "decisions[1].symbol",
         "decisions[2].position_size_usd",
