@@ -18,14 +18,8 @@ from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary
 from executor.recordings.decisions import RecordedBatch, RecordedExecutor
-from executor.remote.connections import (
-    RemoteConnections,
-    RemoteEndpoint,
-    RemoteSource,
-    check_ca_file,
-    check_grpc,
-    check_remote_url,
-)
+from executor.remote.connections import RemoteConnections
+from executor.remote.endpoint import RemoteEndpoint, RemoteSource, check_ca_file, check_grpc, check_remote_url
 
 __all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor", "inline_profile"]
 
@@ -124,7 +118,7 @@ def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
 
 
 def _remote(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
-    from executor.remote.client import RemoteExecutor
+    from executor.remote.executor import RemoteExecutor
 
     _check_remote(spec)
     endpoint = RemoteEndpoint(

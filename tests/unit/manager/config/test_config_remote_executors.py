@@ -9,7 +9,7 @@ import pytest
 from config_files import SOUND, changed, write_config
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
-from executor.remote.client import RemoteExecutor
+from executor.remote.executor import RemoteExecutor
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable
 from manager.cli.probing import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
