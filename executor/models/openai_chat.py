@@ -1,6 +1,6 @@
 """Any endpoint that speaks OpenAI's chat completions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -19,8 +19,8 @@ from executor.errors import (
 )
 from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
+from executor.models.clients import EndpointClient
 from executor.models.failures import Answered, body_of, connection_failure, error_in, failure_of, without
-from executor.models.lanes import Lanes
 from executor.models.usage import asked_tokens, usage_in, usage_of
 
 _FINISHES: Final[Mapping[str, Finish]] = {
@@ -35,7 +35,6 @@ _FINISHES: Final[Mapping[str, Finish]] = {
 _OUT_OF_RESOURCES: Final = "insufficient_system_resource"
 _REACHABLE_WITHOUT_LIST: Final = (404, 405, 501)
 _PING_TIMEOUT_S: Final = 10.0
-_CONNECT_TIMEOUT_S: Final = 10.0
 _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError")
 # A placeholder such as EMPTY may be a word of a reply, which must be judged as it came.
 _NO_WORD: Final = 16
@@ -67,11 +66,11 @@ class _Body(BaseModel):
 class OpenAIChatModel:
     """Ask one endpoint for completions; one call each, no retries, and what goes wrong is a named error.
 
-    The lanes are given, so that the traders of one endpoint share its connections; `close` leaves them open.
+    The client is given, so that the traders of one endpoint share its connections; `close` leaves it open.
     """
 
-    def __init__(self, lanes: Lanes, endpoint: ModelEndpoint) -> None:
-        self._lanes = lanes
+    def __init__(self, client: EndpointClient, endpoint: ModelEndpoint) -> None:
+        self._client = client
         self._endpoint = endpoint
         self._where = f"model {endpoint.model!r} at {shown_url(endpoint.base_url)}"
 
@@ -89,7 +88,8 @@ class OpenAIChatModel:
             "model": endpoint.model,
             "messages": _asked(messages, endpoint.structured),
         }
-        response = await self._sent("POST", "chat/completions", endpoint.timeout_s, body)
+        client = await self._client.opened()
+        response = await self._answered(client.complete(body, endpoint.timeout_s), endpoint.timeout_s)
         if not response.is_success:
             raise self._refusal(response)
         return self._completion(response.content, lambda: asked_tokens(endpoint, messages, schema))
@@ -99,7 +99,8 @@ class OpenAIChatModel:
         timeout_s = min(_PING_TIMEOUT_S, self._endpoint.timeout_s)
         try:
             with anyio.fail_after(timeout_s):
-                response = await self._sent("GET", "models", timeout_s)
+                client = await self._client.opened()
+                response = await self._answered(client.models(timeout_s), timeout_s)
         except TimeoutError:
             raise ExecutorUnavailable(f"{self._where} did not answer within {timeout_s:g} s") from None
         except ModelError as error:
@@ -108,7 +109,7 @@ class OpenAIChatModel:
             raise ExecutorUnavailable(str(self._refusal(response)))
 
     async def close(self) -> None:
-        """Do nothing: the lanes belong to who made them."""
+        """Do nothing: the client belongs to who made it."""
 
     def _completion(self, content: bytes, asked: Callable[[], int]) -> Completion:
         try:
@@ -141,14 +142,10 @@ class OpenAIChatModel:
         expected = "expected an OpenAI-compatible endpoint; base_url usually ends in /v1"
         return UnreadableAnswer(f"{self._where} answered no chat completion ({wrong}); {expected}")
 
-    async def _sent(
-        self, method: str, path: str, timeout_s: float, body: Mapping[str, Any] | None = None
-    ) -> httpx2.Response:
+    async def _answered(self, call: Awaitable[httpx2.Response], timeout_s: float) -> httpx2.Response:
         """Return the whole answer, of whatever status."""
-        timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s))
         try:
-            with self._lanes.lane() as client:
-                return await client.request(method, path, json=body, timeout=timeout)
+            return await call
         except (httpx2.ReadTimeout, httpx2.WriteTimeout) as error:
             raise ModelTimeout(f"{self._where} did not answer within {timeout_s:g} s") from error
         except httpx2.RequestError as error:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.prompts import bounds
 from executor.errors import PromptError
+from executor.prompts import bounds
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from executor.prompts.sandbox import PromptEnvironment
