@@ -19,7 +19,7 @@ class Candle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestingOrder:
-    """Describe the trader's own part of a stop or target that rests at the venue; quantity is signed."""
+    """Describe the trader's own part of a stop or take_profit that rests at the venue; quantity is signed."""
 
     symbol: str
     purpose: str

@@ -94,7 +94,7 @@ class ModelClients:
     def model(self, profile: ModelProfile, meter: "Meter | None" = None) -> ChatModel:
         """Return the model of `profile`; raise ExecutorConfigError if its address may not be called."""
         from executor.budget import MeteredModel, Unmetered
-        from executor.models.guarded import GuardedModel
+        from executor.models.chain import GuardedModel
         from executor.models.openai_chat import OpenAIChatModel
 
         endpoint = profile.endpoint

@@ -6,7 +6,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EAGAIN
-from functools import cache
 from ipaddress import ip_network
 from math import inf
 from typing import Any, Final
@@ -268,15 +267,15 @@ def http_client(endpoint: ModelEndpoint) -> httpx2.AsyncClient:
 
     Certificates are loaded once, which takes as long as twenty calls; a proxy looks the endpoint's name up itself.
     """
-    certificates, lookup = cache(httpx2.create_ssl_context), NameLookup()
+    certificates = httpx2.create_ssl_context()
     host = urlsplit(endpoint.base_url).hostname or ""
     inside = endpoint.allow_private or host == "localhost" or is_address(host)
-    dialer = Dialer(httpcore2.AnyIOBackend(), lookup, allow_inside=inside)
+    dialer = Dialer(httpcore2.AnyIOBackend(), NameLookup(), allow_inside=inside)
 
     def over(proxy: httpx2.Proxy | None) -> Connections:
         return Connections(
             lambda: httpcore2.AsyncConnectionPool(
-                ssl_context=certificates(),
+                ssl_context=certificates,
                 proxy=None if proxy is None else httpcore2.Proxy(str(proxy.url), auth=proxy.raw_auth),
                 max_connections=None,
                 max_keepalive_connections=POOL_WIDTH,

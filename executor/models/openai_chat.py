@@ -1,26 +1,17 @@
 """Any endpoint that speaks OpenAI's chat completions."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any, Final
 
 import anyio
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
-from executor.errors import (
-    ExecutorUnavailable,
-    ModelError,
-    ModelOverloaded,
-    ModelTimeout,
-    UnreadableAnswer,
-)
+from executor.errors import ExecutorUnavailable, ModelError, ModelOverloaded, ModelTimeout, UnreadableAnswer
 from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
 from executor.models.clients import EndpointClient
-from executor.models.failures import Answered, body_of, connection_failure, error_in, failure_of, without
+from executor.models.failures import Answered, body_of, connection_failure, error_in, retry_after_s, without
 from executor.models.usage import asked_tokens, usage_in, usage_of
 
 _FINISHES: Final[Mapping[str, Finish]] = {
@@ -48,6 +39,11 @@ class _Part(BaseModel):
 class _Message(BaseModel):
     content: str | list[_Part] | None = None
     refusal: str | None = None
+
+    @property
+    def text(self) -> str:
+        content = self.content
+        return "".join(part.text or "" for part in content) if isinstance(content, list) else content or ""
 
 
 class _Choice(BaseModel):
@@ -82,14 +78,9 @@ class OpenAIChatModel:
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return the first choice of one call."""
         endpoint = self._endpoint
-        body = {
-            **endpoint.extra_body,
-            **_response_format(endpoint.structured, schema),
-            "model": endpoint.model,
-            "messages": _asked(messages, endpoint.structured),
-        }
         client = await self._client.opened()
-        response = await self._answered(client.complete(body, endpoint.timeout_s), endpoint.timeout_s)
+        asked = client.complete(self._body(messages, schema), endpoint.timeout_s)
+        response = await self._answered(asked, endpoint.timeout_s)
         if not response.is_success:
             raise self._refusal(response)
         return self._completion(response.content, lambda: asked_tokens(endpoint, messages, schema))
@@ -111,6 +102,25 @@ class OpenAIChatModel:
     async def close(self) -> None:
         """Do nothing: the client belongs to who made it."""
 
+    def _body(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        """Name JSON where an endpoint refuses json_object for a prompt that does not."""
+        texts, structured = [message.text for message in messages], self._endpoint.structured
+        if structured is Structured.JSON_OBJECT and not any("json" in text.lower() for text in texts):
+            texts[0] = f"{texts[0]}\n\n{_ASK_FOR_JSON}"
+        body = {
+            **self._endpoint.extra_body,
+            "model": self._endpoint.model,
+            "messages": [
+                {"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)
+            ],
+        }
+        if structured is Structured.JSON_SCHEMA:
+            named = {"name": "trading_decisions", "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+        elif structured is Structured.JSON_OBJECT:
+            body["response_format"] = {"type": "json_object"}
+        return body
+
     def _completion(self, content: bytes, asked: Callable[[], int]) -> Completion:
         try:
             body = _Body.model_validate_json(content)
@@ -123,9 +133,9 @@ class OpenAIChatModel:
         if reason == _OUT_OF_RESOURCES:
             stopped = ModelOverloaded(f"{self._where} stopped within its answer ({reason})")
             raise stopped.told(ran=True, usage=usage_in(content, asked))
-        refused, key = choice.message.refusal, self._endpoint.api_key
+        refused, text, key = choice.message.refusal, choice.message.text, self._endpoint.api_key
         return Completion(
-            text=_text(choice.message.content) if len(key) < _NO_WORD else without(_text(choice.message.content), key),
+            text=text if len(key) < _NO_WORD else without(text, key),
             finish=Finish.REFUSED if refused else _FINISHES.get(reason, Finish.DONE),
             detail=without(refused or reason, key),
             model=without(body.model or self.name, key),
@@ -135,7 +145,7 @@ class OpenAIChatModel:
     def _unreadable(self, content: bytes, error: ValidationError) -> ModelError:
         wrapped = error_in(content)
         if wrapped is not None:
-            return failure_of(self._where, wrapped, self._endpoint.api_key)
+            return wrapped.failure(self._where, self._endpoint.api_key)
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         wrong = f"{place + ': ' if place else ''}{first['msg']}"
@@ -156,41 +166,5 @@ class OpenAIChatModel:
         answered = Answered(
             status=response.status_code, body=body_of(response.content), retry_after_s=retry_after_s(response.headers)
         )
-        failed = failure_of(self._where, answered, self._endpoint.api_key)
+        failed = answered.failure(self._where, self._endpoint.api_key)
         return failed.told(ran=failed.ran, usage=usage_in(response.content, lambda: 0))
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that an answer asks to wait, None if it does not say; a date counts from the answer's own."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(KeyError, ValueError):
-            asked_s = float(headers[name]) * unit_s
-            if isfinite(asked_s) and asked_s >= 0:
-                return asked_s
-    with suppress(KeyError, ValueError, TypeError, OverflowError):
-        until, since = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
-        return max(0.0, (until - since).total_seconds())
-    return None
-
-
-def _asked(messages: Sequence[Message], structured: Structured) -> list[dict[str, str]]:
-    """Name JSON where an endpoint refuses json_object for a prompt that does not."""
-    texts = [message.text for message in messages]
-    if structured is Structured.JSON_OBJECT and not any("json" in text.lower() for text in texts):
-        texts[0] = f"{texts[0]}\n\n{_ASK_FOR_JSON}"
-    return [{"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)]
-
-
-def _response_format(structured: Structured, schema: Mapping[str, Any]) -> dict[str, Any]:
-    match structured:
-        case Structured.JSON_SCHEMA:
-            named = {"name": "trading_decisions", "strict": True, "schema": schema}
-            return {"response_format": {"type": "json_schema", "json_schema": named}}
-        case Structured.JSON_OBJECT:
-            return {"response_format": {"type": "json_object"}}
-        case Structured.NONE:
-            return {}
-
-
-def _text(content: str | list[_Part] | None) -> str:
-    return "".join(part.text or "" for part in content) if isinstance(content, list) else content or ""

@@ -14,7 +14,7 @@ from executor.models.addresses import same_url
 from executor.models.clients import ModelClients
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile
-from executor.registry import ExecutorSpec, ExecutorType, inline_profile
+from executor.registry import ExecutorSpec, ExecutorType
 from manager.config import Config
 from manager.state.records import DEFAULT_TENANT, TenantId
 
@@ -46,7 +46,7 @@ def configured_models(config: Config) -> Iterator[Configured]:
             own = spec.executor
             if own.type is ExecutorType.LLM and own.base_url and _identity(own) not in seen:
                 seen.add(_identity(own))
-                profile = inline_profile(config.with_key(own))
+                profile = config.with_key(own).inline_profile()
                 yield Configured(tenant=tenant_id, name=f"trader {spec.id}", profile=profile)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from executor.contract import FullDecision, Outcome
 from executor.executor import LLMExecutor
-from executor.models.breaker import Circuit
 from executor.models.clients import ModelClients
+from executor.models.gate import Circuit
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
