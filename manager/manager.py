@@ -18,10 +18,13 @@ from manager.roster.registry import SyncReport, TraderChanges, TraderRegistry
 from manager.state.records import (
     UNALLOCATED,
     ZERO,
+    AccountId,
     AccountRow,
     BookRow,
+    DecisionId,
     DecisionRow,
     EventRow,
+    IntentId,
     IntentRow,
     IntentStatus,
     LedgerKind,
@@ -32,8 +35,8 @@ from manager.state.records import (
     TraderState,
     TradingState,
 )
-from manager.state.store import DeskRows, Store, Transaction
-from traders.spec import TraderSpec
+from manager.state.store import AccountRows, Store, Transaction
+from traders.spec import TraderId, TraderSpec
 
 _HOLDER = "manager"
 _DECIDING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
@@ -66,7 +69,7 @@ class Manager:
         return await self._registry.register(tenant, specs, actor=actor, reason=reason)
 
     async def update(
-        self, tenant: TenantId, trader_id: str, changes: TraderChanges, *, actor: str, reason: str = ""
+        self, tenant: TenantId, trader_id: TraderId, changes: TraderChanges, *, actor: str, reason: str = ""
     ) -> TraderRow:
         """Change what may change of a trader; raise UnknownTrader or RegistrationError."""
         return await self._registry.update(tenant, trader_id, changes, actor=actor, reason=reason)
@@ -78,7 +81,7 @@ class Manager:
         """
         return await self._registry.sync(config, actor=actor, rivals=rivals)
 
-    async def start(self, tenant: TenantId, trader_id: str, *, actor: str, reason: str = "") -> TraderRow:
+    async def start(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
         """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it."""
         async with self._store.transaction(tenant) as tx:
             row = await tx.get(TraderRow, trader_id)
@@ -89,24 +92,24 @@ class Manager:
             at = self._clock.now()
             return await transition(tx, trader_id, TraderState.RUNNING, actor=actor, reason=reason, at=at)
 
-    async def pause(self, tenant: TenantId, trader_id: str, *, actor: str, reason: str = "") -> TraderRow:
+    async def pause(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
         """Stop a trader's decisions and entries; its positions stay, protected. Raises as `start`."""
         return await self._move(tenant, trader_id, TraderState.PAUSED, actor=actor, reason=reason)
 
-    async def resume(self, tenant: TenantId, trader_id: str, *, actor: str, reason: str = "") -> TraderRow:
+    async def resume(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
         """Let a paused trader decide again. Raises as `start`."""
         return await self._move(tenant, trader_id, TraderState.RUNNING, actor=actor, reason=reason)
 
-    async def stop(self, tenant: TenantId, trader_id: str, *, actor: str, reason: str = "") -> TraderRow:
+    async def stop(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
         """Stop a trader; its free capital is released, its positions stay, protected. Raises as `start`."""
         return await self._move(tenant, trader_id, TraderState.STOPPED, actor=actor, reason=reason)
 
-    async def isolate(self, tenant: TenantId, trader_id: str, *, actor: str, reason: str) -> TraderRow:
+    async def isolate(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str) -> TraderRow:
         """Block a trader's entries until it is stopped and started anew. Raises as `start`."""
         return await self._move(tenant, trader_id, TraderState.ISOLATED, actor=actor, reason=reason)
 
     async def unregister(
-        self, tenant: TenantId, trader_id: str, *, actor: str, reason: str = "", force: bool = False
+        self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", force: bool = False
     ) -> Removal:
         """Dismiss a flat trader: its money goes to UNALLOCATED, its books and history stay.
 
@@ -117,7 +120,7 @@ class Manager:
         async with self._store.transaction(tenant) as tx:
             row = await _trader(tx, trader_id)
             token = await tx.acquire(row.account_id, _HOLDER)
-            desk = await tx.desk(row.account_id)
+            desk = await tx.account_rows(row.account_id)
             at = self._clock.now()
             held = _held(desk, trader_id)
             if not held and not _has_orders(desk, trader_id):
@@ -139,7 +142,7 @@ class Manager:
             return Removal.CLOSING
 
     async def set_trading(
-        self, tenant: TenantId, account_id: str, state: TradingState, *, actor: str, reason: str
+        self, tenant: TenantId, account_id: AccountId, state: TradingState, *, actor: str, reason: str
     ) -> AccountRow:
         """Halt an account, let it only reduce, or resume it; entries obey from its next round on.
 
@@ -167,33 +170,35 @@ class Manager:
             await tx.insert([event])
             return replace(account, trading_state=state, state_reason=reason)
 
-    async def _move(self, tenant: TenantId, trader_id: str, to: TraderState, *, actor: str, reason: str) -> TraderRow:
+    async def _move(
+        self, tenant: TenantId, trader_id: TraderId, to: TraderState, *, actor: str, reason: str
+    ) -> TraderRow:
         async with self._store.transaction(tenant) as tx:
             return await transition(tx, trader_id, to, actor=actor, reason=reason, at=self._clock.now())
 
 
-async def _trader(tx: Transaction, trader_id: str) -> TraderRow:
+async def _trader(tx: Transaction, trader_id: TraderId) -> TraderRow:
     row = await tx.get(TraderRow, trader_id)
     if row is None:
         raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
     return row
 
 
-def _held(desk: DeskRows, trader_id: str) -> list[PositionRow]:
+def _held(desk: AccountRows, trader_id: TraderId) -> list[PositionRow]:
     return [position for position in desk.positions if position.trader_id == trader_id]
 
 
-def _has_orders(desk: DeskRows, trader_id: str) -> bool:
+def _has_orders(desk: AccountRows, trader_id: TraderId) -> bool:
     return any(share.trader_id == trader_id for order in desk.orders for share in order.shares)
 
 
-async def _supersede(tx: Transaction, desk: DeskRows, trader_id: str) -> None:
+async def _supersede(tx: Transaction, desk: AccountRows, trader_id: TraderId) -> None:
     for intent in desk.intents:
         if intent.trader_id == trader_id:
             await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
 
 
-async def _release_money(tx: Transaction, desk: DeskRows, trader_id: str, ref: str, at: datetime) -> None:
+async def _release_money(tx: Transaction, desk: AccountRows, trader_id: TraderId, ref: str, at: datetime) -> None:
     books = {book.trader_id: book for book in desk.books}
     own, common = books.get(trader_id), books.get(UNALLOCATED)
     if own is None or common is None:
@@ -208,7 +213,7 @@ async def _release_money(tx: Transaction, desk: DeskRows, trader_id: str, ref: s
     await tx.insert([_posting(own, ref, trader_id, -cash, at), _posting(own, ref, UNALLOCATED, cash, at)])
 
 
-def _posting(book: BookRow, ref: str, trader_id: str, amount: Decimal, at: datetime) -> LedgerRow:
+def _posting(book: BookRow, ref: str, trader_id: TraderId, amount: Decimal, at: datetime) -> LedgerRow:
     return LedgerRow(
         tenant_id=book.tenant_id,
         account_id=book.account_id,
@@ -223,7 +228,7 @@ def _posting(book: BookRow, ref: str, trader_id: str, amount: Decimal, at: datet
 def _closing(
     row: TraderRow, held: Sequence[PositionRow], at: datetime, *, actor: str, reason: str
 ) -> list[DecisionRow | IntentRow]:
-    decision_id = f"{row.trader_id}@{to_ms(at)}/{actor}"
+    decision_id = DecisionId(f"{row.trader_id}@{to_ms(at)}/{actor}")
     closes = tuple(
         Decision(
             symbol=position.symbol,
@@ -247,7 +252,7 @@ def _closing(
     intents = [
         IntentRow(
             tenant_id=row.tenant_id,
-            intent_id=f"{decision_id}#{number}",
+            intent_id=IntentId(f"{decision_id}#{number}"),
             decision_id=decision_id,
             account_id=row.account_id,
             trader_id=row.trader_id,

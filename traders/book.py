@@ -10,8 +10,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.types import Symbol
+from traders.spec import TraderId
 
-EXTERNAL = "EXTERNAL"
+EXTERNAL = TraderId("EXTERNAL")
 ZERO = Decimal(0)
 _STEP = Decimal("1E-12")
 
@@ -60,7 +61,7 @@ class Position:
 class Book:
     """Hold what one trader owns; `realized` is gross, `fees` positive when paid, `funding` positive when received."""
 
-    trader_id: str
+    trader_id: TraderId
     capital: Decimal = ZERO
     realized: Decimal = ZERO
     fees: Decimal = ZERO

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import NewType
 
 from exchanges.types import Symbol
 from executor.contract import Limits
 from executor.registry import ExecutorSpec
+
+TraderId = NewType("TraderId", str)
 
 
 class ManagedBy(StrEnum):
@@ -23,7 +26,7 @@ class TraderSpec:
     `show_desk_exposure` lets its model see the net exposure of the account's other traders in its symbols.
     """
 
-    id: str
+    id: TraderId
     name: str
     account: str
     executor: ExecutorSpec

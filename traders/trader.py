@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from traders.errors import IllegalMove
+from traders.spec import TraderId
 
 
 class TraderState(StrEnum):
@@ -26,7 +27,7 @@ LEGAL_MOVES: Mapping[TraderState, frozenset[TraderState]] = {
 }
 
 
-def move(trader_id: str, current: TraderState, to: TraderState) -> TraderState:
+def move(trader_id: TraderId, current: TraderState, to: TraderState) -> TraderState:
     """Return `to` when the move is legal; raise IllegalMove otherwise."""
     if to in LEGAL_MOVES[current]:
         return to

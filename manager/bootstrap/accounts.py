@@ -13,7 +13,7 @@ from exchanges.paper.state import PaperAccountId
 from exchanges.registry import Registry, VenueRequest
 from manager.config.values import AccountConfig, Config, MarketSettings, MarketType
 from manager.desk.session import AccountRuntime
-from manager.state.records import TenantId
+from manager.state.records import AccountId, TenantId
 
 _LOG = structlog.get_logger(__name__)
 _PAPER_FIELDS = ("fee_bps", "maker_fee_bps", "slippage_bps", "volume_share", "start_equity", "default_leverage")
@@ -28,7 +28,7 @@ _MARKET_FIELDS = (
 _INSTRUMENT_FIELDS = ("lot", "tick", "min_notional", "contract_size", "max_leverage", "maintenance_rate")
 
 LedgerOf = Callable[[TenantId], PaperLedger]
-Runtimes = Mapping[tuple[TenantId, str], AccountRuntime]
+Runtimes = Mapping[tuple[TenantId, AccountId], AccountRuntime]
 
 
 async def account_runtimes(config: Config, registry: Registry, ledger_of: LedgerOf, clock: Clock) -> Runtimes:
@@ -54,9 +54,9 @@ async def account_runtimes(config: Config, registry: Registry, ledger_of: Ledger
                 )
             )
             market = SharedMarket(venue.feed, clock, max_age_s=config.manager.snapshot_max_age_s)
-            runtimes[(tenant_id, name)] = AccountRuntime(
+            runtimes[(tenant_id, AccountId(name))] = AccountRuntime(
                 tenant_id=tenant_id,
-                account_id=name,
+                account_id=AccountId(name),
                 venue=account.type,
                 exchange=venue.exchange,
                 market=market,

@@ -39,9 +39,9 @@ from manager.roster.registration import stored
 from manager.spending.budget_incidents import budget_rows
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
-from manager.state.records import AccountRow, ScheduleRow, TenantId, TraderRow, TraderState
+from manager.state.records import AccountId, AccountRow, ScheduleRow, TenantId, TraderRow, TraderState
 from manager.state.slots import next_slot
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 _LOOKAHEAD = timedelta(days=1)
 _DATA_AGE_INTERVALS = 2.0
@@ -68,7 +68,7 @@ class Replay:
     columns: CandleColumns
     path: ReplayPath
     account: ReplayAccount
-    recorded: Mapping[str, Sequence[int]]
+    recorded: Mapping[TraderId, Sequence[int]]
     dropped: Sequence[DroppedItem]
     clients: ModelSource
     remotes: RemoteSource
@@ -153,7 +153,7 @@ async def assemble(request: ReplayRequest) -> Replay:
             runner=runner,
             executors=executors,
             sampler=one.sampler,
-            accounts={(tenant.tenant_id, account.name): one.runtime},
+            accounts={(tenant.tenant_id, AccountId(account.name)): one.runtime},
             holder="replay",
             keep_prompts=False,
             maintain_fires=False,
@@ -168,7 +168,7 @@ async def assemble(request: ReplayRequest) -> Replay:
         columns=columns,
         path=path,
         account=one,
-        recorded={trader_id: [batch.ts_ms for batch in batches] for trader_id, batches in recorded.items()},
+        recorded={TraderId(trader_id): [batch.ts_ms for batch in batches] for trader_id, batches in recorded.items()},
         dropped=executors.dropped,
         clients=sources.models,
         remotes=sources.remotes,
@@ -181,7 +181,7 @@ class _World:
     path: ReplayPath
     market: SharedMarket
     columns: CandleColumns
-    traders: tuple[str, ...]
+    traders: tuple[TraderId, ...]
     keep: bool
 
 
@@ -194,7 +194,7 @@ def _account(tenant: TenantId, config: AccountConfig, symbols: frozenset[Symbol]
     instruments = {symbol: venue.instruments[symbol] for symbol in sorted(symbols)}
     runtime = AccountRuntime(
         tenant_id=tenant,
-        account_id=config.name,
+        account_id=AccountId(config.name),
         venue="replay",
         exchange=exchange,
         market=world.market,
@@ -221,7 +221,7 @@ async def _insert_tenant(
         await service.ensure_tenant(tenant.tenant_id)
     async with store.transaction(tenant.tenant_id) as tx:
         for name in tenant.accounts:
-            await tx.insert([AccountRow(tenant_id=tenant.tenant_id, account_id=name, venue="replay")])
+            await tx.insert([AccountRow(tenant_id=tenant.tenant_id, account_id=AccountId(name), venue="replay")])
         await tx.insert(budget_rows(tenant))
         for seq, spec in enumerate(tenant.traders):
             interval = spec.decision_interval_s
@@ -232,7 +232,7 @@ async def _insert_tenant(
                     TraderRow(
                         tenant_id=tenant.tenant_id,
                         trader_id=spec.id,
-                        account_id=spec.account,
+                        account_id=AccountId(spec.account),
                         seq=seq,
                         spec=stored(spec),
                         state=TraderState.RUNNING,
@@ -240,7 +240,7 @@ async def _insert_tenant(
                     ScheduleRow(
                         tenant_id=tenant.tenant_id,
                         trader_id=spec.id,
-                        account_id=spec.account,
+                        account_id=AccountId(spec.account),
                         interval_s=interval,
                         next_due_at=due,
                     ),

@@ -54,8 +54,9 @@ def serve(
     check_grpc()
     from executor.remote.server import Listen
     from manager.processes.executor_server import longest_decision_s, serve_executors
+    from manager.settings import read_settings
 
     read = read_config(config)
     grace_s = longest_decision_s(read) if grace is None else grace
     listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port, grace_s=grace_s)
-    asyncio.run(serve_executors(read, listen))
+    asyncio.run(serve_executors(read, listen, read_settings()))

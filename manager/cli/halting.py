@@ -8,7 +8,7 @@ import typer
 from manager.cli.connect import actor, manager_of, with_store
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, taking
 from manager.cli.render import print_json, say
-from manager.state.records import DEFAULT_TENANT, AccountRow, TenantId, TradingState
+from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, TenantId, TradingState
 from manager.state.store import Store
 
 
@@ -60,7 +60,10 @@ def _switch(options: TradingOptions, state: TradingState) -> None:
         async with store.transaction(tenant) as tx:
             before = {row.account_id: row.trading_state for row in await tx.find(AccountRow, {})}
         names = [options.account] if options.account else list(before)
-        rows = [await manager.set_trading(tenant, name, state, actor=actor(), reason=options.reason) for name in names]
+        rows = [
+            await manager.set_trading(tenant, AccountId(name), state, actor=actor(), reason=options.reason)
+            for name in names
+        ]
         return [_Switched(before=before[row.account_id], row=row) for row in rows]
 
     switched = with_store(options.data_dir, work)

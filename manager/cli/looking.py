@@ -12,12 +12,13 @@ from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantO
 from manager.cli.render import instant, print_json, say, short, show_entries
 from manager.cli.status_text import show_account
 from manager.cli.story_text import show_story
-from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.state.records import DEFAULT_TENANT, AccountId, TenantId
 from manager.state.store import Store
 from manager.views.costs import ModelCost, read_model_costs, show_model_costs
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from manager.views.status import AccountStatus, read_status
 from manager.views.story import read_story
+from traders.spec import TraderId
 
 _DETAIL_WIDTH: Final = 160
 
@@ -75,8 +76,8 @@ def operations(options: OperationsOptions) -> None:
     Under each stand its id and what is known of it; long details are cut, --json has them whole.
     """
     query = OperationQuery(
-        account_id=options.account,
-        trader_id=options.trader,
+        account_id=AccountId(options.account),
+        trader_id=TraderId(options.trader),
         kinds=tuple(options.kind) if options.kind else tuple(OperationKind),
         sound_decisions=OperationKind.DECISION in (options.kind or ()),
         limit=options.limit,

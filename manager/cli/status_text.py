@@ -107,7 +107,7 @@ def _trader_state(trader: TraderStatus) -> str:
 
 
 def _position_row(position: PositionStatus) -> list[str]:
-    naked = position.unprotected_since
+    unprotected = position.unprotected_since
     return [
         position.trader_id,
         position.symbol,
@@ -118,5 +118,5 @@ def _position_row(position: PositionStatus) -> list[str]:
         price(position.stop_loss),
         price(position.take_profit),
         str(position.leverage),
-        f"no stop since {instant(naked)}" if naked else "",
+        f"no stop since {instant(unprotected)}" if unprotected else "",
     ]

@@ -1,6 +1,5 @@
 """`propdesk traders`: list, take on, move through life, let go."""
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,7 +30,7 @@ from manager.errors import Fault, RegistrationError
 from manager.manager import Manager, Removal
 from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
-from traders.spec import ManagedBy, TraderSpec
+from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
@@ -103,7 +102,7 @@ def add(options: AddOptions) -> None:
     """Take traders on from a file in the form of the config, all or none; they stay until removed, whatever it says."""
     tenant = TenantId(options.tenant)
     config = read_config(options.config)
-    specs = load_traders(options.file, config, tenant, os.environ)
+    specs = load_traders(options.file, config, tenant)
     for spec in specs:
         _refuse_keys(options, spec)
 
@@ -173,7 +172,7 @@ def remove(options: RemoveOptions) -> None:
         async with store.transaction(tenant) as tx:
             row = await tx.get(TraderRow, options.trader)
         outcome = await manager_of(store).unregister(
-            tenant, options.trader, actor=actor(), reason=options.reason, force=options.force
+            tenant, TraderId(options.trader), actor=actor(), reason=options.reason, force=options.force
         )
         return outcome, row is not None and row.spec.managed_by is ManagedBy.CONFIG
 

@@ -25,7 +25,7 @@ from manager.config.schema import (
 )
 from manager.config.source import Loc, Source, shown
 from manager.config.values import AccountConfig, MarketSettings, MarketType, VenueSettings
-from manager.desk.plan.values import ConflictStrategy, DeskRules, GlobalLimits
+from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
 
 InstrumentsOf = Callable[[AccountConfig], frozenset[str] | None]
 
@@ -60,10 +60,10 @@ def read_accounts(
     return accounts
 
 
-def desk_rules(root: RootSection, limits: LimitsSection) -> DeskRules:
+def desk_rules(root: RootSection, limits: LimitsSection) -> AccountRules:
     """Return the rules of an account from `manager:`, `data:` and its tenant's limits."""
     manager = root.manager
-    return DeskRules(
+    return AccountRules(
         conflict_strategy=manager.conflict_strategy,
         allocation_strategy=manager.allocation_strategy,
         reserve_equity_pct=manager.reserve_equity_pct,
@@ -76,7 +76,7 @@ def desk_rules(root: RootSection, limits: LimitsSection) -> DeskRules:
     )
 
 
-def _account(reading: Reading, loc: Loc, given: Any, rules: DeskRules) -> AccountConfig | None:
+def _account(reading: Reading, loc: Loc, given: Any, rules: AccountRules) -> AccountConfig | None:
     kind = variant(reading.source, loc, EXCHANGES, given)
     section = validated(reading.source, loc, kind, given, reading.environment) if kind else None
     name = str(loc[-1])
@@ -94,7 +94,7 @@ def _account(reading: Reading, loc: Loc, given: Any, rules: DeskRules) -> Accoun
     return AccountConfig(name=name, type=section.type, market=market, rules=rules, equity_usd=equity, paper=paper)
 
 
-def _live(reading: Reading, loc: Loc, section: LiveSection, rules: DeskRules) -> AccountConfig | None:
+def _live(reading: Reading, loc: Loc, section: LiveSection, rules: AccountRules) -> AccountConfig | None:
     if rules.conflict_strategy is ConflictStrategy.NET and not section.allow_opposite_books:
         mend = "set it to true, or change conflict_strategy: net keeps opposite books, whose stops are not reduce-only"
         reading.source.report((*loc, "allow_opposite_books"), "false", mend)

@@ -28,7 +28,7 @@ from manager.config.schema import (
 from manager.config.source import Loc, dotted, shown
 from manager.config.values import AccountConfig, MarketType
 from manager.desk.plan.values import AllocationStrategy
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 HUNDRED = Decimal(100)
 
@@ -78,7 +78,7 @@ class Roster:
         if trader is None or executor is None:
             return None
         return TraderSpec(
-            id=trader.id,
+            id=TraderId(trader.id),
             name=trader.name or trader.id,
             account=trader.exchange,
             executor=replace(self._spec(loc, trader, executor), budget_usd_per_day=trader.budget_usd_per_day),

@@ -34,11 +34,11 @@ from manager.config.fields import (
     Usd,
     choice,
 )
-from manager.desk.plan.values import AllocationStrategy, ConflictStrategy, DeskRules, GlobalLimits
+from manager.desk.plan.values import AccountRules, AllocationStrategy, ConflictStrategy, GlobalLimits
 
 _LIMITS: Final = Limits()
 _DESK: Final = GlobalLimits()
-_RULES: Final = DeskRules()
+_RULES: Final = AccountRules()
 _PAPER: Final = PaperConfig()
 _SYNTHETIC: Final = SyntheticConfig()
 _INSTRUMENT: Final = Instrument(symbol=Symbol(""))

@@ -10,7 +10,7 @@ from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorSpec
-from manager.desk.plan.values import DeskRules
+from manager.desk.plan.values import AccountRules
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
 
@@ -52,7 +52,7 @@ class AccountConfig:
     name: str
     type: str
     market: MarketSettings
-    rules: DeskRules
+    rules: AccountRules
     equity_usd: Decimal
     paper: PaperConfig | None = None
     venue: VenueSettings | None = None

@@ -12,23 +12,28 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.types import Instrument, Symbol
+from manager.state.keys import Row
 from manager.state.records import (
     ROUNDING,
     UNALLOCATED,
+    AccountId,
     AccountRow,
     BookRow,
     FillPartRow,
+    IntentId,
     LedgerKind,
     LedgerRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
+    PositionKey,
     PositionRow,
-    Row,
     TraderRow,
 )
-from manager.state.store import DeskRows, Transaction
+from manager.state.store import AccountRows, Transaction
 from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 _HOUR = timedelta(hours=1)
@@ -39,12 +44,12 @@ _ACCOUNT_FIELDS = tuple(item.name for item in fields(AccountRow))
 class Part:
     """Give one book its part of an execution; quantity is signed, fee in USD."""
 
-    trader_id: str
+    trader_id: TraderId
     quantity: Decimal
     fee: Decimal = ZERO
     leg: str = ""
-    order_id: str = ""
-    intent_id: str = ""
+    order_id: OrderId = OrderId("")
+    intent_id: IntentId = IntentId("")
     purpose: str = ""
     leverage: int = 1
     stop_loss: Decimal | None = None
@@ -66,7 +71,7 @@ class Execution:
 class Writes:
     """Collect the rows of one boundary; of the account only the fields that changed, the manager writes others."""
 
-    account_id: str
+    account_id: AccountId
     inserts: list[Row] = field(default_factory=list)
     upserts: list[Row] = field(default_factory=list)
     flat: list[tuple[str, str, Symbol]] = field(default_factory=list)
@@ -91,16 +96,16 @@ class Writes:
 class AccountState:
     """Hold one account's books and orders while a job works on them; `version` grows with every change."""
 
-    def __init__(self, rows: DeskRows, instruments: Mapping[Symbol, Instrument]) -> None:
+    def __init__(self, rows: AccountRows, instruments: Mapping[Symbol, Instrument]) -> None:
         self.account: AccountRow = rows.account
-        self.traders: dict[str, TraderRow] = {row.trader_id: row for row in rows.traders}
+        self.traders: dict[TraderId, TraderRow] = {row.trader_id: row for row in rows.traders}
         self.schedules = {row.trader_id: row for row in rows.schedules}
-        self.heads: dict[str, BookRow] = {row.trader_id: row for row in rows.books}
-        self.positions: dict[tuple[str, Symbol], PositionRow] = {(r.trader_id, r.symbol): r for r in rows.positions}
+        self.heads: dict[TraderId, BookRow] = {row.trader_id: row for row in rows.books}
+        self.positions: dict[PositionKey, PositionRow] = {PositionKey(r.trader_id, r.symbol): r for r in rows.positions}
         self.orders: dict[str, OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
         self.instruments = instruments
-        self.books: dict[str, Book] = {}
+        self.books: dict[TraderId, Book] = {}
         for head in rows.books:
             self.books[head.trader_id] = _book_of(head)
         for row in rows.positions:
@@ -110,10 +115,10 @@ class AccountState:
                 self.books[owner] = Book(trader_id=owner)
         self.pending = Writes(rows.account.account_id)
         self.version = 0
-        self._dirty_heads: set[str] = set()
-        self._dirty_positions: set[tuple[str, Symbol]] = set()
+        self._dirty_heads: set[TraderId] = set()
+        self._dirty_positions: set[PositionKey] = set()
 
-    def head(self, trader_id: str) -> BookRow:
+    def head(self, trader_id: TraderId) -> BookRow:
         """Return the money row of a book, a new one when it has none yet."""
         found = self.heads.get(trader_id)
         if found is None:
@@ -186,7 +191,7 @@ class AccountState:
         if symbol in after.positions and part.purpose == OrderPurpose.ENTRY:
             after = with_protection(after, symbol, part.stop_loss, part.take_profit)
         self.books[part.trader_id] = after
-        self._dirty_positions.add((part.trader_id, symbol))
+        self._dirty_positions.add(PositionKey(part.trader_id, symbol))
         self._dirty_heads.add(part.trader_id)
         self._note_trade(execution, part, held, closed=symbol not in after.positions, realized=realized)
         self.pending.inserts.append(
@@ -226,24 +231,26 @@ class AccountState:
             head = replace(head, recent_entries=(*recent, execution.at))
         self.heads[part.trader_id] = head
 
-    def protect(self, trader_id: str, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+    def protect(
+        self, trader_id: TraderId, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None
+    ) -> None:
         """Set the stop and target of a position; None leaves the old one."""
         self.version += 1
         self.books[trader_id] = with_protection(self._held(trader_id), symbol, stop_loss, take_profit)
-        self._dirty_positions.add((trader_id, symbol))
+        self._dirty_positions.add(PositionKey(trader_id, symbol))
 
-    def flag(self, trader_id: str, symbol: Symbol, *, dust: bool, naked_since: datetime | None) -> None:
+    def flag(self, trader_id: TraderId, symbol: Symbol, *, dust: bool, unprotected_since: datetime | None) -> None:
         """Mark a position as dust or as without a confirmed stop since an instant."""
-        row = self.positions.get((trader_id, symbol))
-        if row is None or row.dust != dust or row.naked_since != naked_since:
-            self.positions[(trader_id, symbol)] = replace(
+        row = self.positions.get(PositionKey(trader_id, symbol))
+        if row is None or row.dust != dust or row.unprotected_since != unprotected_since:
+            self.positions[PositionKey(trader_id, symbol)] = replace(
                 row or self._position_row(trader_id, self.books[trader_id].positions[symbol]),
                 dust=dust,
-                naked_since=naked_since,
+                unprotected_since=unprotected_since,
             )
-            self._dirty_positions.add((trader_id, symbol))
+            self._dirty_positions.add(PositionKey(trader_id, symbol))
 
-    def fund(self, trader_id: str, symbol: Symbol, amount: Decimal, ref: str, at: datetime) -> None:
+    def fund(self, trader_id: TraderId, symbol: Symbol, amount: Decimal, ref: str, at: datetime) -> None:
         """Post a funding amount, positive when received."""
         self.version += 1
         self.books[trader_id] = apply_funding(self._held(trader_id), amount)
@@ -251,7 +258,9 @@ class AccountState:
         kind = LedgerKind.ROUNDING if trader_id == ROUNDING else LedgerKind.FUNDING
         self._post(trader_id, kind, ref, amount, at, symbol)
 
-    def move_capital(self, kind: LedgerKind, amounts: Sequence[tuple[str, Decimal]], ref: str, at: datetime) -> None:
+    def move_capital(
+        self, kind: LedgerKind, amounts: Sequence[tuple[TraderId, Decimal]], ref: str, at: datetime
+    ) -> None:
         """Post capital entries; except for deposits and withdrawals of the account they must add up to zero."""
         if kind not in (LedgerKind.DEPOSIT, LedgerKind.WITHDRAW) and sum(a for _, a in amounts) != 0:
             raise ValueError(f"capital entries of {ref} do not add up to zero: {amounts}")
@@ -272,23 +281,25 @@ class AccountState:
         for trader_id, symbol in sorted(self._dirty_positions):
             position = self.books[trader_id].positions.get(symbol)
             if position is None:
-                self.positions.pop((trader_id, symbol), None)
+                self.positions.pop(PositionKey(trader_id, symbol), None)
                 writes.flat.append((self.account.account_id, trader_id, symbol))
             else:
                 row = self._position_row(trader_id, position)
-                self.positions[(trader_id, symbol)] = row
+                self.positions[PositionKey(trader_id, symbol)] = row
                 writes.upserts.append(row)
         self._dirty_heads.clear()
         self._dirty_positions.clear()
         return writes
 
-    def _held(self, trader_id: str) -> Book:
+    def _held(self, trader_id: TraderId) -> Book:
         book = self.books.get(trader_id)
         if book is None:
             book = self.books[trader_id] = Book(trader_id=trader_id, positions={})
         return book
 
-    def _post(self, trader_id: str, kind: LedgerKind, ref: str, amount: Decimal, at: datetime, symbol: str) -> None:
+    def _post(
+        self, trader_id: TraderId, kind: LedgerKind, ref: str, amount: Decimal, at: datetime, symbol: str
+    ) -> None:
         self.pending.inserts.append(
             LedgerRow(
                 tenant_id=self.account.tenant_id,
@@ -302,7 +313,7 @@ class AccountState:
             )
         )
 
-    def _head_row(self, trader_id: str) -> BookRow:
+    def _head_row(self, trader_id: TraderId) -> BookRow:
         book, head = self.books[trader_id], self.head(trader_id)
         money = (book.capital, book.realized, book.fees, book.funding, len(book.positions))
         if money == (head.capital, head.realized, head.fees, head.funding, head.open_positions):
@@ -312,8 +323,8 @@ class AccountState:
         self.heads[trader_id] = row
         return row
 
-    def _position_row(self, trader_id: str, position: Position) -> PositionRow:
-        old = self.positions.get((trader_id, position.symbol))
+    def _position_row(self, trader_id: TraderId, position: Position) -> PositionRow:
+        old = self.positions.get(PositionKey(trader_id, position.symbol))
         return PositionRow(
             tenant_id=self.account.tenant_id,
             account_id=self.account.account_id,
@@ -328,7 +339,7 @@ class AccountState:
             take_profit=position.take_profit,
             realized=position.realized,
             dust=old is not None and old.dust and abs(position.quantity) <= abs(old.quantity),
-            naked_since=old.naked_since if old else None,
+            unprotected_since=old.unprotected_since if old else None,
         )
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from exchanges.types import Symbol
 from manager.desk.account_state import Execution, Part
-from manager.desk.plan.risk_manager import check_desk
+from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
 from manager.desk.plan.values import Cross, Denial, PlannedOrder
 from manager.desk.protector import clear_legs, protect
@@ -12,10 +12,13 @@ from manager.desk.recording import finish_closes, held_by, record, set_intent, v
 from manager.desk.session import Session, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, set_leverage
 from manager.state.records import (
+    IntentId,
     IntentStatus,
     OrderPurpose,
     OrderRow,
     OrderState,
+    PositionKey,
+    VerdictKind,
 )
 
 
@@ -35,7 +38,7 @@ async def execute_round(session: Session) -> bool:
     if not intents:
         return True
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    plan = plan_round(session.desk(), intents, outstanding_reduces(session.state), dust)
+    plan = plan_round(session.view(), intents, outstanding_reduces(session.state), dust)
     blocked, moved = await _clear_the_way(session, plan)
     if moved:
         return False
@@ -43,21 +46,21 @@ async def execute_round(session: Session) -> bool:
     return True
 
 
-async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[tuple[str, Symbol]], bool]:
+async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[PositionKey], bool]:
     """Cancel the legs of books about to be reduced; return what stays blocked, and whether a leg filled meanwhile.
 
     A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, flow will
     cross inside, or a stop is still plain, its cancel is confirmed first: left behind, it would trade another trader's
     quantity or open a position.
     """
-    blocked: set[tuple[str, Symbol]] = set()
+    blocked: set[PositionKey] = set()
     moved = False
     crossing = _crossing_symbols(plan)
     for reduce in plan.reduces:
         first = reduce.symbol in crossing or must_clear(session.state, reduce.trader_id, reduce.symbol)
         gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=first)
         if not gone and first:
-            blocked.add((reduce.trader_id, reduce.symbol))
+            blocked.add(PositionKey(reduce.trader_id, reduce.symbol))
         moved = moved or filled
     return frozenset(blocked), moved
 
@@ -70,9 +73,9 @@ def _crossing_symbols(plan: RoundPlan) -> set[Symbol]:
     return buys & sells
 
 
-async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[tuple[str, Symbol]]) -> None:
-    netted = net_round(session.desk(), plan, blocked)
-    before = {(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
+async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[PositionKey]) -> None:
+    netted = net_round(session.view(), plan, blocked)
+    before = {PositionKey(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
     rows = [order_row(session, planned) for planned in netted.orders]
     record(session, plan, netted)
     for cross in netted.crosses:
@@ -127,13 +130,13 @@ def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, in
         return True
     wanted = {share.intent_id for share in planned.shares}
     entries = [entry for entry in plan.entries if entry.candidate.intent.intent_id in wanted]
-    desk = session.desk()
-    desk = replace(desk, reservations=tuple(r for r in desk.reservations if r.symbol != planned.symbol))
-    again = check_desk(desk, entries, ())
+    view = session.view()
+    view = replace(view, reservations=tuple(r for r in view.reservations if r.symbol != planned.symbol))
+    again = check_account(view, entries, ())
     return bool(again.denials or again.clamps)
 
 
-def _consume(session: Session, intent_id: str) -> None:
+def _consume(session: Session, intent_id: IntentId) -> None:
     intent = session.state.intents.get(intent_id)
     if intent is not None and intent.status is IntentStatus.PENDING:
         set_intent(session, intent, IntentStatus.CONSUMED, "")
@@ -151,7 +154,7 @@ async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None
             set_intent(session, intent, IntentStatus.DENIED, code)
         verdict(
             session,
-            "denial",
+            VerdictKind.DENIAL,
             Denial(intent_id=share.intent_id, trader_id=share.trader_id, symbol=row.symbol, code=code, detail=detail),
         )
     await session.flush()

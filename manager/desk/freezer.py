@@ -6,9 +6,10 @@ from decimal import Decimal
 from exchanges.market import Snapshot
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.plan.values import DeskTrader, Mark, Reservation
+from manager.desk.plan.values import Mark, Reservation, TraderView
 from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 
@@ -23,16 +24,16 @@ class Freezer:
         }
         self._prices = {symbol: mark.price for symbol, mark in self.marks.items()}
         self._equities: dict[str, tuple[Book, Decimal]] = {}
-        self._traders: dict[str, tuple[TraderRow, BookRow, DeskTrader]] = {}
+        self._traders: dict[str, tuple[TraderRow, BookRow, TraderView]] = {}
 
-    def equity(self, books: Mapping[str, Book]) -> Decimal:
+    def equity(self, books: Mapping[TraderId, Book]) -> Decimal:
         """Return the equity of all books in USD; a position without a price counts at its entry.
 
         Nothing is known of such a position's PnL, and no entry is made meanwhile.
         """
         return sum((self._equity(owner, book) for owner, book in books.items()), ZERO)
 
-    def _equity(self, owner: str, book: Book) -> Decimal:
+    def _equity(self, owner: TraderId, book: Book) -> Decimal:
         known = self._equities.get(owner)
         if known is None or known[0] is not book:
             prices = self._prices
@@ -48,9 +49,9 @@ class Freezer:
                 reserved.add(order)
         return tuple(reserved.found)
 
-    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[str, DeskTrader]:
+    def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[TraderId, TraderView]:
         """Return every trader as a round sees it."""
-        reserved: dict[str, Decimal] = {}
+        reserved: dict[TraderId, Decimal] = {}
         for reservation in reservations:
             reserved[reservation.trader_id] = reserved.get(reservation.trader_id, ZERO) + reservation.margin
         return {
@@ -58,7 +59,7 @@ class Freezer:
             for trader_id, row in state.traders.items()
         }
 
-    def _trader(self, state: AccountState, row: TraderRow, reserved: Decimal) -> DeskTrader:
+    def _trader(self, state: AccountState, row: TraderRow, reserved: Decimal) -> TraderView:
         trader_id = row.trader_id
         head, book, known = state.head(trader_id), state.books[trader_id], self._traders.get(trader_id)
         if known is not None and known[0] is row and known[1] is head:
@@ -67,7 +68,7 @@ class Freezer:
                 return before
         schedule = state.schedules.get(trader_id)
         curve = head.performance
-        trader = DeskTrader(
+        trader = TraderView(
             spec=row.spec,
             state=row.state,
             trading_state=row.trading_state,
@@ -123,13 +124,13 @@ class _Reserved:
         self._grown[key] = (worth + notional, needed)
         return needed - margin
 
-    def _held(self, trader_id: str, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
+    def _held(self, trader_id: TraderId, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
         held = self._state.books[trader_id].positions.get(symbol)
         if held is None or held.direction != direction:
             return ZERO, ZERO
         price = self._prices.get(symbol) or held.entry_price
         return abs(held.value(price)), held.margin(price)
 
-    def _entry_price(self, trader_id: str, symbol: Symbol) -> Decimal:
+    def _entry_price(self, trader_id: TraderId, symbol: Symbol) -> Decimal:
         held = self._state.books[trader_id].positions.get(symbol)
         return held.entry_price if held is not None else ZERO

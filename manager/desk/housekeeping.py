@@ -8,37 +8,38 @@ from manager.desk.incidents.log import Subject
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.valuation import book_equity, is_marked
-from manager.desk.plan.values import Desk, PlannedOrder, Reduce
+from manager.desk.plan.values import AccountView, PlannedOrder, Reduce
 from manager.desk.protector import clear_legs, keep_cancels
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session, is_shared, must_clear, outstanding_reduces
 from manager.desk.submission import order_row, persist, send, was_refused
 from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, Share, TraderState
 from traders import performance
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 ISOLATION_SHARPE = -1.0
 ISOLATION_TRADES = 20
 
 
-async def keep_house(session: Session, sampler: EquitySampler) -> tuple[str, ...]:
+async def keep_house(session: Session, sampler: EquitySampler) -> tuple[TraderId, ...]:
     """Liquidate, sample and rebalance; return the traders that earned isolation (RULES.md 1).
 
     A book waits while one of its own symbols has no mark, capital while any position has none: equity is not known.
     """
-    desk = session.desk()
+    view = session.view()
     if not session.all_marked():
-        _keep_unmarked(session, desk)
-    broken = tuple(r for r in books_to_liquidate(desk) if is_marked(desk, desk.traders[r.trader_id].book))
+        _keep_unmarked(session, view)
+    broken = tuple(r for r in books_to_liquidate(view) if is_marked(view, view.traders[r.trader_id].book))
     if broken:
         await _liquidate(session, broken)
-        desk = session.desk()
-    sampler.after(session, desk)
-    if session.all_marked() and needs_rebalance(desk, _basis(session)):
-        _rebalance(session, session.desk())
+        view = session.view()
+    sampler.after(session, view)
+    if session.all_marked() and needs_rebalance(view, _basis(session)):
+        _rebalance(session, session.view())
     return tuple(
         trader_id
-        for trader_id, trader in desk.traders.items()
+        for trader_id, trader in view.traders.items()
         if trader.state is TraderState.RUNNING
         and trader.closed_trades >= ISOLATION_TRADES
         and trader.sharpe is not None
@@ -92,15 +93,15 @@ def _tell_failed(session: Session, reduce: Reduce, why: str) -> None:
     session.incidents.tell(_failed(reduce.trader_id, reduce.symbol), detail, session.clock.now())
 
 
-def _keep_unmarked(session: Session, desk: Desk) -> None:
+def _keep_unmarked(session: Session, view: AccountView) -> None:
     """Let what was told of books whose equity is not known now stay open."""
-    for trader_id, trader in desk.traders.items():
-        if not is_marked(desk, trader.book):
+    for trader_id, trader in view.traders.items():
+        if not is_marked(view, trader.book):
             for symbol in trader.book.positions:
                 session.incidents.keep(_failed(trader_id, symbol))
 
 
-def _failed(trader_id: str, symbol: Symbol) -> Subject:
+def _failed(trader_id: TraderId, symbol: Symbol) -> Subject:
     return Subject(code="LIQUIDATION_FAILED", trader_id=trader_id, symbol=symbol)
 
 
@@ -119,28 +120,28 @@ def _basis(session: Session) -> RebalanceBasis | None:
     )
 
 
-def _rebalance(session: Session, desk: Desk) -> None:
+def _rebalance(session: Session, view: AccountView) -> None:
     state, now = session.state, session.clock.now()
-    moves = rebalance(desk, state.books[UNALLOCATED].cash)
+    moves = rebalance(view, state.books[UNALLOCATED].cash)
     for move in moves:
-        _note_move(session, desk, move)
+        _note_move(session, view, move)
     paid = [(move.trader_id, move.amount) for move in moves if move.amount]
     if paid:
         paid.append((UNALLOCATED, -sum((amount for _, amount in paid), ZERO)))
         state.move_capital(LedgerKind.REBALANCE, paid, f"rebalance/{session.round_id}", now)
-    basis = basis_of(desk)
-    for trader_id in desk.traders:
+    basis = basis_of(view)
+    for trader_id in view.traders:
         head = state.head(trader_id)
         if head.sharpe_at_rebalance != basis.sharpes.get(trader_id):
             state.set_head(replace(head, sharpe_at_rebalance=basis.sharpes.get(trader_id)))
-    members, use = tuple(sorted(basis.members)), utilization(session.desk())
+    members, use = tuple(sorted(basis.members)), utilization(session.view())
     state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=members, utilization=use))
 
 
-def _note_move(session: Session, desk: Desk, move: CapitalMove) -> None:
-    trader = desk.traders[move.trader_id]
+def _note_move(session: Session, view: AccountView, move: CapitalMove) -> None:
+    trader = view.traders[move.trader_id]
     head = session.state.head(move.trader_id)
     held = bool(trader.book.positions) or trader.reserved_margin > ZERO
-    equity, leaving = book_equity(desk, trader.book), held and not move.allocated
+    equity, leaving = book_equity(view, trader.book), held and not move.allocated
     curve = performance.flow(head.performance, equity, move.amount, winding_down=leaving)
     session.state.set_head(replace(head, allocated=move.allocated, performance=curve))

@@ -8,8 +8,8 @@ from decimal import Decimal
 from exchanges.types import Side, Symbol
 from manager.desk.incidents.log import Subject
 from manager.desk.plan.external_overlap import automatic_limits, overlaps
-from manager.desk.plan.protection import fired_targets, plan_protection
-from manager.desk.plan.values import Desk, PlannedOrder, ProtectionPlan, ProtectiveLeg
+from manager.desk.plan.protection import fired_take_profits, plan_protection
+from manager.desk.plan.values import AccountView, PlannedOrder, ProtectionPlan, ProtectiveLeg
 from manager.desk.reconcile.news import book_news
 from manager.desk.session import (
     Session,
@@ -21,14 +21,15 @@ from manager.desk.session import (
     without_outstanding,
 )
 from manager.desk.submission import cancel, leg_row, order_row, persist, send, was_refused
-from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, Share
 from traders.book import Position
+from traders.spec import TraderId
 
-_PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
+_PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT})
 _PASSES = 4
 
 
-async def fire_targets(session: Session) -> bool:
+async def fire_take_profits(session: Session) -> bool:
     """Fire the touched targets that do not rest at the venue, before anything else happens; tell whether any was."""
     plan = _plan(session)
     return await _fire(session, [*plan.watch, *_watched_until_now(session, plan)])
@@ -44,12 +45,12 @@ async def protect(session: Session) -> None:
         if not await _carry_out(session, plan):
             break
         plan = _plan(session)
-    await _close_naked(session, _plan(session) if plan.place or plan.cancel else plan)
+    await _close_unprotected(session, _plan(session) if plan.place or plan.cancel else plan)
     _keep_unfired(session, plan)
     _report_overlaps(session)
 
 
-async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
+async def clear_legs(session: Session, trader_id: TraderId, symbol: Symbol, *, stops_too: bool) -> tuple[bool, bool]:
     """Cancel a position's target, and its stop if asked, before the position is closed in another way.
 
     Return (all surely gone, any had filled). The confirmed stop goes last: it stays where anything else is not gone.
@@ -65,11 +66,11 @@ async def clear_legs(session: Session, trader_id: str, symbol: Symbol, *, stops_
     return gone, filled
 
 
-def keep_cancels(session: Session, trader_id: str, symbol: Symbol) -> None:
+def keep_cancels(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     """Let the incidents of cancels stay open in a pass that does not try these cancels again yet."""
     for order in protective_orders(session):
-        which = {"trader_id": trader_id, "symbol": symbol, "which": order.order_id}
-        session.incidents.keep(Subject(code="CANCEL_UNKNOWN", **which))
+        subject = Subject(code="CANCEL_UNKNOWN", trader_id=trader_id, symbol=symbol, which=order.order_id)
+        session.incidents.keep(subject)
 
 
 def _clearing_order(order: OrderRow) -> tuple[bool, bool]:
@@ -82,11 +83,11 @@ def protective_orders(session: Session) -> list[OrderRow]:
 
 
 def _plan(session: Session) -> ProtectionPlan:
-    held, state = session.desk(), session.state
+    held, state = session.view(), session.state
     # Alone on its symbol a reduce-only stop is safe whether the reduce fills or not, so it stays until it has.
-    desk = without_outstanding(held, outstanding_reduces(state, harmless=False))
+    view = without_outstanding(held, outstanding_reduces(state, harmless=False))
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    return plan_protection(desk, protective_orders(session), dust=dust, held=held)
+    return plan_protection(view, protective_orders(session), dust=dust, held=held)
 
 
 async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
@@ -139,7 +140,7 @@ def _refusal(leg: ProtectiveLeg) -> Subject:
     return Subject(code="PROTECTION_REFUSED", trader_id=leg.trader_id, symbol=leg.symbol, which=leg.purpose)
 
 
-def _first(session: Session, leg: ProtectiveLeg, order_id: str) -> bool:
+def _first(session: Session, leg: ProtectiveLeg, order_id: OrderId) -> bool:
     """Tell whether an order must go before `leg` replaces it: were one of them plain, both could open a position."""
     order = session.state.orders[order_id]
     same = (order.shares[0].trader_id, order.symbol, order.purpose) == (leg.trader_id, leg.symbol, leg.purpose)
@@ -154,18 +155,19 @@ def _last_stop(session: Session, old: OrderRow) -> bool:
         return False
     others = (o for o in protective_orders(session) if o.purpose is OrderPurpose.STOP and o.order_id != old.order_id)
     if any(
-        o.state is OrderState.ACCEPTED and (o.shares[0].trader_id, o.symbol) == (trader_id, old.symbol) for o in others
+        o.state is OrderState.ACCEPTED and (o.shares[0].trader_id, o.symbol) == PositionKey(trader_id, old.symbol)
+        for o in others
     ):
         return False
     alone = old.reduce_only and not is_shared(session.state, trader_id, old.symbol)
-    limits = automatic_limits(session.desk())
-    return alone or old.quantity - old.filled <= limits.get((trader_id, old.symbol), abs(held))
+    limits = automatic_limits(session.view())
+    return alone or old.quantity - old.filled <= limits.get(PositionKey(trader_id, old.symbol), abs(held))
 
 
 def _watched_until_now(session: Session, plan: ProtectionPlan) -> list[ProtectiveLeg]:
     """Return the targets that rest only from now on: what touched them while they were watched still counts."""
     resting = {(o.shares[0].trader_id, o.symbol, o.purpose) for o in protective_orders(session)}
-    targets = [leg for leg in plan.place if leg.purpose is OrderPurpose.TARGET]
+    targets = [leg for leg in plan.place if leg.purpose is OrderPurpose.TAKE_PROFIT]
     return [leg for leg in targets if (leg.trader_id, leg.symbol, leg.purpose) not in resting]
 
 
@@ -173,12 +175,12 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
     """Fire touched targets that cannot rest: the stop's cancel is confirmed first (RULES.md 8)."""
     if not watch:
         return False
-    desk = session.desk()
+    view = session.view()
     waiting = outstanding_reduces(session.state)
     fired = False
-    for leg in fired_targets(desk, watch, _ranges(session, desk)):
-        held = desk.traders[leg.trader_id].book.positions.get(leg.symbol)
-        if held is None or held.opened_at >= desk.at or (leg.trader_id, leg.symbol) in waiting or _waits(session, leg):
+    for leg in fired_take_profits(view, watch, _ranges(session, view)):
+        held = view.traders[leg.trader_id].book.positions.get(leg.symbol)
+        if held is None or held.opened_at >= view.at or (leg.trader_id, leg.symbol) in waiting or _waits(session, leg):
             continue
         if not await _touched_since_set(session, leg, held.opened_at):
             continue
@@ -207,7 +209,7 @@ async def _touched_since_set(session: Session, leg: ProtectiveLeg, opened_at: da
     view = session.snapshot.symbols[leg.symbol]
     if view.range_began is None:
         return True
-    set_at = await session.target_since(leg.trader_id, leg.symbol)
+    set_at = await session.take_profit_since(leg.trader_id, leg.symbol)
     since = opened_at if set_at is None else max(opened_at, set_at)
     if view.range_began >= since:
         return True
@@ -215,17 +217,17 @@ async def _touched_since_set(session: Session, leg: ProtectiveLeg, opened_at: da
     return marked_at > since and (view.mark - leg.trigger_price) * leg.side.sign <= 0
 
 
-def _ranges(session: Session, desk: Desk) -> Mapping[Symbol, tuple[Decimal, Decimal]]:
+def _ranges(session: Session, view: AccountView) -> Mapping[Symbol, tuple[Decimal, Decimal]]:
     """Return low and high of each symbol's last candle, the mark alone where a feed has none."""
     return {
-        symbol: view.last_range if view.last_range is not None else (view.mark, view.mark)
-        for symbol, view in session.snapshot.symbols.items()
-        if symbol in desk.marks
+        symbol: one.last_range if one.last_range is not None else (one.mark, one.mark)
+        for symbol, one in session.snapshot.symbols.items()
+        if symbol in view.marks
     }
 
 
 def _report_overlaps(session: Session) -> None:
-    for overlap in overlaps(session.desk()):
+    for overlap in overlaps(session.view()):
         session.incident(
             "EXTERNAL_OVERLAP",
             f"EXTERNAL stands with {overlap.external} against {overlap.total} of the books: stops, targets and closes "
@@ -234,40 +236,40 @@ def _report_overlaps(session: Session) -> None:
         )
 
 
-async def _close_naked(session: Session, plan: ProtectionPlan) -> None:
+async def _close_unprotected(session: Session, plan: ProtectionPlan) -> None:
     now = session.clock.now()
-    naked = {*plan.naked, *_naked_beside_a_close(session)}
+    unprotected = {*plan.unprotected, *_unprotected_beside_a_close(session)}
     grace = timedelta(seconds=session.runtime.rules.protection_grace_s)
     for (trader_id, symbol), row in list(session.state.positions.items()):
-        key = (trader_id, symbol)
-        if key not in naked:
-            if row.naked_since is not None:
-                session.state.flag(trader_id, symbol, dust=row.dust, naked_since=None)
+        key = PositionKey(trader_id, symbol)
+        if key not in unprotected:
+            if row.unprotected_since is not None:
+                session.state.flag(trader_id, symbol, dust=row.dust, unprotected_since=None)
             continue
-        since = row.naked_since or now
-        session.state.flag(trader_id, symbol, dust=row.dust, naked_since=since)
+        since = row.unprotected_since or now
+        session.state.flag(trader_id, symbol, dust=row.dust, unprotected_since=since)
         if now - since > grace:
             await _close(session, trader_id, symbol)
-    for trader_id, symbol in naked - session.state.positions.keys():
+    for trader_id, symbol in unprotected - session.state.positions.keys():
         if symbol in session.state.books[trader_id].positions:
-            session.state.flag(trader_id, symbol, dust=False, naked_since=now)
+            session.state.flag(trader_id, symbol, dust=False, unprotected_since=now)
 
 
-def _naked_beside_a_close(session: Session) -> set[tuple[str, Symbol]]:
+def _unprotected_beside_a_close(session: Session) -> set[PositionKey]:
     """Return the positions that a close without an outcome may end, and that no confirmed stop covers until then."""
     unresolved = unresolved_reduces(session.state)
     if not unresolved:
         return set()
     dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    return unresolved & set(plan_protection(session.desk(), protective_orders(session), dust=dust).naked)
+    return unresolved & set(plan_protection(session.view(), protective_orders(session), dust=dust).unprotected)
 
 
-async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
+async def _close(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     """Close a position that no stop guards, once: a stop without an outcome must be out of the way, or be doubled."""
-    key = (trader_id, symbol)
+    key = PositionKey(trader_id, symbol)
     held = session.state.books[trader_id].positions.get(symbol)
     if key in unresolved_reduces(session.state):
-        _tell_naked(session, key, "a close without an outcome forbids another, or a stop for all")
+        _tell_unprotected(session, key, "a close without an outcome forbids another, or a stop for all")
     if held is None or key in outstanding_reduces(session.state):
         return
     planned = _whole_close(session, trader_id, held)
@@ -280,13 +282,13 @@ async def _close(session: Session, trader_id: str, symbol: Symbol) -> None:
     if filled:
         return
     if not gone and must_clear(session.state, trader_id, symbol):
-        _tell_naked(session, key, "one that may stand forbids a second or a close: both could be executed")
+        _tell_unprotected(session, key, "one that may stand forbids a second or a close: both could be executed")
         return
     await _send_close(session, key, planned)
 
 
-def _whole_close(session: Session, trader_id: str, held: Position) -> PlannedOrder:
-    quantity = automatic_limits(session.desk()).get((trader_id, held.symbol), abs(held.quantity))
+def _whole_close(session: Session, trader_id: TraderId, held: Position) -> PlannedOrder:
+    quantity = automatic_limits(session.view()).get(PositionKey(trader_id, held.symbol), abs(held.quantity))
     return PlannedOrder(
         symbol=held.symbol,
         side=Side.SELL if held.quantity > 0 else Side.BUY,
@@ -297,7 +299,7 @@ def _whole_close(session: Session, trader_id: str, held: Position) -> PlannedOrd
     )
 
 
-async def _send_close(session: Session, key: tuple[str, Symbol], planned: PlannedOrder) -> None:
+async def _send_close(session: Session, key: PositionKey, planned: PlannedOrder) -> None:
     """Send a close and tell of it, before it leaves and after: again only if it was not told or took something off."""
     trader_id, symbol = key
     told = session.incidents.keep(Subject(code="NAKED_POSITION", trader_id=trader_id, symbol=symbol))
@@ -312,15 +314,15 @@ async def _send_close(session: Session, key: tuple[str, Symbol], planned: Planne
         detail = f"{what} is {sent.state}, {sent.filled} filled"
         session.incident("STOP_FAILED", detail, trader_id=trader_id, symbol=symbol)
     if not sent.filled:
-        _tell_naked(session, key, f"the close of {planned.quantity} is {sent.state}: {sent.reason}")
+        _tell_unprotected(session, key, f"the close of {planned.quantity} is {sent.state}: {sent.reason}")
 
 
-def _tell_naked(session: Session, key: tuple[str, Symbol], why: str) -> None:
+def _tell_unprotected(session: Session, key: PositionKey, why: str) -> None:
     detail = f"no stop is confirmed past the grace, and {why}"
     session.incident("NAKED_POSITION", detail, trader_id=key[0], symbol=key[1])
 
 
-async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:
+async def _doubled(session: Session, trader_id: TraderId, symbol: Symbol) -> bool:
     """Place a second stop beside one without an outcome where other books hold the symbol; tell whether it stands.
 
     Only while all legs of the symbol are reduce-only and its books point one way: whichever stops stand, they cannot
@@ -332,7 +334,7 @@ async def _doubled(session: Session, trader_id: str, symbol: Symbol) -> bool:
         return False
     if not all(order.reduce_only for order in legs):
         return False
-    wanted = plan_protection(session.desk(), ()).place
+    wanted = plan_protection(session.view(), ()).place
     key = (trader_id, symbol, OrderPurpose.STOP)
     second = [leg for leg in wanted if (leg.trader_id, leg.symbol, leg.purpose) == key and leg.reduce_only]
     if not second or _waits(session, second[0]):

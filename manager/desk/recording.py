@@ -4,13 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from exchanges.types import Symbol
 from executor.contract import Action
 from manager.desk.plan.round import RoundPlan
 from manager.desk.plan.values import Clamp, Conflict, Denial, NetPlan, Reduce
 from manager.desk.risk.rule import plain
 from manager.desk.session import Session
-from manager.state.records import ConflictRow, IntentRow, IntentStatus, OrderPurpose, RoundRow, VerdictRow
+from manager.state.records import (
+    ConflictRow,
+    IntentRow,
+    IntentStatus,
+    OrderPurpose,
+    PositionKey,
+    RoundRow,
+    VerdictKind,
+    VerdictRow,
+)
 
 
 def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
@@ -20,11 +28,9 @@ def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
     for stop in plan.stops:
         state.protect(stop.trader_id, stop.symbol, stop.stop_loss, stop.take_profit)
     for denial in denials:
-        verdict(session, "denial", denial)
-    for drop in plan.dropped:
-        verdict(session, "dropped", drop)
+        verdict(session, VerdictKind.DENIAL, denial)
     for clamp in plan.clamps:
-        verdict(session, "clamp", _denial_of(clamp))
+        verdict(session, VerdictKind.CLAMP, _denial_of(clamp))
     for conflict in plan.conflicts:
         _conflict(session, conflict)
     _settle_intents(session, plan, denials, _ordered(netted, OrderPurpose.REDUCE))
@@ -35,12 +41,11 @@ def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
             account_id=state.account.account_id,
             round_id=session.round_id,
             at=session.clock.now(),
-            equity=session.desk().equity,
+            equity=session.view().equity,
             counts={
                 "entries": len(plan.entries),
                 "reduces": len(plan.reduces),
                 "denials": len(denials),
-                "dropped": len(plan.dropped),
                 "clamps": len(plan.clamps),
                 "conflicts": len(plan.conflicts),
                 "orders": len(netted.orders),
@@ -57,7 +62,6 @@ def _ordered(netted: NetPlan, purpose: OrderPurpose) -> set[str]:
 
 def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial], closing_first: set[str]) -> None:
     refused = {denial.intent_id: denial.code for denial in denials}
-    dropped = {drop.intent_id: drop.code for drop in plan.dropped}
     entered = {entry.candidate.intent.intent_id for entry in plan.entries}
     reducing = {reduce.intent_id for reduce in plan.reduces}
     done = {*plan.done, *(stop.intent_id for stop in plan.stops)}
@@ -69,15 +73,11 @@ def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]
             continue
         elif key in refused:
             set_intent(session, intent, IntentStatus.DENIED, refused[key])
-        elif key in dropped:
-            set_intent(session, intent, IntentStatus.DROPPED, dropped[key])
         elif key in done:
             set_intent(session, intent, IntentStatus.DONE, "")
 
 
-def finish_closes(
-    session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[tuple[str, Symbol], Decimal]
-) -> None:
+def finish_closes(session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[PositionKey, Decimal]) -> None:
     """End the intents of reduces that did their work; an untouched one waits for the next round.
 
     A whole close is done when the book is flat, a partial one when anything of it has filled, a target position when
@@ -88,7 +88,7 @@ def finish_closes(
         intent = session.state.intents.get(reduce.intent_id)
         if intent is None or intent.status is not IntentStatus.PENDING or intent.intent_id in opening:
             continue
-        held, held_before = held_by(session, reduce), before[(reduce.trader_id, reduce.symbol)]
+        held, held_before = held_by(session, reduce), before[PositionKey(reduce.trader_id, reduce.symbol)]
         is_target = intent.decision.action is Action.TARGET
         taken = held_before - held
         if held == 0 or (not reduce.closes and taken > 0 and (taken >= reduce.quantity or not is_target)):
@@ -104,7 +104,7 @@ def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
     for reduce in (one for one in dust if one.closes):
         detail = f"{reduce.quantity} is below what the venue takes"
         session.incident("DUST", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
-        session.state.flag(reduce.trader_id, reduce.symbol, dust=True, naked_since=None)
+        session.state.flag(reduce.trader_id, reduce.symbol, dust=True, unprotected_since=None)
 
 
 def set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: str) -> None:
@@ -114,8 +114,8 @@ def set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: 
     session.state.upsert(changed)
 
 
-def verdict(session: Session, kind: str, denial: Denial) -> None:
-    """Record one denial, drop or clamp of this round."""
+def verdict(session: Session, kind: VerdictKind, denial: Denial) -> None:
+    """Record one denial or clamp of this round."""
     account = session.state.account
     session.state.insert(
         VerdictRow(

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from manager.desk.plan.capital import utilization
 from manager.desk.plan.valuation import book_equity, is_marked
-from manager.desk.plan.values import Desk
+from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
 from manager.state.records import BookRow, EquityRow, SampledMark
 from traders import performance
 from traders.performance import Performance
+from traders.spec import TraderId
 
 
 class EquitySampler(Protocol):
@@ -21,7 +22,7 @@ class EquitySampler(Protocol):
         """Sample what passed before this job with the books as they were."""
         ...
 
-    def after(self, session: Session, desk: Desk) -> None:
+    def after(self, session: Session, view: AccountView) -> None:
         """Sample this instant with the books as they are now."""
         ...
 
@@ -39,31 +40,31 @@ class LiveSampler:
     def before(self, session: Session) -> None:
         """Sample nothing: between two jobs nobody looked."""
 
-    def after(self, session: Session, desk: Desk) -> None:
+    def after(self, session: Session, view: AccountView) -> None:
         """Sample every book and the account if the interval is over, except those whose equity is not known."""
         state, now = session.state, session.clock.now()
         last = state.account.updated_at
         if last is not None and now - last < self._interval:
             return
-        for trader_id, trader in desk.traders.items():
-            if not is_marked(desk, trader.book):
+        for trader_id, trader in view.traders.items():
+            if not is_marked(view, trader.book):
                 continue
             head = state.head(trader_id)
-            equity = book_equity(desk, trader.book)
+            equity = book_equity(view, trader.book)
             curve = performance.sample(head.performance, equity, now)
             state.set_head(replace(head, performance=curve))
             self._store(session, trader_id, equity, curve.drawdown)
-        account = replace(state.account, updated_at=now, marks=_marks(desk))
+        account = replace(state.account, updated_at=now, marks=_marks(view))
         if session.all_marked():
-            account = replace(account, equity=desk.equity, utilization=utilization(desk))
-            self._store(session, "", desk.equity, 0.0)
+            account = replace(account, equity=view.equity, utilization=utilization(view))
+            self._store(session, TraderId(""), view.equity, 0.0)
         state.put_account(account)
 
     def current(self, head: BookRow) -> Performance:
         """Return the curve as it was stored last."""
         return head.performance
 
-    def _store(self, session: Session, trader_id: str, equity: Decimal, drawdown: float) -> None:
+    def _store(self, session: Session, trader_id: TraderId, equity: Decimal, drawdown: float) -> None:
         account = session.state.account
         session.state.upsert(
             EquityRow(
@@ -77,8 +78,8 @@ class LiveSampler:
         )
 
 
-def _marks(desk: Desk) -> dict[str, SampledMark]:
+def _marks(view: AccountView) -> dict[str, SampledMark]:
     return {
-        symbol: SampledMark(price=mark.price, at=desk.at - timedelta(seconds=mark.age_s))
-        for symbol, mark in desk.marks.items()
+        symbol: SampledMark(price=mark.price, at=view.at - timedelta(seconds=mark.age_s))
+        for symbol, mark in view.marks.items()
     }

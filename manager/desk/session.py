@@ -13,19 +13,23 @@ from manager.desk.account_state import AccountState
 from manager.desk.back_off import Refusals
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
-from manager.desk.plan.values import Desk, DeskRules
+from manager.desk.plan.values import AccountRules, AccountView
 from manager.state.records import (
+    AccountId,
     FillPartRow,
     IntentRow,
     IntentStatus,
     OrderPurpose,
     OrderRow,
     OrderState,
+    PositionKey,
+    RoundId,
     RoundRow,
     TenantId,
 )
-from manager.state.store import DeskRows, Fence, Store, Transaction
+from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL, Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 LEASE_S = 20.0
@@ -38,11 +42,11 @@ class AccountRuntime:
     """Bind one account to its venue, market and rules; built once a process by the bootstrap."""
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
     venue: str
     exchange: Exchange
     market: SharedMarket
-    rules: DeskRules
+    rules: AccountRules
     instruments: Mapping[Symbol, Instrument]
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
@@ -62,7 +66,7 @@ class Truth:
 class Session:
     """Carry one fenced job on one account; every write checks the fence in its own transaction."""
 
-    def __init__(self, runtime: AccountRuntime, store: Store, clock: Clock, fence: Fence, rows: DeskRows) -> None:
+    def __init__(self, runtime: AccountRuntime, store: Store, clock: Clock, fence: Fence, rows: AccountRows) -> None:
         self.runtime = runtime
         self.exchange = runtime.exchange
         self.clock = clock
@@ -76,8 +80,8 @@ class Session:
         self.unresolved: set[Symbol] = set()
         self.booked: set[str] = set()
         self.sequence = 0
-        self._desk: Desk | None = None
-        self._desk_version = -1
+        self._view: AccountView | None = None
+        self._view_version = -1
         self._freezer: Freezer | None = None
         self._store = store
 
@@ -99,12 +103,12 @@ class Session:
         """Take in what the venue and the market said."""
         if snapshot is not self._snapshot:
             self._freezer = None
-        self._truth, self._snapshot, self._desk = truth, snapshot, None
+        self._truth, self._snapshot, self._view = truth, snapshot, None
 
     @property
-    def round_id(self) -> str:
+    def round_id(self) -> RoundId:
         """Return the id of this job's round: the fencing token, so it rises and is never used twice."""
-        return f"{self.fence.token:010d}"
+        return RoundId(f"{self.fence.token:010d}")
 
     def next_leg(self) -> int:
         """Return a number that is fresh within this round, for client order ids."""
@@ -140,7 +144,7 @@ class Session:
                     parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
         return [part for part in parts if part.at > at]
 
-    async def target_since(self, trader_id: str, symbol: Symbol) -> datetime | None:
+    async def take_profit_since(self, trader_id: TraderId, symbol: Symbol) -> datetime | None:
         """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
 
         None when neither is stored.
@@ -165,27 +169,29 @@ class Session:
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
 
-    def incident(self, code: str, detail: str, *, trader_id: str = "", symbol: str = "", which: str = "") -> None:
+    def incident(
+        self, code: str, detail: str, *, trader_id: TraderId = TraderId(""), symbol: str = "", which: str = ""
+    ) -> None:
         """Tell something an operator must see, with a code of docs/incident-codes.md: once, however long it lasts."""
         subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
 
-    def desk(self) -> Desk:
+    def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
         now, version = self.clock.now(), self.state.version
-        if self._desk is None or version != self._desk_version or now != self._desk.at:
-            self._desk, self._desk_version = self._freeze(now), version
-        return self._desk
+        if self._view is None or version != self._view_version or now != self._view.at:
+            self._view, self._view_version = self._freeze(now), version
+        return self._view
 
     def all_marked(self) -> bool:
         """Tell whether every position of every book has a mark, so that equity is known."""
         marks = self.snapshot.symbols
         return all(symbol in marks for book in self.state.books.values() for symbol in book.positions)
 
-    def _freeze(self, now: datetime) -> Desk:
+    def _freeze(self, now: datetime) -> AccountView:
         state, truth, freezer = self.state, self.truth, self._frozen_at_marks()
         reservations = freezer.reservations(state)
-        return Desk(
+        return AccountView(
             at=now,
             account_id=self.runtime.account_id,
             trading_state=state.account.trading_state,
@@ -214,7 +220,7 @@ class Session:
         return self._freezer
 
 
-async def _newest_parts(tx: Transaction, account_id: str, owner: str, at: datetime) -> Sequence[FillPartRow]:
+async def _newest_parts(tx: Transaction, account_id: AccountId, owner: TraderId, at: datetime) -> Sequence[FillPartRow]:
     where, limit = {"account_id": account_id, "trader_id": owner}, _PARTS_READ
     while True:
         parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
@@ -223,36 +229,36 @@ async def _newest_parts(tx: Transaction, account_id: str, owner: str, at: dateti
         limit *= 10
 
 
-def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[tuple[str, Symbol], Decimal]:
+def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[PositionKey, Decimal]:
     """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again.
 
     A plain target is one that the desk fired. Without `harmless`, reduce-only orders of books alone on their symbol are
     left out: a reduce-only stop beside them is safe whether they fill or not.
     """
-    waiting: dict[tuple[str, Symbol], Decimal] = {}
+    waiting: dict[PositionKey, Decimal] = {}
     for order in state.orders.values():
         if not order.state.live or not _closes(order):
             continue
         left = order.quantity - order.filled
         for share in order.shares:
-            key = (share.trader_id, order.symbol)
+            key = PositionKey(share.trader_id, order.symbol)
             if not harmless and order.reduce_only and not is_shared(state, *key):
                 continue
             waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
     return waiting
 
 
-def unresolved_reduces(state: AccountState) -> set[tuple[str, Symbol]]:
+def unresolved_reduces(state: AccountState) -> set[PositionKey]:
     """Return the positions for which it is not known whether the venue has an order that closes them."""
     orders = [order for order in state.orders.values() if is_unresolved(order) and _closes(order)]
-    return {(share.trader_id, order.symbol) for order in orders for share in order.shares}
+    return {PositionKey(share.trader_id, order.symbol) for order in orders for share in order.shares}
 
 
-def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal]) -> Desk:
+def without_outstanding(view: AccountView, waiting: Mapping[PositionKey, Decimal]) -> AccountView:
     """Return the desk with books as if every waiting reduce had filled, for what must not reduce twice."""
     if not waiting:
-        return desk
-    traders = dict(desk.traders)
+        return view
+    traders = dict(view.traders)
     for (trader_id, symbol), quantity in waiting.items():
         trader = traders.get(trader_id)
         held = trader.book.positions.get(symbol) if trader is not None else None
@@ -265,11 +271,11 @@ def without_outstanding(desk: Desk, waiting: Mapping[tuple[str, Symbol], Decimal
         else:
             positions[symbol] = _shrunk(held, left)
         traders[trader_id] = replace(trader, book=replace(trader.book, positions=positions))
-    return replace(desk, traders=traders)
+    return replace(view, traders=traders)
 
 
 def _closes(order: OrderRow) -> bool:
-    fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
+    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
     return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 
 
@@ -282,12 +288,12 @@ def is_unresolved(order: OrderRow) -> bool:
     return order.state in (OrderState.UNKNOWN, OrderState.PENDING)
 
 
-def is_shared(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
+def is_shared(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
     """Tell whether any book but this trader's, EXTERNAL included, holds `symbol`."""
     return any(symbol in book.positions for owner, book in state.books.items() if owner != trader_id)
 
 
-def must_clear(state: AccountState, trader_id: str, symbol: Symbol) -> bool:
+def must_clear(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
     """Tell whether a position's stops must surely be gone before it is closed in another way.
 
     Left behind, they would trade what another book holds, or, where one of them is a plain order, open a position.

@@ -15,10 +15,11 @@ from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, Time
 from manager.desk.plan.values import PlannedOrder, ProtectiveLeg
 from manager.desk.reconcile.news import apply_report
 from manager.desk.session import Session, is_unresolved
-from manager.state.records import OrderPurpose, OrderRow, OrderState, Share
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, Share
+from traders.spec import TraderId
 
 _LOG = structlog.get_logger(__name__)
-_TYPES = {OrderPurpose.STOP: OrderType.STOP, OrderPurpose.TARGET: OrderType.TAKE_PROFIT}
+_TYPES = {OrderPurpose.STOP: OrderType.STOP, OrderPurpose.TAKE_PROFIT: OrderType.TAKE_PROFIT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,8 @@ class CancelResult:
 def order_row(session: Session, planned: PlannedOrder) -> OrderRow:
     """Return the row of a planned market order, with a client order id that no other order has."""
     leg = session.next_leg()
-    return _row(session, planned, f"{session.round_id}.{leg:03d}.{planned.purpose}.{planned.symbol}", OrderType.MARKET)
+    order_id = OrderId(f"{session.round_id}.{leg:03d}.{planned.purpose}.{planned.symbol}")
+    return _row(session, planned, order_id, OrderType.MARKET)
 
 
 def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> OrderRow:
@@ -46,7 +48,7 @@ def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> Orde
         reduce_only=leg.reduce_only,
         shares=(Share(trader_id=leg.trader_id, quantity=leg.quantity),),
     )
-    order_id = f"{leg.trader_id}.{leg.symbol}~{leg.purpose}.{session.round_id}.{number:03d}"
+    order_id = OrderId(f"{leg.trader_id}.{leg.symbol}~{leg.purpose}.{session.round_id}.{number:03d}")
     row = _row(session, planned, order_id, _TYPES[leg.purpose])
     return replace(row, trigger_price=leg.trigger_price, reason="fired" if fire else "")
 
@@ -84,7 +86,7 @@ def was_refused(sent: OrderRow) -> bool:
     return sent.state in (OrderState.REJECTED, OrderState.DENIED)
 
 
-async def cancel(session: Session, order_id: str) -> CancelResult:
+async def cancel(session: Session, order_id: OrderId) -> CancelResult:
     """Cancel a resting order and book what it had filled; `gone` is False when the venue's answer is not known.
 
     That is an incident, unless the order itself has no known outcome and the venue does not have it: one is open for
@@ -99,7 +101,7 @@ async def cancel(session: Session, order_id: str) -> CancelResult:
     except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
         _LOG.warning("cancel_outcome_unknown", order_id=order_id, error=str(failure))
         if not (is_unresolved(order) and isinstance(failure, OrderRejected)):
-            trader_id = order.shares[0].trader_id if order.shares else ""
+            trader_id = order.shares[0].trader_id if order.shares else TraderId("")
             detail = f"{order_id}: {failure}"
             session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, which=order_id)
         return CancelResult(gone=False, filled=False)
@@ -132,7 +134,7 @@ async def set_leverage(session: Session, symbol: Symbol) -> bool:
     return True
 
 
-def _row(session: Session, planned: PlannedOrder, order_id: str, kind: OrderType) -> OrderRow:
+def _row(session: Session, planned: PlannedOrder, order_id: OrderId, kind: OrderType) -> OrderRow:
     now = session.clock.now()
     return OrderRow(
         tenant_id=session.runtime.tenant_id,

@@ -22,9 +22,10 @@ from manager.state.store import TraderRows, Transaction
 from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
+from traders.spec import TraderId
 
 _LIVE = tuple(state for state in OrderState if state.live)
-_RESTING = (OrderPurpose.STOP, OrderPurpose.TARGET)
+_RESTING = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 _PARTS_READ = 10 * TRADES_SHOWN
 _DECISIONS_READ = 3
 
@@ -54,7 +55,7 @@ async def read_record(
     )
 
 
-async def _shown_before(tx: Transaction, trader_id: str) -> EarlierPositions | None:
+async def _shown_before(tx: Transaction, trader_id: TraderId) -> EarlierPositions | None:
     """Return the positions of the last decision that kept its context; one without market data has none."""
     made = await tx.find(DecisionRow, {"trader_id": trader_id}, newest_first="decided_at", limit=_DECISIONS_READ)
     context = next((row.context for row in made if row.context is not None), None)
@@ -87,7 +88,7 @@ async def _left_for_models(tx: Transaction, rows: TraderRows, now: datetime) -> 
     return min((one for one in bounds if one is not None), default=None)
 
 
-def _own_part(row: OrderRow, trader_id: str) -> list[RestingOrder]:
+def _own_part(row: OrderRow, trader_id: TraderId) -> list[RestingOrder]:
     if row.purpose not in _RESTING:
         return []
     return [
@@ -103,7 +104,7 @@ def _own_part(row: OrderRow, trader_id: str) -> list[RestingOrder]:
     ]
 
 
-def _own_entry(row: OrderRow, trader_id: str, instruments: Mapping[Symbol, Instrument]) -> list[LiveEntry]:
+def _own_entry(row: OrderRow, trader_id: TraderId, instruments: Mapping[Symbol, Instrument]) -> list[LiveEntry]:
     if row.purpose is not OrderPurpose.ENTRY:
         return []
     instrument, left = instruments.get(row.symbol), row.quantity - row.filled
@@ -132,7 +133,7 @@ def _trade(part: FillPartRow) -> ClosedTrade:
     )
 
 
-def _net(held: Sequence[PositionRow], trader_id: str) -> dict[str, Holding]:
+def _net(held: Sequence[PositionRow], trader_id: TraderId) -> dict[str, Holding]:
     net: dict[str, Holding] = {}
     for row in held:
         if row.trader_id not in (trader_id, EXTERNAL):

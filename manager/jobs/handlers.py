@@ -17,7 +17,7 @@ from executor.registry import ExecutorType
 from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
 from manager.desk.incidents.safe_mode import log_alerts, note_outcome
-from manager.desk.protector import fire_targets, protect
+from manager.desk.protector import fire_take_profits, protect
 from manager.desk.reconcile.reader import reconcile
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
@@ -28,8 +28,11 @@ from manager.roster.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.prompt_text import prompt_row
 from manager.state.records import (
+    AccountId,
+    DecisionId,
     DecisionRow,
     IncidentRow,
+    IntentId,
     IntentRow,
     IntentStatus,
     ScheduleRow,
@@ -43,7 +46,7 @@ from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 _LOG = structlog.get_logger(__name__)
 _LATE = ItemError(
@@ -80,7 +83,7 @@ class DeskParts:
     runner: JobRunner
     executors: ExecutorSource
     sampler: EquitySampler
-    accounts: Mapping[tuple[TenantId, str], AccountRuntime]
+    accounts: Mapping[tuple[TenantId, AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
     keep_prompts: bool = True
@@ -116,7 +119,7 @@ class DeskHandlers:
         if not in_time:
             _LOG.warning("decision_came_late", trader=job.trader_id, due_at=slot.isoformat())
         elif acts:
-            await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id="", due_at=None))
+            await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id=TraderId(""), due_at=None))
 
     async def round(self, job: Job) -> None:
         """Trade the account once, and again while newer intents keep coming in."""
@@ -140,7 +143,7 @@ class DeskHandlers:
         with suppress(FenceLost):
             session = await self._open(job)
             if await self._read(session):
-                await fire_targets(session)
+                await fire_take_profits(session)
                 await session.flush()
 
     async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
@@ -148,7 +151,7 @@ class DeskHandlers:
         if not await self._read(session):
             return False
         if fire:
-            await fire_targets(session)
+            await fire_take_profits(session)
         unfit = await keep_house(session, self._parts.sampler)
         await protect(session)
         session.incidents.end(session.clock.now())
@@ -167,7 +170,7 @@ class DeskHandlers:
             return False
         return True
 
-    async def _isolate(self, session: Session, unfit: Sequence[str]) -> None:
+    async def _isolate(self, session: Session, unfit: Sequence[TraderId]) -> None:
         tenant, now = session.runtime.tenant_id, self._parts.clock.now()
         reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
         for trader_id in unfit:
@@ -180,7 +183,7 @@ class DeskHandlers:
         runtime = parts.accounts[(job.tenant_id, job.account_id)]
         async with parts.store.transaction(job.tenant_id) as tx:
             token = await tx.acquire(job.account_id, parts.holder)
-            rows = await tx.desk(job.account_id)
+            rows = await tx.account_rows(job.account_id)
         return Session(runtime, parts.store, parts.clock, Fence(account_id=job.account_id, token=token), rows)
 
     async def _has_newer(self, session: Session) -> bool:
@@ -315,7 +318,7 @@ def _record(
     rows: TraderRows, full: FullDecision, due_at: datetime, decided_at: datetime, context: Context | None
 ) -> tuple[DecisionRow, list[IntentRow]]:
     trader, schedule = rows.trader, rows.schedule
-    decision_id = f"{trader.trader_id}@{to_ms(due_at)}"
+    decision_id = DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
     decision = DecisionRow(
         tenant_id=trader.tenant_id,
         decision_id=decision_id,
@@ -340,7 +343,7 @@ def _record(
     intents = [
         IntentRow(
             tenant_id=trader.tenant_id,
-            intent_id=f"{decision_id}#{number}",
+            intent_id=IntentId(f"{decision_id}#{number}"),
             decision_id=decision_id,
             account_id=trader.account_id,
             trader_id=trader.trader_id,

@@ -17,7 +17,8 @@ from procrastinate.types import JSONDict, JSONValue
 from manager.jobs.errors import QueueUnavailable
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.steady import SteadyJobManager, cause_of
-from manager.state.records import TenantId
+from manager.state.records import AccountId, TenantId
+from traders.spec import TraderId
 
 R = TypeVar("R")
 DECIDE_QUEUE = "decide"
@@ -50,8 +51,8 @@ def from_arguments(kind: JobKind, arguments: dict[str, JSONValue]) -> Job:
     return Job(
         kind=kind,
         tenant_id=TenantId(str(arguments["tenant_id"])),
-        account_id=str(arguments["account_id"]),
-        trader_id=str(arguments["trader_id"]),
+        account_id=AccountId(str(arguments["account_id"])),
+        trader_id=TraderId(str(arguments["trader_id"])),
         due_at=datetime.fromisoformat(str(due_at)) if due_at else None,
     )
 

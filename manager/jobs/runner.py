@@ -6,7 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from manager.state.records import TenantId
+from manager.state.records import AccountId, TenantId
+from traders.spec import TraderId
 
 
 class JobKind(StrEnum):
@@ -23,8 +24,8 @@ class Job:
 
     kind: JobKind
     tenant_id: TenantId
-    account_id: str
-    trader_id: str = ""
+    account_id: AccountId
+    trader_id: TraderId = TraderId("")
     due_at: datetime | None = None
 
     @property

@@ -7,12 +7,11 @@ import structlog
 
 from exchanges.types import Symbol
 from executor.contract import FullDecision, ItemError, Outcome, Refusal
-from manager.state.records import DecisionRow, IntentRow, VerdictRow
+from manager.state.records import DecisionRow, IntentId, IntentRow, RoundId, VerdictKind, VerdictRow
 from manager.state.store import Transaction
 from traders.context import told_refusal
 
 _LOG = structlog.get_logger(__name__)
-INVALID: Final = "invalid"
 INVALID_ITEM: Final = "INVALID_ITEM"
 INVALID_REPLY: Final = "INVALID_REPLY"
 _MOST: Final = 20
@@ -55,13 +54,13 @@ def dropped(decision: DecisionRow) -> list[VerdictRow]:
         VerdictRow(
             tenant_id=decision.tenant_id,
             account_id=decision.account_id,
-            round_id=decision.decision_id,
+            round_id=RoundId(decision.decision_id),
             n=number,
-            kind=INVALID,
+            kind=VerdictKind.INVALID,
             code=code,
             trader_id=decision.trader_id,
             symbol=Symbol(""),
-            intent_id=decision.decision_id,
+            intent_id=IntentId(decision.decision_id),
             detail=f"{error.path}: {error.message}",
             at=decision.decided_at,
         )
@@ -71,7 +70,7 @@ def dropped(decision: DecisionRow) -> list[VerdictRow]:
 
 async def read_actions(tx: Transaction, verdicts: Sequence[VerdictRow]) -> Mapping[str, str]:
     """Return the action of each intent that the verdicts are about."""
-    wanted = tuple({row.intent_id for row in verdicts if row.kind != INVALID and row.intent_id})
+    wanted = tuple({row.intent_id for row in verdicts if row.kind != VerdictKind.INVALID and row.intent_id})
     found = await tx.find(IntentRow, {"intent_id": wanted}) if wanted else ()
     return {row.intent_id: row.decision.action for row in found}
 

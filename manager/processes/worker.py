@@ -13,7 +13,7 @@ from manager.jobs.handlers import DeskHandlers, DeskParts, ExecutorSource
 from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import QueueWorker, WorkerSettings
 from manager.orchestrator import Orchestrator, Pace
-from manager.state.records import TenantId
+from manager.state.records import AccountId, TenantId
 from manager.state.store import AccountKey, Store
 
 
@@ -26,7 +26,7 @@ class WorkerParts:
     runner: QueueRunner
     executors: ExecutorSource
     sampler: EquitySampler
-    accounts: Mapping[tuple[TenantId, str], AccountRuntime]
+    accounts: Mapping[tuple[TenantId, AccountId], AccountRuntime]
     settings: WorkerSettings
     pace: Pace
 

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
-from manager.desk.plan.values import Desk
+from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
 from manager.state.records import BookRow, PositionRow
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 from traders.book import Book
 from traders.performance import Performance
+from traders.spec import TraderId
 
 Floats = npt.NDArray[np.float64]
 _HOUR_MS = 3_600_000
@@ -56,7 +57,7 @@ class ReplaySampler:
     `publish` says whether the next `after` writes the curves to the books' rows; between decisions nobody reads them.
     """
 
-    def __init__(self, closes: Closes, traders: Sequence[str], *, keep: bool = False) -> None:
+    def __init__(self, closes: Closes, traders: Sequence[TraderId], *, keep: bool = False) -> None:
         self._closes = closes
         self._traders = tuple(traders)
         self._index = {trader_id: index for index, trader_id in enumerate(self._traders)}
@@ -77,7 +78,7 @@ class ReplaySampler:
             self._sample_books(session, books, int(self._closes.instants.searchsorted(at_ms, side="left")))
         self._before = (now_ms, self._own(session))
 
-    def after(self, session: Session, desk: Desk) -> None:
+    def after(self, session: Session, desk: AccountView) -> None:
         """Sample the closes before this instant with the books as they were, the close at it with those of now."""
         own, instants = self._own(session), self._closes.instants
         now_ms = to_ms(session.clock.now())
@@ -96,7 +97,7 @@ class ReplaySampler:
         """Return the curve as far as it is sampled."""
         return self._curves.of(self._index[head.trader_id], head.performance)
 
-    def pass_to(self, at: datetime, rows: DeskRows) -> None:
+    def pass_to(self, at: datetime, rows: AccountRows) -> None:
         """Sample the closes up to this instant with the books as they are stored, where no job does it."""
         last = int(self._closes.instants.searchsorted(to_ms(at), side="right"))
         if last <= self._next:

@@ -16,8 +16,9 @@ from manager.monitor.invariants.account import CHECKS, check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.replay.upkeep import Upkeep
 from manager.state.records import PositionRow, ScheduleRow
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 _ALL = 1_000_000
 _BEAT_S = 1.0
@@ -83,7 +84,7 @@ class ReplayDriver:
         finally:
             telling.cancel()
 
-    async def _instant(self, now: datetime, rows: DeskRows) -> DeskRows:
+    async def _instant(self, now: datetime, rows: AccountRows) -> AccountRows:
         """Do one T in the order of RULES.md 10: touches, marks, funding, liquidation, decisions, one round, fills.
 
         `rows` is what the last instant left; where only decisions are due, what comes before them is left out.
@@ -116,9 +117,9 @@ class ReplayDriver:
         if await exchange.settle():
             await self._maintain()
 
-    async def _stored(self) -> DeskRows:
+    async def _stored(self) -> AccountRows:
         async with self._replay.store.transaction(self._tenant) as tx:
-            return await tx.desk(self._account_id)
+            return await tx.account_rows(self._account_id)
 
     async def _due(self, now: datetime) -> list[Job]:
         async with self._replay.store.service() as service:
@@ -162,7 +163,7 @@ class ReplayDriver:
     def _job(self, kind: JobKind) -> Job:
         return Job(kind=kind, tenant_id=self._tenant, account_id=self._account_id)
 
-    async def _next(self, now: datetime, rows: DeskRows) -> datetime:
+    async def _next(self, now: datetime, rows: AccountRows) -> datetime:
         """Return the next instant at which anything can happen; at the latest the end."""
         event = self._next_rebalance(now, rows)
         until = min(event, await self._next_decision(now))
@@ -181,14 +182,14 @@ class ReplayDriver:
         claimed = self._end if due is None else self._on_grid(max(due, now + timedelta(microseconds=1)))
         return min(claimed, *self._deliveries) if self._deliveries else claimed
 
-    def _next_rebalance(self, now: datetime, rows: DeskRows) -> datetime:
+    def _next_rebalance(self, now: datetime, rows: AccountRows) -> datetime:
         rebalanced = rows.account.rebalanced_at
         if rebalanced is None:
             return self._end
         due = rebalanced + timedelta(seconds=self._account.runtime.rules.rebalance_interval_s)
         return self._on_grid(max(due, now + timedelta(microseconds=1)))
 
-    def _earliest_break(self, now: datetime, until: datetime, rows: DeskRows) -> datetime | None:
+    def _earliest_break(self, now: datetime, until: datetime, rows: AccountRows) -> datetime | None:
         """Return the first touch up to `until` of a target that cannot rest, or the first broken book."""
         self._watches = False
         found: datetime | None = None
@@ -210,7 +211,7 @@ class ReplayDriver:
         breach = self._account.sampler.first_breach(cash, held, to_ms(now), to_ms(until))
         return from_ms(breach) if breach is not None else found
 
-    async def _check(self) -> DeskRows:
+    async def _check(self) -> AccountRows:
         exchange = self._account.exchange
         rows = await self._stored()
         facts = AccountFacts(
@@ -232,11 +233,11 @@ class ReplayDriver:
         return min(self._begin + steps * self._step, self._end)
 
 
-def _deliveries(replay: Replay) -> dict[datetime, list[str]]:
+def _deliveries(replay: Replay) -> dict[datetime, list[TraderId]]:
     """Return which traders get recorded decisions at which instant: the first T at or after each stamp."""
     step = replay.columns.interval_ms
     first, last = replay.columns.instants[0], replay.columns.instants[-1]
-    due: dict[datetime, list[str]] = {}
+    due: dict[datetime, list[TraderId]] = {}
     for trader_id, stamps in replay.recorded.items():
         for stamp in stamps:
             at_ms = max(first, first + -(-(stamp - first) // step) * step)
@@ -253,7 +254,7 @@ def _shared_opposite(positions: list[PositionRow]) -> bool:
     )
 
 
-def _holding_books(rows: DeskRows) -> tuple[list[Decimal], list[list[PositionRow]]]:
+def _holding_books(rows: AccountRows) -> tuple[list[Decimal], list[list[PositionRow]]]:
     """Return cash and positions of each trader that holds any."""
     traders = {row.trader_id for row in rows.traders}
     held: dict[str, list[PositionRow]] = {}

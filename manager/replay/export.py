@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 
 from executor.contract import Decision
 from manager.bootstrap.replay import Replay
-from manager.jobs.told import INVALID
 from manager.replay.errors import ReplayError, ReplayInputError
 from manager.replay.page import GENERATOR, page
 from manager.replay.report import ReplayFacts
 from manager.replay.request import DECISIONS
+from manager.state.records import VerdictKind
 
 _PAGE = "report.html"
 _FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)
@@ -90,7 +90,7 @@ def _decisions(facts: ReplayFacts) -> Iterator[str]:
     """Give a line for each decision, without what differs between two runs."""
     refused: dict[str, list[dict[str, str]]] = {}
     for one in facts.verdicts:
-        if one.kind != INVALID:
+        if one.kind != VerdictKind.INVALID:
             told = {"kind": one.kind, "code": one.code, "symbol": one.symbol, "detail": one.detail}
             refused.setdefault(one.intent_id.rpartition("#")[0], []).append(told)
     for row in sorted(facts.decisions, key=lambda row: (row.decided_at, row.decision_id)):

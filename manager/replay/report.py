@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 from exchanges.types import Symbol
 from executor.contract import Outcome
 from manager.bootstrap.replay import Replay
+from manager.desk.plan.conflict_resolver import CONFLICT_CODES
 from manager.monitor.invariants.facts import Violation
 from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
 from manager.replay.models import models_report
 from manager.state.records import (
     UNALLOCATED,
+    AccountId,
     BookRow,
     ConflictRow,
     DecisionRow,
@@ -23,9 +25,11 @@ from manager.state.records import (
     OrderRow,
     SpendingRow,
     TraderRow,
+    VerdictKind,
     VerdictRow,
 )
-from manager.state.store import DeskRows, Transaction
+from manager.state.store import AccountRows, Transaction
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 _CENT = Decimal("0.01")
@@ -37,7 +41,7 @@ R = TypeVar("R")
 class ReplayFacts:
     """Hold everything of one account after a replay."""
 
-    desk: DeskRows
+    desk: AccountRows
     orders: Sequence[OrderRow]
     fills: Sequence[FillRow]
     parts: Sequence[FillPartRow]
@@ -56,7 +60,7 @@ async def collect(replay: Replay) -> ReplayFacts:
     balance = await replay.account.exchange.fetch_balance()
     async with replay.store.transaction(runtime.tenant_id) as tx:
         return ReplayFacts(
-            desk=await tx.desk(runtime.account_id),
+            desk=await tx.account_rows(runtime.account_id),
             orders=await _all(tx, OrderRow, runtime.account_id),
             fills=await _all(tx, FillRow, runtime.account_id),
             parts=await _all(tx, FillPartRow, runtime.account_id),
@@ -99,8 +103,12 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
         "models": models_report(facts.spending),
         "dropped_items": len(replay.dropped),
         "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
-        "denials": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "denial"},
-        "clamps": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == "clamp"},
+        "denials": {
+            code: n
+            for (kind, code), n in sorted(verdicts.items())
+            if kind == VerdictKind.DENIAL and code not in CONFLICT_CODES
+        },
+        "clamps": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == VerdictKind.CLAMP},
         "invariants": {
             "checked": tally.checked + len(facts.fills) + 1,
             "violated": len(violations),
@@ -159,14 +167,14 @@ def _unrealized(facts: ReplayFacts) -> dict[str, Decimal]:
     return found
 
 
-def _sums(facts: ReplayFacts, equities: Mapping[str, Decimal]) -> list[Violation]:
+def _sums(facts: ReplayFacts, equities: Mapping[TraderId, Decimal]) -> list[Violation]:
     total = sum(equities.values(), ZERO)
     if abs(total - facts.venue_equity) < _CENT / 2:
         return []
     return [Violation(invariant="equity", subject="account", detail=f"books {total}, venue {facts.venue_equity}")]
 
 
-async def _all(tx: Transaction, kind: type[R], account_id: str) -> Sequence[R]:
+async def _all(tx: Transaction, kind: type[R], account_id: AccountId) -> Sequence[R]:
     return await tx.find(kind, {"account_id": account_id}, limit=_ALL)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from exchanges.clock import to_ms
 from manager.state.records import OrderState
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 
 _HOUR_MS = 3_600_000
 _TWICE = 2
@@ -19,7 +19,7 @@ class Upkeep:
     """
 
     def __init__(self) -> None:
-        self._rows: DeskRows | None = None
+        self._rows: AccountRows | None = None
         self._settled = False
         self._hour = -1
         self._published = 0
@@ -28,7 +28,7 @@ class Upkeep:
         """Tell whether upkeep at `now` would find nothing to do; `event` says that something else than decisions is."""
         return not event and self._settled and self._published >= _TWICE and to_ms(now) // _HOUR_MS == self._hour
 
-    def left(self, now: datetime, rows: DeskRows, *, published: bool) -> None:
+    def left(self, now: datetime, rows: AccountRows, *, published: bool) -> None:
         """Take in what an instant left behind, and whether its upkeep published the curves."""
         hour = to_ms(now) // _HOUR_MS
         if hour != self._hour:
@@ -38,7 +38,7 @@ class Upkeep:
         self._settled = before is not None and _unchanged(before, rows) and _confirmed(rows)
 
 
-def _unchanged(before: DeskRows, rows: DeskRows) -> bool:
+def _unchanged(before: AccountRows, rows: AccountRows) -> bool:
     """A store that hands out fresh rows each time looks changed, which costs upkeep and nothing else."""
     return (
         before.positions is rows.positions
@@ -48,7 +48,7 @@ def _unchanged(before: DeskRows, rows: DeskRows) -> bool:
     )
 
 
-def _confirmed(rows: DeskRows) -> bool:
+def _confirmed(rows: AccountRows) -> bool:
     return all(order.state is OrderState.ACCEPTED for order in rows.orders) and all(
-        position.naked_since is None for position in rows.positions
+        position.unprotected_since is None for position in rows.positions
     )

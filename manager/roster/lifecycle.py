@@ -9,6 +9,7 @@ from manager.errors import UnknownTrader
 from manager.roster.schedules import first_due
 from manager.state.records import EventRow, ScheduleRow, TraderRow, TraderState
 from manager.state.store import Transaction
+from traders.spec import TraderId
 from traders.trader import move
 
 REMOVED_FROM_CONFIG = "no longer in the config"
@@ -16,7 +17,7 @@ TRADER_STATE = "trader_state"
 
 
 async def transition(
-    tx: Transaction, trader_id: str, to: TraderState, *, actor: str, reason: str, at: datetime
+    tx: Transaction, trader_id: TraderId, to: TraderState, *, actor: str, reason: str, at: datetime
 ) -> TraderRow:
     """Move one trader within `tx`; raise UnknownTrader or IllegalMove.
 

@@ -19,10 +19,19 @@ from manager.roster.schedules import first_due, new_schedule, rescheduled
 from manager.roster.terms import Claimant, difference, other_terms, other_traders, terms_text
 from manager.spending.budget_incidents import budget_rows, end_obsolete
 from manager.state.errors import DuplicateRow
-from manager.state.records import AccountRow, BudgetRow, EventRow, ScheduleRow, TenantId, TraderRow, TraderState
+from manager.state.records import (
+    AccountId,
+    AccountRow,
+    BudgetRow,
+    EventRow,
+    ScheduleRow,
+    TenantId,
+    TraderRow,
+    TraderState,
+)
 from manager.state.store import Store, Transaction
 from manager.state.sums import day_of
-from traders.spec import ManagedBy, TraderSpec
+from traders.spec import ManagedBy, TraderId, TraderSpec
 
 _ALL = 1_000_000
 _ATTEMPTS = 5
@@ -104,7 +113,7 @@ class TraderRegistry:
             raise RegistrationError(f"a trader id of {ids} was taken a moment ago; try again") from error
 
     async def update(
-        self, tenant: TenantId, trader_id: str, changes: TraderChanges, *, actor: str, reason: str = ""
+        self, tenant: TenantId, trader_id: TraderId, changes: TraderChanges, *, actor: str, reason: str = ""
     ) -> TraderRow:
         """Change a trader's definition, effective from its next decision and round.
 
@@ -184,7 +193,7 @@ class TraderRegistry:
                 raise RegistrationError(f"trader id {name!r} is taken by {cased[name.lower()]}; choose another id")
 
     def _check_new(self, tenant: TenantId, specs: Sequence[TraderSpec], known: Sequence[TraderRow]) -> None:
-        others = _others(known, "")
+        others = _others(known, TraderId(""))
         taken = {row.trader_id.lower(): row.trader_id for row in known}
         for place, spec in enumerate(specs):
             self._check.check(tenant, spec, [*others, *specs[:place]])
@@ -206,7 +215,7 @@ class _Work:
         row = TraderRow(
             tenant_id=self.tenant,
             trader_id=spec.id,
-            account_id=spec.account,
+            account_id=AccountId(spec.account),
             seq=seq,
             spec=stored(spec),
             state=state,
@@ -231,9 +240,9 @@ class _Work:
         """Give each account its terms, a change with its event; beside rivals only what is new is written."""
         known = {row.account_id: row for row in await self.tx.find(AccountRow, {}, limit=_ALL)}
         for name, account in tenant.accounts.items():
-            terms, old = terms_text(account), known.get(name)
+            terms, old = terms_text(account), known.get(AccountId(name))
             if old is None:
-                row = AccountRow(tenant_id=self.tenant, account_id=name, venue=account.type)
+                row = AccountRow(tenant_id=self.tenant, account_id=AccountId(name), venue=account.type)
                 await self.tx.insert([replace(row, terms=terms, config=claimant.config)])
             elif old.terms != terms:
                 await self.tx.patch(AccountRow, (name,), terms=terms)
@@ -350,14 +359,14 @@ async def _write(work: _Work, tenant: TenantConfig) -> SyncReport:
 
 async def _ensure_account(tx: Transaction, tenant: TenantId, name: str, venue: str) -> None:
     if await tx.get(AccountRow, name) is None:
-        await tx.insert([AccountRow(tenant_id=tenant, account_id=name, venue=venue)])
+        await tx.insert([AccountRow(tenant_id=tenant, account_id=AccountId(name), venue=venue)])
 
 
 async def _traders(tx: Transaction) -> Sequence[TraderRow]:
     return await tx.find(TraderRow, {}, limit=_ALL)
 
 
-def _others(known: Sequence[TraderRow], trader_id: str) -> list[TraderSpec]:
+def _others(known: Sequence[TraderRow], trader_id: TraderId) -> list[TraderSpec]:
     """Return the definitions that count beside a trader's own: not those that a config no longer has."""
     return [row.spec for row in known if row.trader_id != trader_id and row.state_reason != REMOVED_FROM_CONFIG]
 

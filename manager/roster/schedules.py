@@ -8,14 +8,14 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from manager.state.records import ScheduleRow, TenantId
+from manager.state.records import AccountId, ScheduleRow, TenantId
 from manager.state.slots import last_slot, next_slot
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 SOON_S = 10
 
 
-def phase_of(tenant: TenantId, trader_id: str, interval_s: int) -> int:
+def phase_of(tenant: TenantId, trader_id: TraderId, interval_s: int) -> int:
     """Return the trader's phase in whole seconds, from 0 up to its interval."""
     return _hash(tenant, trader_id) % interval_s
 
@@ -25,7 +25,7 @@ def new_schedule(tenant: TenantId, spec: TraderSpec) -> ScheduleRow:
     return ScheduleRow(
         tenant_id=tenant,
         trader_id=spec.id,
-        account_id=spec.account,
+        account_id=AccountId(spec.account),
         interval_s=spec.decision_interval_s,
         phase_s=phase_of(tenant, spec.id, spec.decision_interval_s),
     )
@@ -51,5 +51,5 @@ def first_due(schedule: ScheduleRow, now: datetime) -> datetime:
     return next_slot(now, schedule.interval_s, schedule.phase_s) if decided else soon
 
 
-def _hash(tenant: TenantId, trader_id: str) -> int:
+def _hash(tenant: TenantId, trader_id: TraderId) -> int:
     return int.from_bytes(hashlib.sha256(f"{tenant}/{trader_id}".encode()).digest()[:8])

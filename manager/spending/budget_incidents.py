@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from manager.config.values import TenantConfig
 from manager.desk.incidents.codes import INCIDENTS
-from manager.state.records import BudgetRow, IncidentRow, SpendingRow, TenantId, TraderRow, TraderState
+from manager.state.records import AccountId, BudgetRow, IncidentRow, SpendingRow, TenantId, TraderRow, TraderState
 from manager.state.store import Transaction
 from manager.state.sums import MODEL, TENANT, TRADER
+from traders.spec import TraderId
 
 WARNING: Final = "BUDGET_WARNING"
 EXHAUSTED: Final = "BUDGET_EXHAUSTED"
@@ -51,7 +52,7 @@ class Alarm:
     code: str
     detail: str
     tenant: TenantId
-    account: str
+    account: AccountId
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class Alarm:
             severity=INCIDENTS[self.code].severity.value,
             detail=self.detail,
             at=at,
-            trader_id=limit.name if limit.scope == TRADER else "",
+            trader_id=TraderId(limit.name if limit.scope == TRADER else ""),
         )
 
 
@@ -100,7 +101,7 @@ class BudgetAlarms:
         self._told.clear()
 
 
-def warnings(limits: Sequence[Limit], sums: Sequence[SpendingRow], tenant: TenantId, account: str) -> list[Alarm]:
+def warnings(limits: Sequence[Limit], sums: Sequence[SpendingRow], tenant: TenantId, account: AccountId) -> list[Alarm]:
     """Return an alarm for each budget of which 80 % are used, what is set aside left out."""
     found = {row.scope: row for row in sums}
     told = [(limit, found[limit.scope]) for limit in limits if limit.scope in found]

@@ -29,7 +29,7 @@ from manager.spending.budget_incidents import (
     warnings,
 )
 from manager.state.errors import StateError
-from manager.state.records import HoldRow, IncidentRow, SpendingRow, TenantId, TraderRow
+from manager.state.records import AccountId, HoldRow, IncidentRow, SpendingRow, TenantId, TraderRow
 from manager.state.store import Store, Transaction
 from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.spec import TraderSpec
@@ -215,12 +215,12 @@ class TraderMeter:
         if new:
             ended = await end_before(tx, day, now, [limit for limit in limits if (limit.scope, limit.name) in new])
         alarms = self._spending.alarms
-        told = alarms.untold(warnings(limits, sums, self._tenant, self._spec.account))
+        told = alarms.untold(warnings(limits, sums, self._tenant, AccountId(self._spec.account)))
         return await alarms.tell(tx, told, now), ended
 
     async def _tell_stop(self, over: _Over, hold: HoldRow, limits: Sequence[Limit]) -> None:
         """Tell once a day and process that no call fits any more; one that only waits for others is no alarm."""
-        told = warnings(limits, over.sums, self._tenant, self._spec.account)
+        told = warnings(limits, over.sums, self._tenant, AccountId(self._spec.account))
         if _exceeds(over.row.spent_usd + over.row.unknown_usd + hold.usd, over.limit, hold):
             told.append(self._stop(over, hold))
         untold = self._spending.alarms.untold(told)
@@ -236,7 +236,7 @@ class TraderMeter:
             code=EXHAUSTED,
             detail=_refusal(over, hold),
             tenant=self._tenant,
-            account=self._spec.account,
+            account=AccountId(self._spec.account),
         )
 
 

@@ -9,8 +9,8 @@ from operator import attrgetter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from manager.state.errors import InvalidRow
+from manager.state.keys import KEYS, Row
 from manager.state.records import (
-    KEYS,
     AccountRow,
     BookRow,
     ConflictRow,
@@ -25,7 +25,6 @@ from manager.state.records import (
     PositionRow,
     PromptRow,
     RoundRow,
-    Row,
     ScheduleRow,
     TenantId,
     TraderRow,

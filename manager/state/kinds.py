@@ -18,9 +18,16 @@ class IntentStatus(StrEnum):
     CONSUMED = "consumed"
     DONE = "done"
     DENIED = "denied"
-    DROPPED = "dropped"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
+
+
+class VerdictKind(StrEnum):
+    """Name what a verdict says: an entry refused, an entry or stop cut down, or a part of a reply not readable."""
+
+    DENIAL = "denial"
+    CLAMP = "clamp"
+    INVALID = "invalid"
 
 
 class OrderPurpose(StrEnum):
@@ -29,7 +36,7 @@ class OrderPurpose(StrEnum):
     ENTRY = "entry"
     REDUCE = "reduce"
     STOP = "stop"
-    TARGET = "target"
+    TAKE_PROFIT = "take_profit"
     LIQUIDATION = "liquidation"
 
 

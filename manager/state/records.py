@@ -1,14 +1,14 @@
 """The rows of the database as values; each names its key, its writer and where it comes from.
 
 A row type has exactly one writer: the decide job, the account's round, or the manager. Both stores keep these values;
-`KEYS` holds the primary key of each type, always within a tenant.
+`manager/state/keys.py` holds the primary key of each type.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NewType
+from typing import NamedTuple, NewType
 
 from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
@@ -17,15 +17,30 @@ from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-e
 from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
 from traders.performance import Performance
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
 
 TenantId = NewType("TenantId", str)
+AccountId = NewType("AccountId", str)
+DecisionId = NewType("DecisionId", str)
+IntentId = NewType("IntentId", str)
+OrderId = NewType("OrderId", str)
+RoundId = NewType("RoundId", str)
+
+
+class PositionKey(NamedTuple):
+    """Name one position: whose it is and in which symbol."""
+
+    trader_id: TraderId
+    symbol: Symbol
+
+
 DEFAULT_TENANT = TenantId("default")
 ZERO = Decimal(0)
-UNALLOCATED = "UNALLOCATED"
-ROUNDING = "ROUNDING"
+UNALLOCATED = TraderId("UNALLOCATED")
+ROUNDING = TraderId("ROUNDING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +55,7 @@ class UtilizationReport:
     utilized: Decimal
     reserve: Decimal
     utilization_pct: Decimal
-    over_allocated: tuple[str, ...]
+    over_allocated: tuple[TraderId, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +75,7 @@ class AccountRow:
     """
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
     venue: str
     trading_state: TradingState = TradingState.ACTIVE
     state_reason: str = ""
@@ -70,7 +85,7 @@ class AccountRow:
     fills_since: datetime | None = None
     funding_since: datetime | None = None
     rebalanced_at: datetime | None = None
-    rebalance_members: tuple[str, ...] = ()
+    rebalance_members: tuple[TraderId, ...] = ()
     updated_at: datetime | None = None
     utilization: UtilizationReport | None = None
     marks: Mapping[str, SampledMark] = field(default_factory=dict)
@@ -83,8 +98,8 @@ class TraderRow:
     """Hold a trader's definition and life-cycle state; written by the manager."""
 
     tenant_id: TenantId
-    trader_id: str
-    account_id: str
+    trader_id: TraderId
+    account_id: AccountId
     seq: int
     spec: TraderSpec
     state: TraderState = TraderState.STOPPED
@@ -101,8 +116,8 @@ class ScheduleRow:
     """
 
     tenant_id: TenantId
-    trader_id: str
-    account_id: str
+    trader_id: TraderId
+    account_id: AccountId
     interval_s: int
     phase_s: int = 0
     next_due_at: datetime | None = None
@@ -118,8 +133,8 @@ class BookRow:
     """Hold the money of one trader, of EXTERNAL, UNALLOCATED or ROUNDING; written by the account's round."""
 
     tenant_id: TenantId
-    account_id: str
-    trader_id: str
+    account_id: AccountId
+    trader_id: TraderId
     capital: Decimal = ZERO
     realized: Decimal = ZERO
     fees: Decimal = ZERO
@@ -137,8 +152,8 @@ class PositionRow:
     """Hold one symbol of one book; absent when flat; written by the account's round."""
 
     tenant_id: TenantId
-    account_id: str
-    trader_id: str
+    account_id: AccountId
+    trader_id: TraderId
     symbol: Symbol
     quantity: Decimal
     cost: Decimal
@@ -149,7 +164,7 @@ class PositionRow:
     take_profit: Decimal | None = None
     realized: Decimal = ZERO
     dust: bool = False
-    naked_since: datetime | None = None
+    unprotected_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +172,9 @@ class DecisionRow:
     """Hold one decision with all that answers "why"; written once by the decide job. `decision_id` is trader@due_ms."""
 
     tenant_id: TenantId
-    decision_id: str
-    trader_id: str
-    account_id: str
+    decision_id: DecisionId
+    trader_id: TraderId
+    account_id: AccountId
     due_at: datetime
     decided_at: datetime
     outcome: Outcome
@@ -182,9 +197,9 @@ class PromptRow:
     """Keep the text of one decision's prompt, compressed, until its retention ends; written by the decide job."""
 
     tenant_id: TenantId
-    decision_id: str
-    account_id: str
-    trader_id: str
+    decision_id: DecisionId
+    account_id: AccountId
+    trader_id: TraderId
     at: datetime
     template: str
     version: int
@@ -197,15 +212,15 @@ class IntentRow:
     """Hold one wish of a decision on its way through a round; `intent_id` is decision_id#n."""
 
     tenant_id: TenantId
-    intent_id: str
-    decision_id: str
-    account_id: str
-    trader_id: str
+    intent_id: IntentId
+    decision_id: DecisionId
+    account_id: AccountId
+    trader_id: TraderId
     decided_at: datetime
     decision: Decision
     expires_at: datetime | None = None
     status: IntentStatus = IntentStatus.PENDING
-    round_id: str = ""
+    round_id: RoundId = RoundId("")
     code: str = ""
 
 
@@ -214,8 +229,8 @@ class RoundRow:
     """Hold one round of an account; `round_id` is its fencing token within the account."""
 
     tenant_id: TenantId
-    account_id: str
-    round_id: str
+    account_id: AccountId
+    round_id: RoundId
     at: datetime
     equity: Decimal = ZERO
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -228,9 +243,9 @@ class Share:
     `price` is the mark at which an entry was planned.
     """
 
-    trader_id: str
+    trader_id: TraderId
     quantity: Decimal
-    intent_id: str = ""
+    intent_id: IntentId = IntentId("")
     leverage: int = 1
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
@@ -242,9 +257,9 @@ class OrderRow:
     """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id."""
 
     tenant_id: TenantId
-    account_id: str
-    order_id: str
-    round_id: str
+    account_id: AccountId
+    order_id: OrderId
+    round_id: RoundId
     symbol: Symbol
     side: Side
     type: OrderType
@@ -267,9 +282,9 @@ class FillRow:
     """Hold one venue execution, booked once: unique on account and venue trade id."""
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
     trade_id: str
-    order_id: str
+    order_id: OrderId
     symbol: Symbol
     side: Side
     quantity: Decimal
@@ -288,12 +303,12 @@ class FillPartRow:
     """
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
     trade_id: str
-    trader_id: str
+    trader_id: TraderId
     leg: str
-    order_id: str
-    intent_id: str
+    order_id: OrderId
+    intent_id: IntentId
     symbol: Symbol
     quantity: Decimal
     price: Decimal
@@ -308,9 +323,9 @@ class LedgerRow:
     """Post one movement of money to one book; unique on (account, ref, trader, kind), so never posted twice."""
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
     ref: str
-    trader_id: str
+    trader_id: TraderId
     kind: LedgerKind
     amount: Decimal
     at: datetime
@@ -322,8 +337,8 @@ class ConflictRow:
     """Hold one conflict between traders and how it ended."""
 
     tenant_id: TenantId
-    account_id: str
-    round_id: str
+    account_id: AccountId
+    round_id: RoundId
     n: int
     type: str
     symbol: Symbol
@@ -339,14 +354,14 @@ class VerdictRow:
     """Hold one denial or clamp with its code and numbers."""
 
     tenant_id: TenantId
-    account_id: str
-    round_id: str
+    account_id: AccountId
+    round_id: RoundId
     n: int
-    kind: str
+    kind: VerdictKind
     code: str
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
-    intent_id: str
+    intent_id: IntentId
     detail: str
     at: datetime
     numbers: Mapping[str, str] = field(default_factory=dict)
@@ -358,12 +373,12 @@ class IncidentRow:
 
     tenant_id: TenantId
     incident_id: str
-    account_id: str
+    account_id: AccountId
     code: str
     severity: str
     detail: str
     at: datetime
-    trader_id: str = ""
+    trader_id: TraderId = TraderId("")
     symbol: str = ""
     resolved_at: datetime | None = None
 
@@ -410,7 +425,7 @@ class HoldRow:
     hold_id: str
     day: datetime
     model: str
-    trader_id: str
+    trader_id: TraderId
     usd: Decimal
     expires_at: datetime
 
@@ -424,8 +439,8 @@ class EventRow:
     at: datetime
     actor: str
     kind: str
-    account_id: str
-    trader_id: str = ""
+    account_id: AccountId
+    trader_id: TraderId = TraderId("")
     before: str = ""
     after: str = ""
     reason: str = ""
@@ -436,57 +451,8 @@ class EquityRow:
     """Hold one sample of an equity curve; `trader_id` is empty for the whole account."""
 
     tenant_id: TenantId
-    account_id: str
-    trader_id: str
+    account_id: AccountId
+    trader_id: TraderId
     at: datetime
     equity: Decimal
     drawdown_pct: Decimal = ZERO
-
-
-Row = (
-    AccountRow
-    | TraderRow
-    | ScheduleRow
-    | BookRow
-    | PositionRow
-    | DecisionRow
-    | PromptRow
-    | IntentRow
-    | RoundRow
-    | OrderRow
-    | FillRow
-    | FillPartRow
-    | LedgerRow
-    | ConflictRow
-    | VerdictRow
-    | IncidentRow
-    | SpendingRow
-    | HoldRow
-    | BudgetRow
-    | EventRow
-    | EquityRow
-)
-
-KEYS: Mapping[type[Any], tuple[str, ...]] = {
-    AccountRow: ("account_id",),
-    TraderRow: ("trader_id",),
-    ScheduleRow: ("trader_id",),
-    BookRow: ("account_id", "trader_id"),
-    PositionRow: ("account_id", "trader_id", "symbol"),
-    DecisionRow: ("decision_id",),
-    PromptRow: ("decision_id",),
-    IntentRow: ("intent_id",),
-    RoundRow: ("account_id", "round_id"),
-    OrderRow: ("account_id", "order_id"),
-    FillRow: ("account_id", "trade_id"),
-    FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
-    LedgerRow: ("account_id", "ref", "trader_id", "kind"),
-    ConflictRow: ("account_id", "round_id", "n"),
-    VerdictRow: ("account_id", "round_id", "n"),
-    IncidentRow: ("incident_id",),
-    SpendingRow: ("day", "scope", "name"),
-    HoldRow: ("hold_id",),
-    BudgetRow: ("scope", "name"),
-    EventRow: ("event_id",),
-    EquityRow: ("account_id", "trader_id", "at"),
-}

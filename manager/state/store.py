@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from manager.state.errors import FenceLost
+from manager.state.keys import Row
 from manager.state.records import (
+    AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
@@ -16,13 +18,13 @@ from manager.state.records import (
     OrderRow,
     PositionRow,
     PromptRow,
-    Row,
     ScheduleRow,
     SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
+from traders.spec import TraderId
 
 R = TypeVar("R")
 VERDICTS_SHOWN = 200
@@ -32,7 +34,7 @@ VERDICTS_SHOWN = 200
 class Fence:
     """Prove the right to write for an account: the token its holder took at the start of the round."""
 
-    account_id: str
+    account_id: AccountId
     token: int
 
 
@@ -47,7 +49,7 @@ def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskRows:
+class AccountRows:
     """Hold all a round reads of one account, from one consistent read."""
 
     account: AccountRow
@@ -91,8 +93,8 @@ class Claim:
     """Say that one trader is due and that this worker, and no other, shall decide for it."""
 
     tenant_id: TenantId
-    account_id: str
-    trader_id: str
+    account_id: AccountId
+    trader_id: TraderId
     due_at: datetime
 
 
@@ -101,7 +103,7 @@ class AccountKey:
     """Name one account across tenants."""
 
     tenant_id: TenantId
-    account_id: str
+    account_id: AccountId
 
 
 class Transaction(Protocol):
@@ -155,19 +157,19 @@ class Transaction(Protocol):
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
         ...
 
-    async def acquire(self, account_id: str, holder: str) -> int:
+    async def acquire(self, account_id: AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         ...
 
-    async def desk(self, account_id: str) -> DeskRows:
+    async def account_rows(self, account_id: AccountId) -> AccountRows:
         """Return what a round reads: pending intents, live orders, open incidents. KeyError for an unknown account."""
         ...
 
-    async def trader(self, trader_id: str) -> TraderRows:
+    async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads. KeyError for an unknown trader."""
         ...
 
-    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+    async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
         ...
 

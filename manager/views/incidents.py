@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from manager.desk.incidents.codes import INCIDENTS, Severity
-from manager.state.records import IncidentRow
+from manager.state.records import AccountId, IncidentRow
 from manager.state.store import Transaction
 
 RECENT: Final = timedelta(hours=1)
 _MOST: Final = 200
 
 
-async def read_incidents(tx: Transaction, account_id: str, now: datetime) -> tuple[IncidentRow, ...]:
+async def read_incidents(tx: Transaction, account_id: AccountId, now: datetime) -> tuple[IncidentRow, ...]:
     """Return an account's open incidents and those that ended or happened within the hour, each the newest first."""
     where = {"account_id": account_id}
     standing = await tx.find(IncidentRow, {**where, "resolved_at": None}, newest_first="at", limit=_MOST)

@@ -9,25 +9,28 @@ from typing import Any, Final
 
 from executor.contract import Outcome
 from manager.errors import UnknownAccount, UnknownTrader
-from manager.jobs.told import INVALID
 from manager.roster.registry import ACCOUNT_TERMS, TRADER_UPDATED
 from manager.roster.terms import changed_terms
 from manager.state.records import (
+    AccountId,
     AccountRow,
     BookRow,
     ConflictRow,
+    DecisionId,
     DecisionRow,
     EventRow,
     IncidentRow,
     OrderRow,
     TenantId,
     TraderRow,
+    VerdictKind,
     VerdictRow,
 )
 from manager.state.store import Store, Transaction
 from manager.views.incidents import state_of
+from traders.spec import TraderId
 
-_REFUSING: Final = ("denial", "dropped", "clamp")
+_REFUSING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
 
 
@@ -48,7 +51,7 @@ class Operation:
 
     at: datetime
     kind: OperationKind
-    account_id: str
+    account_id: AccountId
     traders: tuple[str, ...]
     symbol: str
     what: str
@@ -64,8 +67,8 @@ class OperationQuery:
     Of decisions those that failed or lost a part, unless `sound_decisions` asks for the others too.
     """
 
-    account_id: str = ""
-    trader_id: str = ""
+    account_id: AccountId = AccountId("")
+    trader_id: TraderId = TraderId("")
     kinds: tuple[OperationKind, ...] = tuple(OperationKind)
     sound_decisions: bool = False
     limit: int = 50
@@ -91,7 +94,7 @@ async def read_operations(store: Store, tenant: TenantId, query: OperationQuery)
     return tuple(found[: query.limit])
 
 
-async def _known(tx: Transaction, trader_id: str) -> bool:
+async def _known(tx: Transaction, trader_id: TraderId) -> bool:
     return bool(
         await tx.get(TraderRow, trader_id)
         or await tx.find(BookRow, {"trader_id": trader_id}, limit=1)
@@ -99,7 +102,9 @@ async def _known(tx: Transaction, trader_id: str) -> bool:
     )
 
 
-async def _of_kind(tx: Transaction, kind: OperationKind, account_id: str, query: OperationQuery) -> Iterable[Operation]:
+async def _of_kind(
+    tx: Transaction, kind: OperationKind, account_id: AccountId, query: OperationQuery
+) -> Iterable[Operation]:
     rows: Sequence[Any]
     where: dict[str, Any] = {"account_id": account_id}
     mine = {**where, "trader_id": query.trader_id} if query.trader_id else where
@@ -156,13 +161,13 @@ def _verdict(row: VerdictRow) -> Operation:
 
 
 async def _decisions(tx: Transaction, mine: Mapping[str, Any], query: OperationQuery) -> list[Operation]:
-    lost = await tx.find(VerdictRow, {**mine, "kind": INVALID}, newest_first="at", limit=query.limit)
+    lost = await tx.find(VerdictRow, {**mine, "kind": VerdictKind.INVALID}, newest_first="at", limit=query.limit)
     wanted = mine if query.sound_decisions else {**mine, "outcome": _FAILED}
     rows = await tx.find(DecisionRow, wanted, newest_first="decided_at", limit=query.limit)
     failed = {row.decision_id for row in rows if row.outcome is not Outcome.DECIDED}
     last_to_first = sorted(lost, key=lambda row: row.n, reverse=True)
-    partial = {row.intent_id: row for row in last_to_first if row.intent_id not in failed}
-    counts = Counter(row.intent_id for row in lost)
+    partial = {DecisionId(row.intent_id): row for row in last_to_first if DecisionId(row.intent_id) not in failed}
+    counts = Counter(DecisionId(row.intent_id) for row in lost)
     whole = [_decision(row) for row in rows if row.decision_id not in partial]
     return whole + [_partial(row, counts[ref]) for ref, row in partial.items()]
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from executor.contract import PASSIVE, Context, Decision, Executor, FullDecision
+from traders.spec import TraderId
 
 AT_ONCE: Final = 4
 NOTHING: Final = "-"
@@ -38,7 +39,7 @@ class Difference:
     """Show what both templates want for one symbol of one context; NOTHING stands for no action."""
 
     context: int
-    trader_id: str
+    trader_id: TraderId
     at: datetime
     symbol: str
     first: str
@@ -118,7 +119,7 @@ def _rows(index: int, context: Context, one: FullDecision, other: FullDecision) 
     return [
         Difference(
             context=index + 1,
-            trader_id=context.trader_id,
+            trader_id=TraderId(context.trader_id),
             at=context.now,
             symbol=symbol,
             first=_wish(one, symbol),

@@ -13,6 +13,7 @@ from manager.state.records import (
     UNALLOCATED,
     AccountRow,
     BookRow,
+    DecisionId,
     DecisionRow,
     EquityRow,
     IncidentRow,
@@ -26,9 +27,10 @@ from manager.state.records import (
     UtilizationReport,
     VerdictRow,
 )
-from manager.state.store import DeskRows, Store, Transaction
+from manager.state.store import AccountRows, Store, Transaction
 from manager.views.costs import ModelCost, trader_cost
 from manager.views.incidents import alarms, read_incidents
+from traders.spec import TraderId
 
 ZERO: Final = Decimal(0)
 SILENT: Final = timedelta(seconds=60)
@@ -48,7 +50,7 @@ class Light(StrEnum):
 class LastDecision:
     """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `dropped` items could not be read."""
 
-    decision_id: str
+    decision_id: DecisionId
     at: datetime
     outcome: str
     actions: tuple[str, ...]
@@ -102,7 +104,7 @@ class PositionStatus:
     `margin` is at the mark, or at the entry price where no mark is known.
     """
 
-    trader_id: str
+    trader_id: TraderId
     symbol: str
     quantity: Decimal
     entry_price: Decimal
@@ -161,7 +163,7 @@ async def read_status(
 
 
 async def _account(tx: Transaction, account: AccountRow, look: _Look) -> AccountStatus:
-    rows = await tx.desk(account.account_id)
+    rows = await tx.account_rows(account.account_id)
     incidents = await read_incidents(tx, account.account_id, look.at)
     details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
     books = {book.trader_id: book for book in rows.books}
@@ -199,7 +201,7 @@ async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Detail
 
 
 def _summary(
-    rows: DeskRows,
+    rows: AccountRows,
     look: _Look,
     *,
     traders: tuple[TraderStatus, ...],
@@ -225,7 +227,7 @@ def _summary(
     )
 
 
-def _light(rows: DeskRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
+def _light(rows: AccountRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
     account = rows.account
     states = [trader.state for trader in rows.traders]
     wrong = alarms(incidents)
@@ -294,7 +296,7 @@ def _position(row: PositionRow, marks: Mapping[str, SampledMark]) -> PositionSta
         unrealized_pnl=None if mark is None else units * mark.price - row.cost,
         stop_loss=row.stop_loss,
         take_profit=row.take_profit,
-        unprotected_since=row.naked_since,
+        unprotected_since=row.unprotected_since,
     )
 
 
@@ -309,7 +311,7 @@ def _decision(row: DecisionRow) -> LastDecision:
     )
 
 
-def _book(books: Mapping[str, BookRow], account: AccountRow, trader_id: str) -> BookRow:
+def _book(books: Mapping[TraderId, BookRow], account: AccountRow, trader_id: TraderId) -> BookRow:
     empty = BookRow(tenant_id=account.tenant_id, account_id=account.account_id, trader_id=trader_id)
     return books.get(trader_id, empty)
 

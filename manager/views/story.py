@@ -9,12 +9,15 @@ from typing import Any
 from executor.contract import Decision, ItemError, Usage
 from manager.state.records import (
     ConflictRow,
+    DecisionId,
     DecisionRow,
     FillPartRow,
     FillRow,
+    IntentId,
     IntentRow,
     OrderPurpose,
     OrderRow,
+    RoundId,
     RoundRow,
     TenantId,
     VerdictRow,
@@ -22,6 +25,7 @@ from manager.state.records import (
 from manager.state.store import Store, Transaction
 from manager.views.story_origin import Origin, origin_of
 from manager.views.story_subject import Subject, find_subject
+from traders.spec import TraderId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +46,14 @@ class Wish:
     `role` says what it did for an order of the desk itself; it is empty where the order carries the intent out.
     """
 
-    intent_id: str
+    intent_id: IntentId
     role: str
-    trader_id: str
+    trader_id: TraderId
     status: str
     code: str
     asked: Decision | None
-    decision_id: str
-    round_id: str = ""
+    decision_id: DecisionId
+    round_id: RoundId = RoundId("")
     decided_at: datetime | None = None
     due_at: datetime | None = None
     outcome: str = ""
@@ -117,7 +121,7 @@ async def _wishes(tx: Transaction, subject: Subject, origins: Sequence[Origin]) 
     if decision is None:
         return tuple([await _wish(tx, intent_id, role) for intent_id, role in _roles(subject, origins)])
     trader, name = decision.trader_id, decision.decision_id
-    bare = Wish(intent_id="", role="", trader_id=trader, status="", code="", asked=None, decision_id=name)
+    bare = Wish(intent_id=IntentId(""), role="", trader_id=trader, status="", code="", asked=None, decision_id=name)
     return (_explained(bare, decision), *map(_stated, await tx.find(IntentRow, {"decision_id": name})))
 
 
@@ -129,21 +133,29 @@ async def _verdicts(tx: Transaction, subject: Subject) -> tuple[VerdictRow, ...]
     return tuple(await tx.find(VerdictRow, where))
 
 
-def _roles(subject: Subject, origins: Sequence[Origin]) -> list[tuple[str, str]]:
+def _roles(subject: Subject, origins: Sequence[Origin]) -> list[tuple[IntentId, str]]:
     if subject.intents:
         return [(intent_id, "") for intent_id in subject.intents]
     purpose = subject.order.purpose if subject.order is not None else ""
-    roles: dict[str, str] = {}
+    roles: dict[IntentId, str] = {}
     for origin in origins:
         roles.setdefault(origin.set_by, f"set the {purpose}")
         roles.setdefault(origin.opened_by, "opened the position")
     return [(intent_id, role) for intent_id, role in roles.items() if intent_id]
 
 
-async def _wish(tx: Transaction, intent_id: str, role: str) -> Wish:
+async def _wish(tx: Transaction, intent_id: IntentId, role: str) -> Wish:
     intent = await tx.get(IntentRow, intent_id)
     if intent is None:
-        return Wish(intent_id=intent_id, role=role, trader_id="", status="", code="", asked=None, decision_id="")
+        return Wish(
+            intent_id=intent_id,
+            role=role,
+            trader_id=TraderId(""),
+            status="",
+            code="",
+            asked=None,
+            decision_id=DecisionId(""),
+        )
     decision = await tx.get(DecisionRow, intent.decision_id)
     wish = replace(_stated(intent), role=role)
     return wish if decision is None else _explained(wish, decision)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from executor.contract import Action
-from manager.state.records import FillPartRow, IntentRow, IntentStatus, OrderPurpose, OrderRow, Share
+from manager.state.records import FillPartRow, IntentId, IntentRow, IntentStatus, OrderPurpose, OrderRow, Share
 from manager.state.store import Transaction
+from traders.spec import TraderId
 
 _DEEPEST = 100_000
 _ACTED = (IntentStatus.CONSUMED, IntentStatus.DONE)
@@ -16,10 +17,10 @@ _OPENING = (Action.OPEN_LONG, Action.OPEN_SHORT, Action.TARGET)
 class Origin:
     """Hold where a trader's part of an order comes from; what is no longer kept is empty."""
 
-    trader_id: str
+    trader_id: TraderId
     leverage: int | None = None
-    opened_by: str = ""
-    set_by: str = ""
+    opened_by: IntentId = IntentId("")
+    set_by: IntentId = IntentId("")
 
 
 async def origin_of(tx: Transaction, order: OrderRow, share: Share) -> Origin:
@@ -28,16 +29,16 @@ async def origin_of(tx: Transaction, order: OrderRow, share: Share) -> Origin:
     An intent counts that its round acted upon: an adjustment, or an entry of which something was filled.
     """
     entries = await _entries(tx, order, share.trader_id)
-    opened_by = next((part.intent_id for part in entries if part.intent_id), "")
-    setter = ""
-    if order.purpose in (OrderPurpose.STOP, OrderPurpose.TARGET):
+    opened_by = next((part.intent_id for part in entries if part.intent_id), IntentId(""))
+    setter = IntentId("")
+    if order.purpose in (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT):
         filled = {part.intent_id for part in entries}
         setter = await _setter(tx, order, share.trader_id, filled)
     leverage = await _leverage(tx, entries[0]) if entries else None
     return Origin(trader_id=share.trader_id, leverage=leverage, opened_by=opened_by, set_by=setter)
 
 
-async def _entries(tx: Transaction, order: OrderRow, trader_id: str) -> list[FillPartRow]:
+async def _entries(tx: Transaction, order: OrderRow, trader_id: TraderId) -> list[FillPartRow]:
     where = {
         "account_id": order.account_id,
         "trader_id": trader_id,
@@ -48,7 +49,7 @@ async def _entries(tx: Transaction, order: OrderRow, trader_id: str) -> list[Fil
     return [part for part in parts if part.at <= order.created_at]
 
 
-async def _setter(tx: Transaction, order: OrderRow, trader_id: str, filled: set[str]) -> str:
+async def _setter(tx: Transaction, order: OrderRow, trader_id: TraderId, filled: set[IntentId]) -> IntentId:
     where = {"account_id": order.account_id, "trader_id": trader_id, "status": _ACTED}
     intents = await tx.find(IntentRow, where, newest_first="decided_at", limit=_DEEPEST)
     mine = (one for one in intents if one.decision.symbol == order.symbol and one.round_id <= order.round_id)
@@ -56,7 +57,7 @@ async def _setter(tx: Transaction, order: OrderRow, trader_id: str, filled: set[
         acted = intent.decision.action is Action.ADJUST_STOP or intent.intent_id in filled
         if acted and _level(intent, order) is not None:
             return intent.intent_id
-    return ""
+    return IntentId("")
 
 
 def _level(intent: IntentRow, order: OrderRow) -> Decimal | None:

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from manager.state.records import AccountRow, DecisionRow, FillPartRow, FillRow, IntentRow, OrderRow
+from manager.state.records import (
+    AccountId,
+    AccountRow,
+    DecisionRow,
+    FillPartRow,
+    FillRow,
+    IntentId,
+    IntentRow,
+    OrderRow,
+    RoundId,
+)
 from manager.state.store import Transaction
 
 _ALL = 10_000
@@ -14,11 +24,11 @@ class Subject:
     """Hold what an id stands for; without an order it is a trade of none, an intent that led to none, or a decision."""
 
     kind: str
-    account_id: str
-    round_id: str
+    account_id: AccountId
+    round_id: RoundId
     order: OrderRow | None = None
     decision: DecisionRow | None = None
-    intents: tuple[str, ...] = ()
+    intents: tuple[IntentId, ...] = ()
     fills: tuple[FillRow, ...] = ()
     parts: tuple[FillPartRow, ...] = ()
     other_orders: tuple[str, ...] = ()
@@ -49,7 +59,7 @@ async def find_subject(tx: Transaction, ref: str) -> Subject | None:
     return await _decision(tx, decision) if decision is not None else None
 
 
-def intents_of(order: OrderRow) -> tuple[str, ...]:
+def intents_of(order: OrderRow) -> tuple[IntentId, ...]:
     """Return the intents that an order carries out, each once; the desk's own orders have none."""
     return tuple(dict.fromkeys(share.intent_id for share in order.shares if share.intent_id))
 
@@ -65,7 +75,7 @@ def _of_order(kind: str, order: OrderRow, others: tuple[str, ...] = ()) -> Subje
     )
 
 
-async def _trade(tx: Transaction, account_id: str, trade_id: str) -> Subject | None:
+async def _trade(tx: Transaction, account_id: AccountId, trade_id: str) -> Subject | None:
     where = {"account_id": account_id, "trade_id": trade_id}
     fills = await tx.find(FillRow, where)
     parts = await tx.find(FillPartRow, where)
@@ -86,12 +96,12 @@ async def _trade(tx: Transaction, account_id: str, trade_id: str) -> Subject | N
     )
 
 
-async def _round_of(tx: Transaction, intents: Sequence[str]) -> str:
+async def _round_of(tx: Transaction, intents: Sequence[IntentId]) -> RoundId:
     for intent_id in intents:
         intent = await tx.get(IntentRow, intent_id)
         if intent is not None:
             return intent.round_id
-    return ""
+    return RoundId("")
 
 
 async def _intent(tx: Transaction, intent: IntentRow) -> Subject:
@@ -116,7 +126,7 @@ async def _decision(tx: Transaction, decision: DecisionRow) -> Subject:
     return Subject(
         kind="decision",
         account_id=decision.account_id,
-        round_id="",
+        round_id=RoundId(""),
         intents=tuple(row.intent_id for row in found),
         decision=decision,
     )

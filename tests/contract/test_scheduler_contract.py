@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from executor.prompts.sample import sample_context
+from manager.state.keys import Row
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     DecisionRow,
     IncidentRow,
     IntentStatus,
     PromptRow,
-    Row,
     ScheduleRow,
     TenantId,
     TraderRow,
@@ -25,6 +26,7 @@ from manager.state.records import (
 from manager.state.store import Claim, Store
 from state_rows import AT, make_account, make_intent, make_row, make_trader
 from traders.performance import Performance
+from traders.spec import TraderId
 
 OTHER = TenantId("other")
 SECOND = timedelta(seconds=1)
@@ -70,7 +72,7 @@ async def test_02_a_claim_moves_the_schedule_and_is_given_once(store: Store) -> 
     now = AT + 100 * SECOND
     due_at = AT + 67 * SECOND
     assert await _claim(store, now) == [
-        Claim(tenant_id=DEFAULT_TENANT, account_id="acco", trader_id="t1", due_at=due_at)
+        Claim(tenant_id=DEFAULT_TENANT, account_id=AccountId("acco"), trader_id=TraderId("t1"), due_at=due_at)
     ]
     schedule = await _schedule(store, "t1")
     assert (schedule.in_flight_due_at, schedule.claimed_at, schedule.next_due_at) == (due_at, now, due_at + 60 * SECOND)

@@ -11,6 +11,7 @@ from manager.state.errors import DuplicateRow
 from manager.state.records import DEFAULT_TENANT, DecisionRow, IntentRow, IntentStatus, ScheduleRow, VerdictRow
 from manager.state.store import Conclusion, Store
 from state_rows import AT, make_account, make_intent, make_row, make_trader
+from traders.spec import TraderId
 
 SECOND = timedelta(seconds=1)
 
@@ -106,7 +107,7 @@ async def test_a_trader_is_told_again_what_no_decision_has_told_it(store: Store)
 
     async def untold() -> list[str]:
         async with store.transaction(DEFAULT_TENANT) as transaction:
-            return [verdict.round_id for verdict in (await transaction.trader("t1")).verdicts]
+            return [verdict.round_id for verdict in (await transaction.trader(TraderId("t1"))).verdicts]
 
     assert await untold() == ["before", "meanwhile", "after"]
     failed = _conclusion("failed", due_at=AT, failed=True)

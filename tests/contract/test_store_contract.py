@@ -10,10 +10,11 @@ import pytest
 
 from executor.contract import Outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StateError
+from manager.state.keys import KEYS
 from manager.state.records import (
     DEFAULT_TENANT,
-    KEYS,
     ZERO,
+    AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
@@ -36,6 +37,7 @@ from manager.state.records import (
 )
 from manager.state.store import Fence, Store
 from state_rows import AT, make_account, make_intent, make_row, make_trader
+from traders.spec import TraderId
 
 OTHER = TenantId("other")
 SECOND = timedelta(seconds=1)
@@ -76,11 +78,11 @@ async def test_02_an_exception_takes_back_everything(store: Store) -> None:
             await transaction.upsert([make_account(equity=Decimal(5))])
             await transaction.patch(TraderRow, ("t1",), state_reason="gone")
             await transaction.delete(BookRow, [("acco", "t1")])
-            assert await transaction.acquire("acco", "me") == 1
-            assert len((await transaction.desk("acco")).intents) == 1
+            assert await transaction.acquire(AccountId("acco"), "me") == 1
+            assert len((await transaction.account_rows(AccountId("acco"))).intents) == 1
             raise _Crash
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        desk = await transaction.desk("acco")
+        desk = await transaction.account_rows(AccountId("acco"))
     assert desk.account == make_account()
     assert (len(desk.traders), len(desk.books), len(desk.intents)) == (1, 1, 0)
     assert desk.traders[0].state_reason == ""
@@ -126,11 +128,11 @@ async def test_06_another_tenants_rows_are_neither_read_nor_written(store: Store
         assert await transaction.find(IntentRow, {}) == type(await transaction.find(IntentRow, {}))()
         await transaction.delete(IntentRow, [("i1",)])
         with pytest.raises(KeyError):
-            await transaction.desk("acco")
+            await transaction.account_rows(AccountId("acco"))
         with pytest.raises(KeyError):
             await transaction.patch(AccountRow, ("acco",), equity=ZERO)
         with pytest.raises(KeyError):
-            await transaction.acquire("acco", "me")
+            await transaction.acquire(AccountId("acco"), "me")
     with pytest.raises(InvalidRow, match="tenant"):
         async with store.transaction(OTHER) as transaction:
             await transaction.upsert([mine])
@@ -151,17 +153,17 @@ async def test_07_two_tenants_may_use_the_same_keys(store: Store) -> None:
 async def test_08_a_newer_token_voids_the_fence(store: Store) -> None:
     await _seed(store)
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        first = await transaction.acquire("acco", "first")
-    fence = Fence(account_id="acco", token=first)
+        first = await transaction.acquire(AccountId("acco"), "first")
+    fence = Fence(account_id=AccountId("acco"), token=first)
     async with store.transaction(DEFAULT_TENANT, fence=fence) as transaction:
         await transaction.insert([make_row(RoundRow, round_id="1")])
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        assert await transaction.acquire("acco", "second") == first + 1
+        assert await transaction.acquire(AccountId("acco"), "second") == first + 1
     with pytest.raises(FenceLost, match="second"):
         async with store.transaction(DEFAULT_TENANT, fence=fence) as transaction:
             await transaction.insert([make_row(RoundRow, round_id="2")])
     with pytest.raises(FenceLost, match="unknown"):
-        async with store.transaction(DEFAULT_TENANT, fence=Fence(account_id="none", token=1)):
+        async with store.transaction(DEFAULT_TENANT, fence=Fence(account_id=AccountId("none"), token=1)):
             pass
     assert await _read(store, RoundRow, "acco", "2") is None
 
@@ -169,15 +171,15 @@ async def test_08_a_newer_token_voids_the_fence(store: Store) -> None:
 async def test_09_acquire_waits_for_a_fenced_transaction_to_end(store: Store) -> None:
     await _seed(store)
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        token = await transaction.acquire("acco", "first")
+        token = await transaction.acquire(AccountId("acco"), "first")
     order: list[str] = []
 
     async def take() -> None:
         async with store.transaction(DEFAULT_TENANT) as transaction:
-            await transaction.acquire("acco", "second")
+            await transaction.acquire(AccountId("acco"), "second")
             order.append("taken")
 
-    async with store.transaction(DEFAULT_TENANT, fence=Fence(account_id="acco", token=token)) as transaction:
+    async with store.transaction(DEFAULT_TENANT, fence=Fence(account_id=AccountId("acco"), token=token)) as transaction:
         taking = asyncio.create_task(take())
         await asyncio.sleep(0.05)
         await transaction.insert([make_row(RoundRow)])
@@ -189,7 +191,7 @@ async def test_09_acquire_waits_for_a_fenced_transaction_to_end(store: Store) ->
 async def test_10_an_upsert_moves_neither_token_nor_holder(store: Store) -> None:
     await _seed(store)
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        await transaction.acquire("acco", "holder")
+        await transaction.acquire(AccountId("acco"), "holder")
         await transaction.upsert([make_account(equity=Decimal("0.10"), fencing_token=0, holder="")])
     row = await _read(store, AccountRow, "acco")
     assert (row.fencing_token, row.holder, row.equity) == (1, "holder", Decimal("0.10"))
@@ -321,7 +323,7 @@ async def test_20_desk_holds_pending_intents_and_live_orders_of_the_account(stor
     rows += [make_row(PositionRow, trader_id="t1"), make_intent("x", account_id="else")]
     await _seed(store, *rows)
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        desk = await transaction.desk("acco")
+        desk = await transaction.account_rows(AccountId("acco"))
         assert [t.trader_id for t in desk.traders] == ["t1", "t2"]
         assert [s.trader_id for s in desk.schedules] == ["t1", "t2"]
         assert [b.trader_id for b in desk.books] == ["EXTERNAL", "t1", "t2"]
@@ -331,7 +333,7 @@ async def test_20_desk_holds_pending_intents_and_live_orders_of_the_account(stor
         await transaction.upsert([make_intent("i1-pending", status=IntentStatus.CONSUMED)])
         await transaction.patch(OrderRow, ("acco", "o-pending"), state=OrderState.FILLED)
         await transaction.delete(PositionRow, [("acco", "t1", desk.positions[0].symbol)])
-        desk = await transaction.desk("acco")
+        desk = await transaction.account_rows(AccountId("acco"))
     assert [i.intent_id for i in desk.intents] == ["i2-pending"]
     assert [o.order_id for o in desk.orders] == ["o-accepted", "o-unknown"]
     assert len(desk.positions) == 0
@@ -343,14 +345,14 @@ async def test_21_trader_holds_the_verdicts_it_was_not_told(store: Store) -> Non
     other = make_row(VerdictRow, trader_id="t2", round_id="9", at=AT + 9 * SECOND)
     await _seed(store, trader, schedule, book, make_row(PositionRow, trader_id="t1"), *verdicts, other)
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        found = await transaction.trader("t1")
+        found = await transaction.trader(TraderId("t1"))
         assert (found.trader, found.schedule, found.book) == (trader, schedule, book)
         assert len(found.positions) == 1
         assert list(found.verdicts) == verdicts[1:]
         await transaction.patch(ScheduleRow, ("t1",), told_at=None)
-        assert list((await transaction.trader("t1")).verdicts) == verdicts
+        assert list((await transaction.trader(TraderId("t1"))).verdicts) == verdicts
         with pytest.raises(KeyError):
-            await transaction.trader("t2")
+            await transaction.trader(TraderId("t2"))
 
 
 async def test_22_known_trades_are_those_booked_on_the_account(store: Store) -> None:
@@ -358,8 +360,8 @@ async def test_22_known_trades_are_those_booked_on_the_account(store: Store) -> 
         store, make_row(FillRow, trade_id="a"), make_account("else"), make_row(FillRow, account_id="else", trade_id="b")
     )
     async with store.transaction(DEFAULT_TENANT) as transaction:
-        assert await transaction.known_trades("acco", ["a", "b", "c"]) == {"a"}
-        assert await transaction.known_trades("acco", []) == set()
+        assert await transaction.known_trades(AccountId("acco"), ["a", "b", "c"]) == {"a"}
+        assert await transaction.known_trades(AccountId("acco"), []) == set()
 
 
 async def test_23_a_decision_is_written_once(store: Store) -> None:
@@ -390,7 +392,7 @@ async def test_25_concurrent_writers_lose_nothing(store: Store) -> None:
     async def write(n: int) -> int:
         async with store.transaction(DEFAULT_TENANT) as transaction:
             await transaction.insert([make_row(RoundRow, round_id=f"{n}")])
-            return await transaction.acquire("acco", f"{n}")
+            return await transaction.acquire(AccountId("acco"), f"{n}")
 
     assert sorted(await asyncio.gather(*(write(n) for n in range(6)))) == [1, 2, 3, 4, 5, 6]
     async with store.transaction(DEFAULT_TENANT) as transaction:
@@ -409,12 +411,15 @@ async def test_26_what_is_no_row_or_field_is_refused(store: Store) -> None:
 
 
 async def test_27_desk_holds_the_open_incidents_of_the_account(store: Store) -> None:
-    row = replace(make_row(IncidentRow), account_id="acco", resolved_at=None)
-    others = [replace(row, incident_id="over", resolved_at=AT), replace(row, incident_id="else", account_id="other")]
+    row = replace(make_row(IncidentRow), account_id=AccountId("acco"), resolved_at=None)
+    others = [
+        replace(row, incident_id="over", resolved_at=AT),
+        replace(row, incident_id="else", account_id=AccountId("other")),
+    ]
     await _seed(store, row, *others)
     async with store.transaction(DEFAULT_TENANT) as tx:
-        assert list((await tx.desk("acco")).incidents) == [row]
+        assert list((await tx.account_rows(AccountId("acco"))).incidents) == [row]
         await tx.upsert([replace(row, resolved_at=AT)])
-        assert list((await tx.desk("acco")).incidents) == []
+        assert list((await tx.account_rows(AccountId("acco"))).incidents) == []
         await tx.upsert([row])
-        assert list((await tx.desk("acco")).incidents) == [row]
+        assert list((await tx.account_rows(AccountId("acco"))).incidents) == [row]

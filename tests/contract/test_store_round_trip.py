@@ -7,8 +7,9 @@ import pytest
 
 from executor.contract import Context
 from manager.state.checks import APPEND_ONLY
+from manager.state.keys import KEYS
 from manager.state.recorded import RecordedMarket
-from manager.state.records import DEFAULT_TENANT, KEYS, AccountRow, DecisionRow
+from manager.state.records import DEFAULT_TENANT, AccountRow, DecisionRow
 from manager.state.store import Store
 from state_rows import examples_of, key_of, make_row, parents_of, rows_of, values_of
 

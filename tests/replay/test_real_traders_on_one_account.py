@@ -16,9 +16,10 @@ from typing import Any
 
 from exchanges.types import ClientOrderId, Fill, Liquidity, Symbol, VenueOrderId, VenueTradeId
 from manager.state.records import UNALLOCATED, FillPartRow, OrderPurpose
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 from recorded_account import ACCOUNT, TENANT, ZERO, RecordedAccount, side_of
 from shared_data import shared_file
+from traders.spec import TraderId
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CASH = Decimal(60_000)
@@ -72,7 +73,7 @@ def gross(trade: dict[str, Any]) -> Decimal:
     return pnl
 
 
-def held(rows: DeskRows) -> dict[tuple[str, Symbol], Decimal]:
+def held(rows: AccountRows) -> dict[tuple[str, Symbol], Decimal]:
     return {(row.trader_id, row.symbol): row.quantity for row in rows.positions}
 
 
@@ -104,10 +105,10 @@ async def test_each_model_earns_what_its_own_prices_and_sizes_say() -> None:
     for model in models:
         mine = [trade for trade in found if trade["model_id"] == model]
         commissions = sum((t["entry_commission_dollars"] + t["exit_commission_dollars"] for t in mine), ZERO)
-        assert heads[model].realized == sum((gross(trade) for trade in mine), ZERO)
-        assert heads[model].fees == commissions
-        assert heads[model].performance.trades <= len(mine)
-    earned = sum((heads[model].realized - heads[model].fees for model in models), ZERO)
+        assert heads[TraderId(model)].realized == sum((gross(trade) for trade in mine), ZERO)
+        assert heads[TraderId(model)].fees == commissions
+        assert heads[TraderId(model)].performance.trades <= len(mine)
+    earned = sum((heads[TraderId(model)].realized - heads[TraderId(model)].fees for model in models), ZERO)
     assert (await account.venue.fetch_balance()).cash == CASH + earned
 
 

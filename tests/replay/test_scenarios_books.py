@@ -74,8 +74,8 @@ def test_targets_under_opposite_books_are_fired_by_the_desk_at_their_price(tmp_p
     ]
     scenario = Scenario(bars={SOL: bars}, traders={"a": {}, "b": {}, "c": {}}, batches=batches, manager=NET)
     outcome = judge(scenario, tmp_path)
-    assert outcome.fills("a")[-1] == ("target", "-10", "106")
-    assert outcome.fills("b")[-1] == ("target", "7", "92")
+    assert outcome.fills("a")[-1] == ("take_profit", "-10", "106")
+    assert outcome.fills("b")[-1] == ("take_profit", "7", "92")
 
 
 def test_stop_and_target_of_an_opposite_book_in_one_candle(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_fired_target_holds_from_the_entrys_own_candle(tmp_path: Path) -> None
         (1, "b", [opens(SOL, "short", "700", take_profit="85")]),
     ]
     outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}, "b": {}}, batches=batches, manager=NET), tmp_path)
-    assert outcome.fills("a")[-1] == ("target", "-10", "106")
+    assert outcome.fills("a")[-1] == ("take_profit", "-10", "106")
 
 
 def test_an_adjusted_target_that_cannot_rest_holds_from_the_next_candle(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_an_adjusted_target_that_cannot_rest_holds_from_the_next_candle(tmp_path
         (2, "a", [adjust]),
     ]
     outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}, "b": {}}, batches=batches, manager=NET), tmp_path)
-    assert outcome.fills("a")[-1] == ("target", "-10", "103")
+    assert outcome.fills("a")[-1] == ("take_profit", "-10", "103")
     assert outcome.trades[-1]["at"].minute == 5
 
 
@@ -213,7 +213,7 @@ def test_a_watched_target_fires_though_the_opposite_book_goes_in_the_same_candle
         (1, "b", [opens(SOL, "short", "700", stop_loss="110")]),
     ]
     outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}, "b": {}}, batches=batches, manager=NET), tmp_path)
-    assert outcome.fills("a")[-1] == ("target", "-10", "108")
+    assert outcome.fills("a")[-1] == ("take_profit", "-10", "108")
     assert outcome.trader("a")["fees"] == "0.2970135"
 
 
@@ -234,7 +234,7 @@ def test_a_fired_target_comes_before_funding_and_liquidation(tmp_path: Path) -> 
         limits={"max_symbol_exposure_pct": 10_000},
     )
     outcome = judge(scenario, tmp_path)
-    assert outcome.fills("a")[-1] == ("target", "-200", "106")
+    assert outcome.fills("a")[-1] == ("take_profit", "-200", "106")
     assert outcome.trader("a")["funding"] == "0"
     assert outcome.trader("b")["funding"] == "3.57"
 

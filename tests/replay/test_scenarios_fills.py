@@ -52,8 +52,8 @@ def test_a_target_fills_at_its_price_or_at_a_better_open_as_a_maker(tmp_path: Pa
         (1, "b", [opens(BTC, "short", "1000", take_profit="950")]),
     ]
     outcome = judge(Scenario(bars=bars, traders={"a": {}, "b": {}}, batches=batches), tmp_path)
-    assert outcome.fills("a") == [("entry", "10", "100.01"), ("target", "-10", "107")]
-    assert outcome.fills("b") == [("entry", "-1", "999.9"), ("target", "1", "930")]
+    assert outcome.fills("a") == [("entry", "10", "100.01"), ("take_profit", "-10", "107")]
+    assert outcome.fills("b") == [("entry", "-1", "999.9"), ("take_profit", "1", "930")]
     assert outcome.trader("a")["fees"] == "0.610545"
     assert (outcome.trader("b")["realized_pnl"], outcome.trader("b")["win_rate"]) == ("69.9", "1.0")
 

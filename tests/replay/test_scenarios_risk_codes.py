@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from manager.desk.risk.registry import DESK_RULES, LOCAL_RULES, OTHER_CODES
+from manager.desk.risk.registry import ACCOUNT_RULES, LOCAL_RULES, OTHER_CODES
 from manager.desk.risk.rule import Stage
 from replay_harness import judge
 from replay_scenario import Item, Scenario, closes, flat, opens
@@ -184,7 +184,7 @@ def test_the_code_refuses_and_everything_else_stands(tmp_path: Path, code: str) 
 
 
 def test_every_code_is_reached_or_named_with_its_reason() -> None:
-    known = {rule.code for rule in LOCAL_RULES} | {rule.code for rule in DESK_RULES}
+    known = {rule.code for rule in LOCAL_RULES} | {rule.code for rule in ACCOUNT_RULES}
     known |= {code.code for code in OTHER_CODES if code.stage is not Stage.LATER}
     assert known == CASES.keys() | ELSEWHERE.keys() | NOT_REACHED.keys()
     assert not NOT_REACHED.keys() & (CASES.keys() | ELSEWHERE.keys())

@@ -12,7 +12,7 @@ from manager.bootstrap.replay import Replay, assemble
 from manager.replay.driver import ReplayDriver
 from manager.replay.report import ReplayFacts, collect
 from manager.state.records import TraderRow, TraderState
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 from replay_harness import write
 from replay_scenario import Scenario, flat, opens
 
@@ -27,7 +27,7 @@ class StoppingDriver(ReplayDriver):
         super().__init__(replay, None)
         self.store, self.seen = replay.store, list[Decimal]()
 
-    async def _instant(self, now: datetime, rows: DeskRows) -> DeskRows:
+    async def _instant(self, now: datetime, rows: AccountRows) -> AccountRows:
         rows = await super()._instant(now, rows)
         self.seen.append(next(head.capital for head in rows.books if head.trader_id == "a"))
         state = STATES.get(len(self.seen))

@@ -12,9 +12,11 @@ from manager.state.records import (
     FillPartRow,
     FillRow,
     IncidentRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
+    PositionKey,
     PositionRow,
 )
 from traders.book import EXTERNAL
@@ -24,7 +26,7 @@ GRACE = timedelta(seconds=5)
 LOT = Decimal("0.000001")
 MINIMUM_USD = Decimal(5)
 TOLD = {"NAKED_POSITION", "STOP_FAILED"}
-Key = tuple[str, Symbol]
+Key = PositionKey
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class BareWatch:
         where = {"trader_id": key[0], "symbol": key[1]}
         incidents = await self.desk.find(IncidentRow, **where)
         codes = {one.code for one in incidents if one.resolved_at is None or one.at >= since}
-        return held.naked_since is not None and bool(codes & TOLD)
+        return held.unprotected_since is not None and bool(codes & TOLD)
 
     async def _rows(self, key: Key) -> tuple[PositionRow, Sequence[OrderRow]]:
         rows = await self.desk.find(PositionRow, trader_id=key[0], symbol=key[1])
@@ -81,7 +83,7 @@ class BareWatch:
 
 def closes(order: OrderRow) -> bool:
     """Tell whether an order takes a position off in another way than a resting stop or target."""
-    fired = order.purpose is OrderPurpose.TARGET and not order.reduce_only
+    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
     return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 
 
@@ -90,7 +92,7 @@ async def uncovered(desk: FaultyDesk) -> dict[Key, str]:
     orders = {order.order_id: order for order in await desk.live()}
     covered: dict[tuple[str, Symbol, int], Decimal] = defaultdict(lambda: ZERO)
     for report in await desk.paper.fetch_open_orders():
-        row = orders.get(str(report.client_order_id))
+        row = orders.get(OrderId(report.client_order_id))
         if row is not None and (report.type is OrderType.STOP or closes(row)):
             for share in row.shares:
                 rests = min(share.quantity, report.quantity - report.filled)
@@ -102,7 +104,7 @@ async def uncovered(desk: FaultyDesk) -> dict[Key, str]:
             needed = _guarded(desk, held, positions, orders.values())
             stands = covered[held.trader_id, held.symbol, -1 if held.quantity > 0 else 1]
             if stands < needed:
-                key = (held.trader_id, held.symbol)
+                key = PositionKey(held.trader_id, held.symbol)
                 found[key] = f"{held.trader_id} holds {held.quantity} {held.symbol}, stops of {stands} stand"
     return found
 
@@ -137,7 +139,7 @@ async def stale_orders(desk: FaultyDesk) -> list[str]:
     known = {order.order_id: order for order in await desk.live()}
     found = []
     for report in await desk.paper.fetch_open_orders():
-        row = known.get(str(report.client_order_id))
+        row = known.get(OrderId(report.client_order_id))
         held = ZERO if row is None else await desk.held(row.shares[0].trader_id, report.symbol)
         if row is None or held * report.side.sign >= ZERO or report.quantity - report.filled > abs(held):
             found.append(f"{report.client_order_id} rests for {report.quantity}, {held} held")

@@ -9,10 +9,19 @@ from typing import Any
 from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action, Decision
 from executor.registry import ExecutorSpec
-from manager.desk.plan.values import Candidate, ConflictStrategy, Desk, DeskRules, DeskTrader, Mark, Reduce, SizedEntry
-from manager.state.records import DEFAULT_TENANT, IntentRow, TraderState, TradingState
+from manager.desk.plan.values import (
+    AccountRules,
+    AccountView,
+    Candidate,
+    ConflictStrategy,
+    Mark,
+    Reduce,
+    SizedEntry,
+    TraderView,
+)
+from manager.state.records import DEFAULT_TENANT, AccountId, DecisionId, IntentId, IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book, Position
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 ETH = Symbol("ETH/USDT:USDT")
@@ -33,13 +42,13 @@ def make_position(symbol: Symbol, quantity: Number, *, price: Number | None = No
 def make_book(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> Book:
     """Build a book with 1,000 USD of capital."""
     held = {position.symbol: position for position in positions}
-    return replace(Book(trader_id=trader_id, capital=Decimal(capital), positions=held), **changes)
+    return replace(Book(trader_id=TraderId(trader_id), capital=Decimal(capital), positions=held), **changes)
 
 
 def make_spec(trader_id: str, **changes: Any) -> TraderSpec:
     """Build a spec of a trader that may trade all three symbols."""
     spec = TraderSpec(
-        id=trader_id,
+        id=TraderId(trader_id),
         name=trader_id,
         account="paper",
         executor=ExecutorSpec(),
@@ -49,9 +58,9 @@ def make_spec(trader_id: str, **changes: Any) -> TraderSpec:
     return replace(spec, **changes)
 
 
-def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> DeskTrader:
+def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **changes: Any) -> TraderView:
     """Build a running trader that is allocated its capital."""
-    trader = DeskTrader(
+    trader = TraderView(
         spec=make_spec(trader_id),
         state=TraderState.RUNNING,
         trading_state=TradingState.ACTIVE,
@@ -62,12 +71,12 @@ def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **
     return replace(trader, **changes)
 
 
-def make_desk(*traders: DeskTrader, strategy: ConflictStrategy | None = None, **changes: Any) -> Desk:
+def make_view(*traders: TraderView, strategy: ConflictStrategy | None = None, **changes: Any) -> AccountView:
     """Build a desk of 10,000 USD with marks 100, 50 and 10 for BTC, ETH and SOL."""
-    rules = DeskRules() if strategy is None else DeskRules(conflict_strategy=strategy)
-    desk = Desk(
+    rules = AccountRules() if strategy is None else AccountRules(conflict_strategy=strategy)
+    view = AccountView(
         at=AT,
-        account_id="paper",
+        account_id=AccountId("paper"),
         trading_state=TradingState.ACTIVE,
         equity=Decimal(10000),
         traders={trader.spec.id: trader for trader in traders},
@@ -77,7 +86,7 @@ def make_desk(*traders: DeskTrader, strategy: ConflictStrategy | None = None, **
         rules=rules,
         truth_at=AT,
     )
-    return replace(desk, **changes)
+    return replace(view, **changes)
 
 
 def make_marks(prices: Mapping[Symbol, Number]) -> dict[Symbol, Mark]:
@@ -89,10 +98,10 @@ def make_intent(trader_id: str, decision: Decision, **changes: Any) -> IntentRow
     """Build a pending intent that was decided now."""
     intent = IntentRow(
         tenant_id=DEFAULT_TENANT,
-        intent_id=f"{trader_id}@0#0",
-        decision_id=f"{trader_id}@0",
-        account_id="paper",
-        trader_id=trader_id,
+        intent_id=IntentId(f"{trader_id}@0#0"),
+        decision_id=DecisionId(f"{trader_id}@0"),
+        account_id=AccountId("paper"),
+        trader_id=TraderId(trader_id),
         decided_at=AT,
         decision=decision,
     )
@@ -120,7 +129,7 @@ def make_candidate(
     decided_at = AT + timedelta(seconds=after_s)
     candidate = Candidate(
         intent=make_intent(trader_id, decision, decided_at=decided_at, intent_id=f"{trader_id}@{after_s}#{symbol}"),
-        trader_id=trader_id,
+        trader_id=TraderId(trader_id),
         symbol=symbol,
         direction=direction,
         size_usd=Decimal(size),
@@ -141,5 +150,9 @@ def make_sized(candidate: Candidate, quantity: Number, price: Number | None = No
 def make_reduce(trader_id: str, quantity: Number, side: Side = Side.SELL, symbol: Symbol = BTC) -> Reduce:
     """Build a reduce; `side` is the order's side, so SELL closes a long."""
     return Reduce(
-        trader_id=trader_id, symbol=symbol, side=side, quantity=Decimal(quantity), intent_id=f"{trader_id}@close#0"
+        trader_id=TraderId(trader_id),
+        symbol=symbol,
+        side=side,
+        quantity=Decimal(quantity),
+        intent_id=IntentId(f"{trader_id}@close#0"),
     )

@@ -9,37 +9,43 @@ from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Action, Decision, Indicators, Outcome, Usage
 from executor.prompts.sample import SampleView, sample_context
 from executor.registry import ExecutorSpec
+from manager.state.keys import Row
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     UNALLOCATED,
+    AccountId,
     AccountRow,
     BookRow,
     ConflictRow,
+    DecisionId,
     DecisionRow,
     EquityRow,
     EventRow,
     FillPartRow,
     FillRow,
     IncidentRow,
+    IntentId,
     IntentRow,
     IntentStatus,
+    OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
     PositionRow,
+    RoundId,
     RoundRow,
-    Row,
     SampledMark,
     ScheduleRow,
     Share,
     TraderRow,
     TraderState,
     UtilizationReport,
+    VerdictKind,
     VerdictRow,
 )
 from manager.state.store import Store
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -54,7 +60,7 @@ QUANTITY = Decimal("0.01")
 def spec(trader_id: str) -> TraderSpec:
     """Return the definition of a trader of this desk."""
     return TraderSpec(
-        id=trader_id,
+        id=TraderId(trader_id),
         name=f"The {trader_id}",
         account="paper",
         executor=ExecutorSpec(),
@@ -69,7 +75,7 @@ USE = UtilizationReport(
     utilized=Decimal(201),
     reserve=Decimal("1000.455"),
     utilization_pct=Decimal("4.4667"),
-    over_allocated=("bear",),
+    over_allocated=(TraderId("bear"),),
 )
 
 
@@ -78,7 +84,7 @@ def traders() -> list[Row]:
     tenant = DEFAULT_TENANT
     account = AccountRow(
         tenant_id=tenant,
-        account_id="paper",
+        account_id=AccountId("paper"),
         venue="paper",
         equity=Decimal("10004.55"),
         utilization=USE,
@@ -88,26 +94,35 @@ def traders() -> list[Row]:
     rows: list[Row] = [account]
     for seq, (name, state) in enumerate((("bull", TraderState.RUNNING), ("bear", TraderState.PAUSED))):
         rows += [
-            TraderRow(tenant_id=tenant, trader_id=name, account_id="paper", seq=seq, spec=spec(name), state=state),
+            TraderRow(
+                tenant_id=tenant,
+                trader_id=TraderId(name),
+                account_id=AccountId("paper"),
+                seq=seq,
+                spec=spec(name),
+                state=state,
+            ),
             ScheduleRow(
                 tenant_id=tenant,
-                trader_id=name,
-                account_id="paper",
+                trader_id=TraderId(name),
+                account_id=AccountId("paper"),
                 interval_s=60,
                 next_due_at=AT + timedelta(minutes=1),
             ),
         ]
     money = {"bull": "4500", "bear": "4500", UNALLOCATED: "1000"}
     for name, capital in money.items():
-        book = BookRow(tenant_id=tenant, account_id="paper", trader_id=name, capital=Decimal(capital))
+        book = BookRow(
+            tenant_id=tenant, account_id=AccountId("paper"), trader_id=TraderId(name), capital=Decimal(capital)
+        )
         if name == "bull":
             book = replace(book, fees=Decimal("0.45"), allocated=Decimal(4500), open_positions=1)
         rows.append(book)
     rows.append(
         PositionRow(
             tenant_id=tenant,
-            account_id="paper",
-            trader_id="bull",
+            account_id=AccountId("paper"),
+            trader_id=TraderId("bull"),
             symbol=BTC,
             quantity=Decimal("0.01"),
             cost=Decimal(1000),
@@ -118,7 +133,11 @@ def traders() -> list[Row]:
         )
     )
     for name, equity in {"bull": "4504.55", "": "10004.55"}.items():
-        rows.append(EquityRow(tenant_id=tenant, account_id="paper", trader_id=name, at=AT, equity=Decimal(equity)))
+        rows.append(
+            EquityRow(
+                tenant_id=tenant, account_id=AccountId("paper"), trader_id=TraderId(name), at=AT, equity=Decimal(equity)
+            )
+        )
     return rows
 
 
@@ -142,8 +161,8 @@ def decisions() -> list[Row]:
     return [
         DecisionRow(
             **_KEY,
-            decision_id=DECISION,
-            trader_id="bull",
+            decision_id=DecisionId(DECISION),
+            trader_id=TraderId("bull"),
             due_at=AT,
             decided_at=AT,
             outcome=Outcome.DECIDED,
@@ -158,13 +177,13 @@ def decisions() -> list[Row]:
         ),
         IntentRow(
             **_KEY,
-            intent_id=INTENT,
-            decision_id=DECISION,
-            trader_id="bull",
+            intent_id=IntentId(INTENT),
+            decision_id=DecisionId(DECISION),
+            trader_id=TraderId("bull"),
             decided_at=AT,
             decision=asked,
             status=IntentStatus.CONSUMED,
-            round_id=ROUND,
+            round_id=RoundId(ROUND),
         ),
     ]
 
@@ -172,10 +191,10 @@ def decisions() -> list[Row]:
 def happenings() -> list[Row]:
     """Return the decision's round with a conflict and a refusal, and an operator's act."""
     return [
-        RoundRow(**_KEY, round_id=ROUND, at=AT, equity=Decimal(10_000), counts={"entries": 1, "conflicts": 1}),
+        RoundRow(**_KEY, round_id=RoundId(ROUND), at=AT, equity=Decimal(10_000), counts={"entries": 1, "conflicts": 1}),
         ConflictRow(
             **_KEY,
-            round_id=ROUND,
+            round_id=RoundId(ROUND),
             n=1,
             type="direction",
             symbol=BTC,
@@ -187,13 +206,13 @@ def happenings() -> list[Row]:
         ),
         VerdictRow(
             **_KEY,
-            round_id=ROUND,
+            round_id=RoundId(ROUND),
             n=2,
-            kind="dropped",
+            kind=VerdictKind.DENIAL,
             code="DIRECTION",
-            trader_id="bear",
+            trader_id=TraderId("bear"),
             symbol=BTC,
-            intent_id="bear@1748779200000#0",
+            intent_id=IntentId("bear@1748779200000#0"),
             detail="opposite to bull",
             at=AT,
             numbers={"confidence": "76"},
@@ -204,8 +223,8 @@ def happenings() -> list[Row]:
             at=AT + timedelta(minutes=5),
             actor="cli:eve",
             kind="trader_state",
-            account_id="paper",
-            trader_id="bear",
+            account_id=AccountId("paper"),
+            trader_id=TraderId("bear"),
             before="running",
             after="paused",
             reason="lunch",
@@ -218,8 +237,8 @@ def orders() -> list[Row]:
     quantity = QUANTITY
     entry = OrderRow(
         **_KEY,
-        order_id=ENTRY,
-        round_id=ROUND,
+        order_id=OrderId(ENTRY),
+        round_id=RoundId(ROUND),
         symbol=BTC,
         side=Side.BUY,
         type=OrderType.MARKET,
@@ -228,9 +247,9 @@ def orders() -> list[Row]:
         created_at=AT,
         shares=(
             Share(
-                trader_id="bull",
+                trader_id=TraderId("bull"),
                 quantity=quantity,
-                intent_id=INTENT,
+                intent_id=IntentId(INTENT),
                 leverage=5,
                 stop_loss=Decimal(98_000),
                 take_profit=Decimal(106_000),
@@ -242,11 +261,11 @@ def orders() -> list[Row]:
     )
     stop = replace(
         entry,
-        order_id=STOP,
+        order_id=OrderId(STOP),
         side=Side.SELL,
         type=OrderType.STOP,
         purpose=OrderPurpose.STOP,
-        shares=(Share(trader_id="bull", quantity=quantity),),
+        shares=(Share(trader_id=TraderId("bull"), quantity=quantity),),
         trigger_price=Decimal(98_000),
         reduce_only=True,
         state=OrderState.ACCEPTED,
@@ -263,7 +282,7 @@ def fills() -> list[Row]:
     fill = FillRow(
         **_KEY,
         trade_id="t-1",
-        order_id=ENTRY,
+        order_id=OrderId(ENTRY),
         symbol=BTC,
         side=Side.BUY,
         quantity=quantity,
@@ -276,10 +295,10 @@ def fills() -> list[Row]:
     part = FillPartRow(
         **_KEY,
         trade_id="t-1",
-        trader_id="bull",
+        trader_id=TraderId("bull"),
         leg="1",
-        order_id=ENTRY,
-        intent_id=INTENT,
+        order_id=OrderId(ENTRY),
+        intent_id=IntentId(INTENT),
         symbol=BTC,
         quantity=quantity,
         price=Decimal(100_000),
@@ -296,7 +315,7 @@ def incident(code: str = "POSITION_MISMATCH", **values: Any) -> IncidentRow:
     row = IncidentRow(
         tenant_id=DEFAULT_TENANT,
         incident_id=f"i1/{code}",
-        account_id="paper",
+        account_id=AccountId("paper"),
         code=code,
         severity="high",
         detail="a trade this desk did not make",

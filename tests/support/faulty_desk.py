@@ -20,7 +20,7 @@ from executor.contract import Action, Decision, Limits, Outcome
 from executor.registry import ExecutorSpec
 from hand_market import DEEP, HandFeed, HandPath
 from live_desk import OneExecutor
-from manager.desk.plan.values import ConflictStrategy, DeskRules, GlobalLimits
+from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
 from manager.desk.sampling import LiveSampler
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskHandlers, DeskParts
@@ -29,10 +29,12 @@ from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
     IncidentRow,
+    IntentId,
     IntentRow,
     OrderRow,
     OrderState,
@@ -44,7 +46,7 @@ from manager.state.records import (
 )
 from manager.state.store import Store
 from traders.book import EXTERNAL
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 ETH = Symbol("ETH/USDT:USDT")
@@ -175,7 +177,7 @@ class FaultyDesk:
         self.store: Store = store or MemoryStore()
         self._scene = scene
         self._wishes = 0
-        self._rules = DeskRules(
+        self._rules = AccountRules(
             conflict_strategy=scene.strategy, limits=scene.account_limits, reserve_equity_pct=Decimal(0)
         )
         self.handlers = self.new_process()
@@ -184,7 +186,7 @@ class FaultyDesk:
     async def of(scene: Scene | None = None, *, store: Store | None = None, **changes: Any) -> "FaultyDesk":
         """Open a desk whose traders run and have their capital, in memory or on `store`."""
         desk = FaultyDesk(replace(scene or Scene(), **changes), store)
-        rows: list[Any] = [AccountRow(tenant_id=DEFAULT_TENANT, account_id=ACCOUNT, venue=ACCOUNT)]
+        rows: list[Any] = [AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT), venue=ACCOUNT)]
         for seq, trader_id in enumerate(desk._scene.traders):
             rows += desk._trader_rows(seq, trader_id)
         async with desk.store.service() as service:
@@ -196,7 +198,7 @@ class FaultyDesk:
 
     def _trader_rows(self, seq: int, trader_id: str) -> list[Any]:
         spec = TraderSpec(
-            id=trader_id,
+            id=TraderId(trader_id),
             name=trader_id,
             account=ACCOUNT,
             executor=ExecutorSpec(),
@@ -211,7 +213,7 @@ class FaultyDesk:
         """Go on as another process would, with nothing in memory; return its handlers."""
         runtime = AccountRuntime(
             tenant_id=DEFAULT_TENANT,
-            account_id=ACCOUNT,
+            account_id=AccountId(ACCOUNT),
             venue=ACCOUNT,
             exchange=self.venue,
             market=SharedMarket(self.feed, self.clock, max_age_s=0),
@@ -226,7 +228,7 @@ class FaultyDesk:
                 runner=InlineRunner(),
                 executors=OneExecutor(None),
                 sampler=LiveSampler(1e9),
-                accounts={(DEFAULT_TENANT, ACCOUNT): runtime},
+                accounts={(DEFAULT_TENANT, AccountId(ACCOUNT)): runtime},
                 holder=holder,
             )
         )
@@ -234,7 +236,7 @@ class FaultyDesk:
 
     async def maintain(self, seconds: int = 0) -> None:
         """Run upkeep now, or once in each of the next seconds."""
-        job = Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id=ACCOUNT)
+        job = Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT))
         if not seconds:
             await self.handlers.maintain(job)
         for _ in range(seconds):
@@ -243,7 +245,7 @@ class FaultyDesk:
 
     async def round(self) -> None:
         """Run a round now."""
-        await self.handlers.round(Job(kind=JobKind.ROUND, tenant_id=DEFAULT_TENANT, account_id=ACCOUNT))
+        await self.handlers.round(Job(kind=JobKind.ROUND, tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT)))
 
     async def wish(self, trader_id: str, *decisions: Decision) -> None:
         """Leave a trader's decisions for the next round."""
@@ -255,7 +257,10 @@ class FaultyDesk:
         }  # fmt: skip
         due = now + timedelta(microseconds=self._wishes)
         rows: list[Any] = [DecisionRow(**names, due_at=due, outcome=Outcome.DECIDED, decisions=decisions)]
-        rows += [IntentRow(**names, intent_id=f"{decision_id}#{n}", decision=one) for n, one in enumerate(decisions)]
+        rows += [
+            IntentRow(**names, intent_id=IntentId(f"{decision_id}#{n}"), decision=one)
+            for n, one in enumerate(decisions)
+        ]
         async with self.store.transaction(DEFAULT_TENANT) as tx:
             await tx.insert(rows)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from manager.jobs.runner import Job, JobKind
-from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.state.records import DEFAULT_TENANT, AccountId, TenantId
+from traders.spec import TraderId
 
 DUE = datetime(2025, 3, 1, 12, 3, tzinfo=UTC)
 
@@ -59,14 +60,20 @@ class RecordingHandlers:
 
 def decide(trader_id: str, *, account_id: str = "paper") -> Job:
     """Make a decision job."""
-    return Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id=account_id, trader_id=trader_id, due_at=DUE)
+    return Job(
+        kind=JobKind.DECIDE,
+        tenant_id=DEFAULT_TENANT,
+        account_id=AccountId(account_id),
+        trader_id=TraderId(trader_id),
+        due_at=DUE,
+    )
 
 
 def round_of(account_id: str = "paper", *, tenant_id: TenantId = DEFAULT_TENANT) -> Job:
     """Make a round job."""
-    return Job(kind=JobKind.ROUND, tenant_id=tenant_id, account_id=account_id)
+    return Job(kind=JobKind.ROUND, tenant_id=tenant_id, account_id=AccountId(account_id))
 
 
 def maintain(account_id: str = "paper") -> Job:
     """Make a maintenance job."""
-    return Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id=account_id)
+    return Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id=AccountId(account_id))

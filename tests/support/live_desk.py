@@ -28,6 +28,7 @@ from manager.state.database import Database
 from manager.state.postgres.roles import queue_dsn
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     DecisionRow,
     FillPartRow,
     FillRow,
@@ -35,7 +36,7 @@ from manager.state.records import (
     OrderRow,
     TenantId,
 )
-from manager.state.store import DeskRows, Store
+from manager.state.store import AccountRows, Store
 from traders.spec import TraderSpec
 
 LIVELY = """\
@@ -136,7 +137,7 @@ class LiveDesk:
         """Reconcile at one frozen instant, `after` from now, and read books and venue at that instant."""
         clock = ManualClock(SystemClock().now() + after)
         async with open_parts(self.config, self.database, clock) as parts:
-            runtime = parts.accounts[(DEFAULT_TENANT, "paper")]
+            runtime = parts.accounts[(DEFAULT_TENANT, AccountId("paper"))]
             handlers = DeskHandlers(
                 DeskParts(
                     store=parts.store,
@@ -149,7 +150,9 @@ class LiveDesk:
                 )
             )
             for _ in range(2):
-                await handlers.maintain(Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id="paper"))
+                await handlers.maintain(
+                    Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id=AccountId("paper"))
+                )
             return await _read(parts.store, runtime, clock.now())
 
 
@@ -157,7 +160,7 @@ class LiveDesk:
 class Books:
     """Hold what the desk wrote and what the venue says, at one instant."""
 
-    rows: DeskRows
+    rows: AccountRows
     facts: AccountFacts
     orders: Sequence[OrderRow]
     fills: Sequence[FillRow]
@@ -192,7 +195,7 @@ class Books:
 async def _read(store: Store, runtime: AccountRuntime, at: datetime) -> Books:
     exchange = runtime.exchange
     async with store.transaction(DEFAULT_TENANT) as tx:
-        rows = await tx.desk("paper")
+        rows = await tx.account_rows(AccountId("paper"))
         found: dict[type[Any], Any] = {
             kind: await tx.find(kind, {"account_id": "paper"}, limit=_EVERYTHING)
             for kind in (OrderRow, FillRow, FillPartRow, IntentRow, DecisionRow)

@@ -26,8 +26,8 @@ from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
 from manager.roster.registration import prompt_library
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, DecisionRow, TenantId, TraderRow
-from traders.spec import TraderSpec
+from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, TenantId, TraderRow
+from traders.spec import TraderId, TraderSpec
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
@@ -119,7 +119,7 @@ class ModelDesk:
 
     async def run(self, kind: JobKind, **more: Any) -> None:
         """Do one job and what follows from it."""
-        await self.runner.defer(Job(kind=kind, tenant_id=DEFAULT_TENANT, account_id="paper", **more))
+        await self.runner.defer(Job(kind=kind, tenant_id=DEFAULT_TENANT, account_id=AccountId("paper"), **more))
         await self.runner.run_until_idle()
 
     async def decide(self, *answers: Any) -> DecisionRow:
@@ -129,7 +129,7 @@ class ModelDesk:
         await self.run(JobKind.MAINTAIN)
         async with self.store.service() as service:
             claims = {claim.trader_id: claim for claim in await service.claim_due(self.clock.now(), 10)}
-        await self.run(JobKind.DECIDE, trader_id="one", due_at=claims["one"].due_at)
+        await self.run(JobKind.DECIDE, trader_id="one", due_at=claims[TraderId("one")].due_at)
         async with self.store.transaction(DEFAULT_TENANT) as tx:
             found = await tx.find(DecisionRow, {"trader_id": "one"}, newest_first="decided_at", limit=1)
         return found[0]
@@ -141,7 +141,7 @@ class ModelDesk:
 
     async def open_item(self, **changes: Any) -> dict[str, Any]:
         """Return an open of BTC that passes every check."""
-        runtime = self.accounts[(DEFAULT_TENANT, "paper")]
+        runtime = self.accounts[(DEFAULT_TENANT, AccountId("paper"))]
         snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
         mark = float(next(view.mark for symbol, view in snapshot.symbols.items() if symbol == BTC))
         levels = {"stop_loss": round(mark * 0.98, 1), "take_profit": round(mark * 1.1, 1)}

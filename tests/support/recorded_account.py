@@ -25,25 +25,28 @@ from exchanges.types import (
 )
 from executor.contract import Limits
 from executor.registry import ExecutorSpec, ExecutorType
-from manager.desk.plan.values import DeskRules
+from manager.desk.plan.values import AccountRules
 from manager.desk.reconcile.reader import reconcile
 from manager.desk.session import AccountRuntime, Session
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
+    AccountId,
     AccountRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
+    RoundId,
     ScheduleRow,
     Share,
     TenantId,
     TraderRow,
     TraderState,
 )
-from manager.state.store import DeskRows, Fence
-from traders.spec import TraderSpec
+from manager.state.store import AccountRows, Fence
+from traders.spec import TraderId, TraderSpec
 
 TENANT, ACCOUNT = TenantId("default"), "shared"
 ZERO = Decimal(0)
@@ -139,11 +142,11 @@ class RecordedAccount:
         self.venue = RecordedVenue(instruments, cash, self.clock)
         self.runtime = AccountRuntime(
             tenant_id=TENANT,
-            account_id=ACCOUNT,
+            account_id=AccountId(ACCOUNT),
             venue="recorded",
             exchange=self.venue,
             market=SharedMarket(_NoMarket(self.clock), self.clock),
-            rules=DeskRules(),
+            rules=AccountRules(),
             instruments=instruments,
             start_equity=cash,
         )
@@ -153,27 +156,27 @@ class RecordedAccount:
         async with self.store.service() as service:
             await service.ensure_tenant(TENANT)
         async with self.store.transaction(TENANT) as tx:
-            await tx.insert([AccountRow(tenant_id=TENANT, account_id=ACCOUNT, venue="recorded")])
+            await tx.insert([AccountRow(tenant_id=TENANT, account_id=AccountId(ACCOUNT), venue="recorded")])
             for seq, name in enumerate(traders):
                 await tx.insert([_trader(name, seq, tuple(self.runtime.instruments)), _schedule(name)])
         async with self._session() as session:
             await reconcile(session)
 
-    async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[DeskRows, list[Violation]]:
+    async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[AccountRows, list[Violation]]:
         """Persist the trader's order, let the venue fill it, reconcile; return the rows and the broken invariants."""
         self.clock.set(max(self.clock.now(), fill.at))
         order = OrderRow(
             tenant_id=TENANT,
-            account_id=ACCOUNT,
-            order_id=str(fill.client_order_id),
-            round_id="recorded",
+            account_id=AccountId(ACCOUNT),
+            order_id=OrderId(str(fill.client_order_id)),
+            round_id=RoundId("recorded"),
             symbol=fill.symbol,
             side=fill.side,
             type=OrderType.MARKET,
             purpose=purpose,
             quantity=fill.quantity,
             created_at=fill.at,
-            shares=(Share(trader_id=trader_id, quantity=fill.quantity),),
+            shares=(Share(trader_id=TraderId(trader_id), quantity=fill.quantity),),
             state=OrderState.ACCEPTED,
         )
         async with self.store.transaction(TENANT) as tx:
@@ -182,7 +185,7 @@ class RecordedAccount:
         async with self._session() as session:
             await reconcile(session)
         async with self.store.transaction(TENANT) as tx:
-            rows = await tx.desk(ACCOUNT)
+            rows = await tx.account_rows(AccountId(ACCOUNT))
         facts = AccountFacts(
             rows=rows,
             positions={report.symbol: report for report in await self.venue.fetch_positions()},
@@ -194,9 +197,9 @@ class RecordedAccount:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         async with self.store.transaction(TENANT) as tx:
-            token = await tx.acquire(ACCOUNT, "test")
-            rows = await tx.desk(ACCOUNT)
-        session = Session(self.runtime, self.store, self.clock, Fence(account_id=ACCOUNT, token=token), rows)
+            token = await tx.acquire(AccountId(ACCOUNT), "test")
+            rows = await tx.account_rows(AccountId(ACCOUNT))
+        session = Session(self.runtime, self.store, self.clock, Fence(account_id=AccountId(ACCOUNT), token=token), rows)
         yield session
         await session.flush()
 
@@ -208,7 +211,7 @@ def side_of(signed: Decimal) -> Side:
 
 def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
     spec = TraderSpec(
-        id=name,
+        id=TraderId(name),
         name=name,
         account=ACCOUNT,
         executor=ExecutorSpec(type=ExecutorType.RECORDED),
@@ -217,9 +220,16 @@ def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
         limits=Limits(stop_loss_enabled=False),
     )
     return TraderRow(
-        tenant_id=TENANT, trader_id=name, account_id=ACCOUNT, seq=seq, spec=spec, state=TraderState.RUNNING
+        tenant_id=TENANT,
+        trader_id=TraderId(name),
+        account_id=AccountId(ACCOUNT),
+        seq=seq,
+        spec=spec,
+        state=TraderState.RUNNING,
     )
 
 
 def _schedule(name: str) -> ScheduleRow:
-    return ScheduleRow(tenant_id=TENANT, trader_id=name, account_id=ACCOUNT, interval_s=60, next_due_at=None)
+    return ScheduleRow(
+        tenant_id=TENANT, trader_id=TraderId(name), account_id=AccountId(ACCOUNT), interval_s=60, next_due_at=None
+    )

@@ -13,7 +13,7 @@ TAKER, MAKER, SLIP = Decimal("0.00045"), Decimal("0.00015"), Decimal("0.0001")
 CENT = Decimal("0.005")
 TINY = Decimal("1E-9")
 ZERO = Decimal(0)
-TOUCHED = ("stop", "target")
+TOUCHED = ("stop", "take_profit")
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def _check_price(row: dict[str, Any], candles: Candles, trigger: str | None) -> 
         bar = candles.at(at - candles.interval)
         assert bar is not None, row
         assert trigger is not None, row
-        target, level = row["purpose"] == "target", Decimal(trigger)
+        target, level = row["purpose"] == "take_profit", Decimal(trigger)
         falls = (quantity < 0) is not target
         assert (bar[2] <= level) if falls else (bar[1] >= level), (row, bar)
         expected = min(level, bar[0]) if falls else max(level, bar[0])

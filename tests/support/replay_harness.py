@@ -181,7 +181,7 @@ def _compare_fills(outcome: Outcome) -> None:
 
 def _time_order(row: dict[str, Any]) -> tuple[Any, ...]:
     """Order by time; at one instant the market comes first, then what is crossed, then the orders of the round."""
-    touched = row["purpose"] in ("stop", "target", "liquidation")
+    touched = row["purpose"] in ("stop", "take_profit", "liquidation")
     return row["at"], not touched, not row["trade_id"].startswith("cross"), row["trade_id"]
 
 

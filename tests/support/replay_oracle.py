@@ -130,7 +130,7 @@ class Oracle:
                 price = self.slipped((min if long else max)(p.stop, o), -p.q)
                 self.fill(k, Wish(who, sym, -p.q, "stop", {}), price, self.taker)
             elif p.target and (h >= p.target if long else low <= p.target):
-                self.fill(k, Wish(who, sym, -p.q, "target", {}), (max if long else min)(p.target, o), self.maker)
+                self.fill(k, Wish(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.target, o), self.maker)
 
     def liquidate(self, k: int) -> None:
         for who, b in self.books.items():

@@ -15,20 +15,19 @@ from exchanges.types import Symbol
 from executor.contract import Action, Context, Decision
 from executor.registry import ExecutorSpec
 from manager.state.checks import PARENTS
+from manager.state.keys import KEYS, Row
 from manager.state.recorded import RecordedMarket
 from manager.state.records import (
     DEFAULT_TENANT,
-    KEYS,
     AccountRow,
     BookRow,
     IntentRow,
-    Row,
     ScheduleRow,
     TraderRow,
     TraderState,
 )
 from traders.performance import Performance
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 AT = datetime(2025, 1, 1, 12, tzinfo=UTC)
 BTC = Symbol("BTC/USDT:USDT")
@@ -134,7 +133,7 @@ def _plain(name: str, hint: Any) -> Any:
 def make_spec(trader_id: str, account_id: str = "acco") -> TraderSpec:
     """Build the definition of a baseline trader."""
     return TraderSpec(
-        id=trader_id,
+        id=TraderId(trader_id),
         name=trader_id,
         account=account_id,
         executor=ExecutorSpec(),

@@ -11,7 +11,7 @@ from typing import Final
 
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.state.records import IncidentRow, IntentStatus, TradingState
+from manager.state.records import IncidentRow, IntentStatus, PositionKey, TradingState
 
 
 class Severity(StrEnum):
@@ -36,9 +36,9 @@ def _must_still_go(state: AccountState, row: IncidentRow) -> bool:
     )
 
 
-def _naked(state: AccountState, row: IncidentRow) -> bool:
+def _unprotected(state: AccountState, row: IncidentRow) -> bool:
     position = state.positions.get(_key(row))
-    return position is not None and position.naked_since is not None and _held(state, row)
+    return position is not None and position.unprotected_since is not None and _held(state, row)
 
 
 def _dust(state: AccountState, row: IncidentRow) -> bool:
@@ -98,7 +98,7 @@ _DESK: Final = (
         severity=Severity.HIGH,
         doc="No stop is confirmed past the grace, and the close was refused, or what may stand already forbids one.",
         ends="when a stop stands or the position is closed",
-        lasts=_naked,
+        lasts=_unprotected,
     ),
     IncidentCode(
         code="PROTECTION_REFUSED",
@@ -182,8 +182,8 @@ DESK_INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in _D
 INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in (*_DESK, *_OTHER)}
 
 
-def _key(row: IncidentRow) -> tuple[str, Symbol]:
-    return row.trader_id, Symbol(row.symbol)
+def _key(row: IncidentRow) -> PositionKey:
+    return PositionKey(row.trader_id, Symbol(row.symbol))
 
 
 def _held(state: AccountState, row: IncidentRow) -> bool:

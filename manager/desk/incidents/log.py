@@ -6,7 +6,8 @@ from datetime import datetime
 
 from manager.desk.account_state import AccountState
 from manager.desk.incidents.codes import DESK_INCIDENTS
-from manager.state.records import IncidentRow
+from manager.state.records import IncidentRow, RoundId
+from traders.spec import TraderId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Subject:
     """
 
     code: str
-    trader_id: str = ""
+    trader_id: TraderId = TraderId("")
     symbol: str = ""
     which: str = ""
 
@@ -33,7 +34,7 @@ class IncidentLog:
     An id is `account/round/subject` with the round that opened it, so each appearance is a row of its own.
     """
 
-    def __init__(self, state: AccountState, round_id: str, rows: Sequence[IncidentRow]) -> None:
+    def __init__(self, state: AccountState, round_id: RoundId, rows: Sequence[IncidentRow]) -> None:
         self._state = state
         self._prefix = f"{state.account.account_id}/{round_id}"
         self._open: dict[str, IncidentRow] = {}

@@ -8,8 +8,9 @@ from typing import Final
 from manager.desk.incidents.codes import INCIDENTS
 from manager.desk.incidents.logging import log_raised, log_resolved
 from manager.desk.risk.states import SAFE_MODE_FAILURES
-from manager.state.records import DecisionRow, IncidentRow, ScheduleRow
+from manager.state.records import AccountId, DecisionRow, IncidentRow, ScheduleRow
 from manager.state.store import Transaction
+from traders.spec import TraderId
 
 SAFE_MODE: Final = "SAFE_MODE"
 
@@ -69,6 +70,6 @@ async def _raise(tx: Transaction, decision: DecisionRow) -> list[IncidentRow]:
     return [incident]
 
 
-async def _open(tx: Transaction, account_id: str, trader_id: str) -> list[IncidentRow]:
+async def _open(tx: Transaction, account_id: AccountId, trader_id: TraderId) -> list[IncidentRow]:
     where = {"account_id": account_id, "trader_id": trader_id, "code": SAFE_MODE, "resolved_at": None}
     return list(await tx.find(IncidentRow, where))

@@ -11,6 +11,7 @@ from operator import add
 
 from manager.state.records import Share
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 FEE_STEP = Decimal("1E-12")
@@ -59,7 +60,9 @@ def split_fee(fee: Decimal, parts: Sequence[Decimal]) -> tuple[Decimal, ...]:
     return tuple(fees)
 
 
-def liquidation_parts(held: Mapping[str, Decimal], quantity: Decimal, lot: Decimal) -> tuple[tuple[str, Decimal], ...]:
+def liquidation_parts(
+    held: Mapping[TraderId, Decimal], quantity: Decimal, lot: Decimal
+) -> tuple[tuple[TraderId, Decimal], ...]:
     """Return who gives up how much of a liquidation or ADL fill, unsigned, by trader id; the rest is EXTERNAL's.
 
     `held` is what each book has on the side that the venue reduced, unsigned. Largest remainder by lot, ties by
@@ -77,7 +80,9 @@ def liquidation_parts(held: Mapping[str, Decimal], quantity: Decimal, lot: Decim
     return (*split, (EXTERNAL, rest)) if rest else split
 
 
-def _deal_remainder(parts: dict[str, Decimal], books: Mapping[str, Decimal], quantity: Decimal, lot: Decimal) -> None:
+def _deal_remainder(
+    parts: dict[TraderId, Decimal], books: Mapping[TraderId, Decimal], quantity: Decimal, lot: Decimal
+) -> None:
     total = sum(books.values(), ZERO)
     rest = quantity - sum(parts.values(), ZERO)
     due = {trader_id: quantity * size - parts[trader_id] * total for trader_id, size in books.items()}

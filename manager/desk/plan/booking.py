@@ -9,6 +9,7 @@ from manager.desk.account_state import Execution, Part
 from manager.desk.plan.attribution import attribute, liquidation_parts, split_fee
 from manager.state.records import OrderPurpose, OrderRow, OrderState
 from traders.book import EXTERNAL, Book
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 FUNDING_STEP = Decimal("1E-12")
@@ -24,7 +25,7 @@ class Booked:
     foreign: Decimal = ZERO
 
 
-def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[str, Book], instrument: Instrument) -> Booked:
+def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
     """Split `fill` among the books it belongs to; the parts always add up to the fill.
 
     A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any foreign fill.
@@ -67,8 +68,8 @@ def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[str, Book], ins
 
 
 def funding_parts(
-    payment: FundingPayment, held: Mapping[str, Decimal], contract_size: Decimal
-) -> tuple[tuple[str, Decimal], ...]:
+    payment: FundingPayment, held: Mapping[TraderId, Decimal], contract_size: Decimal
+) -> tuple[tuple[TraderId, Decimal], ...]:
     """Return each book's funding in USD: -quantity x mark x rate (a long pays a positive rate), EXTERNAL included.
 
     `held` is the signed quantity that each book held at the payment's instant.
@@ -82,7 +83,7 @@ def funding_parts(
     return tuple(parts)
 
 
-def _book_foreign(fill: Fill, books: Mapping[str, Book], instrument: Instrument) -> Booked:
+def _book_foreign(fill: Fill, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
     signed = fill.quantity * fill.side.sign
     if fill.kind is FillKind.TRADE:
         parts: tuple[Part, ...] = (Part(trader_id=EXTERNAL, quantity=signed, fee=fill.fee, purpose="external"),)
@@ -101,7 +102,7 @@ def _book_foreign(fill: Fill, books: Mapping[str, Book], instrument: Instrument)
     return Booked(execution=_execution(fill, parts), order=None)
 
 
-def _closable(books: Mapping[str, Book], order: OrderRow, index: int, sign: int) -> Decimal:
+def _closable(books: Mapping[TraderId, Book], order: OrderRow, index: int, sign: int) -> Decimal:
     book = books.get(order.shares[index].trader_id)
     held = book.quantity(order.symbol) if book is not None else ZERO
     return abs(held) if held * sign < 0 else ZERO

@@ -7,8 +7,9 @@ from decimal import ROUND_DOWN, Decimal, localcontext
 from statistics import median
 
 from manager.desk.plan.valuation import book_equity, book_margin
-from manager.desk.plan.values import ZERO, AllocationStrategy, Desk, DeskTrader
+from manager.desk.plan.values import ZERO, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
+from traders.spec import TraderId
 
 FLOOR_USD = Decimal(100)
 MIN_RANKED_TRADES = 20
@@ -23,7 +24,7 @@ _EXACT_DIGITS = 80
 class CapitalMove:
     """Move `amount` USD from UNALLOCATED to a trader (negative: back); `allocated` is its allocation from then on."""
 
-    trader_id: str
+    trader_id: TraderId
     amount: Decimal
     allocated: Decimal
 
@@ -33,13 +34,13 @@ class RebalanceBasis:
     """Remember what the last rebalance stood on: its instant, the members and the Sharpe ratios that counted."""
 
     at: datetime
-    members: frozenset[str]
+    members: frozenset[TraderId]
     sharpes: Mapping[str, float]
 
 
 def targets(
-    strategy: AllocationStrategy, distributable: Decimal, traders: Sequence[DeskTrader]
-) -> Mapping[str, Decimal]:
+    strategy: AllocationStrategy, distributable: Decimal, traders: Sequence[TraderView]
+) -> Mapping[TraderId, Decimal]:
     """Return each trader's capital in USD, rounded down, together never more than `distributable`.
 
     That `custom` shares add up to at most 100 % is checked where traders are registered.
@@ -52,83 +53,83 @@ def targets(
     return _by_performance(money, traders)
 
 
-def rebalance(desk: Desk, unallocated: Decimal) -> tuple[CapitalMove, ...]:
+def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...]:
     """Return the capital entries that bring each running trader's equity to its target, withdrawals first.
 
     A withdrawal stops at the margin in use; deposits are scaled to what UNALLOCATED can give above the reserve.
     Stopped and isolated traders give back what is free; paused and failed ones keep what they have.
     """
-    aims: dict[str, Decimal] = {}
+    aims: dict[TraderId, Decimal] = {}
     kept = ZERO
     running = []
-    for trader_id in sorted(desk.traders):
-        trader = desk.traders[trader_id]
+    for trader_id in sorted(view.traders):
+        trader = view.traders[trader_id]
         if trader.state is TraderState.RUNNING:
             running.append(trader)
         elif trader.state in _RELEASED:
             aims[trader_id] = ZERO
         else:
-            kept += max(book_equity(desk, trader.book), ZERO)
-    reserve = _reserve(desk)
-    strategy = desk.rules.allocation_strategy
-    distributable = desk.equity - reserve
+            kept += max(book_equity(view, trader.book), ZERO)
+    reserve = _reserve(view)
+    strategy = view.rules.allocation_strategy
+    distributable = view.equity - reserve
     if strategy is not AllocationStrategy.CUSTOM:
         distributable -= kept
     aims.update(targets(strategy, distributable, running))
-    wanted = {trader_id: _wanted(desk, desk.traders[trader_id], aim) for trader_id, aim in aims.items()}
+    wanted = {trader_id: _wanted(view, view.traders[trader_id], aim) for trader_id, aim in aims.items()}
     amounts = _affordable(wanted, unallocated, reserve)
     return tuple(
         CapitalMove(trader_id=trader_id, amount=amounts[trader_id], allocated=aims[trader_id])
         for trader_id in sorted(aims)
-        if amounts[trader_id] or aims[trader_id] != desk.traders[trader_id].allocated
+        if amounts[trader_id] or aims[trader_id] != view.traders[trader_id].allocated
     )
 
 
-def basis_of(desk: Desk) -> RebalanceBasis:
+def basis_of(view: AccountView) -> RebalanceBasis:
     """Return what a rebalance of `desk` stands on, to be kept for `needs_rebalance`."""
-    return RebalanceBasis(at=desk.at, members=_members(desk), sharpes=_sharpes(desk.traders.values()))
+    return RebalanceBasis(at=view.at, members=_members(view), sharpes=_sharpes(view.traders.values()))
 
 
-def needs_rebalance(desk: Desk, last: RebalanceBasis | None) -> bool:
+def needs_rebalance(view: AccountView, last: RebalanceBasis | None) -> bool:
     """Tell whether a rebalance is due: first one, interval over, a trader added, removed or isolated, Sharpe moved.
 
     A Sharpe that begins to count since the last rebalance is no change; it waits for the interval.
     """
-    if last is None or desk.at - last.at >= timedelta(seconds=desk.rules.rebalance_interval_s):
+    if last is None or view.at - last.at >= timedelta(seconds=view.rules.rebalance_interval_s):
         return True
-    if _members(desk) != last.members:
+    if _members(view) != last.members:
         return True
-    if desk.rules.allocation_strategy is not AllocationStrategy.PERFORMANCE_BASED:
+    if view.rules.allocation_strategy is not AllocationStrategy.PERFORMANCE_BASED:
         return False
-    now = _sharpes(desk.traders.values())
+    now = _sharpes(view.traders.values())
     return any(
         trader_id in last.sharpes and abs(sharpe - last.sharpes[trader_id]) > SHARPE_CHANGE
         for trader_id, sharpe in now.items()
     )
 
 
-def utilization(desk: Desk) -> UtilizationReport:
+def utilization(view: AccountView) -> UtilizationReport:
     """Return how much of the account is allocated and used; over-allocated is who uses more than its allocation."""
     allocated = utilized = ZERO
     over = []
-    for trader_id in sorted(desk.traders):
-        trader = desk.traders[trader_id]
-        used = book_margin(desk, trader.book) + trader.reserved_margin
+    for trader_id in sorted(view.traders):
+        trader = view.traders[trader_id]
+        used = book_margin(view, trader.book) + trader.reserved_margin
         allocated += trader.allocated
         utilized += used
         if used > trader.allocated:
             over.append(trader_id)
     return UtilizationReport(
-        total=desk.equity,
+        total=view.equity,
         allocated=allocated,
         utilized=utilized,
-        reserve=_reserve(desk),
+        reserve=_reserve(view),
         utilization_pct=utilized * HUNDRED / allocated if allocated > ZERO else ZERO,
         over_allocated=tuple(over),
     )
 
 
-def _by_performance(money: Decimal, traders: Sequence[DeskTrader]) -> dict[str, Decimal]:
+def _by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
     """Deal floors by rank, then the rest by max(0, Sharpe); too few trades count at the median of the others."""
     ranked = _sharpes(traders)
     typical = median(ranked.values()) if ranked else 0.0
@@ -149,17 +150,19 @@ def _by_performance(money: Decimal, traders: Sequence[DeskTrader]) -> dict[str, 
     return aims
 
 
-def _wanted(desk: Desk, trader: DeskTrader, aim: Decimal) -> Decimal:
+def _wanted(view: AccountView, trader: TraderView, aim: Decimal) -> Decimal:
     """Return target - equity, a withdrawal limited to what is free; a released trader is never topped up."""
-    equity = book_equity(desk, trader.book)
+    equity = book_equity(view, trader.book)
     gap = aim - equity
     if gap >= ZERO:
         return ZERO if trader.state in _RELEASED else gap.quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
-    free = equity - book_margin(desk, trader.book) - trader.reserved_margin
+    free = equity - book_margin(view, trader.book) - trader.reserved_margin
     return -min(-gap, max(free, ZERO)).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
 
 
-def _affordable(wanted: Mapping[str, Decimal], unallocated: Decimal, reserve: Decimal) -> Mapping[str, Decimal]:
+def _affordable(
+    wanted: Mapping[TraderId, Decimal], unallocated: Decimal, reserve: Decimal
+) -> Mapping[TraderId, Decimal]:
     returned = -sum((amount for amount in wanted.values() if amount < ZERO), ZERO)
     asked = sum((amount for amount in wanted.values() if amount > ZERO), ZERO)
     purse = max(unallocated + returned - reserve, ZERO)
@@ -173,15 +176,15 @@ def _part(money: Decimal, weight: Decimal, total: Decimal) -> Decimal:
         return (money * weight / total).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
 
 
-def _reserve(desk: Desk) -> Decimal:
-    return max(desk.equity, ZERO) * desk.rules.reserve_equity_pct / HUNDRED
+def _reserve(view: AccountView) -> Decimal:
+    return max(view.equity, ZERO) * view.rules.reserve_equity_pct / HUNDRED
 
 
-def _members(desk: Desk) -> frozenset[str]:
-    return frozenset(trader_id for trader_id, trader in desk.traders.items() if trader.state not in _RELEASED)
+def _members(view: AccountView) -> frozenset[TraderId]:
+    return frozenset(trader_id for trader_id, trader in view.traders.items() if trader.state not in _RELEASED)
 
 
-def _sharpes(traders: Iterable[DeskTrader]) -> dict[str, float]:
+def _sharpes(traders: Iterable[TraderView]) -> dict[str, float]:
     return {
         trader.spec.id: trader.sharpe
         for trader in traders

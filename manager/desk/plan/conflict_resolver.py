@@ -13,15 +13,17 @@ from exchanges.types import Symbol
 from manager.desk.plan.values import (
     UNRANKED,
     ZERO,
+    AccountView,
     Candidate,
     Conflict,
     ConflictStrategy,
     Denial,
-    Desk,
     Reduce,
     Resolution,
 )
+from manager.state.records import PositionKey
 
+CONFLICT_CODES = frozenset({"DIRECTION", "DUPLICATE"})
 SIZE_STEP = Decimal("1E-8")
 _EXACT_DIGITS = 80
 
@@ -38,21 +40,21 @@ def rank(candidate: Candidate, strategy: ConflictStrategy) -> Rank:
     return precedence, candidate.decided_at, candidate.trader_id, len(intent_id), intent_id
 
 
-def resolve(desk: Desk, entries: Sequence[Candidate], reduces: Sequence[Reduce]) -> Resolution:
-    """Return the entries that stand, in the resolver's order, what was dropped, and every conflict.
+def resolve(view: AccountView, entries: Sequence[Candidate], reduces: Sequence[Reduce]) -> Resolution:
+    """Return the entries that stand, in the resolver's order, the denials, and every conflict.
 
     Standing positions are the books after `reduces`, which the round assumes to fill, and the reservations.
     """
     if not entries:
         return Resolution()
-    strategy = desk.rules.conflict_strategy
+    strategy = view.rules.conflict_strategy
     ordered = sorted(entries, key=lambda candidate: rank(candidate, strategy))
     by_symbol: dict[Symbol, list[Candidate]] = defaultdict(list)
     for candidate in ordered:
         by_symbol[candidate.symbol].append(candidate)
     result = _Outcome()
     net = strategy is ConflictStrategy.NET
-    standing = {} if net else _standing(desk, by_symbol, reduces)
+    standing = {} if net else _standing(view, by_symbol, reduces)
     for symbol in sorted(by_symbol):
         wishes = by_symbol[symbol]
         if symbol in standing:
@@ -61,17 +63,17 @@ def resolve(desk: Desk, entries: Sequence[Candidate], reduces: Sequence[Reduce])
             wishes = _among_wishes(wishes, strategy, result)
         result.kept.extend(wishes)
     kept = result.kept if len(by_symbol) == 1 else sorted(result.kept, key=lambda kept: rank(kept, strategy))
-    return Resolution(kept=tuple(kept), dropped=tuple(result.dropped), conflicts=tuple(result.conflicts))
+    return Resolution(kept=tuple(kept), denials=tuple(result.denials), conflicts=tuple(result.conflicts))
 
 
 @dataclass(slots=True)
 class _Outcome:
     kept: list[Candidate] = field(default_factory=list)
-    dropped: list[Denial] = field(default_factory=list)
+    denials: list[Denial] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
     def drop(self, candidate: Candidate, code: str, detail: str) -> None:
-        self.dropped.append(
+        self.denials.append(
             Denial(
                 intent_id=candidate.intent.intent_id,
                 trader_id=candidate.trader_id,
@@ -97,19 +99,19 @@ class _Outcome:
 
 
 def _standing(
-    desk: Desk, symbols: Mapping[Symbol, object], reduces: Sequence[Reduce]
+    view: AccountView, symbols: Mapping[Symbol, object], reduces: Sequence[Reduce]
 ) -> dict[Symbol, dict[int, set[str]]]:
     """Return, by symbol and direction, which traders hold or may hold a position; a symbol nobody holds is absent."""
-    taken: dict[tuple[str, Symbol], Decimal] = defaultdict(Decimal)
+    taken: dict[PositionKey, Decimal] = defaultdict(Decimal)
     for reduce in reduces:
-        taken[reduce.trader_id, reduce.symbol] += reduce.side.sign * reduce.quantity
+        taken[PositionKey(reduce.trader_id, reduce.symbol)] += reduce.side.sign * reduce.quantity
     standing: dict[Symbol, dict[int, set[str]]] = {}
-    for trader_id, trader in desk.traders.items():
+    for trader_id, trader in view.traders.items():
         for symbol, position in trader.book.positions.items():
-            if symbol in symbols and position.quantity + taken.get((trader_id, symbol), ZERO):
+            if symbol in symbols and position.quantity + taken.get(PositionKey(trader_id, symbol), ZERO):
                 holders = standing.setdefault(symbol, {1: set(), -1: set()})
                 holders[position.direction].add(trader_id)
-    for reservation in desk.reservations:
+    for reservation in view.reservations:
         if reservation.symbol in symbols and reservation.quantity:
             holders = standing.setdefault(reservation.symbol, {1: set(), -1: set()})
             holders[1 if reservation.quantity > 0 else -1].add(reservation.trader_id)

@@ -10,10 +10,12 @@ from decimal import Decimal
 
 from exchanges.precision import floor_to_lot, meets_minimum
 from exchanges.types import Symbol
-from manager.desk.plan.values import Desk, Reduce
+from manager.desk.plan.values import AccountView, Reduce
+from manager.state.records import PositionKey
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
-_Key = tuple[str, Symbol]
+_Key = PositionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Overlap:
 
     symbol: Symbol
     external: Decimal
-    books: Mapping[str, Decimal]
+    books: Mapping[TraderId, Decimal]
 
     @property
     def total(self) -> Decimal:
@@ -40,13 +42,13 @@ class Overlap:
         return self.total - self.quantity
 
 
-def overlaps(desk: Desk) -> tuple[Overlap, ...]:
+def overlaps(view: AccountView) -> tuple[Overlap, ...]:
     """Return the symbols on which EXTERNAL stands against books, with these books."""
     found = []
-    for symbol, held in sorted(desk.external.positions.items()):
+    for symbol, held in sorted(view.external.positions.items()):
         books = {
             trader_id: abs(quantity)
-            for trader_id, trader in sorted(desk.traders.items())
+            for trader_id, trader in sorted(view.traders.items())
             if (quantity := trader.book.quantity(symbol)) * held.quantity < ZERO
         }
         if books:
@@ -54,33 +56,35 @@ def overlaps(desk: Desk) -> tuple[Overlap, ...]:
     return tuple(found)
 
 
-def automatic_limits(desk: Desk) -> dict[_Key, Decimal]:
+def automatic_limits(view: AccountView) -> dict[_Key, Decimal]:
     """Return what stops, targets and forced closes may take off each opposed position, floored to the lot.
 
     The limits of a symbol never add up to more than its room; what the venue would find too small is none.
     """
     limits: dict[_Key, Decimal] = {}
-    for overlap in overlaps(desk):
+    for overlap in overlaps(view):
         total, room = overlap.total, overlap.room
         for trader_id, quantity in overlap.books.items():
-            key = (trader_id, overlap.symbol)
-            limits[key] = _sendable(desk, overlap.symbol, quantity * room / total)
+            key = PositionKey(trader_id, overlap.symbol)
+            limits[key] = _sendable(view, overlap.symbol, quantity * room / total)
     return limits
 
 
-def within_room(desk: Desk, reduces: Sequence[Reduce], waiting: Mapping[_Key, Decimal]) -> tuple[Reduce, ...]:
+def within_room(view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[_Key, Decimal]) -> tuple[Reduce, ...]:
     """Return traders' own closes cut to the room that `waiting` reduces leave, pro rata; what has none waits.
 
     A close for more would open a position at the venue in the trader's name, which no stop guards.
     """
     cut: dict[int, Reduce | None] = {}
-    for overlap in overlaps(desk):
+    for overlap in overlaps(view):
         mine = [i for i, r in enumerate(reduces) if r.symbol == overlap.symbol and r.trader_id in overlap.books]
         asked = sum((reduces[i].quantity for i in mine), ZERO)
-        under_way = sum((waiting.get((trader_id, overlap.symbol), ZERO) for trader_id in overlap.books), ZERO)
+        under_way = sum(
+            (waiting.get(PositionKey(trader_id, overlap.symbol), ZERO) for trader_id in overlap.books), ZERO
+        )
         room = max(ZERO, overlap.room - under_way)
         if asked > room:
-            cut |= {i: _shrunk(desk, reduces[i], reduces[i].quantity * room / asked) for i in mine}
+            cut |= {i: _shrunk(view, reduces[i], reduces[i].quantity * room / asked) for i in mine}
     if not cut:
         return tuple(reduces)
     return tuple(kept for i, reduce in enumerate(reduces) if (kept := cut.get(i, reduce)) is not None)
@@ -88,17 +92,20 @@ def within_room(desk: Desk, reduces: Sequence[Reduce], waiting: Mapping[_Key, De
 
 def limited(limits: Mapping[_Key, Decimal], reduces: Iterable[Reduce]) -> tuple[Reduce, ...]:
     """Return forced closes cut to their limits, those with none left out."""
-    cut = (replace(r, quantity=min(r.quantity, limits.get((r.trader_id, r.symbol), r.quantity))) for r in reduces)
+    cut = (
+        replace(r, quantity=min(r.quantity, limits.get(PositionKey(r.trader_id, r.symbol), r.quantity)))
+        for r in reduces
+    )
     return tuple(reduce for reduce in cut if reduce.quantity > ZERO)
 
 
-def _shrunk(desk: Desk, reduce: Reduce, quantity: Decimal) -> Reduce | None:
-    left = _sendable(desk, reduce.symbol, quantity)
+def _shrunk(view: AccountView, reduce: Reduce, quantity: Decimal) -> Reduce | None:
+    left = _sendable(view, reduce.symbol, quantity)
     return replace(reduce, quantity=left) if left else None
 
 
-def _sendable(desk: Desk, symbol: Symbol, quantity: Decimal) -> Decimal:
-    instrument, mark = desk.instruments.get(symbol), desk.marks.get(symbol)
+def _sendable(view: AccountView, symbol: Symbol, quantity: Decimal) -> Decimal:
+    instrument, mark = view.instruments.get(symbol), view.marks.get(symbol)
     if instrument is None:
         return quantity
     whole = floor_to_lot(quantity, instrument.lot)

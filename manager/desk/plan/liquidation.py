@@ -5,7 +5,7 @@ from decimal import Decimal
 from exchanges.types import Instrument, Side
 from manager.desk.plan.external_overlap import automatic_limits, limited
 from manager.desk.plan.valuation import book_equity, price_of
-from manager.desk.plan.values import Desk, DeskTrader, Reduce
+from manager.desk.plan.values import AccountView, Reduce, TraderView
 from traders.book import Position, liquidation_estimate
 
 ZERO = Decimal(0)
@@ -25,12 +25,12 @@ def liquidation_price(position: Position, instrument: Instrument, account_estima
     return nearer(position.direction, position.entry_price, own, account_estimate)
 
 
-def books_to_liquidate(desk: Desk) -> tuple[Reduce, ...]:
+def books_to_liquidate(view: AccountView) -> tuple[Reduce, ...]:
     """Return reduces that close whole each book whose equity is below its maintenance margin (BOOK_LIQUIDATED).
 
     The book's negative equity stays in it (RULES.md 7); EXTERNAL is never touched, nor what it holds against the book.
     """
-    holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
+    holding = sorted(trader_id for trader_id, trader in view.traders.items() if trader.book.positions)
     whole = (
         Reduce(
             trader_id=trader_id,
@@ -39,16 +39,16 @@ def books_to_liquidate(desk: Desk) -> tuple[Reduce, ...]:
             quantity=abs(position.quantity),
         )
         for trader_id in holding
-        if _below_maintenance(desk, desk.traders[trader_id])
-        for symbol, position in sorted(desk.traders[trader_id].book.positions.items())
+        if _below_maintenance(view, view.traders[trader_id])
+        for symbol, position in sorted(view.traders[trader_id].book.positions.items())
     )
-    return limited(automatic_limits(desk), whole)
+    return limited(automatic_limits(view), whole)
 
 
-def _below_maintenance(desk: Desk, trader: DeskTrader) -> bool:
+def _below_maintenance(view: AccountView, trader: TraderView) -> bool:
     needed = ZERO
     for symbol, position in trader.book.positions.items():
-        instrument = desk.instruments.get(symbol)
+        instrument = view.instruments.get(symbol)
         rate = instrument.maintenance_rate if instrument is not None else MAINTENANCE_RATE
-        needed += abs(position.value(price_of(desk, position))) * rate
-    return book_equity(desk, trader.book) < needed
+        needed += abs(position.value(price_of(view, position))) * rate
+    return book_equity(view, trader.book) < needed

@@ -10,10 +10,10 @@ from exchanges.types import Side, Symbol
 from manager.desk.plan.conflict_resolver import rank
 from manager.desk.plan.values import (
     ZERO,
+    AccountView,
     Cross,
     CrossPart,
     Denial,
-    Desk,
     NetPlan,
     PlannedOrder,
     Reduce,
@@ -22,21 +22,21 @@ from manager.desk.plan.values import (
 from manager.state.records import OrderPurpose, Share
 
 
-def net(desk: Desk, reduces: Sequence[Reduce], entries: Sequence[SizedEntry]) -> NetPlan:
+def net(view: AccountView, reduces: Sequence[Reduce], entries: Sequence[SizedEntry]) -> NetPlan:
     """Return crosses at the mark and what is left as orders: all reduces by symbol, then entries by rank.
 
     For each trader and symbol crosses + orders + cuts (`numbers["cut"]` of the denials) + dust are what was asked.
     """
     if not reduces and not entries:
         return NetPlan()
-    plan = _Plan(desk=desk)
+    plan = _Plan(view=view)
     flows: dict[Symbol, _Flow] = defaultdict(_Flow)
     for reduce in sorted(reduces, key=lambda reduce: (reduce.trader_id, reduce.intent_id, reduce.quantity)):
         if reduce.quantity > ZERO:
             flows[reduce.symbol].add(_Wish.of_reduce(reduce))
-    strategy = desk.rules.conflict_strategy
+    strategy = view.rules.conflict_strategy
     for place, entry in enumerate(sorted(entries, key=lambda entry: rank(entry.candidate, strategy))):
-        instrument, price = desk.instruments[entry.candidate.symbol], desk.marks[entry.candidate.symbol].price
+        instrument, price = view.instruments[entry.candidate.symbol], view.marks[entry.candidate.symbol].price
         if meets_minimum(entry.quantity, price, instrument):
             flows[entry.candidate.symbol].add(_Wish.of_entry(entry, place, price))
         else:
@@ -92,7 +92,7 @@ class _Flow:
 
 @dataclass(slots=True)
 class _Plan:
-    desk: Desk
+    view: AccountView
     crosses: list[Cross] = field(default_factory=list)
     reduce_orders: list[PlannedOrder] = field(default_factory=list)
     entry_orders: list[tuple[int, PlannedOrder]] = field(default_factory=list)
@@ -101,8 +101,8 @@ class _Plan:
 
     def refuse(self, entry: SizedEntry, cut: Decimal, crossed: Decimal) -> None:
         wish = entry.candidate
-        instrument = self.desk.instruments[wish.symbol]
-        value = notional(cut, self.desk.marks[wish.symbol].price, instrument)
+        instrument = self.view.instruments[wish.symbol]
+        value = notional(cut, self.view.marks[wish.symbol].price, instrument)
         numbers = {"cut": cut, "crossed": crossed, "notional": value, "min_notional": instrument.min_notional}
         self.denials.append(
             Denial(
@@ -139,7 +139,7 @@ def _net_symbol(plan: _Plan, symbol: Symbol, flow: _Flow) -> None:
 
 def _cross(plan: _Plan, symbol: Symbol, flow: _Flow) -> None:
     """Cross what both sides have in common; without a mark there is no price, so reduces go to the venue."""
-    mark = plan.desk.marks.get(symbol)
+    mark = plan.view.marks.get(symbol)
     if mark is None:
         return
     crossed = min(sum((wish.left for wish in flow.buys), ZERO), sum((wish.left for wish in flow.sells), ZERO))
@@ -160,13 +160,13 @@ def _take(wishes: Iterable[_Wish], quantity: Decimal) -> list[CrossPart]:
 
 
 def _order_reduces(plan: _Plan, symbol: Symbol, wishes: Sequence[_Wish]) -> None:
-    desk = plan.desk
-    order = _order(symbol, wishes, reduce_only=_reduce_only(desk, symbol, wishes[0].side))
-    mark = desk.marks.get(symbol)
+    view = plan.view
+    order = _order(symbol, wishes, reduce_only=_reduce_only(view, symbol, wishes[0].side))
+    mark = view.marks.get(symbol)
     if (
-        desk.capabilities.reduce_below_minimum
+        view.capabilities.reduce_below_minimum
         or mark is None
-        or meets_minimum(order.quantity, mark.price, desk.instruments[symbol])
+        or meets_minimum(order.quantity, mark.price, view.instruments[symbol])
     ):
         plan.reduce_orders.append(order)
         return
@@ -176,7 +176,7 @@ def _order_reduces(plan: _Plan, symbol: Symbol, wishes: Sequence[_Wish]) -> None
 def _order_entries(plan: _Plan, symbol: Symbol, wishes: Sequence[_Wish]) -> None:
     """Send the rest of the entries; below the minimum it is cut, and crossing took the highest ranks first."""
     order = _order(symbol, wishes, reduce_only=False)
-    if meets_minimum(order.quantity, plan.desk.marks[symbol].price, plan.desk.instruments[symbol]):
+    if meets_minimum(order.quantity, plan.view.marks[symbol].price, plan.view.instruments[symbol]):
         plan.entry_orders.append((wishes[0].place, order))
         return
     for wish in wishes:
@@ -195,11 +195,11 @@ def _order(symbol: Symbol, wishes: Sequence[_Wish], *, reduce_only: bool) -> Pla
     )
 
 
-def _reduce_only(desk: Desk, symbol: Symbol, side: Side) -> bool:
+def _reduce_only(view: AccountView, symbol: Symbol, side: Side) -> bool:
     """Tell whether all that is held or may be held stands on the side that `side` reduces."""
     sign = side.sign
-    if desk.external.quantity(symbol) * sign > ZERO:
+    if view.external.quantity(symbol) * sign > ZERO:
         return False
-    if any(trader.book.quantity(symbol) * sign > ZERO for trader in desk.traders.values()):
+    if any(trader.book.quantity(symbol) * sign > ZERO for trader in view.traders.values()):
         return False
-    return not any(held.symbol == symbol and held.quantity * sign > ZERO for held in desk.reservations)
+    return not any(held.symbol == symbol and held.quantity * sign > ZERO for held in view.reservations)

@@ -13,13 +13,14 @@ from typing import TypeAlias
 from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
-from manager.desk.plan.values import Desk, ProtectionPlan, ProtectiveLeg
-from manager.state.records import OrderPurpose, OrderRow, OrderState
+from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg
+from manager.state.records import OrderPurpose, OrderRow, OrderState, PositionKey
 from traders.book import Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
-NO_DUST: frozenset[tuple[str, Symbol]] = frozenset()
-_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TARGET)
+NO_DUST: frozenset[PositionKey] = frozenset()
+_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 _Key: TypeAlias = tuple[str, Symbol, OrderPurpose]
 
 
@@ -28,7 +29,7 @@ class _Held:
 
     __slots__ = ("plain", "position", "quantity", "side", "symbol", "trader_id")
 
-    def __init__(self, trader_id: str, position: Position, limit: Decimal | None, *, plain: bool) -> None:
+    def __init__(self, trader_id: TraderId, position: Position, limit: Decimal | None, *, plain: bool) -> None:
         self.trader_id = trader_id
         self.position = position
         self.symbol = position.symbol
@@ -55,27 +56,27 @@ class _Held:
 
 @dataclass(slots=True, kw_only=True)
 class _Plan:
-    desk: Desk
+    view: AccountView
     resting: dict[_Key, list[OrderRow]]
     place: list[ProtectiveLeg] = field(default_factory=list)
     cancel: list[OrderRow] = field(default_factory=list)
     watch: list[ProtectiveLeg] = field(default_factory=list)
-    naked: list[tuple[str, Symbol]] = field(default_factory=list)
+    unprotected: list[PositionKey] = field(default_factory=list)
 
     def cover(self, held: _Held, *, needs_stop: bool) -> None:
         position = held.position
         if needs_stop and not held.covered(self.resting.get((held.trader_id, held.symbol, OrderPurpose.STOP), ())):
-            self.naked.append((held.trader_id, held.symbol))
+            self.unprotected.append(PositionKey(held.trader_id, held.symbol))
         if position.stop_loss is not None:
             self._match(held, OrderPurpose.STOP, position.stop_loss)
         if position.take_profit is not None:
-            self._match(held, OrderPurpose.TARGET, position.take_profit)
+            self._match(held, OrderPurpose.TAKE_PROFIT, position.take_profit)
 
     def _match(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> None:
         trigger = self._trigger(held, purpose, price)
         if held.quantity == ZERO:
             return
-        if held.plain and purpose is OrderPurpose.TARGET:
+        if held.plain and purpose is OrderPurpose.TAKE_PROFIT:
             self.watch.append(_leg(held, purpose, trigger))
             return
         right: list[OrderRow] = []
@@ -88,7 +89,7 @@ class _Plan:
 
     def _trigger(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> Decimal:
         """Move a trigger towards the mark to a tick, so that a stop never risks more than the trader asked for."""
-        instrument = self.desk.instruments.get(held.symbol)
+        instrument = self.view.instruments.get(held.symbol)
         if instrument is None or instrument.tick is None:
             return price
         up = (purpose is OrderPurpose.STOP) is (held.side is Side.SELL)
@@ -96,11 +97,11 @@ class _Plan:
 
 
 def plan_protection(
-    desk: Desk,
+    view: AccountView,
     orders: Sequence[OrderRow],
-    dust: frozenset[tuple[str, Symbol]] = NO_DUST,
+    dust: frozenset[PositionKey] = NO_DUST,
     *,
-    held: Desk | None = None,
+    held: AccountView | None = None,
 ) -> ProtectionPlan:
     """Return the legs to place, then those to cancel, the targets to watch and the positions without a confirmed stop.
 
@@ -110,17 +111,17 @@ def plan_protection(
     nets what is held, and would refuse a reduce-only leg against it.
     """
     resting = _resting(orders)
-    holding = sorted(trader_id for trader_id, trader in desk.traders.items() if trader.book.positions)
+    holding = sorted(trader_id for trader_id, trader in view.traders.items() if trader.book.positions)
     if not resting and not holding:
         return ProtectionPlan()
-    contested, limits = _contested(held or desk), automatic_limits(desk)
-    plan = _Plan(desk=desk, resting=resting)
+    contested, limits = _contested(held or view), automatic_limits(view)
+    plan = _Plan(view=view, resting=resting)
     for trader_id in holding:
-        trader = desk.traders[trader_id]
+        trader = view.traders[trader_id]
         for symbol, position in sorted(trader.book.positions.items()):
-            if (trader_id, symbol) not in dust:
+            if PositionKey(trader_id, symbol) not in dust:
                 needs_stop = trader.spec.limits.stop_loss_enabled
-                one = _Held(trader_id, position, limits.get((trader_id, symbol)), plain=symbol in contested)
+                one = _Held(trader_id, position, limits.get(PositionKey(trader_id, symbol)), plain=symbol in contested)
                 plan.cover(one, needs_stop=needs_stop)
     for left in resting.values():
         plan.cancel.extend(left)
@@ -128,12 +129,12 @@ def plan_protection(
         place=tuple(plan.place),
         cancel=tuple(order.order_id for order in sorted(plan.cancel, key=_cancel_order)),
         watch=tuple(plan.watch),
-        naked=tuple(plan.naked),
+        unprotected=tuple(plan.unprotected),
     )
 
 
-def fired_targets(
-    desk: Desk, watch: Iterable[ProtectiveLeg], last_bars: Mapping[Symbol, tuple[Decimal, Decimal]]
+def fired_take_profits(
+    view: AccountView, watch: Iterable[ProtectiveLeg], last_bars: Mapping[Symbol, tuple[Decimal, Decimal]]
 ) -> tuple[ProtectiveLeg, ...]:
     """Return the watched targets that the last bar's (low, high) reached: a long's by the high, a short's by the low.
 
@@ -141,7 +142,7 @@ def fired_targets(
     """
     fired = []
     for leg in watch:
-        bar, trader = last_bars.get(leg.symbol), desk.traders.get(leg.trader_id)
+        bar, trader = last_bars.get(leg.symbol), view.traders.get(leg.trader_id)
         if bar is None or trader is None:
             continue
         low, high = bar
@@ -164,10 +165,10 @@ def _resting(orders: Iterable[OrderRow]) -> dict[_Key, list[OrderRow]]:
     return resting
 
 
-def _contested(desk: Desk) -> frozenset[Symbol]:
-    contested = {symbol for symbol, position in desk.external.positions.items() if position.quantity}
+def _contested(view: AccountView) -> frozenset[Symbol]:
+    contested = {symbol for symbol, position in view.external.positions.items() if position.quantity}
     directions: dict[Symbol, int] = {}
-    for trader in desk.traders.values():
+    for trader in view.traders.values():
         for symbol, position in trader.book.positions.items():
             if directions.setdefault(symbol, position.direction) != position.direction:
                 contested.add(symbol)

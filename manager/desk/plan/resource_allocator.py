@@ -14,23 +14,24 @@ from exchanges.types import Symbol
 from manager.desk.plan.valuation import price_of
 from manager.desk.plan.values import (
     ZERO,
+    AccountView,
     Candidate,
     Clamp,
     Conflict,
     ConflictStrategy,
     Denial,
-    Desk,
     Reduce,
     SizedEntry,
     Sizing,
 )
+from manager.state.records import PositionKey
 from traders.book import Position
 
 _SIZE_DIGITS = 8
 _IN_ORDER = frozenset({ConflictStrategy.FIRST_COME, ConflictStrategy.HIGHEST_CONFIDENCE})
 
 
-def allocate(desk: Desk, kept: Sequence[Candidate], reduces: Sequence[Reduce]) -> Sizing:
+def allocate(view: AccountView, kept: Sequence[Candidate], reduces: Sequence[Reduce]) -> Sizing:
     """Return the entries with their quantities; their margins never add up to more than the free margin.
 
     `kept` comes in the resolver's order. Too small a wish is BELOW_MIN_NOTIONAL, one that capital made too small is
@@ -38,60 +39,60 @@ def allocate(desk: Desk, kept: Sequence[Candidate], reduces: Sequence[Reduce]) -
     """
     if not kept:
         return Sizing()
-    result = _Result(desk=desk)
+    result = _Result(view=view)
     viable = [(wish, entry) for wish in kept if (entry := result.sized(wish)) is not None]
     needed = sum((wish.size_usd / wish.leverage for wish, _ in viable), ZERO)
-    free = free_margin(desk, reduces)
+    free = free_margin(view, reduces)
     if needed <= free or not viable:
         entries = tuple(entry for _, entry in viable)
         return Sizing(entries=entries, denials=tuple(result.denials))
     wishes = [wish for wish, _ in viable]
-    sizes = _in_order(wishes, free, result) if desk.rules.conflict_strategy in _IN_ORDER else _scaled(wishes, free)
+    sizes = _in_order(wishes, free, result) if view.rules.conflict_strategy in _IN_ORDER else _scaled(wishes, free)
     return result.cut(wishes, sizes, f"{_usd(max(free, ZERO))} USD of {_usd(needed)} USD margin free")
 
 
-def free_margin(desk: Desk, reduces: Iterable[Reduce]) -> Decimal:
+def free_margin(view: AccountView, reduces: Iterable[Reduce]) -> Decimal:
     """Return the account's equity less margin in use and less the margin reserved for unknown entries, in USD."""
-    reserved = sum((reservation.margin for reservation in desk.reservations), ZERO)
-    return desk.equity - margin_in_use(desk, reduces) - reserved
+    reserved = sum((reservation.margin for reservation in view.reservations), ZERO)
+    return view.equity - margin_in_use(view, reduces) - reserved
 
 
-def margin_in_use(desk: Desk, reduces: Iterable[Reduce] = ()) -> Decimal:
+def margin_in_use(view: AccountView, reduces: Iterable[Reduce] = ()) -> Decimal:
     """Return the sum over symbols of the larger side's margin, books after `reduces` and EXTERNAL (RULES.md 5).
 
     A symbol without a mark counts at its entry price.
     """
-    taken: dict[tuple[str, Symbol], Decimal] = defaultdict(Decimal)
+    taken: dict[PositionKey, Decimal] = defaultdict(Decimal)
     for reduce in reduces:
-        taken[reduce.trader_id, reduce.symbol] += reduce.quantity
+        taken[PositionKey(reduce.trader_id, reduce.symbol)] += reduce.quantity
     sides: dict[Symbol, list[Decimal]] = {}
-    for trader_id, trader in desk.traders.items():
+    for trader_id, trader in view.traders.items():
         for symbol, position in trader.book.positions.items():
-            left = abs(position.quantity) - taken.get((trader_id, symbol), ZERO)
-            _add_margin(sides, position, left, desk)
-    for position in desk.external.positions.values():
-        _add_margin(sides, position, abs(position.quantity), desk)
+            left = abs(position.quantity) - taken.get(PositionKey(trader_id, symbol), ZERO)
+            _add_margin(sides, position, left, view)
+    for position in view.external.positions.values():
+        _add_margin(sides, position, abs(position.quantity), view)
     return sum((max(margins) for margins in sides.values()), ZERO)
 
 
-def _add_margin(sides: dict[Symbol, list[Decimal]], position: Position, quantity: Decimal, desk: Desk) -> None:
+def _add_margin(sides: dict[Symbol, list[Decimal]], position: Position, quantity: Decimal, view: AccountView) -> None:
     if quantity <= ZERO:
         return
     margins = sides.setdefault(position.symbol, [ZERO, ZERO])
     margins[position.quantity > ZERO] += (
-        quantity * price_of(desk, position) * position.contract_size / position.leverage
+        quantity * price_of(view, position) * position.contract_size / position.leverage
     )
 
 
 @dataclass(slots=True)
 class _Result:
-    desk: Desk
+    view: AccountView
     denials: list[Denial] = field(default_factory=list)
 
     def quantity(self, wish: Candidate, size_usd: Decimal) -> tuple[Decimal, Decimal, bool]:
         """Return the quantity and notional of a size, and whether the venue takes it."""
-        instrument = self.desk.instruments[wish.symbol]
-        mark = self.desk.marks[wish.symbol].price
+        instrument = self.view.instruments[wish.symbol]
+        mark = self.view.marks[wish.symbol].price
         quantity = quantity_for(size_usd, mark, instrument)
         notional = quantity * mark * instrument.contract_size
         return quantity, notional, quantity > ZERO and notional >= instrument.min_notional
@@ -101,7 +102,7 @@ class _Result:
         quantity, notional, sendable = self.quantity(wish, wish.size_usd)
         if sendable:
             return SizedEntry(candidate=wish, quantity=quantity, notional=notional, margin=notional / wish.leverage)
-        minimum = self.desk.instruments[wish.symbol].min_notional
+        minimum = self.view.instruments[wish.symbol].min_notional
         code = "BELOW_MIN_NOTIONAL" if before is None else "INSUFFICIENT_MARGIN"
         asked = wish if before is None else before
         self.denials.append(

@@ -13,10 +13,10 @@ from exchanges.precision import floor_to_lot, notional
 from exchanges.types import Instrument, Symbol
 from executor.contract import CLOSES, PASSIVE, Action
 from manager.desk.plan.values import (
+    AccountView,
     Candidate,
     Clamp,
     Denial,
-    Desk,
     LocalVerdict,
     Reduce,
     SizedEntry,
@@ -25,18 +25,19 @@ from manager.desk.plan.values import (
 )
 from manager.desk.risk.exposures import Entry, Exposures
 from manager.desk.risk.reducing import close, holds, reduce_to_target
-from manager.desk.risk.registry import ADJUST_RULES, DESK_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
+from manager.desk.risk.registry import ACCOUNT_RULES, ADJUST_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
 from manager.desk.risk.rule import apply_rules
 from manager.desk.risk.standing import Standing, Wish
-from manager.state.records import IntentRow
+from manager.state.records import IntentRow, PositionKey
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
-NO_DUST: frozenset[tuple[str, Symbol]] = frozenset()
+NO_DUST: frozenset[PositionKey] = frozenset()
 _CLOSING = CLOSES | {Action.TARGET}
 
 
 def check_local(
-    desk: Desk, intents: Sequence[IntentRow], dust: frozenset[tuple[str, Symbol]] = NO_DUST
+    view: AccountView, intents: Sequence[IntentRow], dust: frozenset[PositionKey] = NO_DUST
 ) -> LocalVerdict:
     """Return what each trader's own limits let through; within a batch closes, then adjust_stop, then opens.
 
@@ -45,22 +46,22 @@ def check_local(
     outcome = _Outcome(done=[intent.intent_id for intent in intents if intent.decision.action in PASSIVE])
     active = sorted((intent for intent in intents if intent.decision.action not in PASSIVE), key=_order)
     for trader_id, own in groupby(active, key=_trader):
-        trader = desk.traders.get(trader_id)
+        trader = view.traders.get(trader_id)
         if trader is None:
             outcome.denials.extend(_unknown(intent) for intent in own)
             continue
         small = frozenset(symbol for owner, symbol in dust if owner == trader_id)
-        standing = Standing(desk, trader, small)
+        standing = Standing(view, trader, small)
         for _, batch in groupby(own, key=_batch):
             _check_batch(standing, tuple(batch), outcome)
     return outcome.verdict()
 
 
-def check_desk(
-    desk: Desk,
+def check_account(
+    view: AccountView,
     entries: Sequence[SizedEntry],
     reduces: Sequence[Reduce],
-    dust: frozenset[tuple[str, Symbol]] = NO_DUST,
+    dust: frozenset[PositionKey] = NO_DUST,
 ) -> Sizing:
     """Return the entries that the account's limits let through, cumulatively, in the order given.
 
@@ -68,12 +69,12 @@ def check_desk(
     """
     if not entries:
         return Sizing()
-    exposures = Exposures(desk, reduces, dust)
+    exposures = Exposures(view, reduces, dust)
     kept: list[SizedEntry] = []
     denials: list[Denial] = []
     clamps: list[Clamp] = []
     for sized in entries:
-        checked = apply_rules(DESK_RULES, _entry(exposures, sized))
+        checked = apply_rules(ACCOUNT_RULES, _entry(exposures, sized))
         if checked.denial is not None:
             denials.append(checked.denial)
             continue
@@ -145,7 +146,7 @@ def _adjust(standing: Standing, intent: IntentRow, outcome: _Outcome) -> None:
     if decision.stop_loss is None and decision.take_profit is None:
         outcome.done.append(intent.intent_id)
         return
-    mark = standing.desk.marks.get(symbol)
+    mark = standing.view.marks.get(symbol)
     wish = Wish(
         standing=standing,
         intent=intent,
@@ -154,7 +155,7 @@ def _adjust(standing: Standing, intent: IntentRow, outcome: _Outcome) -> None:
         mark=mark,
         price=mark.price if mark is not None else ZERO,
         entry=position.entry_price,
-        instrument=_instrument(standing.desk, symbol),
+        instrument=_instrument(standing.view, symbol),
         leverage=position.leverage,
         stop=decision.stop_loss,
         target=decision.take_profit,
@@ -210,7 +211,7 @@ def _target_wish(standing: Standing, intent: IntentRow) -> Wish | None:
     if not target:
         return None
     held = standing.held(symbol)
-    instrument, mark = _instrument(standing.desk, symbol), standing.desk.marks.get(symbol)
+    instrument, mark = _instrument(standing.view, symbol), standing.view.marks.get(symbol)
     opening = standing.planned_usd(symbol) / (mark.price * instrument.contract_size) if mark is not None else ZERO
     more = floor_to_lot(abs(target) - abs(held) - opening, instrument.lot)
     if held * target < ZERO or more <= ZERO:
@@ -221,7 +222,7 @@ def _target_wish(standing: Standing, intent: IntentRow) -> Wish | None:
 
 def _wish(standing: Standing, intent: IntentRow, direction: int, size_usd: Decimal) -> Wish:
     decision, symbol = intent.decision, Symbol(intent.decision.symbol)
-    mark = standing.desk.marks.get(symbol)
+    mark = standing.view.marks.get(symbol)
     price = mark.price if mark is not None else ZERO
     position = standing.position(symbol)
     same = position if position is not None and position.direction == direction else None
@@ -234,7 +235,7 @@ def _wish(standing: Standing, intent: IntentRow, direction: int, size_usd: Decim
         mark=mark,
         price=price,
         entry=price,
-        instrument=_instrument(standing.desk, symbol),
+        instrument=_instrument(standing.view, symbol),
         leverage=max(1, leverage),
         size_usd=size_usd,
         stop=decision.stop_loss if decision.stop_loss is not None or same is None else same.stop_loss,
@@ -244,13 +245,13 @@ def _wish(standing: Standing, intent: IntentRow, direction: int, size_usd: Decim
 
 def _entry(exposures: Exposures, sized: SizedEntry) -> Entry:
     symbol = sized.candidate.symbol
-    instrument, price = _instrument(exposures.desk, symbol), exposures.desk.marks[symbol].price
+    instrument, price = _instrument(exposures.view, symbol), exposures.view.marks[symbol].price
     worth = notional(sized.quantity, price, instrument)
     return Entry(exposures=exposures, sized=sized, price=price, instrument=instrument, size_usd=worth)
 
 
-def _instrument(desk: Desk, symbol: Symbol) -> Instrument:
-    listed = desk.instruments.get(symbol)
+def _instrument(view: AccountView, symbol: Symbol) -> Instrument:
+    listed = view.instruments.get(symbol)
     return listed if listed is not None else Instrument(symbol=symbol, tradable=False)
 
 
@@ -283,7 +284,7 @@ def _order(intent: IntentRow) -> tuple[str, datetime, str, int, str]:
     return intent.trader_id, intent.decided_at, intent.decision_id, place, intent.intent_id
 
 
-def _trader(intent: IntentRow) -> str:
+def _trader(intent: IntentRow) -> TraderId:
     return intent.trader_id
 
 

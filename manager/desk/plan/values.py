@@ -7,9 +7,19 @@ from decimal import Decimal
 from enum import StrEnum
 
 from exchanges.types import Capabilities, Instrument, Side, Symbol
-from manager.state.records import IntentRow, OrderPurpose, Share, TraderState, TradingState
+from manager.state.records import (
+    AccountId,
+    IntentId,
+    IntentRow,
+    OrderId,
+    OrderPurpose,
+    PositionKey,
+    Share,
+    TraderState,
+    TradingState,
+)
 from traders.book import Book
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 ZERO = Decimal(0)
 UNRANKED = Decimal(-1)
@@ -44,7 +54,7 @@ class GlobalLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskRules:
+class AccountRules:
     """Hold what the operator configured for one account; times in seconds."""
 
     conflict_strategy: ConflictStrategy = ConflictStrategy.HIGHEST_CONFIDENCE
@@ -70,7 +80,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeskTrader:
+class TraderView:
     """Hold one trader as the round sees it; `reserved_margin` is that of its entry orders not yet terminal."""
 
     spec: TraderSpec
@@ -92,7 +102,7 @@ class DeskTrader:
 class Reservation:
     """Hold the worst case of an entry order whose outcome is not known: signed quantity, notional and margin in USD."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     quantity: Decimal
     notional: Decimal
@@ -100,18 +110,18 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AccountView:
     """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began."""
 
     at: datetime
-    account_id: str
+    account_id: AccountId
     trading_state: TradingState
     equity: Decimal
-    traders: Mapping[str, DeskTrader]
+    traders: Mapping[TraderId, TraderView]
     external: Book
     marks: Mapping[Symbol, Mark]
     instruments: Mapping[Symbol, Instrument]
-    rules: DeskRules = field(default_factory=DeskRules)
+    rules: AccountRules = field(default_factory=AccountRules)
     capabilities: Capabilities = field(default_factory=Capabilities)
     reservations: Sequence[Reservation] = ()
     unresolved: frozenset[Symbol] = frozenset()
@@ -129,8 +139,8 @@ class Desk:
 class Denial:
     """Refuse one intent, with a code of docs/risk-codes.md and the numbers that decided."""
 
-    intent_id: str
-    trader_id: str
+    intent_id: IntentId
+    trader_id: TraderId
     symbol: Symbol
     code: str
     detail: str
@@ -141,8 +151,8 @@ class Denial:
 class Clamp:
     """Record that an intent was cut to a limit: LEVERAGE or the code of the limit that cut the size."""
 
-    intent_id: str
-    trader_id: str
+    intent_id: IntentId
+    trader_id: TraderId
     symbol: Symbol
     code: str
     before: Decimal
@@ -169,7 +179,7 @@ class Candidate:
     """
 
     intent: IntentRow
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     direction: int
     size_usd: Decimal
@@ -194,11 +204,11 @@ class SizedEntry:
 class Reduce:
     """Take `quantity` (unsigned, at most what the book holds) off one position; `side` is the order's side."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     side: Side
     quantity: Decimal
-    intent_id: str = ""
+    intent_id: IntentId = IntentId("")
     closes: bool = True
 
 
@@ -206,9 +216,9 @@ class Reduce:
 class StopChange:
     """Move a position's stop or target; None leaves it."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
-    intent_id: str
+    intent_id: IntentId
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
 
@@ -227,10 +237,10 @@ class LocalVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """Return the entries that stand, in the resolver's order; dropped ones carry code DIRECTION or DUPLICATE."""
+    """Return the entries that stand, in the resolver's order; a denial's code is DIRECTION or DUPLICATE."""
 
     kept: tuple[Candidate, ...] = ()
-    dropped: tuple[Denial, ...] = ()
+    denials: tuple[Denial, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
 
 
@@ -288,7 +298,7 @@ class NetPlan:
 class ProtectiveLeg:
     """Plan one resting stop or target of one trader."""
 
-    trader_id: str
+    trader_id: TraderId
     symbol: Symbol
     side: Side
     purpose: OrderPurpose
@@ -302,6 +312,6 @@ class ProtectionPlan:
     """Return legs to place, then order ids to cancel, targets the desk must fire, and positions without a stop."""
 
     place: tuple[ProtectiveLeg, ...] = ()
-    cancel: tuple[str, ...] = ()
+    cancel: tuple[OrderId, ...] = ()
     watch: tuple[ProtectiveLeg, ...] = ()
-    naked: tuple[tuple[str, Symbol], ...] = ()
+    unprotected: tuple[PositionKey, ...] = ()

@@ -11,7 +11,7 @@ HUNDRED = Decimal(100)
 
 def unrealized_loss(entry: Entry) -> Finding | None:
     """Refuse while the account's unrealized loss, EXTERNAL included, is above its share of equity."""
-    loss, pct = -entry.exposures.unrealized, entry.exposures.desk.rules.limits.max_unrealized_loss_pct
+    loss, pct = -entry.exposures.unrealized, entry.exposures.view.rules.limits.max_unrealized_loss_pct
     limit = _share(entry, pct)
     if loss <= limit:
         return None
@@ -20,7 +20,7 @@ def unrealized_loss(entry: Entry) -> Finding | None:
 
 def max_positions_global(entry: Entry) -> Finding | None:
     """Refuse one book position more than the account may hold; adding to one is no new position."""
-    count, limit = len(entry.exposures.positions), entry.exposures.desk.rules.limits.max_positions
+    count, limit = len(entry.exposures.positions), entry.exposures.view.rules.limits.max_positions
     if not entry.is_new or count < limit:
         return None
     return refuse("the account holds as many positions as it may", positions=count, limit=limit)
@@ -28,7 +28,7 @@ def max_positions_global(entry: Entry) -> Finding | None:
 
 def open_orders_limit(entry: Entry) -> Finding | None:
     """Refuse what could leave more orders open than the venue takes, stop and target of a new position included."""
-    limit, count, more = entry.exposures.desk.rules.max_open_orders, entry.exposures.orders, entry.new_orders
+    limit, count, more = entry.exposures.view.rules.max_open_orders, entry.exposures.orders, entry.new_orders
     if count + more <= limit:
         return None
     return refuse("the account would have too many open orders", open_orders=count, new_orders=more, limit=limit)
@@ -45,7 +45,7 @@ def below_min_notional(entry: Entry) -> Finding | None:
 
 def symbol_exposure(entry: Entry) -> Finding | None:
     """Cut an entry so that the larger side of its symbol stays within its share of account equity."""
-    limit = _share(entry, entry.exposures.desk.rules.limits.max_symbol_exposure_pct)
+    limit = _share(entry, entry.exposures.view.rules.limits.max_symbol_exposure_pct)
     sides = entry.exposures.sides(entry.symbol)
     own, other = sides.notional(entry.direction), sides.notional(-entry.direction)
     if max(own + entry.size_usd, other) <= limit:
@@ -58,7 +58,7 @@ def symbol_exposure(entry: Entry) -> Finding | None:
 
 def margin_usage_global(entry: Entry) -> Finding | None:
     """Cut an entry so that the account's margin stays within its share of account equity."""
-    limit = _share(entry, entry.exposures.desk.rules.limits.max_margin_usage_pct)
+    limit = _share(entry, entry.exposures.view.rules.limits.max_margin_usage_pct)
     return _within_margin(entry, limit, "the account's margin usage would exceed its limit")
 
 
@@ -81,9 +81,9 @@ def _within_margin(entry: Entry, limit: Decimal, detail: str) -> Finding | None:
     room = (limit - elsewhere - beside) * entry.leverage - worth if fits else ZERO
     return cut_to(
         room, detail, size_usd=entry.size_usd, leverage=entry.leverage, margin_after_usd=after,
-        other_margin_usd=elsewhere, limit_usd=limit, equity=exposures.desk.equity,
+        other_margin_usd=elsewhere, limit_usd=limit, equity=exposures.view.equity,
     )  # fmt: skip
 
 
 def _share(entry: Entry, pct: Decimal) -> Decimal:
-    return max(ZERO, entry.exposures.desk.equity) * pct / HUNDRED
+    return max(ZERO, entry.exposures.view.equity) * pct / HUNDRED

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from manager.desk.risk.registry import DESK_RULES, LOCAL_RULES, OTHER_CODES
+from manager.desk.risk.registry import ACCOUNT_RULES, LOCAL_RULES, OTHER_CODES
 from manager.desk.risk.rule import Code, Reach, Rule, Stage
 from manager.desk.risk.standing import Wish
 
@@ -37,7 +37,7 @@ def render() -> str:
         _table([*_local_rows(LOCAL_RULES), *_code_rows(other[Stage.LOCAL])]),
         "## The account's checks\n",
         _DESK,
-        _table((rule.code, rule.doc) for rule in DESK_RULES),
+        _table((rule.code, rule.doc) for rule in ACCOUNT_RULES),
         "## Elsewhere\n",
         _ROUND,
         _table(_code_rows(other[Stage.ROUND])),

@@ -8,9 +8,11 @@ from typing import Self
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.valuation import price_of
-from manager.desk.plan.values import Desk, Reduce, SizedEntry
+from manager.desk.plan.values import AccountView, Reduce, SizedEntry
 from manager.desk.risk.standing import sendable
+from manager.state.records import IntentId, PositionKey
 from traders.book import Book, Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 
@@ -53,24 +55,24 @@ class Exposures:
     EXTERNAL and reserved orders count in full (RULES.md 5); `dust` positions count in everything but the number.
     """
 
-    def __init__(self, desk: Desk, reduces: Iterable[Reduce], dust: frozenset[tuple[str, Symbol]]) -> None:
-        self.desk = desk
+    def __init__(self, view: AccountView, reduces: Iterable[Reduce], dust: frozenset[PositionKey]) -> None:
+        self.view = view
         self.unrealized = ZERO
-        self.orders = desk.open_orders
-        self.positions: set[tuple[str, Symbol]] = set()
+        self.orders = view.open_orders
+        self.positions: set[PositionKey] = set()
         self._dust = dust
         self._sides: dict[Symbol, Sides] = {}
-        self._own: dict[tuple[str, Symbol], tuple[int, Decimal, Decimal]] = {}
-        taken: dict[tuple[str, Symbol], Decimal] = {}
+        self._own: dict[PositionKey, tuple[int, Decimal, Decimal]] = {}
+        taken: dict[PositionKey, Decimal] = {}
         for reduce in reduces:
-            key = (reduce.trader_id, reduce.symbol)
+            key = PositionKey(reduce.trader_id, reduce.symbol)
             taken[key] = taken.get(key, ZERO) + reduce.quantity
-        for trader_id, trader in desk.traders.items():
+        for trader_id, trader in view.traders.items():
             if trader.book.positions:
                 self._count(trader_id, trader.book, taken)
-        self._count("", desk.external, {})
-        for reserved in desk.reservations:
-            self.positions.add((reserved.trader_id, reserved.symbol))
+        self._count(TraderId(""), view.external, {})
+        for reserved in view.reservations:
+            self.positions.add(PositionKey(reserved.trader_id, reserved.symbol))
             self.sides(reserved.symbol).add(1 if reserved.quantity > 0 else -1, reserved.notional, reserved.margin)
 
     def sides(self, symbol: Symbol) -> Sides:
@@ -81,9 +83,9 @@ class Exposures:
         """Return the margin in USD that all other symbols bind."""
         return sum((sides.margin for other, sides in self._sides.items() if other != symbol), ZERO)
 
-    def own(self, trader_id: str, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
+    def own(self, trader_id: TraderId, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
         """Return notional and margin in USD of the trader's position on this side, zeros for none."""
-        held, worth, margin = self._own.get((trader_id, symbol), (0, ZERO, ZERO))
+        held, worth, margin = self._own.get(PositionKey(trader_id, symbol), (0, ZERO, ZERO))
         return (worth, margin) if held == direction else (ZERO, ZERO)
 
     def accept(self, entry: "Entry") -> None:
@@ -91,7 +93,7 @@ class Exposures:
 
         A higher leverage frees no margin in this round, because the entry may not fill.
         """
-        key, direction = (entry.trader_id, entry.symbol), entry.direction
+        key, direction = PositionKey(entry.trader_id, entry.symbol), entry.direction
         worth, margin = self.own(entry.trader_id, entry.symbol, direction)
         result = max(margin, (worth + entry.size_usd) / entry.leverage)
         self.sides(entry.symbol).add(direction, entry.size_usd, result - margin)
@@ -99,13 +101,13 @@ class Exposures:
         self.positions.add(key)
         self._own[key] = (direction, worth + entry.size_usd, result)
 
-    def _count(self, trader_id: str, book: Book, taken: dict[tuple[str, Symbol], Decimal]) -> None:
+    def _count(self, trader_id: TraderId, book: Book, taken: dict[PositionKey, Decimal]) -> None:
         for symbol, position in book.positions.items():
-            key = (trader_id, symbol)
+            key = PositionKey(trader_id, symbol)
             left = abs(position.quantity) - taken.get(key, ZERO)
             if left <= ZERO:
                 continue
-            worth = left * price_of(self.desk, position) * position.contract_size
+            worth = left * price_of(self.view, position) * position.contract_size
             margin = worth / position.leverage
             self.sides(symbol).add(position.direction, worth, margin)
             self.unrealized += self._unrealized(position, left, worth)
@@ -115,7 +117,7 @@ class Exposures:
                     self.positions.add(key)
 
     def _unrealized(self, position: Position, left: Decimal, worth: Decimal) -> Decimal:
-        if position.symbol not in self.desk.marks:
+        if position.symbol not in self.view.marks:
             return ZERO
         whole = abs(position.quantity)
         cost = position.cost if left == whole else position.cost * left / whole
@@ -133,12 +135,12 @@ class Entry:
     size_usd: Decimal
 
     @property
-    def intent_id(self) -> str:
+    def intent_id(self) -> IntentId:
         """Return the id of the intent."""
         return self.sized.candidate.intent.intent_id
 
     @property
-    def trader_id(self) -> str:
+    def trader_id(self) -> TraderId:
         """Return the id of the trader."""
         return self.sized.candidate.trader_id
 
@@ -160,7 +162,7 @@ class Entry:
     @property
     def is_new(self) -> bool:
         """Tell whether this would be one more book position."""
-        return (self.trader_id, self.symbol) not in self.exposures.positions
+        return PositionKey(self.trader_id, self.symbol) not in self.exposures.positions
 
     @property
     def new_orders(self) -> int:

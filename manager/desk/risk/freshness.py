@@ -1,6 +1,6 @@
 """Whether intent, account and market are fresh enough, and whether the symbol may be traded."""
 
-from manager.desk.plan.values import Desk, Mark
+from manager.desk.plan.values import AccountView, Mark
 from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
 from traders.book import ZERO
@@ -9,14 +9,14 @@ from traders.book import ZERO
 def intent_stale(wish: Wish) -> Finding | None:
     """Refuse an open once the trader's next decision is due."""
     expires = wish.intent.expires_at
-    if expires is None or wish.desk.at < expires:
+    if expires is None or wish.view.at < expires:
         return None
-    return refuse("the intent has expired", expires_at=expires.isoformat(), at=wish.desk.at.isoformat())
+    return refuse("the intent has expired", expires_at=expires.isoformat(), at=wish.view.at.isoformat())
 
 
 def account_stale(wish: Wish) -> Finding | None:
     """Refuse when the account was not read from the venue in this round."""
-    truth, began = wish.desk.truth_at, wish.desk.began_at or wish.desk.at
+    truth, began = wish.view.truth_at, wish.view.began_at or wish.view.at
     if truth is not None and truth >= began:
         return None
     read = truth.isoformat() if truth is not None else "never"
@@ -41,27 +41,27 @@ def market_stale(wish: Wish) -> Finding | None:
     """Refuse without a mark, or with one older than its window."""
     if wish.mark is None:
         return refuse(f"{wish.symbol} has no mark", mark="none")
-    limit_s = _max_age_s(wish.desk, wish.mark)
+    limit_s = _max_age_s(wish.view, wish.mark)
     if wish.mark.age_s <= limit_s:
         return None
     return refuse("the mark is too old", age_s=wish.mark.age_s, limit_s=limit_s)
 
 
-def _max_age_s(desk: Desk, mark: Mark) -> float:
-    intervals = desk.rules.data_age_intervals
-    return desk.rules.max_data_age_s if intervals is None else intervals * mark.interval_s
+def _max_age_s(view: AccountView, mark: Mark) -> float:
+    intervals = view.rules.data_age_intervals
+    return view.rules.max_data_age_s if intervals is None else intervals * mark.interval_s
 
 
 def symbol_unresolved(wish: Wish) -> Finding | None:
     """Refuse while an order's outcome is not known, or EXTERNAL opposes the books or would be opposed by the entry."""
-    if wish.symbol in wish.desk.unresolved:
+    if wish.symbol in wish.view.unresolved:
         return refuse(f"an order on {wish.symbol} has no known outcome yet")
-    external = wish.desk.external.quantity(wish.symbol)
+    external = wish.view.external.quantity(wish.symbol)
     if not external:
         return None
     if external * wish.direction < ZERO:
         return refuse("the entry would trade against an external position", external=external)
-    for trader_id, trader in wish.desk.traders.items():
+    for trader_id, trader in wish.view.traders.items():
         held = trader.book.quantity(wish.symbol)
         if held * external < ZERO:
             return refuse(f"an external position opposes the book of {trader_id}", external=external, book=held)

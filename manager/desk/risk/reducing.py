@@ -40,7 +40,7 @@ def reduce_to_target(standing: Standing, intent: IntentRow) -> Reduce | None:
 
 
 def _floor(standing: Standing, symbol: Symbol, quantity: Decimal) -> Decimal:
-    instrument = standing.desk.instruments.get(symbol)
+    instrument = standing.view.instruments.get(symbol)
     return floor_to_lot(quantity, instrument.lot) if instrument is not None else quantity
 
 

@@ -137,7 +137,7 @@ LOCAL_RULES: tuple[Rule[Wish], ...] = (
     ),
 )  # fmt: skip
 
-DESK_RULES: tuple[Rule[Entry], ...] = (
+ACCOUNT_RULES: tuple[Rule[Entry], ...] = (
     Rule(
         code="UNREALIZED_LOSS", stage=DESK, function=account.unrealized_loss,
         doc="The account's net unrealized loss, EXTERNAL included, is above max_unrealized_loss_pct of its equity.",

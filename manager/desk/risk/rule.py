@@ -11,6 +11,8 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from exchanges.types import Symbol
 from manager.desk.plan.values import Clamp, Denial
+from manager.state.records import IntentId
+from traders.spec import TraderId
 
 
 class Stage(StrEnum):
@@ -44,9 +46,9 @@ class Case(Protocol):
     """Present one entry to the rules; `cut` returns None when the rest is below the venue's minimum."""
 
     @property
-    def intent_id(self) -> str: ...
+    def intent_id(self) -> IntentId: ...
     @property
-    def trader_id(self) -> str: ...
+    def trader_id(self) -> TraderId: ...
     @property
     def symbol(self) -> Symbol: ...
     @property

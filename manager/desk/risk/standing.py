@@ -7,9 +7,10 @@ from typing import Self
 from exchanges.precision import meets_minimum, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.valuation import book_equity, price_of
-from manager.desk.plan.values import Desk, DeskTrader, Mark
-from manager.state.records import IntentRow
+from manager.desk.plan.values import AccountView, Mark, TraderView
+from manager.state.records import IntentId, IntentRow
 from traders.book import Position
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 
@@ -29,10 +30,10 @@ class Standing:
     `dust` are symbols of positions too small to send: they keep their margin but do not count as positions.
     """
 
-    __slots__ = ("_dust", "_equity", "_held", "_planned", "desk", "entries", "trader")
+    __slots__ = ("_dust", "_equity", "_held", "_planned", "entries", "trader", "view")
 
-    def __init__(self, desk: Desk, trader: DeskTrader, dust: frozenset[Symbol] = frozenset()) -> None:
-        self.desk = desk
+    def __init__(self, view: AccountView, trader: TraderView, dust: frozenset[Symbol] = frozenset()) -> None:
+        self.view = view
         self.trader = trader
         self.entries = 0
         self._dust = dust
@@ -87,7 +88,7 @@ class Standing:
     def equity(self) -> Decimal:
         """Return the trader's equity in USD; closing at the mark does not change it."""
         if self._equity is None:
-            self._equity = book_equity(self.desk, self.trader.book)
+            self._equity = book_equity(self.view, self.trader.book)
         return self._equity
 
     def notional(self, symbol: Symbol) -> Decimal:
@@ -104,7 +105,7 @@ class Standing:
 
     def reserved_notional(self, symbol: Symbol) -> Decimal:
         """Return the notional in USD of the trader's own entry orders whose outcome is not known."""
-        own = (r for r in self.desk.reservations if r.trader_id == self.trader.spec.id and r.symbol == symbol)
+        own = (r for r in self.view.reservations if r.trader_id == self.trader.spec.id and r.symbol == symbol)
         return sum((reservation.notional for reservation in own), ZERO)
 
     def margin_without(self, symbol: Symbol) -> Decimal:
@@ -114,7 +115,7 @@ class Standing:
 
     def count_without(self, symbol: Symbol) -> int:
         """Count the other positions, being opened and reserved ones included, dust not."""
-        reserved = {r.symbol for r in self.desk.reservations if r.trader_id == self.trader.spec.id}
+        reserved = {r.symbol for r in self.view.reservations if r.trader_id == self.trader.spec.id}
         counted = (self._symbols() - self._dust) | set(self._planned) | reserved
         return len(counted - {symbol})
 
@@ -126,7 +127,7 @@ class Standing:
         position = self.position(symbol)
         if position is None:
             return ZERO
-        return abs(self.held(symbol)) * price_of(self.desk, position) * position.contract_size
+        return abs(self.held(symbol)) * price_of(self.view, position) * position.contract_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,22 +152,22 @@ class Wish:
     target: Decimal | None = None
 
     @property
-    def desk(self) -> Desk:
+    def view(self) -> AccountView:
         """Return the frozen account."""
-        return self.standing.desk
+        return self.standing.view
 
     @property
-    def trader(self) -> DeskTrader:
+    def trader(self) -> TraderView:
         """Return the trader whose wish this is."""
         return self.standing.trader
 
     @property
-    def intent_id(self) -> str:
+    def intent_id(self) -> IntentId:
         """Return the id of the intent."""
         return self.intent.intent_id
 
     @property
-    def trader_id(self) -> str:
+    def trader_id(self) -> TraderId:
         """Return the id of the trader."""
         return self.intent.trader_id
 

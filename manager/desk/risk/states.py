@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from manager.desk.plan.values import Desk, DeskTrader
+from manager.desk.plan.values import AccountView, TraderView
 from manager.desk.risk.rule import Finding, plain, refuse
 from manager.desk.risk.standing import Wish
 from manager.state.records import TraderState, TradingState
@@ -13,24 +13,24 @@ _HOUR = timedelta(hours=1)
 
 def trading_disabled(wish: Wish) -> Finding | None:
     """Refuse while the service's switch is off."""
-    if wish.desk.rules.trading_enabled:
+    if wish.view.rules.trading_enabled:
         return None
     return refuse("trading is disabled: manager.trading_enabled is false")
 
 
 def halted(wish: Wish) -> Finding | None:
     """Refuse while the account or the trader is halted."""
-    return _in_state(wish.desk, wish.trader, TradingState.HALTED)
+    return _in_state(wish.view, wish.trader, TradingState.HALTED)
 
 
 def reducing(wish: Wish) -> Finding | None:
     """Refuse while the account or the trader may only reduce."""
-    return _in_state(wish.desk, wish.trader, TradingState.REDUCING)
+    return _in_state(wish.view, wish.trader, TradingState.REDUCING)
 
 
-def _in_state(desk: Desk, trader: DeskTrader, state: TradingState) -> Finding | None:
-    if desk.trading_state is state:
-        return refuse(f"account {desk.account_id} is {state}", scope="account")
+def _in_state(view: AccountView, trader: TraderView, state: TradingState) -> Finding | None:
+    if view.trading_state is state:
+        return refuse(f"account {view.account_id} is {state}", scope="account")
     if trader.trading_state is state:
         return refuse(f"trader {trader.spec.id} is {state}", scope="trader")
     return None
@@ -70,7 +70,7 @@ def max_drawdown(wish: Wish) -> Finding | None:
 def cooldown(wish: Wish) -> Finding | None:
     """Refuse for a while after a stop was hit."""
     stopped, wait_s = wish.trader.last_stop_at, wish.trader.spec.limits.cooldown_after_stop_s
-    if stopped is None or wish.desk.at >= stopped + timedelta(seconds=wait_s):
+    if stopped is None or wish.view.at >= stopped + timedelta(seconds=wait_s):
         return None
     return refuse("the trader was stopped out a moment ago", last_stop_at=stopped.isoformat(), cooldown_s=wait_s)
 
@@ -78,7 +78,7 @@ def cooldown(wish: Wish) -> Finding | None:
 def entry_rate(wish: Wish) -> Finding | None:
     """Refuse more entries in an hour than the limit, those of this round included."""
     limit = wish.trader.spec.limits.max_entries_per_hour
-    since = wish.desk.at - _HOUR
+    since = wish.view.at - _HOUR
     entries = sum(1 for at in wish.trader.recent_entries if at > since) + wish.standing.entries
     if entries < limit:
         return None

@@ -68,7 +68,7 @@ def stop_beyond_liquidation(wish: Wish) -> Finding | None:
     if wish.stop is None:
         return None
     own = liquidation_estimate(wish.direction, wish.entry, wish.leverage, wish.instrument.maintenance_rate)
-    price = nearer(wish.direction, wish.entry, own, wish.desk.liquidation_prices.get(wish.symbol))
+    price = nearer(wish.direction, wish.entry, own, wish.view.liquidation_prices.get(wish.symbol))
     if (wish.stop - price) * wish.direction > ZERO:
         return None
     return refuse(

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 from exchanges.types import Symbol
 from manager.monitor.invariants.facts import REDUCING, ZERO, AccountFacts, Violation
-from manager.state.records import OrderPurpose, OrderState, PositionRow
+from manager.state.records import OrderPurpose, OrderState, PositionKey, PositionRow
 from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")
 HALF_CENT = Decimal("0.005")
-_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TARGET)
+_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 
 
 def positions_match(facts: AccountFacts) -> list[Violation]:
@@ -50,12 +50,12 @@ def money_adds_up(facts: AccountFacts) -> list[Violation]:
 def positions_protected(facts: AccountFacts) -> list[Violation]:
     """Invariant 5: each trader's position has a confirmed stop for its whole quantity, or is being closed."""
     specs = {row.trader_id: row.spec for row in facts.rows.traders}
-    covered: dict[tuple[str, Symbol], Decimal] = {}
+    covered: dict[PositionKey, Decimal] = {}
     for order in facts.live_orders():
         confirmed = order.purpose is OrderPurpose.STOP and order.state is OrderState.ACCEPTED
         if confirmed or order.purpose in REDUCING:
             for share in order.shares:
-                key = (share.trader_id, order.symbol)
+                key = PositionKey(share.trader_id, order.symbol)
                 covered[key] = covered.get(key, ZERO) + share.quantity
     return [
         _violation(
@@ -63,13 +63,13 @@ def positions_protected(facts: AccountFacts) -> list[Violation]:
         )
         for row in facts.rows.positions
         if _needs_stop(row, specs[row.trader_id].limits.stop_loss_enabled if row.trader_id in specs else False)
-        and covered.get(key := (row.trader_id, row.symbol), ZERO) < abs(row.quantity)
+        and covered.get(key := PositionKey(row.trader_id, row.symbol), ZERO) < abs(row.quantity)
     ]
 
 
 def no_orphan_protection(facts: AccountFacts) -> list[Violation]:
     """Invariant 6: no stop or target rests for a position that is gone."""
-    held = {(row.trader_id, row.symbol) for row in facts.rows.positions}
+    held = {PositionKey(row.trader_id, row.symbol) for row in facts.rows.positions}
     return [
         _violation("orphan", order.order_id, f"{order.purpose} of {order.quantity} {order.symbol} without a position")
         for order in facts.live_orders()

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from exchanges.types import Balance, PositionReport, Symbol
 from manager.state.records import OrderPurpose, OrderRow
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 
 ZERO = Decimal(0)
 REDUCING = (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
@@ -16,7 +16,7 @@ REDUCING = (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 class AccountFacts:
     """Hold one account at one instant; `contract_sizes` by symbol."""
 
-    rows: DeskRows
+    rows: AccountRows
     positions: Mapping[Symbol, PositionReport]
     balance: Balance
     contract_sizes: Mapping[Symbol, Decimal]

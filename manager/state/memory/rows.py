@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from manager.state.keys import KEYS
 from manager.state.records import (
-    KEYS,
     BookRow,
     DecisionRow,
     EquityRow,

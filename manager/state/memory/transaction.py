@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
+from manager.state.keys import KEYS, Row
 from manager.state.memory.rows import Table, TenantRows
 from manager.state.records import (
-    KEYS,
+    AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
@@ -20,15 +21,15 @@ from manager.state.records import (
     IntentStatus,
     OrderRow,
     PositionRow,
-    Row,
     ScheduleRow,
     SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import VERDICTS_SHOWN, Conclusion, DeskRows, TraderRows
+from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, TraderRows
 from manager.state.sums import added
+from traders.spec import TraderId
 
 R = TypeVar("R")
 _RANK = {kind: rank for rank, kind in enumerate(KEYS)}
@@ -218,7 +219,7 @@ class MemoryTransaction:
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
         return self._rows.tables[kind].find(where, newest_first, limit)
 
-    async def acquire(self, account_id: str, holder: str) -> int:
+    async def acquire(self, account_id: AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         self._writable()
         account = self._account(account_id)
@@ -226,10 +227,10 @@ class MemoryTransaction:
         self._rows.put(self._rows.tables[AccountRow], account_id, taken)
         return taken.fencing_token
 
-    async def desk(self, account_id: str) -> DeskRows:
+    async def account_rows(self, account_id: AccountId) -> AccountRows:
         """Return what a round reads."""
         tables = self._rows.tables
-        return DeskRows(
+        return AccountRows(
             account=self._account(account_id),
             traders=tables[TraderRow].indices[0].bucket(account_id).ordered,
             schedules=tables[ScheduleRow].indices[0].bucket(account_id).ordered,
@@ -240,7 +241,7 @@ class MemoryTransaction:
             incidents=tables[IncidentRow].indices[0].bucket(account_id).ordered,
         )
 
-    async def trader(self, trader_id: str) -> TraderRows:
+    async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads."""
         tables = self._rows.tables
         trader: TraderRow | None = tables[TraderRow].rows.get(trader_id)
@@ -256,7 +257,7 @@ class MemoryTransaction:
             verdicts=self._verdicts(schedule),
         )
 
-    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+    async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
         booked = self._rows.tables[FillRow].rows
         return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
@@ -272,7 +273,7 @@ class MemoryTransaction:
         found.sort(key=_VERDICT_ORDER)
         return found
 
-    def _account(self, account_id: str) -> AccountRow:
+    def _account(self, account_id: AccountId) -> AccountRow:
         found: AccountRow | None = self._rows.tables[AccountRow].rows.get(account_id)
         if found is None:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")

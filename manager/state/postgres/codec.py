@@ -14,8 +14,9 @@ from pydantic_core import PydanticSerializationError
 from executor.contract import Context
 from manager.state.checks import check_value
 from manager.state.errors import InvalidRow
+from manager.state.keys import KEYS
 from manager.state.recorded import STORED_CONTEXT, mirror, refilled, stored_context
-from manager.state.records import KEYS, BookRow, DecisionRow
+from manager.state.records import BookRow, DecisionRow
 
 _STORED_DECISION = mirror(DecisionRow, {"context": STORED_CONTEXT | None})
 

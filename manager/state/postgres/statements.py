@@ -35,9 +35,9 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state.checks import OWNED_BY_ACQUIRE
+from manager.state.keys import KEYS
 from manager.state.memory.rows import LIVE
 from manager.state.records import (
-    KEYS,
     AccountRow,
     BookRow,
     DecisionRow,

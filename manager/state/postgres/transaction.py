@@ -8,11 +8,12 @@ import psycopg
 
 from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, StateError
+from manager.state.keys import KEYS, Row
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.failures import translated
 from manager.state.postgres.statements import Command, Statements, shape_of
 from manager.state.records import (
-    KEYS,
+    AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
@@ -20,15 +21,15 @@ from manager.state.records import (
     IntentRow,
     OrderRow,
     PositionRow,
-    Row,
     ScheduleRow,
     SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import Conclusion, DeskRows, Fence, TraderRows, fence_lost
+from manager.state.store import AccountRows, Conclusion, Fence, TraderRows, fence_lost
 from manager.state.sums import added
+from traders.spec import TraderId
 
 R = TypeVar("R")
 _RANK = {kind: rank for rank, kind in enumerate(KEYS)}
@@ -150,7 +151,7 @@ class PostgresTransaction:
         row = await self._row(statement, parameters | {"tenant": self._tenant, "limit": limit})
         return self._codecs[kind].load(row[0])
 
-    async def acquire(self, account_id: str, holder: str) -> int:
+    async def acquire(self, account_id: AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         parameters = {"tenant": self._tenant, "account": account_id, "by": holder}
         row = await self._row(self._statements.acquire, parameters)
@@ -159,7 +160,7 @@ class PostgresTransaction:
         token: int = row[0]
         return token
 
-    async def desk(self, account_id: str) -> DeskRows:
+    async def account_rows(self, account_id: AccountId) -> AccountRows:
         """Return what a round reads."""
         row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id})
         kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow, IncidentRow)
@@ -167,7 +168,7 @@ class PostgresTransaction:
         accounts, traders, schedules, books, positions, intents, orders, incidents = found
         if not accounts:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
-        return DeskRows(
+        return AccountRows(
             account=accounts[0],
             traders=traders,
             schedules=schedules,
@@ -178,7 +179,7 @@ class PostgresTransaction:
             incidents=incidents,
         )
 
-    async def trader(self, trader_id: str) -> TraderRows:
+    async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads."""
         row = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
         kinds = (TraderRow, ScheduleRow, BookRow, PositionRow, VerdictRow)
@@ -196,7 +197,7 @@ class PostgresTransaction:
             verdicts=sorted(verdicts, key=lambda verdict: (verdict.at, verdict.round_id, verdict.n)),
         )
 
-    async def known_trades(self, account_id: str, trade_ids: Sequence[str]) -> set[str]:
+    async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
         if not trade_ids:
             return set()

@@ -141,4 +141,4 @@ class PositionTable(SQLModel, table=True):
     take_profit: Decimal | None = Field(sa_type=MONEY)
     realized: Decimal = Field(sa_type=MONEY)
     dust: bool
-    naked_since: datetime | None = Field(sa_type=INSTANT)
+    unprotected_since: datetime | None = Field(sa_type=INSTANT)

@@ -16,6 +16,7 @@ from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.views.operations import OperationQuery, read_operations
 from manager.views.status import read_status
 from manager.views.story import read_story
+from traders.spec import TraderId
 
 pytestmark = pytest.mark.database
 
@@ -26,7 +27,7 @@ async def test_status_operations_and_why_do_not_depend_on_the_store(postgres_sto
     now = AT + timedelta(seconds=5)
     tenant = DEFAULT_TENANT
     assert jsonable(await read_status(postgres_store, tenant, now)) == jsonable(await read_status(memory, tenant, now))
-    for query in (OperationQuery(), OperationQuery(trader_id="bear"), OperationQuery(limit=2)):
+    for query in (OperationQuery(), OperationQuery(trader_id=TraderId("bear")), OperationQuery(limit=2)):
         assert await read_operations(postgres_store, tenant, query) == await read_operations(memory, tenant, query)
     for order in (ENTRY, STOP, "v-1", "t-1", INTENT):
         assert jsonable(await read_story(postgres_store, tenant, order)) == jsonable(

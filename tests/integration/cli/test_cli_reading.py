@@ -17,9 +17,18 @@ from executor.contract import Action, Decision
 from manager.cli import halting, looking, trading
 from manager.cli.app import app
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, IntentRow, TraderRow
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountId,
+    AccountRow,
+    DecisionId,
+    EventRow,
+    IntentId,
+    IntentRow,
+    TraderRow,
+)
 from manager.state.store import Store
-from traders.spec import ManagedBy
+from traders.spec import ManagedBy, TraderId
 
 T = TypeVar("T")
 
@@ -162,10 +171,10 @@ def test_why_explains_a_stop_a_trade_and_an_intent() -> None:
 def test_a_close_is_told_without_what_it_does_not_say(store: MemoryStore) -> None:
     closing = IntentRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="paper",
-        intent_id="bull@9#0",
-        decision_id="bull@9",
-        trader_id="bull",
+        account_id=AccountId("paper"),
+        intent_id=IntentId("bull@9#0"),
+        decision_id=DecisionId("bull@9"),
+        trader_id=TraderId("bull"),
         decided_at=AT,
         decision=Decision(symbol=BTC, action=Action.CLOSE_LONG, confidence=Decimal(80)),
     )
@@ -199,8 +208,8 @@ def test_a_long_detail_is_cut_in_text_and_whole_in_json(store: MemoryStore) -> N
         at=AT,
         actor="cli:eve",
         kind="trader_updated",
-        account_id="paper",
-        trader_id="bear",
+        account_id=AccountId("paper"),
+        trader_id=TraderId("bear"),
         after=changes * 3,
     )
 

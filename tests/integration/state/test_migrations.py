@@ -18,7 +18,7 @@ from manager.state.postgres.drift import drift
 from manager.state.postgres.roles import MIGRATOR, OWNER, QUEUE, ROLES, queue_dsn
 from manager.state.postgres.store import PostgresStore
 from manager.state.postgres.upgrade import connect, migrate, upgrade
-from manager.state.records import DEFAULT_TENANT, AccountRow
+from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow
 from manager.state.tables import METADATA, TABLES
 
 pytestmark = pytest.mark.database
@@ -97,7 +97,7 @@ def test_upgrades_at_once_and_again_do_it_once(empty_database: Database) -> None
 async def test_an_upgrade_keeps_the_rows(empty_database: Database) -> None:
     upgrade(empty_database.owner_dsn)
     store = PostgresStore.open(empty_database.dsn)
-    row = AccountRow(tenant_id=DEFAULT_TENANT, account_id="a", venue="paper")
+    row = AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId("a"), venue="paper")
     async with store.service() as service:
         await service.ensure_tenant(DEFAULT_TENANT)
     async with store.transaction(DEFAULT_TENANT) as transaction:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from database_fixtures import Database
+from manager.state.keys import Row
 from manager.state.postgres import statements
 from manager.state.postgres.connection import Scope
 from manager.state.postgres.roles import APP, OWNER, QUEUE, SERVICE, queue_dsn
@@ -17,16 +18,19 @@ from manager.state.postgres.store import PostgresStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
+    DecisionId,
     DecisionRow,
     EquityRow,
     FillPartRow,
     FillRow,
+    IntentId,
     IntentRow,
     IntentStatus,
+    OrderId,
     OrderRow,
     OrderState,
+    RoundId,
     RoundRow,
-    Row,
     TenantId,
     VerdictRow,
 )
@@ -193,11 +197,13 @@ def _load() -> list[Row]:
         status = IntentStatus.PENDING if rare else IntentStatus.DONE
         state = OrderState.ACCEPTED if rare else OrderState.FILLED
         rows += [
-            replace(intent, **account, **mine, intent_id=f"i{n}", decision_id=f"d{n}", status=status),
-            replace(order, **account, order_id=f"o{n}", round_id=f"r{n // 4}", state=state),
-            replace(fill, **account, trade_id=f"f{n}", order_id=f"o{n}", at=at),
-            replace(verdict, **account, **mine, round_id=f"r{n}", at=at),
-            replace(decision, **account, **mine, decision_id=f"d{n}", decided_at=at),
+            replace(
+                intent, **account, **mine, intent_id=IntentId(f"i{n}"), decision_id=DecisionId(f"d{n}"), status=status
+            ),
+            replace(order, **account, order_id=OrderId(f"o{n}"), round_id=RoundId(f"r{n // 4}"), state=state),
+            replace(fill, **account, trade_id=f"f{n}", order_id=OrderId(f"o{n}"), at=at),
+            replace(verdict, **account, **mine, round_id=RoundId(f"r{n}"), at=at),
+            replace(decision, **account, **mine, decision_id=DecisionId(f"d{n}"), decided_at=at),
             replace(sample, **account, **mine, at=at),
             replace(part, **account, **mine, trade_id=f"f{n}", at=at),
         ]

@@ -21,12 +21,24 @@ from manager.roster.registration import registration_check
 from manager.roster.schedules import phase_of
 from manager.spending.budget_incidents import EXHAUSTED, Alarm, Limit
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, IncidentRow, IntentRow, PromptRow, ScheduleRow, SpendingRow, TenantId
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountId,
+    DecisionId,
+    IncidentRow,
+    IntentId,
+    IntentRow,
+    PromptRow,
+    ScheduleRow,
+    SpendingRow,
+    TenantId,
+)
 from manager.state.store import AccountKey
 from manager.state.sums import day_of
 from state_rows import make_row
+from traders.spec import TraderId
 
-PAPER = AccountKey(tenant_id=DEFAULT_TENANT, account_id="paper")
+PAPER = AccountKey(tenant_id=DEFAULT_TENANT, account_id=AccountId("paper"))
 
 
 class Queue:
@@ -108,10 +120,10 @@ async def test_upkeep_is_woken_for_each_account_and_rounds_only_where_intents_wa
     assert scene.queue.jobs == []
     intent = IntentRow(
         tenant_id=DEFAULT_TENANT,
-        intent_id="one@0#0",
-        decision_id="one@0",
-        account_id="paper",
-        trader_id="one",
+        intent_id=IntentId("one@0#0"),
+        decision_id=DecisionId("one@0"),
+        account_id=AccountId("paper"),
+        trader_id=TraderId("one"),
         decided_at=AT,
         decision=Decision(symbol="BTC/USDT:USDT", action=Action.CLOSE_LONG),
     )
@@ -187,9 +199,9 @@ async def test_failed_ticks_end_nothing(scene: Scene) -> None:
 
 
 def test_traders_spread_over_their_interval_alike_on_every_host() -> None:
-    phases = [phase_of(DEFAULT_TENANT, f"trader{n}", 180) for n in range(1800)]
-    assert phases[:3] == [phase_of(DEFAULT_TENANT, f"trader{n}", 180) for n in range(3)]
-    assert phase_of(DEFAULT_TENANT, "trader0", 180) != phase_of(TenantId("acme"), "trader0", 180)
+    phases = [phase_of(DEFAULT_TENANT, TraderId(f"trader{n}"), 180) for n in range(1800)]
+    assert phases[:3] == [phase_of(DEFAULT_TENANT, TraderId(f"trader{n}"), 180) for n in range(3)]
+    assert phase_of(DEFAULT_TENANT, TraderId("trader0"), 180) != phase_of(TenantId("acme"), TraderId("trader0"), 180)
     per_second = [phases.count(second) for second in range(180)]
     assert max(per_second) <= 25
     assert per_second.count(0) <= 2

@@ -12,7 +12,7 @@ from manager.config import Config, ConfigError, load_config, load_traders
 from manager.errors import RegistrationError
 from manager.roster.registration import registration_check
 from manager.state.records import DEFAULT_TENANT
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 ENV = {"KEY": "sk-hidden"}
 URL = "http://127.0.0.1:11434/v1"
@@ -103,7 +103,7 @@ def llm(name: str, **values: object) -> ExecutorSpec:
 
 def test_registration_asks_for_prices_too(tmp_path: Path) -> None:
     def check(config: Config, executor: ExecutorSpec) -> None:
-        spec: TraderSpec = replace(config.tenants[DEFAULT_TENANT].traders[1], id="new", executor=executor)
+        spec: TraderSpec = replace(config.tenants[DEFAULT_TENANT].traders[1], id=TraderId("new"), executor=executor)
         registration_check(config).check(DEFAULT_TENANT, replace(spec, allocation_pct=Decimal(0)), [])
 
     free = load(tmp_path, text("{type: llm, model: big}"))

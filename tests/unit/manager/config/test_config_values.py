@@ -9,7 +9,7 @@ from config_files import SOUND, changed, write_config
 from executor.contract import Limits
 from executor.registry import ExecutorType
 from manager.config import AccountConfig, Config, ConfigError, MarketType, load_config
-from manager.desk.plan.values import AllocationStrategy, ConflictStrategy, DeskRules
+from manager.desk.plan.values import AccountRules, AllocationStrategy, ConflictStrategy
 from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import ManagedBy
@@ -112,7 +112,7 @@ def test_numbers_are_exact(tmp_path: Path) -> None:
 def test_empty_sections_are_their_defaults(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, SOUND + "global_limits:\nmonitoring:\ntenants:\ndata:\n"), {})
     rules = config.tenants[DEFAULT_TENANT].accounts["paper"].rules
-    assert rules.limits == DeskRules().limits
+    assert rules.limits == AccountRules().limits
     assert rules.max_data_age_s == 15
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from desk_factory import AT, BTC, ETH, SOL, make_candidate, make_desk, make_intent, make_position, make_trader
+from desk_factory import AT, BTC, ETH, SOL, make_candidate, make_intent, make_position, make_trader, make_view
 from exchanges.types import Instrument
 from executor.contract import Action, Decision
 from executor.prompts.library import PromptLibrary
@@ -16,10 +16,12 @@ from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.values import Clamp, ConflictStrategy
 from manager.desk.recording import _denial_of
 from manager.desk.risk.freshness import symbol_unresolved
-from manager.desk.risk.registry import DESK_RULES
+from manager.desk.risk.registry import ACCOUNT_RULES
 from manager.desk.risk.standing import Standing, Wish
 from manager.desk.risk.states import cooldown
+from manager.state.records import IntentId
 from traders.context import told_refusal
+from traders.spec import TraderId
 
 PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")
 HOLDERS = ("secret_whale", "hidden_bear", "quiet")
@@ -27,7 +29,7 @@ HOLDERS = ("secret_whale", "hidden_bear", "quiet")
 
 @pytest.mark.parametrize("strategy", list(ConflictStrategy))
 def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrategy) -> None:
-    desk = make_desk(
+    desk = make_view(
         make_trader("quiet"),
         make_trader("secret_whale", make_position(BTC, -50)),
         make_trader("hidden_bear", make_position(ETH, 7)),
@@ -38,7 +40,7 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
         for symbol in (BTC, ETH, SOL)
         for rank, (name, direction) in enumerate(zip(HOLDERS, (1, -1, 1), strict=True))
     ]
-    dropped = resolve(desk, wishes, []).dropped
+    dropped = resolve(desk, wishes, []).denials
     assert bool(dropped) == (strategy is not ConflictStrategy.NET)
     for one in dropped:
         told = told_refusal(one.symbol, "open_long", one.code, one.detail)
@@ -48,14 +50,14 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
 
 def test_a_position_from_outside_tells_no_name_either() -> None:
     external = make_trader("EXTERNAL", make_position(BTC, 9)).book
-    desk = make_desk(make_trader("quiet"), make_trader("secret_whale", make_position(BTC, -50)), external=external)
-    finding = symbol_unresolved(_wish(desk.traders["quiet"], desk, BTC))
+    desk = make_view(make_trader("quiet"), make_trader("secret_whale", make_position(BTC, -50)), external=external)
+    finding = symbol_unresolved(_wish(desk.traders[TraderId("quiet")], desk, BTC))
     assert finding is not None
     assert "secret_whale" in finding.detail
     assert "secret_whale" not in told_refusal(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
 
 
-@pytest.mark.parametrize("code", sorted({rule.code for rule in DESK_RULES} - {"BELOW_MIN_NOTIONAL"}))
+@pytest.mark.parametrize("code", sorted({rule.code for rule in ACCOUNT_RULES} - {"BELOW_MIN_NOTIONAL"}))
 def test_no_check_of_the_account_tells_its_figures(code: str) -> None:
     figures = ("equity", "margin_after_usd", "other_margin_usd", "limit_usd", "long_usd", "short_usd", "loss_usd")
     numbers = dict.fromkeys((*figures, "positions", "open_orders", "limit"), "98765") | {"size_usd": "500"}
@@ -71,7 +73,9 @@ def test_other_refusals_are_told_with_their_numbers() -> None:
 
 def test_a_cut_is_told_in_plain_figures() -> None:
     exact = Decimal("719.21552772553537300722")
-    clamp = Clamp(intent_id="i", trader_id="one", symbol=BTC, code="X", before=Decimal("900.0"), after=exact)
+    clamp = Clamp(
+        intent_id=IntentId("i"), trader_id=TraderId("one"), symbol=BTC, code="X", before=Decimal("900.0"), after=exact
+    )
     denial = _denial_of(clamp)
     assert (denial.detail, denial.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
 
@@ -79,7 +83,7 @@ def test_a_cut_is_told_in_plain_figures() -> None:
 @pytest.mark.parametrize("symbol", [BTC, SOL])
 def test_the_cooldown_is_printed_as_it_is_enforced(symbol: str) -> None:
     trader = make_trader("one", last_stop_at=AT - timedelta(minutes=1))
-    desk = make_desk(trader)
+    desk = make_view(trader)
     assert cooldown(_wish(trader, desk, symbol)) is not None
     printed = PROMPTS.render("general.md", sample_context()).system
     assert "- After any of your stops is hit: no entry in any symbol for 900 seconds.\n" in printed

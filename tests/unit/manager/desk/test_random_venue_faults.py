@@ -20,7 +20,7 @@ from executor.contract import Action, Decision
 from faulty_desk import BTC, ETH, FREE_HAND, Fault, FaultyDesk, Killed, adjust, close, no_faults, open_long, open_short
 from hand_market import DEEP
 from manager.desk.plan.values import ConflictStrategy
-from manager.state.records import DEFAULT_TENANT, IncidentRow, IntentRow, IntentStatus
+from manager.state.records import DEFAULT_TENANT, AccountId, IncidentRow, IntentRow, IntentStatus
 from traders.book import EXTERNAL
 
 D = Decimal
@@ -113,7 +113,7 @@ async def wish(desk: FaultyDesk, weather: Weather) -> None:
     assert mark is not None
     decision = _wish(dice, await desk.held(trader_id, symbol), symbol, mark)
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
-        for intent in (await tx.desk("paper")).intents:
+        for intent in (await tx.account_rows(AccountId("paper"))).intents:
             old = intent.decision
             if intent.trader_id == trader_id and (old.symbol == symbol or old.action in OPENS):
                 await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
@@ -243,8 +243,8 @@ async def test_no_order_opens_what_somebody_closed_by_hand(seed: int, strategy: 
         before = {symbol: await unbacked(desk, symbol) for symbol in (BTC, ETH)}
         await desk.maintain()
         await desk.round()
-        for symbol, (external, naked) in before.items():
-            assert await unbacked(desk, symbol) <= (external, naked)
+        for symbol, (external, unprotected) in before.items():
+            assert await unbacked(desk, symbol) <= (external, unprotected)
             assert await desk.held(EXTERNAL, symbol) == external
         if dice.random() < 0.15:
             side, symbol = dice.choice((Side.BUY, Side.SELL)), dice.choice((BTC, ETH))

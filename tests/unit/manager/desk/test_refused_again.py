@@ -71,7 +71,7 @@ async def test_a_close_that_is_refused_for_long_is_told_once_and_asked_for_now_a
     assert sent(desk, OrderType.STOP) <= most
     desk.venue.plan = no_faults
     await desk.maintain(6)
-    assert [row.naked_since for row in await desk.find(PositionRow)] in ([], [None])
+    assert [row.unprotected_since for row in await desk.find(PositionRow)] in ([], [None])
     await desk.maintain(1)
     assert await desk.open_incidents() == set()
 
@@ -145,7 +145,10 @@ async def test_a_refused_stop_and_a_refused_target_are_two_incidents() -> None:
     desk.venue.plan = when(Fault.REFUSED, "create_order", is_type(OrderType.TAKE_PROFIT))
     await desk.maintain(4)
     rows: Sequence[IncidentRow] = await desk.find(IncidentRow, code="PROTECTION_REFUSED")
-    assert {row.incident_id.rsplit("/")[-1]: row.resolved_at is None for row in rows} == {"stop": False, "target": True}
+    assert {row.incident_id.rsplit("/")[-1]: row.resolved_at is None for row in rows} == {
+        "stop": False,
+        "take_profit": True,
+    }
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ async def test_a_target_that_cannot_be_canceled_keeps_the_stop() -> None:
     await desk.go("a", open_long(target=200))
     await desk.go("b", open_long())
     desk.pass_time()
-    desk.venue.plan = when(Fault.LOST, "cancel_order", lambda order_id: "target" in order_id)
+    desk.venue.plan = when(Fault.LOST, "cancel_order", lambda order_id: "take_profit" in order_id)
     await desk.go("a", close())
     assert await desk.held("a") == 10
     assert len(await desk.resting()) == 2

@@ -29,6 +29,7 @@ from manager.state.memory.store import MemoryStore
 from manager.state.prompt_text import prompt_text
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     DecisionRow,
     IntentRow,
     IntentStatus,
@@ -38,7 +39,7 @@ from manager.state.records import (
     TraderRow,
 )
 from state_rows import make_row
-from traders.spec import TraderSpec
+from traders.spec import TraderId, TraderSpec
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
 
@@ -124,7 +125,7 @@ class Scene:
         self.clock.set(self.clock.now() + timedelta(minutes=10))
         async with self.store.service() as service:
             claims = {claim.trader_id: claim for claim in await service.claim_due(self.clock.now(), 10)}
-        due_at = claims["one"].due_at
+        due_at = claims[TraderId("one")].due_at
         handlers = DeskHandlers(
             DeskParts(
                 store=self.store,
@@ -140,7 +141,13 @@ class Scene:
             )
         )
         await handlers.decide(
-            Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id="paper", trader_id="one", due_at=due_at)
+            Job(
+                kind=JobKind.DECIDE,
+                tenant_id=DEFAULT_TENANT,
+                account_id=AccountId("paper"),
+                trader_id=TraderId("one"),
+                due_at=due_at,
+            )
         )
         async with self.store.transaction(DEFAULT_TENANT) as tx:
             (decision,) = await tx.find(DecisionRow, {"trader_id": "one"})

@@ -34,8 +34,10 @@ from manager.state.memory.store import MemoryStore
 from manager.state.prompt_text import prompt_text
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     BookRow,
     FillPartRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
@@ -43,10 +45,12 @@ from manager.state.records import (
     PromptRow,
     Share,
     TraderRow,
+    VerdictKind,
     VerdictRow,
 )
 from state_rows import make_row
 from traders.performance import Performance
+from traders.spec import TraderId
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
 NOW = AT + timedelta(minutes=9, seconds=1)
@@ -55,7 +59,7 @@ CONFIG = changed('symbols: ["BTC/USDT:USDT"]', 'symbols: ["BTC/USDT:USDT", "ETH/
 WANTED = """\
 ## Your closed trades, newest first (pnl before fees and funding)
 
-- 2025-01-15 07:00:00 UTC BTC/USDT:USDT long 2 closed at 98.1 by target: pnl 6.2 USD, fee 0.09
+- 2025-01-15 07:00:00 UTC BTC/USDT:USDT long 2 closed at 98.1 by take_profit: pnl 6.2 USD, fee 0.09
 - 2025-01-15 06:00:00 UTC BTC/USDT:USDT short 3 closed at 97.2 by stop: pnl -5.1 USD, fee 0.07
 
 {refusals}## Other traders of this account, net
@@ -223,15 +227,18 @@ def rows() -> list[Any]:
     entry = make_row(
         OrderRow, account_id="paper", order_id="entry", symbol=ETH, side=Side.BUY, type=OrderType.MARKET,
         purpose=OrderPurpose.ENTRY, quantity=Decimal(8), filled=Decimal(2), state=OrderState.UNKNOWN,
-        shares=(Share(trader_id="one", quantity=Decimal(8), leverage=3, price=Decimal(50)),),
+        shares=(Share(trader_id=TraderId("one"), quantity=Decimal(8), leverage=3, price=Decimal(50)),),
     )  # fmt: skip
     stop = replace(
-        entry, order_id="stop", symbol=BTC, type=OrderType.STOP, purpose=OrderPurpose.STOP, filled=Decimal(0),
+        entry, order_id=OrderId("stop"), symbol=BTC, type=OrderType.STOP, purpose=OrderPurpose.STOP, filled=Decimal(0),
         state=OrderState.ACCEPTED, trigger_price=Decimal(230), quantity=Decimal(65),
-        shares=(Share(trader_id="one", quantity=Decimal(40)), Share(trader_id="two", quantity=Decimal(25))),
+        shares=(
+            Share(trader_id=TraderId("one"), quantity=Decimal(40)),
+            Share(trader_id=TraderId("two"), quantity=Decimal(25)),
+        ),
     )  # fmt: skip
     target = make_row(
-        FillPartRow, **mine, trade_id="t", symbol=BTC, purpose=OrderPurpose.TARGET, quantity=Decimal(-2),
+        FillPartRow, **mine, trade_id="t", symbol=BTC, purpose=OrderPurpose.TAKE_PROFIT, quantity=Decimal(-2),
         price=Decimal("98.1"), realized=Decimal("6.2"), fee=Decimal("0.09"), at=AT - timedelta(hours=5),
     )  # fmt: skip
     stopped = replace(
@@ -239,12 +246,12 @@ def rows() -> list[Any]:
         realized=Decimal("-5.1"), fee=Decimal("0.07"), at=AT - timedelta(hours=6),
     )  # fmt: skip
     opened = replace(target, trade_id="o", purpose=OrderPurpose.ENTRY, at=AT - timedelta(hours=4))
-    other = replace(held, trader_id="two", quantity=Decimal(25), cost=Decimal(500))  # 25 x 0.1 x 200 = 500
+    other = replace(held, trader_id=TraderId("two"), quantity=Decimal(25), cost=Decimal(500))  # 25 x 0.1 x 200 = 500
     named = make_row(
         VerdictRow, **mine, code="DIRECTION", symbol=BTC, at=NOW - timedelta(seconds=30),
         detail="long of one refused: two holds a short",
     )  # fmt: skip
-    named = replace(named, kind="dropped")
+    named = replace(named, kind=VerdictKind.DENIAL)
     return [book, held, left, entry, stop, target, stopped, opened, other, named]
 
 
@@ -284,7 +291,13 @@ async def prompt(folder: Path) -> str:
         )
     )
     await handlers.decide(
-        Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id="paper", trader_id="one", due_at=due)
+        Job(
+            kind=JobKind.DECIDE,
+            tenant_id=DEFAULT_TENANT,
+            account_id=AccountId("paper"),
+            trader_id=TraderId("one"),
+            due_at=due,
+        )
     )
     async with store.transaction(DEFAULT_TENANT) as tx:
         (row,) = await tx.find(PromptRow, {})

@@ -16,6 +16,7 @@ from manager.jobs.runner import Job, JobKind
 from manager.state.errors import StoreUnavailable
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     DecisionRow,
     IncidentRow,
     IntentRow,
@@ -24,6 +25,7 @@ from manager.state.records import (
     TraderRow,
     TraderState,
 )
+from traders.spec import TraderId
 
 
 class SlowThenQuick:
@@ -45,7 +47,13 @@ class SlowThenQuick:
 
 
 def decide(slot: datetime) -> Job:
-    return Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id=ACCOUNT, trader_id="a", due_at=slot)
+    return Job(
+        kind=JobKind.DECIDE,
+        tenant_id=DEFAULT_TENANT,
+        account_id=AccountId(ACCOUNT),
+        trader_id=TraderId("a"),
+        due_at=slot,
+    )
 
 
 async def claim(desk: FaultyDesk, slot: datetime) -> None:

@@ -31,6 +31,7 @@ from manager.state.sums import MODEL, TENANT, TRADER, day_of
 from state_rows import AT, BTC, make_row
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
+from traders.spec import TraderId
 
 INSTRUMENTS = {Symbol(BTC): Instrument(symbol=Symbol(BTC), contract_size=Decimal("0.01"))}
 
@@ -46,7 +47,7 @@ def order(order_id: str, purpose: OrderPurpose, *traders: str, state: OrderState
         purpose=purpose,
         trigger_price=Decimal(95),
         state=state,
-        shares=tuple(Share(trader_id=trader, quantity=Decimal(2)) for trader in traders),
+        shares=tuple(Share(trader_id=TraderId(trader), quantity=Decimal(2)) for trader in traders),
     )
 
 
@@ -69,7 +70,7 @@ def held(trader: str, quantity: int) -> PositionRow:
 
 async def record(store: Store, *, show: bool = True, dust: bool = False) -> OwnRecord:
     trader = make_row(TraderRow, account_id="a", trader_id="t1")
-    trader = replace(trader, spec=replace(trader.spec, id="t1", symbols=(BTC,), show_desk_exposure=show))
+    trader = replace(trader, spec=replace(trader.spec, id=TraderId("t1"), symbols=(BTC,), show_desk_exposure=show))
     books = [make_row(BookRow, account_id="a", trader_id=name) for name in ("t1", "t2", "t3", EXTERNAL)]
     async with store.service() as service:
         await service.ensure_tenant(DEFAULT_TENANT)
@@ -80,16 +81,16 @@ async def record(store: Store, *, show: bool = True, dust: bool = False) -> OwnR
         await tx.insert(
             [
                 order("1", OrderPurpose.STOP, "t1", "t2"),
-                order("2", OrderPurpose.TARGET, "t2"),
+                order("2", OrderPurpose.TAKE_PROFIT, "t2"),
                 order("3", OrderPurpose.STOP, "t1", state=OrderState.CANCELED),
                 order("4", OrderPurpose.ENTRY, "t1"),
                 part("1", "t1", OrderPurpose.ENTRY, 1),
-                part("2", "t1", OrderPurpose.TARGET, 2),
+                part("2", "t1", OrderPurpose.TAKE_PROFIT, 2),
                 part("3", "t2", OrderPurpose.STOP, 3),
                 part("4", "t1", OrderPurpose.STOP, 4),
             ]
         )
-        return await read_record(tx, await tx.trader("t1"), INSTRUMENTS, AT)
+        return await read_record(tx, await tx.trader(TraderId("t1")), INSTRUMENTS, AT)
 
 
 async def test_only_own_parts_of_resting_protection_are_shown() -> None:
@@ -103,7 +104,7 @@ async def test_own_closes_are_shown_newest_first() -> None:
     found = await record(MemoryStore())
     assert [(one.how, one.at.minute, one.quantity, one.pnl_usd) for one in found.trades] == [
         ("stop", 4, Decimal(1), Decimal(7)),
-        ("target", 2, Decimal(1), Decimal(7)),
+        ("take_profit", 2, Decimal(1), Decimal(7)),
     ]
 
 
@@ -123,7 +124,7 @@ async def test_what_is_left_for_models_is_shown_to_who_has_a_budget() -> None:
         row = await tx.get(TraderRow, "t1")
         assert row is not None
         await tx.patch(TraderRow, ("t1",), spec=replace(row.spec, executor=asks))
-        trader = await tx.trader("t1")
+        trader = await tx.trader(TraderId("t1"))
         assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 2
         sums = SpendingRow(tenant_id=DEFAULT_TENANT, day=day_of(AT), scope=TRADER, name="t1")
         await tx.add([replace(sums, spent_usd=Decimal("0.5"), unknown_usd=Decimal("0.25"))])
@@ -138,7 +139,7 @@ async def test_without_a_budget_of_its_own_the_default_is_shown() -> None:
     await record(store)
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope=TRADER, name="", usd=Decimal(3))])
-        trader = await tx.trader("t1")
+        trader = await tx.trader(TraderId("t1"))
         assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 3
 
 
@@ -147,12 +148,12 @@ async def test_own_parts_of_entries_that_may_still_fill_are_held_back() -> None:
     await record(store)
     async with store.transaction(DEFAULT_TENANT) as tx:
         shares = tuple(
-            Share(trader_id=trader, quantity=Decimal(quantity), leverage=3, price=Decimal(90))
+            Share(trader_id=TraderId(trader), quantity=Decimal(quantity), leverage=3, price=Decimal(90))
             for trader, quantity in (("t1", 5), ("t2", 2))
         )
         row = order("5", OrderPurpose.ENTRY, state=OrderState.UNKNOWN)
         await tx.insert([replace(row, shares=shares, quantity=Decimal(7), filled=Decimal(3))])
-        found = await read_record(tx, await tx.trader("t1"), INSTRUMENTS, AT)
+        found = await read_record(tx, await tx.trader(TraderId("t1")), INSTRUMENTS, AT)
     entry = LiveEntry(symbol=BTC, quantity=Decimal(-4), price=Decimal(90), leverage=3, contract_size=Decimal("0.01"))
     assert [one for one in found.live_entries if one.price is not None] == [entry]
 
@@ -169,7 +170,7 @@ async def test_what_was_shown_at_the_last_decision_with_a_context_is_read() -> N
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.insert([_decision(1, "t1", shown[1]), _decision(2, "t1", shown[2]), _decision(3, "t1", None)])
         await tx.insert([_decision(4, "t2", sample_context())])
-        found = await read_record(tx, await tx.trader("t1"), INSTRUMENTS, AT)
+        found = await read_record(tx, await tx.trader(TraderId("t1")), INSTRUMENTS, AT)
     held = sample_context().positions[0]
     assert found.before == EarlierPositions(at=AT.replace(minute=2), positions={held.symbol: held})
 
@@ -194,7 +195,7 @@ async def test_the_tightest_budget_of_the_day_is_what_is_left() -> None:
         row = await tx.get(TraderRow, "t1")
         assert row is not None
         await tx.patch(TraderRow, ("t1",), spec=replace(row.spec, executor=asks))
-        trader = await tx.trader("t1")
+        trader = await tx.trader(TraderId("t1"))
         for change, left in (
             ((budget(TENANT, "", 100), spent(TENANT, "", 10)), 90),
             ((budget(TRADER, "", 50), spent(TRADER, "t1", 5), spent(TRADER, "t2", 49)), 45),

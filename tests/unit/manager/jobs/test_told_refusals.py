@@ -12,7 +12,7 @@ from exchanges.errors import ExchangeError
 from executor.contract import Outcome
 from executor.errors import ModelUnreachable
 from manager.jobs.runner import JobKind
-from manager.state.records import DEFAULT_TENANT, IntentRow, PositionRow, ScheduleRow, VerdictRow
+from manager.state.records import DEFAULT_TENANT, AccountId, IntentRow, PositionRow, ScheduleRow, VerdictRow
 from model_desk import BTC, ETH, ModelDesk, reply
 
 NOTHING = reply()
@@ -155,7 +155,7 @@ async def test_a_failed_decision_is_one_line_of_the_log_without_the_reply(desk: 
 async def test_a_desk_without_market_data_says_so_in_the_decision(
     desk: ModelDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = desk.accounts[(DEFAULT_TENANT, "paper")]
+    runtime = desk.accounts[(DEFAULT_TENANT, AccountId("paper"))]
     clock = desk.clock.now()
 
     async def fails(symbols: object) -> None:

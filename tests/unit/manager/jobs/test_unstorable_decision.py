@@ -19,8 +19,8 @@ from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, DecisionRow, ScheduleRow, TenantId
-from traders.spec import TraderSpec
+from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, ScheduleRow, TenantId
+from traders.spec import TraderId, TraderSpec
 
 
 class Boundless:
@@ -60,7 +60,13 @@ async def decided(folder: Path) -> tuple[DecisionRow, ScheduleRow]:
     clock.set(AT + timedelta(minutes=10))
     async with store.service() as service:
         due_at = next(one.due_at for one in await service.claim_due(clock.now(), 10) if one.trader_id == "one")
-    job = Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id="paper", trader_id="one", due_at=due_at)
+    job = Job(
+        kind=JobKind.DECIDE,
+        tenant_id=DEFAULT_TENANT,
+        account_id=AccountId("paper"),
+        trader_id=TraderId("one"),
+        due_at=due_at,
+    )
     await DeskHandlers(parts).decide(job)
     async with store.transaction(DEFAULT_TENANT) as tx:
         (row,) = await tx.find(DecisionRow, {"trader_id": "one"})

@@ -10,9 +10,10 @@ import pytest
 from exchanges.clock import to_ms
 from exchanges.types import Symbol
 from manager.replay.curve import Closes, ReplaySampler
-from manager.state.records import DEFAULT_TENANT, AccountRow, BookRow, PositionRow
-from manager.state.store import DeskRows
+from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, BookRow, PositionRow
+from manager.state.store import AccountRows
 from traders.performance import Performance, flow, sample
+from traders.spec import TraderId
 
 BEGIN = datetime(2025, 5, 4, tzinfo=UTC)
 BTC = Symbol("BTC/USDT:USDT")
@@ -23,27 +24,27 @@ PRICES = tuple(100 + (index * 7) % 13 - index % 5 for index in range(120))
 def book(capital: Decimal, curve: Performance) -> BookRow:
     return BookRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="desk",
-        trader_id="one",
+        account_id=AccountId("desk"),
+        trader_id=TraderId("one"),
         capital=capital,
         allocated=capital,
         performance=curve,
     )
 
 
-def rows(head: BookRow) -> DeskRows:
+def rows(head: BookRow) -> AccountRows:
     position = PositionRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="desk",
-        trader_id="one",
+        account_id=AccountId("desk"),
+        trader_id=TraderId("one"),
         symbol=BTC,
         quantity=Decimal("0.5"),
         cost=Decimal(50),
         leverage=2,
         opened_at=BEGIN,
     )
-    account = AccountRow(tenant_id=DEFAULT_TENANT, account_id="desk", venue="replay")
-    return DeskRows(
+    account = AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId("desk"), venue="replay")
+    return AccountRows(
         account=account,
         traders=(),
         schedules=(),
@@ -68,7 +69,7 @@ def test_both_samplers_measure_a_wind_down_alike() -> None:
         contract_sizes={BTC: 1.0},
         maintenance={BTC: 0.005},
     )
-    sampler = ReplaySampler(closes, ["one"])
+    sampler = ReplaySampler(closes, [TraderId("one")])
     head = book(Decimal(1000), flow(Performance(), Decimal(0), Decimal(1000)))
     moves = {30: Decimal(-970), 60: Decimal(-3), 90: Decimal(800)}
     curve = head.performance

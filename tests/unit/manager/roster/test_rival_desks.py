@@ -16,6 +16,7 @@ from manager.roster.registry import ACCOUNT_TERMS, SyncReport
 from manager.roster.terms import terms_text
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
+from traders.spec import TraderId
 
 WITHOUT_TWO = SOUND[: SOUND.index("  - id: two")]
 OTHER_TERMS = {
@@ -136,7 +137,7 @@ async def test_a_pause_of_an_operator_outlasts_the_turns_of_two_configs(site: Si
     await site.start()
     config = load_config(site.folder / "config.yaml", {})
     manager = Manager(site.store, site.clock, registration_check(config))
-    await manager.pause(DEFAULT_TENANT, "one", actor="test", reason="news")
+    await manager.pause(DEFAULT_TENANT, TraderId("one"), actor="test", reason="news")
     await site.start(name="copy.yaml", rivals=True)
     assert [row.state for row in await site.rows(TraderRow, trader_id="one")] == [TraderState.PAUSED]
 

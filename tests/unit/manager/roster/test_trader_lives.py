@@ -22,6 +22,7 @@ from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     UNALLOCATED,
+    AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
@@ -29,9 +30,11 @@ from manager.state.records import (
     IntentRow,
     IntentStatus,
     LedgerRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
     PositionRow,
+    RoundId,
     ScheduleRow,
     Share,
     TraderRow,
@@ -40,6 +43,7 @@ from manager.state.records import (
 )
 from manager.state.slots import last_slot
 from traders.errors import IllegalMove
+from traders.spec import TraderId
 
 
 class Lives:
@@ -76,8 +80,8 @@ async def lives(tmp_path: Path) -> Lives:
 def book(owner: str, capital: str) -> BookRow:
     return BookRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="paper",
-        trader_id=owner,
+        account_id=AccountId("paper"),
+        trader_id=TraderId(owner),
         capital=Decimal(capital),
         realized=Decimal("10.5"),
         fees=Decimal("0.25"),
@@ -88,8 +92,8 @@ def position(quantity: str = "-2") -> PositionRow:
     held = Decimal(quantity)
     return PositionRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="paper",
-        trader_id="one",
+        account_id=AccountId("paper"),
+        trader_id=TraderId("one"),
         symbol=BTC,
         quantity=held,
         cost=held * 100,
@@ -101,16 +105,16 @@ def position(quantity: str = "-2") -> PositionRow:
 def resting_stop() -> OrderRow:
     return OrderRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="paper",
-        order_id="o",
-        round_id="1",
+        account_id=AccountId("paper"),
+        order_id=OrderId("o"),
+        round_id=RoundId("1"),
         symbol=BTC,
         side=Side.BUY,
         type=OrderType.STOP,
         purpose=OrderPurpose.STOP,
         quantity=Decimal(2),
         created_at=AT,
-        shares=(Share(trader_id="one", quantity=Decimal(2)),),
+        shares=(Share(trader_id=TraderId("one"), quantity=Decimal(2)),),
     )
 
 
@@ -124,7 +128,7 @@ async def test_each_move_is_made_once_and_leaves_an_event(lives: Lives) -> None:
         (manager.isolate, TraderState.ISOLATED),
         (manager.stop, TraderState.STOPPED),
     ):
-        await act(DEFAULT_TENANT, "one", actor="ann", reason=f"to {state}")
+        await act(DEFAULT_TENANT, TraderId("one"), actor="ann", reason=f"to {state}")
         row = await lives.get(TraderRow, "one")
         assert (row.state, row.state_reason) == (state, f"to {state}")
     moves = await lives.find(EventRow, trader_id="one", kind="trader_state")
@@ -144,30 +148,32 @@ async def test_each_move_is_made_once_and_leaves_an_event(lives: Lives) -> None:
 async def test_an_illegal_move_and_an_unknown_trader_change_nothing(lives: Lives) -> None:
     before = await lives.find(EventRow)
     with pytest.raises(IllegalMove, match="can become"):
-        await lives.manager.start(DEFAULT_TENANT, "one", actor="ann")
+        await lives.manager.start(DEFAULT_TENANT, TraderId("one"), actor="ann")
     with pytest.raises(UnknownTrader, match="nobody"):
-        await lives.manager.pause(DEFAULT_TENANT, "nobody", actor="ann")
+        await lives.manager.pause(DEFAULT_TENANT, TraderId("nobody"), actor="ann")
     assert await lives.find(EventRow) == before
 
 
 async def test_one_that_resumes_makes_up_for_nothing_and_never_repeats_a_slot(lives: Lives) -> None:
     decided = await lives.get(ScheduleRow, "one")
     await lives.put(replace(decided, last_decision_at=AT, failed_decisions=3))
-    await lives.manager.pause(DEFAULT_TENANT, "one", actor="ann")
-    await lives.manager.resume(DEFAULT_TENANT, "one", actor="ann")
+    await lives.manager.pause(DEFAULT_TENANT, TraderId("one"), actor="ann")
+    await lives.manager.resume(DEFAULT_TENANT, TraderId("one"), actor="ann")
     soon = await lives.get(ScheduleRow, "one")
     assert soon.next_due_at > AT
     assert last_slot(soon.next_due_at, soon.interval_s, soon.phase_s) > AT
     assert soon.failed_decisions == 0
     lives.clock.set(AT + timedelta(days=2))
-    await lives.manager.pause(DEFAULT_TENANT, "one", actor="ann")
-    await lives.manager.resume(DEFAULT_TENANT, "one", actor="ann")
+    await lives.manager.pause(DEFAULT_TENANT, TraderId("one"), actor="ann")
+    await lives.manager.resume(DEFAULT_TENANT, TraderId("one"), actor="ann")
     late = await lives.get(ScheduleRow, "one")
     assert 0 <= (late.next_due_at - lives.clock.now()).total_seconds() < 10
 
 
 async def test_a_flat_trader_leaves_and_its_money_goes_to_unallocated(lives: Lives) -> None:
-    assert await lives.manager.unregister(DEFAULT_TENANT, "one", actor="ann", reason="done") is Removal.REMOVED
+    assert (
+        await lives.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="ann", reason="done") is Removal.REMOVED
+    )
     assert await lives.get(TraderRow, "one") is None
     assert await lives.get(ScheduleRow, "one") is None
     own, common = await lives.get(BookRow, "paper", "one"), await lives.get(BookRow, "paper", UNALLOCATED)
@@ -183,7 +189,7 @@ async def test_one_that_is_not_flat_stays_whatever_it_holds(lives: Lives, kept: 
     await lives.put(kept)
     before = await lives.get(AccountRow, "paper")
     with pytest.raises(NotFlat, match="or pass --force to close it"):
-        await lives.manager.unregister(DEFAULT_TENANT, "one", actor="ann")
+        await lives.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="ann")
     assert (await lives.get(TraderRow, "one")).state is TraderState.RUNNING
     assert await lives.get(AccountRow, "paper") == before
 
@@ -191,7 +197,7 @@ async def test_one_that_is_not_flat_stays_whatever_it_holds(lives: Lives, kept: 
 async def test_a_forced_leave_stops_it_and_asks_for_a_close_then_removes_it_when_flat(lives: Lives) -> None:
     await lives.put(position())
     for _ in range(2):
-        removal = await lives.manager.unregister(DEFAULT_TENANT, "one", actor="ann", reason="out", force=True)
+        removal = await lives.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="ann", reason="out", force=True)
         assert removal is Removal.CLOSING
         lives.clock.set(lives.clock.now() + timedelta(seconds=1))
     assert (await lives.get(TraderRow, "one")).state is TraderState.STOPPED
@@ -200,21 +206,21 @@ async def test_a_forced_leave_stops_it_and_asks_for_a_close_then_removes_it_when
     assert [row.model for row in await lives.find(DecisionRow)] == ["operator:ann"] * 2
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
         await tx.delete(PositionRow, [("paper", "one", BTC)])
-    assert await lives.manager.unregister(DEFAULT_TENANT, "one", actor="ann", force=True) is Removal.REMOVED
+    assert await lives.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="ann", force=True) is Removal.REMOVED
     assert await lives.find(IntentRow, status=IntentStatus.PENDING) == []
 
 
 async def test_leaving_takes_the_account_from_a_round_under_way(lives: Lives) -> None:
     before = (await lives.get(AccountRow, "paper")).fencing_token
-    await lives.manager.unregister(DEFAULT_TENANT, "one", actor="ann")
+    await lives.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="ann")
     assert (await lives.get(AccountRow, "paper")).fencing_token == before + 1
 
 
 async def test_a_halt_outlives_what_a_round_under_way_writes_of_the_account(lives: Lives) -> None:
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
-        state = AccountState(await tx.desk("paper"), {})
+        state = AccountState(await tx.account_rows(AccountId("paper")), {})
     state.put_account(replace(state.account, equity=Decimal(7), updated_at=AT))
-    await lives.manager.set_trading(DEFAULT_TENANT, "paper", TradingState.HALTED, actor="ann", reason="news")
+    await lives.manager.set_trading(DEFAULT_TENANT, AccountId("paper"), TradingState.HALTED, actor="ann", reason="news")
     writes = state.take()
     assert writes
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
@@ -222,4 +228,6 @@ async def test_a_halt_outlives_what_a_round_under_way_writes_of_the_account(live
     account = await lives.get(AccountRow, "paper")
     assert (account.trading_state, account.state_reason, account.equity) == (TradingState.HALTED, "news", 7)
     with pytest.raises(UnknownAccount, match="elsewhere"):
-        await lives.manager.set_trading(DEFAULT_TENANT, "elsewhere", TradingState.HALTED, actor="ann", reason="")
+        await lives.manager.set_trading(
+            DEFAULT_TENANT, AccountId("elsewhere"), TradingState.HALTED, actor="ann", reason=""
+        )

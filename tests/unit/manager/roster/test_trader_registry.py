@@ -22,7 +22,7 @@ from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, TraderRow, TraderState
-from traders.spec import ManagedBy, TraderSpec
+from traders.spec import ManagedBy, TraderId, TraderSpec
 
 KEYED = """\
   - id: keyed
@@ -132,7 +132,7 @@ async def test_the_allowed_fields_change_and_a_new_interval_moves_the_schedule(d
     await desk.sync()
     before = (await desk.rows(ScheduleRow))["one"]
     changes = TraderChanges(name="First", symbols=(ETH,), decision_interval_s=7, allocation_pct=Decimal(10))
-    await desk.manager.update(DEFAULT_TENANT, "one", changes, actor="test")
+    await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
     spec, schedule = (await desk.rows(TraderRow))["one"].spec, (await desk.rows(ScheduleRow))["one"]
     assert (spec.name, spec.symbols, spec.decision_interval_s, spec.allocation_pct) == ("First", (ETH,), 7, 10)
     assert schedule.interval_s == 7
@@ -144,7 +144,7 @@ async def test_an_update_is_an_event_that_names_what_changed_in_plain_words(desk
     await desk.sync()
     limits = replace((await desk.rows(TraderRow))["one"].spec.limits, max_positions=2)
     changes = TraderChanges(name="First", symbols=(ETH,), allocation_pct=Decimal("1E+1"), limits=limits)
-    await desk.manager.update(DEFAULT_TENANT, "one", changes, actor="test")
+    await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
         [event] = await tx.find(EventRow, {"kind": "trader_updated"})
     old = "BTC/USDT:USDT"
@@ -162,9 +162,11 @@ async def test_an_update_is_an_event_that_names_what_changed_in_plain_words(desk
 async def test_an_update_is_checked_like_a_registration(desk: Desk) -> None:
     await desk.sync()
     with pytest.raises(RegistrationError, match="at most 60"):
-        await desk.manager.update(DEFAULT_TENANT, "one", TraderChanges(allocation_pct=Decimal(61)), actor="test")
+        await desk.manager.update(
+            DEFAULT_TENANT, TraderId("one"), TraderChanges(allocation_pct=Decimal(61)), actor="test"
+        )
     with pytest.raises(UnknownTrader):
-        await desk.manager.update(DEFAULT_TENANT, "nobody", TraderChanges(name="x"), actor="test")
+        await desk.manager.update(DEFAULT_TENANT, TraderId("nobody"), TraderChanges(name="x"), actor="test")
     assert (await desk.rows(TraderRow))["one"].spec.allocation_pct == 60
 
 
@@ -177,7 +179,7 @@ async def test_a_sync_registers_updates_stops_and_takes_back(desk: Desk) -> None
     rows = await desk.rows(TraderRow)
     assert (rows["two"].state, rows["one"].spec.decision_interval_s) == (TraderState.STOPPED, 60)
     with pytest.raises(RegistrationError, match="no longer in the config"):
-        await desk.manager.start(DEFAULT_TENANT, "two", actor="test")
+        await desk.manager.start(DEFAULT_TENANT, TraderId("two"), actor="test")
     assert (await desk.sync()).returned == ("default/two",)
     assert (await desk.rows(TraderRow))["two"].state is TraderState.RUNNING
 
@@ -187,7 +189,7 @@ WITHOUT_TWO = SOUND[: SOUND.index("  - id: two")]
 
 async def test_a_pause_outlasts_an_absence_from_the_config(desk: Desk) -> None:
     await desk.sync()
-    await desk.manager.pause(DEFAULT_TENANT, "two", actor="test", reason="not before the news")
+    await desk.manager.pause(DEFAULT_TENANT, TraderId("two"), actor="test", reason="not before the news")
     for _ in range(2):
         desk.later()
         assert (await desk.sync(WITHOUT_TWO)).stopped == ("default/two",)
@@ -196,7 +198,7 @@ async def test_a_pause_outlasts_an_absence_from_the_config(desk: Desk) -> None:
         row = (await desk.rows(TraderRow))["two"]
         assert (row.state, row.state_reason) == (TraderState.PAUSED, "not before the news")
     assert (await desk.sync()).returned == ()
-    await desk.manager.resume(DEFAULT_TENANT, "two", actor="test")
+    await desk.manager.resume(DEFAULT_TENANT, TraderId("two"), actor="test")
 
 
 async def test_a_trader_that_comes_back_and_is_not_to_start_by_itself_can_be_started(desk: Desk) -> None:
@@ -207,7 +209,7 @@ async def test_a_trader_that_comes_back_and_is_not_to_start_by_itself_can_be_sta
     desk.later()
     await desk.sync(waits)
     assert (await desk.rows(TraderRow))["two"].state is TraderState.STOPPED
-    assert (await desk.manager.start(DEFAULT_TENANT, "two", actor="test")).state is TraderState.RUNNING
+    assert (await desk.manager.start(DEFAULT_TENANT, TraderId("two"), actor="test")).state is TraderState.RUNNING
 
 
 async def test_a_share_that_left_the_config_is_free_again(desk: Desk) -> None:
@@ -219,7 +221,7 @@ async def test_a_share_that_left_the_config_is_free_again(desk: Desk) -> None:
 async def test_a_sync_leaves_traders_of_the_api_and_stopped_ones_as_they_are(desk: Desk) -> None:
     await desk.sync()
     await desk.manager.register(DEFAULT_TENANT, api_spec(), actor="test")
-    await desk.manager.stop(DEFAULT_TENANT, "one", actor="test", reason="enough")
+    await desk.manager.stop(DEFAULT_TENANT, TraderId("one"), actor="test", reason="enough")
     before = await desk.rows(TraderRow)
     await desk.sync()
     assert await desk.rows(TraderRow) == before
@@ -276,7 +278,7 @@ async def test_a_budget_that_comes_later_is_held_against_traders_of_the_api(tmp_
     with pytest.raises(RegistrationError, match=r"trader free: .*'free' without a price"):
         await desk.sync(budgets(given))
     assert await _stored_budgets(desk) == {}
-    await desk.manager.unregister(DEFAULT_TENANT, "free", actor="me")
+    await desk.manager.unregister(DEFAULT_TENANT, TraderId("free"), actor="me")
     await desk.sync(budgets(given))
     assert set((await _stored_budgets(desk)).values()) == {1}
 

@@ -16,7 +16,16 @@ from manager.spending.budget_incidents import EXHAUSTED, WARNING, end_before, en
 from manager.spending.meter import GRACE, Spending
 from manager.state.errors import StoreUnavailable
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, AccountRow, HoldRow, IncidentRow, SpendingRow, TraderRow, TraderState
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountId,
+    AccountRow,
+    HoldRow,
+    IncidentRow,
+    SpendingRow,
+    TraderRow,
+    TraderState,
+)
 from manager.state.sums import day_of
 from spending_scene import budget_config, costs, quote, trader
 from state_rows import AT
@@ -42,7 +51,7 @@ class Desk:
             await service.ensure_tenant(DEFAULT_TENANT)
         async with desk.store.transaction(DEFAULT_TENANT) as tx:
             for name in (ONE.account, OTHER.account):
-                await tx.insert([AccountRow(tenant_id=DEFAULT_TENANT, account_id=name, venue="paper")])
+                await tx.insert([AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId(name), venue="paper")])
         return desk
 
     def worker(self, tenant_usd: int | None, trader_usd: int | None = None, model_usd: int | None = None) -> Spending:
@@ -72,7 +81,12 @@ class Desk:
     async def register(self, spec: TraderSpec, state: TraderState = TraderState.RUNNING) -> None:
         """Store a trader."""
         row = TraderRow(
-            tenant_id=DEFAULT_TENANT, trader_id=spec.id, account_id=spec.account, seq=0, spec=spec, state=state
+            tenant_id=DEFAULT_TENANT,
+            trader_id=spec.id,
+            account_id=AccountId(spec.account),
+            seq=0,
+            spec=spec,
+            state=state,
         )
         async with self.store.transaction(DEFAULT_TENANT) as tx:
             await tx.upsert([row])

@@ -10,10 +10,11 @@ from executor.contract import ItemError, Outcome
 from manager.cli.decision_text import dropped_items, outcome_text
 from manager.cli.story_text import show_story
 from manager.jobs.told import dropped
-from manager.state.records import DEFAULT_TENANT, DecisionRow
+from manager.state.records import DEFAULT_TENANT, DecisionId, DecisionRow
 from manager.state.store import Store
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from manager.views.story import read_story
+from traders.spec import TraderId
 
 FAILED, PARTIAL = "bull@failed", "bull@partial"
 CUT = ItemError(path="reply", message="the reply was cut")
@@ -28,7 +29,7 @@ async def store() -> Store:
         assert sound is not None
         failed = replace(
             sound,
-            decision_id=FAILED,
+            decision_id=DecisionId(FAILED),
             due_at=AT + timedelta(hours=1),
             decided_at=AT + timedelta(hours=1),
             outcome=Outcome.TRUNCATED,
@@ -38,7 +39,7 @@ async def store() -> Store:
         )
         partial = replace(
             sound,
-            decision_id=PARTIAL,
+            decision_id=DecisionId(PARTIAL),
             due_at=AT + timedelta(hours=2),
             decided_at=AT + timedelta(hours=2),
             decisions=(),
@@ -59,7 +60,7 @@ async def test_operations_list_them_and_only_as_decisions(store: Store) -> None:
     refused = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.REFUSAL,)))
     assert "INVALID_ITEM" not in {one.outcome for one in refused}
     assert refused
-    mine = OperationQuery(trader_id="bear", kinds=(OperationKind.DECISION,))
+    mine = OperationQuery(trader_id=TraderId("bear"), kinds=(OperationKind.DECISION,))
     assert await read_operations(store, DEFAULT_TENANT, mine) == ()
 
 

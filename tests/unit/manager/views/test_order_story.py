@@ -22,21 +22,27 @@ from desk_history import (
 )
 from executor.contract import Action, Decision
 from manager.errors import UnknownAccount, UnknownTrader
+from manager.state.keys import Row
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
+    DecisionId,
     EventRow,
     FillPartRow,
     FillRow,
+    IntentId,
     IntentRow,
     IntentStatus,
+    OrderId,
     OrderPurpose,
     OrderRow,
-    Row,
+    RoundId,
     TenantId,
 )
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from manager.views.story import OrderStory, read_story
 from manager.views.story_origin import Origin
+from traders.spec import TraderId
 
 
 def adjustment(
@@ -52,14 +58,14 @@ def adjustment(
     levels = {name: more.pop(name) for name in ("stop_loss", "take_profit") if name in more}
     row = IntentRow(
         tenant_id=DEFAULT_TENANT,
-        account_id="paper",
-        intent_id=intent_id,
-        decision_id=intent_id.partition("#")[0],
-        trader_id="bull",
+        account_id=AccountId("paper"),
+        intent_id=IntentId(intent_id),
+        decision_id=DecisionId(intent_id.partition("#")[0]),
+        trader_id=TraderId("bull"),
         decided_at=AT + timedelta(minutes=minute),
         decision=Decision(symbol=symbol, action=action, **levels),
         status=status if action is Action.ADJUST_STOP else IntentStatus.CONSUMED,
-        round_id=f"{10 + minute:010d}",
+        round_id=RoundId(f"{10 + minute:010d}"),
     )
     return replace(row, **more)
 
@@ -69,9 +75,9 @@ def protective(purpose: OrderPurpose) -> OrderRow:
     stop = next(row for row in orders() if isinstance(row, OrderRow) and row.order_id == STOP)
     return replace(
         stop,
-        order_id=f"bull.{purpose}.late",
+        order_id=OrderId(f"bull.{purpose}.late"),
         purpose=purpose,
-        round_id="0000000019",
+        round_id=RoundId("0000000019"),
         created_at=AT + timedelta(minutes=10),
         venue_order_id="",
     )
@@ -115,7 +121,9 @@ async def test_a_stop_leads_back_to_the_entry_that_set_it() -> None:
     assert story.fills == ()
     [wish] = story.wishes
     assert (wish.intent_id, wish.role, wish.reply) == (INTENT, "set the stop", '{"decisions": []}')
-    assert story.origins == (Origin(trader_id="bull", leverage=5, opened_by=INTENT, set_by=INTENT),)
+    assert story.origins == (
+        Origin(trader_id=TraderId("bull"), leverage=5, opened_by=IntentId(INTENT), set_by=IntentId(INTENT)),
+    )
 
 
 async def test_a_moved_stop_leads_to_the_newest_adjustment_that_a_round_took() -> None:
@@ -127,10 +135,10 @@ async def test_a_moved_stop_leads_to_the_newest_adjustment_that_a_round_took() -
         adjustment("bull@5#0", 5, symbol="ETH/USDT:USDT", stop_loss=Decimal(99)),
         adjustment("bull@6#0", 6, round_id="0000000020", stop_loss=Decimal(99_700)),
         protective(OrderPurpose.STOP),
-        protective(OrderPurpose.TARGET),
+        protective(OrderPurpose.TAKE_PROFIT),
     ]
     store = await desk_with_history(*rows)
-    for purpose, intent_id in (("stop", "bull@2#0"), ("target", "bull@3#0")):
+    for purpose, intent_id in (("stop", "bull@2#0"), ("take_profit", "bull@3#0")):
         story = await read_story(store, DEFAULT_TENANT, f"bull.{purpose}.late")
         assert story is not None
         assert [(wish.intent_id, wish.role) for wish in story.wishes] == [
@@ -156,7 +164,7 @@ async def test_a_trade_and_an_intent_lead_to_their_order(ref: str, kind: str) ->
 
 
 async def test_a_refused_intent_has_its_verdicts_and_no_order() -> None:
-    refused = adjustment("bear@1748779200000#0", 0, status=IntentStatus.DROPPED, round_id=ROUND, trader_id="bear")
+    refused = adjustment("bear@1748779200000#0", 0, status=IntentStatus.DENIED, round_id=ROUND, trader_id="bear")
     story = await read_story(await desk_with_history(refused), DEFAULT_TENANT, refused.intent_id)
     assert story is not None
     assert (story.order, story.kind) == (None, "intent")
@@ -169,10 +177,17 @@ async def test_a_trade_of_another_hand_and_a_cross_have_no_order() -> None:
     assert isinstance(fill, FillRow)
     assert isinstance(part, FillPartRow)
     foreign: list[Row] = [
-        replace(fill, trade_id="t-9", order_id=""),
-        replace(part, trade_id="t-9", order_id="", intent_id="", trader_id="EXTERNAL", purpose=""),
+        replace(fill, trade_id="t-9", order_id=OrderId("")),
+        replace(
+            part,
+            trade_id="t-9",
+            order_id=OrderId(""),
+            intent_id=IntentId(""),
+            trader_id=TraderId("EXTERNAL"),
+            purpose="",
+        ),
     ]
-    crossed = replace(part, trade_id=f"cross/{ROUND}/3", order_id="")
+    crossed = replace(part, trade_id=f"cross/{ROUND}/3", order_id=OrderId(""))
     store = await desk_with_history(*foreign, crossed)
     external = await read_story(store, DEFAULT_TENANT, "t-9")
     cross = await read_story(store, DEFAULT_TENANT, crossed.trade_id)
@@ -200,9 +215,12 @@ async def test_operations_come_newest_first_and_of_every_kind() -> None:
 @pytest.mark.parametrize(
     ("query", "kinds"),
     [
-        (OperationQuery(trader_id="bear"), {OperationKind.EVENT, OperationKind.REFUSAL, OperationKind.CONFLICT}),
+        (
+            OperationQuery(trader_id=TraderId("bear")),
+            {OperationKind.EVENT, OperationKind.REFUSAL, OperationKind.CONFLICT},
+        ),
         (OperationQuery(kinds=(OperationKind.ORDER,)), {OperationKind.ORDER}),
-        (OperationQuery(trader_id="gone"), {OperationKind.EVENT}),
+        (OperationQuery(trader_id=TraderId("gone")), {OperationKind.EVENT}),
     ],
 )
 async def test_operations_can_be_narrowed(query: OperationQuery, kinds: set[OperationKind]) -> None:
@@ -212,8 +230,8 @@ async def test_operations_can_be_narrowed(query: OperationQuery, kinds: set[Oper
         at=AT,
         actor="cli:eve",
         kind="trader_removed",
-        account_id="paper",
-        trader_id="gone",
+        account_id=AccountId("paper"),
+        trader_id=TraderId("gone"),
     )
     found = await read_operations(await desk_with_history(removal), DEFAULT_TENANT, query)
     assert {one.kind for one in found} == kinds
@@ -226,8 +244,8 @@ async def test_an_edit_is_told_by_what_changed() -> None:
         at=AT,
         actor="cli:eve",
         kind="trader_updated",
-        account_id="paper",
-        trader_id="bear",
+        account_id=AccountId("paper"),
+        trader_id=TraderId("bear"),
         after="executor.prompt_template: a -> b",
         reason="an edit",
     )
@@ -235,7 +253,7 @@ async def test_an_edit_is_told_by_what_changed() -> None:
         event,
         event_id="e3",
         kind="account_terms",
-        trader_id="",
+        trader_id=TraderId(""),
         before='{"market": {"type": "live", "venue": "x"}}',
         after='{"market": {"type": "synthetic", "venue": "x"}}',
     )
@@ -250,9 +268,9 @@ async def test_an_edit_is_told_by_what_changed() -> None:
 async def test_operations_of_nobody_are_refused() -> None:
     store = await desk_with_history()
     with pytest.raises(UnknownAccount, match="there is no account 'other'"):
-        await read_operations(store, DEFAULT_TENANT, OperationQuery(account_id="other"))
+        await read_operations(store, DEFAULT_TENANT, OperationQuery(account_id=AccountId("other")))
     with pytest.raises(UnknownTrader, match="there is no trader 'nobody'"):
-        await read_operations(store, DEFAULT_TENANT, OperationQuery(trader_id="nobody"))
+        await read_operations(store, DEFAULT_TENANT, OperationQuery(trader_id=TraderId("nobody")))
 
 
 async def test_operations_are_limited_after_all_kinds_are_merged() -> None:

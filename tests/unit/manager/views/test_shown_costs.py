@@ -7,9 +7,11 @@ import pytest
 
 from executor.contract import Usage
 from manager.cli.story_text import show_story
+from manager.state.records import DecisionId, IntentId
 from manager.views.costs import ModelCost, cost_text, show_model_costs
 from manager.views.story import OrderStory, Wish
 from state_rows import AT
+from traders.spec import TraderId
 
 TENANT = ModelCost(
     scope="tenant",
@@ -60,13 +62,13 @@ def test_why_tells_the_tokens_of_a_decision(capsys: pytest.CaptureFixture[str]) 
         input_tokens=700, cached_tokens=300, output_tokens=50, cost_usd=Decimal("0.0025"), unknown_usd=Decimal("0.5")
     )
     wish = Wish(
-        intent_id="i",
+        intent_id=IntentId("i"),
         role="",
-        trader_id="t",
+        trader_id=TraderId("t"),
         status="",
         code="",
         asked=None,
-        decision_id="d",
+        decision_id=DecisionId("d"),
         decided_at=AT,
         usage=usage,
     )

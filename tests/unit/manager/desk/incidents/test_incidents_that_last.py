@@ -27,6 +27,7 @@ from manager.desk.account_state import AccountState
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     AccountRow,
     IncidentRow,
     IntentRow,
@@ -34,13 +35,14 @@ from manager.state.records import (
     OrderPurpose,
     OrderRow,
     OrderState,
+    RoundId,
     TradingState,
 )
-from manager.state.store import DeskRows
+from manager.state.store import AccountRows
 
 DOWN = when(Fault.DOWN, "fetch_positions")
 REFUSE_STOPS = when(Fault.REFUSED, "create_order", is_type(OrderType.STOP))
-LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", lambda order_id: "target" in order_id)
+LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", lambda order_id: "take_profit" in order_id)
 Span = tuple[datetime, datetime | None]
 
 
@@ -190,7 +192,7 @@ async def test_a_cancel_without_an_outcome_stands_between_the_rounds_that_try_it
 async def test_a_cancel_that_nobody_wants_any_more_is_over() -> None:
     desk = await a_close_whose_target_stays()
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
-        for intent in (await tx.desk(ACCOUNT)).intents:
+        for intent in (await tx.account_rows(AccountId(ACCOUNT))).intents:
             await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
     await desk.maintain(1)
     assert len(await desk.resting(OrderType.TAKE_PROFIT)) == 1
@@ -210,7 +212,7 @@ async def test_a_refused_stop_is_told_once_until_one_stands() -> None:
     assert await spans(desk, "PROTECTION_REFUSED") == [(after(1), after(14))]
 
 
-async def test_a_naked_position_is_told_once_until_its_stop_stands() -> None:
+async def test_a_unprotected_position_is_told_once_until_its_stop_stands() -> None:
     desk = await FaultyDesk.of(traders=("a", "b"))
     for trader_id in "ab":
         await desk.go(trader_id, open_long())
@@ -291,7 +293,7 @@ async def test_rows_of_older_versions_end_and_those_of_others_do_not() -> None:
     old = IncidentRow(
         tenant_id=DEFAULT_TENANT,
         incident_id=f"{ACCOUNT}/standing/VENUE_UNAVAILABLE//",
-        account_id=ACCOUNT,
+        account_id=AccountId(ACCOUNT),
         code="VENUE_UNAVAILABLE",
         severity="high",
         detail="fetch_positions is down",
@@ -329,7 +331,7 @@ def test_a_code_that_nobody_documented_is_refused() -> None:
 
 
 def log_of(*rows: Any) -> tuple[IncidentLog, AccountState]:
-    account = AccountRow(tenant_id=DEFAULT_TENANT, account_id=ACCOUNT, venue=ACCOUNT)
+    account = AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT), venue=ACCOUNT)
     nothing: dict[str, Any] = dict.fromkeys(("traders", "schedules", "books", "positions", "intents", "orders"), ())
-    state = AccountState(DeskRows(account=account, incidents=rows, **nothing), {})
-    return IncidentLog(state, "0000000007", rows), state
+    state = AccountState(AccountRows(account=account, incidents=rows, **nothing), {})
+    return IncidentLog(state, RoundId("0000000007"), rows), state

@@ -21,8 +21,8 @@ from manager.jobs.handlers import DeskHandlers, DeskParts
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, IncidentRow, TenantId
-from traders.spec import TraderSpec
+from manager.state.records import DEFAULT_TENANT, AccountId, IncidentRow, TenantId
+from traders.spec import TraderId, TraderSpec
 
 BAD, GOOD, SPENT = Outcome.TIMEOUT, Outcome.DECIDED, Outcome.BUDGET_EXHAUSTED
 
@@ -78,7 +78,13 @@ class Scene:
             async with self.store.service() as service:
                 claims = await service.claim_due(self.clock.now(), 10)
             due_at = next(claim.due_at for claim in claims if claim.trader_id == "one")
-            job = Job(kind=JobKind.DECIDE, tenant_id=DEFAULT_TENANT, account_id="paper", trader_id="one", due_at=due_at)
+            job = Job(
+                kind=JobKind.DECIDE,
+                tenant_id=DEFAULT_TENANT,
+                account_id=AccountId("paper"),
+                trader_id=TraderId("one"),
+                due_at=due_at,
+            )
             await handlers.decide(job)
 
     async def alerts(self) -> Sequence[IncidentRow]:
@@ -125,8 +131,8 @@ async def test_it_is_a_line_in_the_log_when_it_begins_and_ends(scene: Scene) -> 
 
 async def test_an_operator_who_restarts_the_trader_ends_it(scene: Scene) -> None:
     await scene.decide(BAD, BAD, BAD)
-    await scene.manager.pause(DEFAULT_TENANT, "one", actor="test")
-    await scene.manager.resume(DEFAULT_TENANT, "one", actor="test")
+    await scene.manager.pause(DEFAULT_TENANT, TraderId("one"), actor="test")
+    await scene.manager.resume(DEFAULT_TENANT, TraderId("one"), actor="test")
     assert [alert.resolved_at for alert in await scene.alerts()] == [scene.clock.now()]
     await scene.decide(BAD, BAD)
     assert len(await scene.alerts()) == 1
@@ -134,5 +140,5 @@ async def test_an_operator_who_restarts_the_trader_ends_it(scene: Scene) -> None
 
 async def test_a_trader_that_is_removed_leaves_no_open_alert(scene: Scene) -> None:
     await scene.decide(BAD, BAD, BAD)
-    await scene.manager.unregister(DEFAULT_TENANT, "one", actor="test")
+    await scene.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="test")
     assert [alert.resolved_at for alert in await scene.alerts()] == [scene.clock.now()]

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from manager.desk.plan.attribution import MAX_LOTS, attribute, liquidation_parts, split_fee
 from manager.state.records import Share
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 ONE = Decimal(1)
 MICRO = Decimal("0.000001")
 
 
 def shares_of(*requests: tuple[str, Decimal | int | str]) -> list[Share]:
-    return [Share(trader_id=name, quantity=Decimal(quantity)) for name, quantity in requests]
+    return [Share(trader_id=TraderId(name), quantity=Decimal(quantity)) for name, quantity in requests]
 
 
 def by_the_rule(shares: Sequence[Share], lots: int, lot: Decimal) -> tuple[Decimal, ...]:
@@ -37,14 +38,14 @@ def by_the_rule(shares: Sequence[Share], lots: int, lot: Decimal) -> tuple[Decim
 @st.composite
 def plain_orders(draw: st.DrawFn) -> list[Share]:
     names = draw(st.lists(st.sampled_from("abcde"), unique=True, min_size=1))
-    return [Share(trader_id=name, quantity=Decimal(draw(st.integers(1, 40)))) for name in names]
+    return [Share(trader_id=TraderId(name), quantity=Decimal(draw(st.integers(1, 40)))) for name in names]
 
 
 @st.composite
 def any_orders(draw: st.DrawFn) -> list[Share]:
     names = draw(st.lists(st.sampled_from("abcde"), unique=True, min_size=1))
     sizes = st.integers(1, 50) | st.integers(1, 30_000) | st.integers(1, 10**11)
-    return [Share(trader_id=name, quantity=draw(sizes) * MICRO) for name in names]
+    return [Share(trader_id=TraderId(name), quantity=draw(sizes) * MICRO) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -176,15 +177,18 @@ def test_fees_add_up_exactly(fee: Decimal, parts: list[Decimal]) -> None:
 
 
 def test_a_liquidation_reduces_books_pro_rata_by_largest_remainder() -> None:
-    held = {"b": Decimal(5), "a": Decimal(3), "c": Decimal(2)}
+    held = {TraderId("b"): Decimal(5), TraderId("a"): Decimal(3), TraderId("c"): Decimal(2)}
     assert liquidation_parts(held, Decimal(7), ONE) == (("a", Decimal(2)), ("b", Decimal(4)), ("c", ONE))
-    assert liquidation_parts({"a": Decimal(1), "b": Decimal(1)}, ONE, ONE) == (("a", ONE),)
+    assert liquidation_parts({TraderId("a"): Decimal(1), TraderId("b"): Decimal(1)}, ONE, ONE) == (("a", ONE),)
 
 
 def test_what_no_book_holds_is_externals() -> None:
-    assert liquidation_parts({"a": Decimal(3)}, Decimal(4), ONE) == (("a", Decimal(3)), (EXTERNAL, ONE))
+    assert liquidation_parts({TraderId("a"): Decimal(3)}, Decimal(4), ONE) == (("a", Decimal(3)), (EXTERNAL, ONE))
     assert liquidation_parts({}, Decimal(4), ONE) == ((EXTERNAL, Decimal(4)),)
-    assert liquidation_parts({EXTERNAL: Decimal(9), "a": ONE}, Decimal(2), ONE) == (("a", ONE), (EXTERNAL, ONE))
+    assert liquidation_parts({EXTERNAL: Decimal(9), TraderId("a"): ONE}, Decimal(2), ONE) == (
+        ("a", ONE),
+        (EXTERNAL, ONE),
+    )
 
 
 @given(
@@ -193,7 +197,7 @@ def test_what_no_book_holds_is_externals() -> None:
     lot=st.sampled_from([1, 10]),
 )
 def test_liquidation_parts_add_up_and_never_flip(held: dict[str, int], quantity: int, lot: int) -> None:
-    books = {name: Decimal(size) for name, size in held.items()}
+    books = {TraderId(name): Decimal(size) for name, size in held.items()}
     parts = liquidation_parts(books, Decimal(quantity), Decimal(lot))
     assert sum(part for _, part in parts) == quantity
     assert all(part > 0 for _, part in parts)

@@ -4,24 +4,24 @@ from decimal import Decimal
 
 import pytest
 
-from desk_factory import BTC, ETH, make_book, make_desk, make_position, make_trader
+from desk_factory import BTC, ETH, make_book, make_position, make_trader, make_view
 from exchanges.types import Instrument, Side
 from manager.desk.plan.liquidation import books_to_liquidate, liquidation_price
 from manager.desk.plan.valuation import book_equity, book_margin
-from manager.desk.plan.values import Desk
+from manager.desk.plan.values import AccountView
 from traders.book import EXTERNAL
 
 D = Decimal
 
 
-def desk_of(capital: str) -> Desk:
+def view_of(capital: str) -> AccountView:
     """Build a book of 10 BTC bought at 110 (mark 100: -100 USD, maintenance 5 USD) and -4 ETH at its mark (1 USD)."""
     held = (make_position(BTC, 10, price=110), make_position(ETH, -4))
-    return make_desk(make_trader("a", *held, capital=capital), make_trader("b"))
+    return make_view(make_trader("a", *held, capital=capital), make_trader("b"))
 
 
 def test_a_book_below_its_maintenance_margin_is_closed_whole() -> None:
-    closed = books_to_liquidate(desk_of("105.99"))
+    closed = books_to_liquidate(view_of("105.99"))
     assert [(r.symbol, r.side, r.quantity, r.closes) for r in closed] == [
         (BTC, Side.SELL, D(10), True),
         (ETH, Side.BUY, D(4), True),
@@ -29,12 +29,12 @@ def test_a_book_below_its_maintenance_margin_is_closed_whole() -> None:
 
 
 def test_a_book_at_its_maintenance_margin_stands() -> None:
-    assert books_to_liquidate(desk_of("106")) == ()
+    assert books_to_liquidate(view_of("106")) == ()
 
 
 def test_external_is_never_liquidated() -> None:
     ruined = make_book(EXTERNAL, make_position(BTC, 10, price=500), capital=0)
-    assert books_to_liquidate(make_desk(external=ruined)) == ()
+    assert books_to_liquidate(make_view(external=ruined)) == ()
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_a_position_closed_at_its_liquidation_price_leaves_the_maintenance_margi
 
 def test_a_position_counts_at_the_mark() -> None:
     trader = make_trader("a", make_position(BTC, 10, price=110))
-    desk = make_desk(trader)
-    assert book_equity(desk, trader.book) == D(900)
-    assert book_margin(desk, trader.book) == D(200)
+    view = make_view(trader)
+    assert book_equity(view, trader.book) == D(900)
+    assert book_margin(view, trader.book) == D(200)
 
 
 def test_without_a_mark_a_position_counts_at_its_entry_price() -> None:
     trader = make_trader("a", make_position(BTC, 10, price=110))
-    desk = make_desk(trader, marks={})
-    assert book_equity(desk, trader.book) == D(1000)
-    assert book_margin(desk, trader.book) == D(220)
+    view = make_view(trader, marks={})
+    assert book_equity(view, trader.book) == D(1000)
+    assert book_margin(view, trader.book) == D(220)

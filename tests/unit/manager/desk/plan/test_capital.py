@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk_factory import AT, BTC, make_desk, make_position, make_spec, make_trader
+from desk_factory import AT, BTC, make_position, make_spec, make_trader, make_view
 from manager.desk.plan.capital import (
     CapitalMove,
     basis_of,
@@ -19,20 +19,21 @@ from manager.desk.plan.capital import (
     utilization,
 )
 from manager.desk.plan.valuation import book_equity, book_margin
-from manager.desk.plan.values import AllocationStrategy, Desk, DeskRules, DeskTrader
+from manager.desk.plan.values import AccountRules, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
+from traders.spec import TraderId
 
 EQUAL = AllocationStrategy.EQUAL
 CUSTOM = AllocationStrategy.CUSTOM
 PERFORMANCE = AllocationStrategy.PERFORMANCE_BASED
 
 
-def scored(name: str, sharpe: float | None, trades: int = 20, **changes: Any) -> DeskTrader:
+def scored(name: str, sharpe: float | None, trades: int = 20, **changes: Any) -> TraderView:
     return make_trader(name, sharpe=sharpe, closed_trades=trades, **changes)
 
 
-def dealt(distributable: int, *traders: DeskTrader) -> dict[str, Decimal]:
-    return dict(targets(PERFORMANCE, Decimal(distributable), traders))
+def dealt(distributable: int, *traders: TraderView) -> dict[str, Decimal]:
+    return {str(name): amount for name, amount in targets(PERFORMANCE, Decimal(distributable), traders).items()}
 
 
 def moved(moves: Sequence[CapitalMove]) -> dict[str, Decimal]:
@@ -75,91 +76,91 @@ def test_the_first_in_wins_a_tie_for_the_last_floor() -> None:
 
 
 def test_the_first_rebalance_deals_what_is_distributable() -> None:
-    desk = make_desk(make_trader("a", capital=0), make_trader("b", capital=0))
-    moves = rebalance(desk, Decimal(10000))
+    view = make_view(make_trader("a", capital=0), make_trader("b", capital=0))
+    moves = rebalance(view, Decimal(10000))
     assert moves == (
-        CapitalMove(trader_id="a", amount=Decimal(4500), allocated=Decimal(4500)),
-        CapitalMove(trader_id="b", amount=Decimal(4500), allocated=Decimal(4500)),
+        CapitalMove(trader_id=TraderId("a"), amount=Decimal(4500), allocated=Decimal(4500)),
+        CapitalMove(trader_id=TraderId("b"), amount=Decimal(4500), allocated=Decimal(4500)),
     )
 
 
 def test_a_withdrawal_stops_at_the_margin_in_use_and_deposits_are_scaled() -> None:
     rich = make_trader("rich", make_position(BTC, 400), capital=9000)
     poor = [make_trader(name, capital=0) for name in ("poor", "poorer")]
-    moves = rebalance(make_desk(rich, *poor), Decimal(1000))
+    moves = rebalance(make_view(rich, *poor), Decimal(1000))
     assert moved(moves) == {"rich": Decimal(-1000), "poor": Decimal(500), "poorer": Decimal(500)}
     assert {move.allocated for move in moves} == {Decimal(3000)}
 
 
 def test_stopped_and_isolated_traders_give_back_what_is_free() -> None:
-    desk = make_desk(
+    view = make_view(
         make_trader("flat", state=TraderState.ISOLATED),
         make_trader("held", make_position(BTC, 10), state=TraderState.STOPPED),
         make_trader("ruined", capital=-50, allocated=Decimal(0), state=TraderState.ISOLATED),
     )
-    assert rebalance(desk, Decimal(0)) == (
-        CapitalMove(trader_id="flat", amount=Decimal(-1000), allocated=Decimal(0)),
-        CapitalMove(trader_id="held", amount=Decimal(-800), allocated=Decimal(0)),
+    assert rebalance(view, Decimal(0)) == (
+        CapitalMove(trader_id=TraderId("flat"), amount=Decimal(-1000), allocated=Decimal(0)),
+        CapitalMove(trader_id=TraderId("held"), amount=Decimal(-800), allocated=Decimal(0)),
     )
 
 
 @pytest.mark.parametrize("state", [TraderState.PAUSED, TraderState.ERROR])
 def test_paused_and_failed_traders_keep_theirs(state: TraderState) -> None:
-    desk = make_desk(make_trader("idle", capital=3000, state=state), make_trader("a", capital=0))
-    moves = rebalance(desk, Decimal(7000))
-    assert moves == (CapitalMove(trader_id="a", amount=Decimal(6000), allocated=Decimal(6000)),)
+    view = make_view(make_trader("idle", capital=3000, state=state), make_trader("a", capital=0))
+    moves = rebalance(view, Decimal(7000))
+    assert moves == (CapitalMove(trader_id=TraderId("a"), amount=Decimal(6000), allocated=Decimal(6000)),)
 
 
 def test_margin_reserved_for_entries_is_not_withdrawn() -> None:
     trader = make_trader("a", make_position(BTC, 10), reserved_margin=Decimal(300), state=TraderState.STOPPED)
-    assert moved(rebalance(make_desk(trader), Decimal(0))) == {"a": Decimal(-500)}
+    assert moved(rebalance(make_view(trader), Decimal(0))) == {"a": Decimal(-500)}
 
 
 def test_a_settled_desk_needs_no_move() -> None:
-    desk = make_desk(make_trader("a", capital=4500), make_trader("b", capital=4500))
-    assert rebalance(desk, Decimal(1000)) == ()
+    view = make_view(make_trader("a", capital=4500), make_trader("b", capital=4500))
+    assert rebalance(view, Decimal(1000)) == ()
 
 
 def test_a_rebalance_is_due_by_interval_members_and_sharpe() -> None:
-    rules = DeskRules(allocation_strategy=PERFORMANCE)
-    desk = make_desk(scored("a", 1.0), scored("b", 1.0, 19), rules=rules)
-    last = basis_of(desk)
-    assert needs_rebalance(desk, None)
-    assert not needs_rebalance(desk, last)
-    assert not needs_rebalance(make_desk(scored("a", 1.2), scored("b", 9.0, 19), rules=rules), last)
-    assert needs_rebalance(make_desk(scored("a", 1.21), scored("b", 1.0, 19), rules=rules), last)
-    assert not needs_rebalance(make_desk(scored("a", 1.0), scored("b", 9.0), rules=rules), last)
-    assert needs_rebalance(make_desk(scored("a", 1.0), rules=rules), last)
+    rules = AccountRules(allocation_strategy=PERFORMANCE)
+    view = make_view(scored("a", 1.0), scored("b", 1.0, 19), rules=rules)
+    last = basis_of(view)
+    assert needs_rebalance(view, None)
+    assert not needs_rebalance(view, last)
+    assert not needs_rebalance(make_view(scored("a", 1.2), scored("b", 9.0, 19), rules=rules), last)
+    assert needs_rebalance(make_view(scored("a", 1.21), scored("b", 1.0, 19), rules=rules), last)
+    assert not needs_rebalance(make_view(scored("a", 1.0), scored("b", 9.0), rules=rules), last)
+    assert needs_rebalance(make_view(scored("a", 1.0), rules=rules), last)
     isolated = scored("b", 1.0, 19, state=TraderState.ISOLATED)
-    assert needs_rebalance(make_desk(scored("a", 1.0), isolated, rules=rules), last)
+    assert needs_rebalance(make_view(scored("a", 1.0), isolated, rules=rules), last)
     hour = timedelta(hours=1)
     same = (scored("a", 1.0), scored("b", 1.0, 19))
-    assert needs_rebalance(make_desk(*same, rules=rules, at=AT + hour), last)
-    assert not needs_rebalance(make_desk(*same, rules=rules, at=AT + hour - timedelta(seconds=1)), last)
+    assert needs_rebalance(make_view(*same, rules=rules, at=AT + hour), last)
+    assert not needs_rebalance(make_view(*same, rules=rules, at=AT + hour - timedelta(seconds=1)), last)
 
 
 def test_sharpe_matters_only_to_performance() -> None:
-    last = basis_of(make_desk(scored("a", 1.0)))
-    assert not needs_rebalance(make_desk(scored("a", 9.0)), last)
+    last = basis_of(make_view(scored("a", 1.0)))
+    assert not needs_rebalance(make_view(scored("a", 9.0)), last)
 
 
 def test_utilization_names_who_uses_more_than_allocated() -> None:
-    desk = make_desk(
+    view = make_view(
         make_trader("over", make_position(BTC, 10), allocated=Decimal(150)),
         make_trader("within", allocated=Decimal(650), reserved_margin=Decimal(40)),
     )
-    assert utilization(desk) == UtilizationReport(
+    assert utilization(view) == UtilizationReport(
         total=Decimal(10000),
         allocated=Decimal(800),
         utilized=Decimal(240),
         reserve=Decimal(1000),
         utilization_pct=Decimal(30),
-        over_allocated=("over",),
+        over_allocated=(TraderId("over"),),
     )
 
 
 @st.composite
-def funds(draw: st.DrawFn) -> tuple[Desk, Decimal]:
+def funds(draw: st.DrawFn) -> tuple[AccountView, Decimal]:
     money = st.decimals(min_value=-100, max_value=4000, places=9)
     traders = []
     for name in draw(st.lists(st.sampled_from("abcdef"), unique=True)):
@@ -177,35 +178,37 @@ def funds(draw: st.DrawFn) -> tuple[Desk, Decimal]:
             )
         )
     unallocated = draw(st.decimals(min_value=-500, max_value=4000, places=9))
-    rules = DeskRules(allocation_strategy=draw(st.sampled_from(AllocationStrategy)))
-    desk = make_desk(*traders, rules=rules)
-    equity = unallocated + sum(book_equity(desk, trader.book) for trader in traders)
-    return make_desk(*traders, rules=rules, equity=equity), unallocated
+    rules = AccountRules(allocation_strategy=draw(st.sampled_from(AllocationStrategy)))
+    view = make_view(*traders, rules=rules)
+    equity = unallocated + sum(book_equity(view, trader.book) for trader in traders)
+    return make_view(*traders, rules=rules, equity=equity), unallocated
 
 
 @given(fund=funds())
-def test_a_rebalance_conserves_money_and_never_cuts_into_margin(fund: tuple[Desk, Decimal]) -> None:
-    desk, unallocated = fund
-    moves = rebalance(desk, unallocated)
+def test_a_rebalance_conserves_money_and_never_cuts_into_margin(fund: tuple[AccountView, Decimal]) -> None:
+    view, unallocated = fund
+    moves = rebalance(view, unallocated)
     amounts = moved(moves)
     deposits = sum(amount for amount in amounts.values() if amount > 0)
     assert deposits == 0 or sum(amounts.values()) <= unallocated
     for trader_id, amount in amounts.items():
-        book = desk.traders[trader_id].book
-        equity = book_equity(desk, book)
+        book = view.traders[TraderId(trader_id)].book
+        equity = book_equity(view, book)
         assert amount == amount.quantize(Decimal("1E-8"))
         if amount < 0:
-            assert equity + amount >= book_margin(desk, book)
+            assert equity + amount >= book_margin(view, book)
         if amount > 0:
-            assert desk.traders[trader_id].state is TraderState.RUNNING
-    running = [move.allocated for move in moves if desk.traders[move.trader_id].state is TraderState.RUNNING]
-    assert sum(running) <= max(desk.equity, Decimal(0))
+            assert view.traders[TraderId(trader_id)].state is TraderState.RUNNING
+    running = [move.allocated for move in moves if view.traders[move.trader_id].state is TraderState.RUNNING]
+    assert sum(running) <= max(view.equity, Decimal(0))
 
 
 @given(fund=funds(), data=st.data())
-def test_a_rebalance_does_not_depend_on_the_order_of_traders(fund: tuple[Desk, Decimal], data: st.DataObject) -> None:
-    desk, unallocated = fund
-    shuffled = data.draw(st.permutations(list(desk.traders.values())))
-    assert rebalance(desk, unallocated) == rebalance(
-        make_desk(*shuffled, rules=desk.rules, equity=desk.equity), unallocated
+def test_a_rebalance_does_not_depend_on_the_order_of_traders(
+    fund: tuple[AccountView, Decimal], data: st.DataObject
+) -> None:
+    view, unallocated = fund
+    shuffled = data.draw(st.permutations(list(view.traders.values())))
+    assert rebalance(view, unallocated) == rebalance(
+        make_view(*shuffled, rules=view.rules, equity=view.equity), unallocated
     )

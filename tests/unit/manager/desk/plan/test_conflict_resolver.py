@@ -6,10 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from desk_factory import BTC, ETH, make_candidate, make_desk, make_position, make_reduce, make_trader
+from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, make_trader, make_view
 from exchanges.types import Side
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.values import Candidate, ConflictStrategy, Reservation, Resolution
+from manager.state.records import IntentId
+from traders.spec import TraderId
 
 FIRST_COME = ConflictStrategy.FIRST_COME
 HIGHEST = ConflictStrategy.HIGHEST_CONFIDENCE
@@ -20,7 +22,7 @@ MERGING = (HIGHEST, AGGREGATE, PROPORTIONAL, NET)
 
 
 def decide(strategy: ConflictStrategy, *entries: Candidate) -> Resolution:
-    return resolve(make_desk(strategy=strategy), entries, ())
+    return resolve(make_view(strategy=strategy), entries, ())
 
 
 def kept(result: Resolution) -> list[tuple[str, Decimal]]:
@@ -28,7 +30,7 @@ def kept(result: Resolution) -> list[tuple[str, Decimal]]:
 
 
 def dropped(result: Resolution) -> set[tuple[str, str]]:
-    return {(denial.trader_id, denial.code) for denial in result.dropped}
+    return {(denial.trader_id, denial.code) for denial in result.denials}
 
 
 def types(result: Resolution) -> list[tuple[str, str]]:
@@ -39,7 +41,7 @@ def types(result: Resolution) -> list[tuple[str, str]]:
 def test_a_lone_entry_stands_without_conflict(strategy: ConflictStrategy) -> None:
     result = decide(strategy, make_candidate("a", 1, 300))
     assert kept(result) == [("a", Decimal(300))]
-    assert not result.dropped
+    assert not result.denials
     assert not result.conflicts
 
 
@@ -92,7 +94,7 @@ def test_equal_confidence_falls_back_on_time_then_trader_id() -> None:
 
 def test_opens_of_one_trader_keep_the_order_of_its_batch() -> None:
     first = make_candidate("a", 1, 100)
-    batch = [replace(first, intent=replace(first.intent, intent_id=f"a@0#{place}")) for place in (10, 2, 1)]
+    batch = [replace(first, intent=replace(first.intent, intent_id=IntentId(f"a@0#{place}"))) for place in (10, 2, 1)]
     for strategy in ConflictStrategy:
         result = decide(strategy, *batch)
         assert [candidate.intent.intent_id for candidate in result.kept] == ["a@0#1", "a@0#2", "a@0#10"]
@@ -128,15 +130,15 @@ def test_aggregate_rounds_what_is_left_down() -> None:
 def test_net_lets_all_stand_in_their_books() -> None:
     result = decide(NET, make_candidate("a", 1, 1000), make_candidate("b", -1, 600, confidence=90))
     assert kept(result) == [("b", Decimal(600)), ("a", Decimal(1000))]
-    assert not result.dropped
+    assert not result.denials
     assert types(result) == [("direction", "high")]
     assert result.conflicts[0].outcome == "kept b (short) and a (long), each in its own book"
 
 
 @pytest.mark.parametrize("strategy", [FIRST_COME, HIGHEST, AGGREGATE, PROPORTIONAL])
 def test_an_open_against_a_standing_position_is_dropped(strategy: ConflictStrategy) -> None:
-    desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
-    result = resolve(desk, [make_candidate("b", -1, confidence=99)], ())
+    view = make_view(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
+    result = resolve(view, [make_candidate("b", -1, confidence=99)], ())
     assert dropped(result) == {("b", "DIRECTION")}
     assert result.conflicts[0].traders == ("b", "holder")
     assert result.conflicts[0].confidences == (Decimal(99), None)
@@ -145,39 +147,41 @@ def test_an_open_against_a_standing_position_is_dropped(strategy: ConflictStrate
 
 def test_several_holders_hold_and_one_holds() -> None:
     one, two = (make_trader(name, make_position(BTC, -1)) for name in ("one", "two"))
-    several = resolve(make_desk(one, two), [make_candidate("b", 1)], ())
-    assert several.dropped[0].detail == "long of b refused: one, two hold a short"
+    several = resolve(make_view(one, two), [make_candidate("b", 1)], ())
+    assert several.denials[0].detail == "long of b refused: one, two hold a short"
     assert several.conflicts[0].outcome == "kept the standing short that one, two hold; dropped b"
-    single = resolve(make_desk(one), [make_candidate("b", 1)], ())
-    assert single.dropped[0].detail == "long of b refused: one holds a short"
+    single = resolve(make_view(one), [make_candidate("b", 1)], ())
+    assert single.denials[0].detail == "long of b refused: one holds a short"
 
 
 def test_net_ignores_standing_positions() -> None:
-    desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=NET)
-    assert len(resolve(desk, [make_candidate("b", -1)], ()).kept) == 1
+    view = make_view(make_trader("holder", make_position(BTC, 1)), strategy=NET)
+    assert len(resolve(view, [make_candidate("b", -1)], ()).kept) == 1
 
 
 def test_a_position_that_is_closed_in_this_round_does_not_stand() -> None:
-    desk = make_desk(make_trader("holder", make_position(BTC, 1)))
-    assert len(resolve(desk, [make_candidate("b", -1)], [make_reduce("holder", 1)]).kept) == 1
-    assert not resolve(desk, [make_candidate("b", -1)], [make_reduce("holder", "0.9")]).kept
+    view = make_view(make_trader("holder", make_position(BTC, 1)))
+    assert len(resolve(view, [make_candidate("b", -1)], [make_reduce("holder", 1)]).kept) == 1
+    assert not resolve(view, [make_candidate("b", -1)], [make_reduce("holder", "0.9")]).kept
 
 
 def test_a_short_that_is_covered_in_this_round_does_not_stand() -> None:
-    desk = make_desk(make_trader("holder", make_position(BTC, -1)))
-    assert len(resolve(desk, [make_candidate("b", 1)], [make_reduce("holder", 1, Side.BUY)]).kept) == 1
+    view = make_view(make_trader("holder", make_position(BTC, -1)))
+    assert len(resolve(view, [make_candidate("b", 1)], [make_reduce("holder", 1, Side.BUY)]).kept) == 1
 
 
 def test_a_reservation_stands_like_a_position() -> None:
-    reservation = Reservation(trader_id="a", symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20))
-    desk = make_desk(reservations=(reservation,))
-    assert dropped(resolve(desk, [make_candidate("b", -1)], ())) == {("b", "DIRECTION")}
-    assert len(resolve(desk, [make_candidate("a", -1)], ()).kept) == 1
+    reservation = Reservation(
+        trader_id=TraderId("a"), symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20)
+    )
+    view = make_view(reservations=(reservation,))
+    assert dropped(resolve(view, [make_candidate("b", -1)], ())) == {("b", "DIRECTION")}
+    assert len(resolve(view, [make_candidate("a", -1)], ()).kept) == 1
 
 
 def test_first_come_counts_a_standing_position_of_another_as_earlier() -> None:
-    desk = make_desk(make_trader("holder", make_position(BTC, 1)), make_trader("b"), strategy=FIRST_COME)
-    result = resolve(desk, [make_candidate("b", 1), make_candidate("holder", 1, after_s=9)], ())
+    view = make_view(make_trader("holder", make_position(BTC, 1)), make_trader("b"), strategy=FIRST_COME)
+    result = resolve(view, [make_candidate("b", 1), make_candidate("holder", 1, after_s=9)], ())
     assert kept(result) == [("holder", Decimal(100))]
     assert dropped(result) == {("b", "DUPLICATE")}
     assert types(result) == [("duplicate", "low")]
@@ -185,12 +189,12 @@ def test_first_come_counts_a_standing_position_of_another_as_earlier() -> None:
 
 @pytest.mark.parametrize("strategy", MERGING)
 def test_same_direction_joins_a_standing_position_elsewhere(strategy: ConflictStrategy) -> None:
-    desk = make_desk(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
-    result = resolve(desk, [make_candidate("b", 1)], ())
+    view = make_view(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
+    result = resolve(view, [make_candidate("b", 1)], ())
     assert len(result.kept) == 1
     assert not result.conflicts
 
 
 def test_nothing_in_is_nothing_out() -> None:
     entries: Sequence[Candidate] = ()
-    assert resolve(make_desk(), entries, ()) == Resolution()
+    assert resolve(make_view(), entries, ()) == Resolution()

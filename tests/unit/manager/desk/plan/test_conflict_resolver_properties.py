@@ -5,9 +5,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk_factory import BTC, ETH, make_candidate, make_desk, make_position, make_trader
+from desk_factory import BTC, ETH, make_candidate, make_position, make_trader, make_view
 from manager.desk.plan.conflict_resolver import rank, resolve
-from manager.desk.plan.values import Candidate, ConflictStrategy, Desk
+from manager.desk.plan.values import AccountView, Candidate, ConflictStrategy
 
 NAMES = ("a", "b", "c", "d", "e")
 SIZES = st.decimals(min_value=1, max_value=5000, places=2)
@@ -32,48 +32,48 @@ def wishes(draw: st.DrawFn) -> list[Candidate]:
 
 
 @st.composite
-def desks(draw: st.DrawFn) -> Desk:
+def desks(draw: st.DrawFn) -> AccountView:
     traders = []
     for name in NAMES:
         held = draw(st.sampled_from([0, 0, 0, 1, -1]))
         traders.append(make_trader(name, *([make_position(BTC, held)] if held else [])))
-    return make_desk(*traders, strategy=draw(st.sampled_from(ConflictStrategy)))
+    return make_view(*traders, strategy=draw(st.sampled_from(ConflictStrategy)))
 
 
-@given(desk=desks(), entries=wishes(), data=st.data())
-def test_the_order_of_the_input_is_irrelevant(desk: Desk, entries: list[Candidate], data: st.DataObject) -> None:
+@given(view=desks(), entries=wishes(), data=st.data())
+def test_the_order_of_the_input_is_irrelevant(view: AccountView, entries: list[Candidate], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(entries))
-    assert resolve(desk, entries, ()) == resolve(desk, shuffled, ())
+    assert resolve(view, entries, ()) == resolve(view, shuffled, ())
 
 
-@given(desk=desks(), entries=wishes())
-def test_every_wish_is_kept_or_dropped_and_none_grows(desk: Desk, entries: list[Candidate]) -> None:
-    result = resolve(desk, entries, ())
-    out = [kept.intent.intent_id for kept in result.kept] + [denial.intent_id for denial in result.dropped]
+@given(view=desks(), entries=wishes())
+def test_every_wish_is_kept_or_dropped_and_none_grows(view: AccountView, entries: list[Candidate]) -> None:
+    result = resolve(view, entries, ())
+    out = [kept.intent.intent_id for kept in result.kept] + [denial.intent_id for denial in result.denials]
     assert sorted(out) == sorted(entry.intent.intent_id for entry in entries)
     asked = {entry.intent.intent_id: entry.size_usd for entry in entries}
     assert all(kept.size_usd <= asked[kept.intent.intent_id] for kept in result.kept)
 
 
-@given(desk=desks(), entries=wishes())
-def test_only_net_leaves_two_directions_on_a_symbol(desk: Desk, entries: list[Candidate]) -> None:
-    result = resolve(desk, entries, ())
-    if desk.rules.conflict_strategy is ConflictStrategy.NET:
+@given(view=desks(), entries=wishes())
+def test_only_net_leaves_two_directions_on_a_symbol(view: AccountView, entries: list[Candidate]) -> None:
+    result = resolve(view, entries, ())
+    if view.rules.conflict_strategy is ConflictStrategy.NET:
         assert len(result.kept) == len(entries)
         return
     for symbol in (BTC, ETH):
         assert len({kept.direction for kept in result.kept if kept.symbol == symbol}) <= 1
 
 
-@given(desk=desks(), entries=wishes())
-def test_kept_entries_come_in_the_resolvers_order(desk: Desk, entries: list[Candidate]) -> None:
-    ranks = [rank(kept, desk.rules.conflict_strategy) for kept in resolve(desk, entries, ()).kept]
+@given(view=desks(), entries=wishes())
+def test_kept_entries_come_in_the_resolvers_order(view: AccountView, entries: list[Candidate]) -> None:
+    ranks = [rank(kept, view.rules.conflict_strategy) for kept in resolve(view, entries, ()).kept]
     assert ranks == sorted(ranks)
 
 
 @given(entries=wishes())
 def test_aggregate_keeps_the_imbalance_and_nothing_more(entries: list[Candidate]) -> None:
-    result = resolve(make_desk(strategy=ConflictStrategy.AGGREGATE), entries, ())
+    result = resolve(make_view(strategy=ConflictStrategy.AGGREGATE), entries, ())
     for symbol in (BTC, ETH):
         asked = sum((e.direction * e.size_usd for e in entries if e.symbol == symbol), Decimal(0))
         left = sum((k.direction * k.size_usd for k in result.kept if k.symbol == symbol), Decimal(0))

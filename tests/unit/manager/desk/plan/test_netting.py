@@ -11,16 +11,17 @@ from desk_factory import (
     Number,
     make_book,
     make_candidate,
-    make_desk,
     make_position,
     make_reduce,
     make_sized,
     make_trader,
+    make_view,
 )
 from exchanges.types import Capabilities, Side
 from manager.desk.plan.netting import net
-from manager.desk.plan.values import Desk, NetPlan, Reservation, SizedEntry
+from manager.desk.plan.values import AccountView, NetPlan, Reservation, SizedEntry
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 STRICT = Capabilities(reduce_below_minimum=False)
 
@@ -41,12 +42,12 @@ def crossed(plan: NetPlan) -> list[tuple[str, str, Decimal]]:
 
 
 def test_nothing_in_is_nothing_out() -> None:
-    assert net(make_desk(), (), ()) == NetPlan()
+    assert net(make_view(), (), ()) == NetPlan()
 
 
 def test_one_entry_is_one_order_with_its_protection() -> None:
     wish = make_candidate("a", 1, stop_loss=Decimal(90), take_profit=Decimal(130))
-    plan = net(make_desk(), (), [make_sized(wish, 2)])
+    plan = net(make_view(), (), [make_sized(wish, 2)])
     assert orders(plan) == [("entry", "buy", Decimal(2), {"a": Decimal(2)})]
     share = plan.orders[0].shares[0]
     assert (share.intent_id, share.leverage, share.stop_loss, share.take_profit) == (
@@ -59,9 +60,9 @@ def test_one_entry_is_one_order_with_its_protection() -> None:
 
 
 def test_one_side_and_kind_is_one_order_reduces_first() -> None:
-    desk = make_desk(make_trader("a", make_position(BTC, -2)), make_trader("b", make_position(BTC, -1)))
+    view = make_view(make_trader("a", make_position(BTC, -2)), make_trader("b", make_position(BTC, -1)))
     reduces = [make_reduce("b", 1, Side.BUY), make_reduce("a", 2, Side.BUY)]
-    plan = net(desk, reduces, [entry("c", 1, 3), entry("d", 1, 1, confidence=90)])
+    plan = net(view, reduces, [entry("c", 1, 3), entry("d", 1, 1, confidence=90)])
     assert orders(plan) == [
         ("reduce", "buy", Decimal(3), {"a": Decimal(2), "b": Decimal(1)}),
         ("entry", "buy", Decimal(4), {"d": Decimal(1), "c": Decimal(3)}),
@@ -70,8 +71,8 @@ def test_one_side_and_kind_is_one_order_reduces_first() -> None:
 
 
 def test_reduces_are_crossed_before_entries_each_by_rank() -> None:
-    desk = make_desk(make_trader("a", make_position(BTC, 2)))
-    plan = net(desk, [make_reduce("a", 2)], [entry("c", -1, 3), entry("x", 1, 1), entry("y", 1, "3.5", confidence=90)])
+    view = make_view(make_trader("a", make_position(BTC, 2)))
+    plan = net(view, [make_reduce("a", 2)], [entry("c", -1, 3), entry("x", 1, 1), entry("y", 1, "3.5", confidence=90)])
     assert crossed(plan) == [
         ("y", "entry", Decimal("3.5")),
         ("x", "entry", Decimal(1)),
@@ -83,14 +84,14 @@ def test_reduces_are_crossed_before_entries_each_by_rank() -> None:
 
 
 def test_equal_flow_crosses_whole_and_sends_nothing() -> None:
-    plan = net(make_desk(make_trader("a", make_position(BTC, 1))), [make_reduce("a", 1)], [entry("b", 1, 1)])
+    plan = net(make_view(make_trader("a", make_position(BTC, 1))), [make_reduce("a", 1)], [entry("b", 1, 1)])
     assert crossed(plan) == [("b", "entry", Decimal(1)), ("a", "reduce", Decimal(-1))]
     assert not plan.orders
 
 
 def test_an_unsendable_rest_is_cut_from_the_lowest_rank() -> None:
-    desk = make_desk(make_trader("a", make_position(BTC, "1.98")))
-    plan = net(desk, [make_reduce("a", "1.98")], [entry("low", 1, 1, confidence=76), entry("top", 1, 1)])
+    view = make_view(make_trader("a", make_position(BTC, "1.98")))
+    plan = net(view, [make_reduce("a", "1.98")], [entry("low", 1, 1, confidence=76), entry("top", 1, 1)])
     assert crossed(plan)[:2] == [("top", "entry", Decimal(1)), ("low", "entry", Decimal("0.98"))]
     assert not plan.orders
     assert [(denial.trader_id, denial.code) for denial in plan.denials] == [("low", "BELOW_MIN_NOTIONAL")]
@@ -104,46 +105,48 @@ def test_an_unsendable_rest_is_cut_from_the_lowest_rank() -> None:
 
 
 def test_each_entry_meets_the_minimum_alone() -> None:
-    plan = net(make_desk(), (), [entry("a", 1, "0.04"), entry("b", 1, "0.04"), entry("c", 1, "0.05")])
+    plan = net(make_view(), (), [entry("a", 1, "0.04"), entry("b", 1, "0.04"), entry("c", 1, "0.05")])
     assert orders(plan) == [("entry", "buy", Decimal("0.05"), {"c": Decimal("0.05")})]
     assert {(denial.trader_id, denial.numbers["cut"]) for denial in plan.denials} == {("a", "0.04"), ("b", "0.04")}
 
 
 def test_an_unsendable_rest_of_a_reduce_is_dust() -> None:
-    desk = make_desk(make_trader("a", make_position(BTC, "1.02")), capabilities=STRICT)
+    view = make_view(make_trader("a", make_position(BTC, "1.02")), capabilities=STRICT)
     reduce = make_reduce("a", "1.02")
-    plan = net(desk, [reduce], [entry("b", 1, 1)])
+    plan = net(view, [reduce], [entry("b", 1, 1)])
     assert plan.dust == (replace(reduce, quantity=Decimal("0.02")),)
     assert not plan.orders
-    assert orders(net(replace(desk, capabilities=Capabilities()), [reduce], [entry("b", 1, 1)])) == [
+    assert orders(net(replace(view, capabilities=Capabilities()), [reduce], [entry("b", 1, 1)])) == [
         ("reduce", "sell", Decimal("0.02"), {"a": Decimal("0.02")})
     ]
 
 
 def test_reduces_come_before_entries_across_symbols_and_entries_by_rank() -> None:
-    desk = make_desk(make_trader("a", make_position(SOL, 5)))
-    plan = net(desk, [make_reduce("a", 5, symbol=SOL)], [entry("b", 1, 1), entry("c", 1, 1, symbol=ETH, confidence=95)])
+    view = make_view(make_trader("a", make_position(SOL, 5)))
+    plan = net(view, [make_reduce("a", 5, symbol=SOL)], [entry("b", 1, 1), entry("c", 1, 1, symbol=ETH, confidence=95)])
     assert [order.symbol for order in plan.orders] == [SOL, ETH, BTC]
 
 
-def reduce_only(desk: Desk) -> bool:
-    return net(desk, [make_reduce("a", 1)], ()).orders[0].reduce_only
+def reduce_only(view: AccountView) -> bool:
+    return net(view, [make_reduce("a", 1)], ()).orders[0].reduce_only
 
 
 def test_a_reduce_is_reduce_only_unless_something_stands_against_it() -> None:
     holder = make_trader("a", make_position(BTC, 1))
-    short = Reservation(trader_id="b", symbol=BTC, quantity=Decimal(-1), notional=Decimal(100), margin=Decimal(20))
-    assert reduce_only(make_desk(holder, make_trader("b", make_position(BTC, 3), make_position(ETH, -1))))
-    assert not reduce_only(make_desk(holder, make_trader("b", make_position(BTC, "-0.1"))))
-    assert not reduce_only(make_desk(holder, external=make_book(EXTERNAL, make_position(BTC, "-0.1"))))
-    assert reduce_only(make_desk(holder, external=make_book(EXTERNAL, make_position(BTC, "0.1"))))
-    assert not reduce_only(make_desk(holder, reservations=(short,)))
+    short = Reservation(
+        trader_id=TraderId("b"), symbol=BTC, quantity=Decimal(-1), notional=Decimal(100), margin=Decimal(20)
+    )
+    assert reduce_only(make_view(holder, make_trader("b", make_position(BTC, 3), make_position(ETH, -1))))
+    assert not reduce_only(make_view(holder, make_trader("b", make_position(BTC, "-0.1"))))
+    assert not reduce_only(make_view(holder, external=make_book(EXTERNAL, make_position(BTC, "-0.1"))))
+    assert reduce_only(make_view(holder, external=make_book(EXTERNAL, make_position(BTC, "0.1"))))
+    assert not reduce_only(make_view(holder, reservations=(short,)))
 
 
 def test_without_a_mark_reduces_still_go() -> None:
-    desk = make_desk(
+    view = make_view(
         make_trader("a", make_position(BTC, 1)), make_trader("b", make_position(BTC, -1)), marks={}, capabilities=STRICT
     )
-    plan = net(desk, [make_reduce("a", 1), make_reduce("b", 1, Side.BUY)], ())
+    plan = net(view, [make_reduce("a", 1), make_reduce("b", 1, Side.BUY)], ())
     assert not plan.crosses
     assert {(order.side, order.quantity) for order in plan.orders} == {("buy", Decimal(1)), ("sell", Decimal(1))}

@@ -8,12 +8,13 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk_factory import BTC, ETH, make_candidate, make_desk, make_position, make_reduce, make_sized, make_trader
+from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, make_sized, make_trader, make_view
 from exchanges.precision import meets_minimum
 from exchanges.types import Capabilities, Side, Symbol
 from manager.desk.plan.netting import net
-from manager.desk.plan.values import Desk, NetPlan, Reduce, SizedEntry
+from manager.desk.plan.values import AccountView, NetPlan, Reduce, SizedEntry
 from manager.state.records import OrderPurpose
+from traders.spec import TraderId
 
 ZERO = Decimal(0)
 Amount = tuple[str, Symbol, str, Decimal]
@@ -23,12 +24,12 @@ Amount = tuple[str, Symbol, str, Decimal]
 class Flow:
     """Hold what one round nets."""
 
-    desk: Desk
+    view: AccountView
     reduces: tuple[Reduce, ...]
     entries: tuple[SizedEntry, ...]
 
     def plan(self) -> NetPlan:
-        return net(self.desk, self.reduces, self.entries)
+        return net(self.view, self.reduces, self.entries)
 
 
 @st.composite
@@ -48,8 +49,8 @@ def flows(draw: st.DrawFn) -> Flow:
                 entries.append(make_sized(wish, Decimal(draw(st.integers(1, 300))) / 100))
         traders.append(make_trader(name, *positions))
     capabilities = Capabilities(reduce_below_minimum=draw(st.booleans()))
-    desk = make_desk(*traders, capabilities=capabilities)
-    return Flow(desk=desk, reduces=tuple(reduces), entries=tuple(entries))
+    view = make_view(*traders, capabilities=capabilities)
+    return Flow(view=view, reduces=tuple(reduces), entries=tuple(entries))
 
 
 def summed(amounts: Iterable[Amount]) -> Mapping[tuple[str, Symbol, str], Decimal]:
@@ -101,22 +102,22 @@ def test_crosses_orders_cuts_and_dust_are_what_was_asked(flow: Flow) -> None:
 def test_the_order_of_the_input_is_irrelevant(flow: Flow, data: st.DataObject) -> None:
     reduces = data.draw(st.permutations(flow.reduces))
     entries = data.draw(st.permutations(flow.entries))
-    assert net(flow.desk, reduces, entries) == flow.plan()
+    assert net(flow.view, reduces, entries) == flow.plan()
 
 
 @given(flow=flows())
 def test_reducing_never_flips_a_book_and_is_never_blocked(flow: Flow) -> None:
     plan = flow.plan()
     for (trader_id, symbol, purpose), quantity in summed(traded(plan)).items():
-        held = flow.desk.traders[trader_id].book.quantity(symbol)
+        held = flow.view.traders[TraderId(trader_id)].book.quantity(symbol)
         if purpose == OrderPurpose.REDUCE:
             assert held * quantity < 0
             assert abs(quantity) <= abs(held)
-    if flow.desk.capabilities.reduce_below_minimum:
+    if flow.view.capabilities.reduce_below_minimum:
         assert not plan.dust
     for symbol in (BTC, ETH):
         unsent = sum((dust.quantity for dust in plan.dust if dust.symbol == symbol), ZERO)
-        assert not meets_minimum(unsent, flow.desk.marks[symbol].price, flow.desk.instruments[symbol])
+        assert not meets_minimum(unsent, flow.view.marks[symbol].price, flow.view.instruments[symbol])
 
 
 @given(flow=flows())
@@ -127,9 +128,9 @@ def test_orders_of_a_symbol_go_one_way_and_only_meet_the_minimum(flow: Flow) -> 
     for symbol in (BTC, ETH):
         assert len({order.side for order in plan.orders if order.symbol == symbol}) <= 1
     for order in plan.orders:
-        if order.purpose is OrderPurpose.ENTRY or not flow.desk.capabilities.reduce_below_minimum:
+        if order.purpose is OrderPurpose.ENTRY or not flow.view.capabilities.reduce_below_minimum:
             assert meets_minimum(
-                order.quantity, flow.desk.marks[order.symbol].price, flow.desk.instruments[order.symbol]
+                order.quantity, flow.view.marks[order.symbol].price, flow.view.instruments[order.symbol]
             )
 
 
@@ -137,5 +138,5 @@ def test_orders_of_a_symbol_go_one_way_and_only_meet_the_minimum(flow: Flow) -> 
 def test_a_reduce_only_order_fits_the_net_position(flow: Flow) -> None:
     for order in flow.plan().orders:
         if order.reduce_only:
-            net_position = sum((t.book.quantity(order.symbol) for t in flow.desk.traders.values()), ZERO)
+            net_position = sum((t.book.quantity(order.symbol) for t in flow.view.traders.values()), ZERO)
             assert order.quantity <= -order.side.sign * net_position

@@ -13,21 +13,22 @@ from desk_factory import (
     SOL,
     make_book,
     make_candidate,
-    make_desk,
     make_marks,
     make_position,
     make_reduce,
     make_sized,
     make_trader,
+    make_view,
 )  # fmt: skip
 from exchanges.types import Side
-from manager.desk.plan.risk_manager import check_desk
-from manager.desk.plan.values import DeskRules, GlobalLimits, Reservation, Sizing
-from manager.desk.risk.registry import DESK_RULES
+from manager.desk.plan.risk_manager import check_account
+from manager.desk.plan.values import AccountRules, GlobalLimits, Reservation, Sizing
+from manager.desk.risk.registry import ACCOUNT_RULES
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 D = Decimal
-RESERVED = Reservation(trader_id="z", symbol=ETH, quantity=D(10), notional=D(500), margin=D(100))
+RESERVED = Reservation(trader_id=TraderId("z"), symbol=ETH, quantity=D(10), notional=D(500), margin=D(100))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Given:
 
     limits: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
-    desk: Mapping[str, Any] = field(default_factory=dict)
+    view: Mapping[str, Any] = field(default_factory=dict)
     entry: Mapping[str, Any] = field(default_factory=dict)
     held: tuple[Any, ...] = ()
     other: tuple[Any, ...] = ()
@@ -47,13 +48,13 @@ class Given:
 
     def check(self) -> Sizing:
         """Check the entry."""
-        rules = DeskRules(limits=GlobalLimits(**self.limits), **self.rules)
-        desk = make_desk(
+        rules = AccountRules(limits=GlobalLimits(**self.limits), **self.rules)
+        view = make_view(
             make_trader("a", *self.held), make_trader("b", *self.other), rules=rules,
-            external=make_book(EXTERNAL, *self.external, capital=0), **self.desk,
+            external=make_book(EXTERNAL, *self.external, capital=0), **self.view,
         )  # fmt: skip
         entry = make_sized(make_candidate("a", **self.entry), self.quantity)
-        return check_desk(desk, [entry], self.reduces, self.dust)
+        return check_account(view, [entry], self.reduces, self.dust)
 
 
 LOSS = make_position(ETH, 100, price="70.01")
@@ -72,7 +73,7 @@ RULES: list[tuple[str, Given, Given]] = [
     ),
     (
         "MAX_POSITIONS_GLOBAL",
-        Given(limits=ONE, desk={"reservations": (RESERVED,)}),
+        Given(limits=ONE, view={"reservations": (RESERVED,)}),
         Given(limits=ONE, external=(make_position(ETH, 1),)),
     ),
     (
@@ -85,32 +86,32 @@ RULES: list[tuple[str, Given, Given]] = [
         Given(limits=ONE, other=(make_position(ETH, 2),), reduces=(make_reduce("b", 1, symbol=ETH),)),
         Given(limits=ONE, other=(make_position(ETH, 1),), reduces=(make_reduce("b", 1, symbol=ETH),)),
     ),
-    ("OPEN_ORDERS_LIMIT", Given(desk={"open_orders": 200}), Given(desk={"open_orders": 199})),
+    ("OPEN_ORDERS_LIMIT", Given(view={"open_orders": 200}), Given(view={"open_orders": 199})),
     (
         "OPEN_ORDERS_LIMIT",
-        Given(desk={"open_orders": 198}, entry={"stop_loss": D(95), "take_profit": D(115)}),
-        Given(desk={"open_orders": 197}, entry={"stop_loss": D(95), "take_profit": D(115)}),
+        Given(view={"open_orders": 198}, entry={"stop_loss": D(95), "take_profit": D(115)}),
+        Given(view={"open_orders": 197}, entry={"stop_loss": D(95), "take_profit": D(115)}),
     ),
     (
         "OPEN_ORDERS_LIMIT",
-        Given(desk={"open_orders": 199}, entry={"stop_loss": D(95)}),
-        Given(desk={"open_orders": 199}, entry={"stop_loss": D(95)}, held=(make_position(BTC, 1),)),
+        Given(view={"open_orders": 199}, entry={"stop_loss": D(95)}),
+        Given(view={"open_orders": 199}, entry={"stop_loss": D(95)}, held=(make_position(BTC, 1),)),
     ),
     ("BELOW_MIN_NOTIONAL", Given(quantity="0.0499"), Given(quantity="0.05")),
     (
         "SYMBOL_EXPOSURE",
-        Given(desk=TINY, other=(make_position(BTC, "0.46"),)),
-        Given(desk=TINY, other=(make_position(BTC, "0.45"),)),
+        Given(view=TINY, other=(make_position(BTC, "0.46"),)),
+        Given(view=TINY, other=(make_position(BTC, "0.45"),)),
     ),
     (
         "SYMBOL_EXPOSURE",
-        Given(desk=TINY, external=(make_position(BTC, "-0.51"),)),
-        Given(desk=TINY, external=(make_position(BTC, "-0.50"),)),
+        Given(view=TINY, external=(make_position(BTC, "-0.51"),)),
+        Given(view=TINY, external=(make_position(BTC, "-0.50"),)),
     ),
     (
         "SYMBOL_EXPOSURE",
-        Given(desk=TINY, external=(make_position(BTC, "-0.51"),), quantity="0.1"),
-        Given(desk=TINY, external=(make_position(BTC, "-0.50"),), quantity="0.1"),
+        Given(view=TINY, external=(make_position(BTC, "-0.51"),), quantity="0.1"),
+        Given(view=TINY, external=(make_position(BTC, "-0.50"),), quantity="0.1"),
     ),
     (
         "MARGIN_USAGE_GLOBAL",
@@ -119,13 +120,13 @@ RULES: list[tuple[str, Given, Given]] = [
     ),
     (
         "MARGIN_USAGE_GLOBAL",
-        Given(limits={"max_margin_usage_pct": D("1.009")}, desk={"reservations": (RESERVED,)}),
-        Given(limits={"max_margin_usage_pct": D("1.01")}, desk={"reservations": (RESERVED,)}),
+        Given(limits={"max_margin_usage_pct": D("1.009")}, view={"reservations": (RESERVED,)}),
+        Given(limits={"max_margin_usage_pct": D("1.01")}, view={"reservations": (RESERVED,)}),
     ),
     (
         "INSUFFICIENT_MARGIN",
-        Given(desk=TINY, other=(make_position(SOL, "49.6"),), limits={"max_margin_usage_pct": D(200)}),
-        Given(desk=TINY, other=(make_position(SOL, "49.5"),), limits={"max_margin_usage_pct": D(200)}),
+        Given(view=TINY, other=(make_position(SOL, "49.6"),), limits={"max_margin_usage_pct": D(200)}),
+        Given(view=TINY, other=(make_position(SOL, "49.5"),), limits={"max_margin_usage_pct": D(200)}),
     ),
 ]  # fmt: skip
 
@@ -142,7 +143,7 @@ def test_a_rule_refuses_and_lets_through(code: str, refused: Given, passed: Give
 
 
 def test_every_desk_rule_is_in_the_table() -> None:
-    assert {code for code, _, _ in RULES} == {rule.code for rule in DESK_RULES}
+    assert {code for code, _, _ in RULES} == {rule.code for rule in ACCOUNT_RULES}
 
 
 def test_an_entry_is_cut_to_what_the_symbol_may_carry() -> None:
@@ -168,38 +169,38 @@ def test_lower_leverage_binds_margin_for_the_whole_position() -> None:
 
 
 def test_higher_leverage_frees_no_margin_before_it_has_filled() -> None:
-    rules = DeskRules(limits=GlobalLimits(max_margin_usage_pct=D("10.2")))
-    desk = make_desk(make_trader("a", make_position(BTC, 10, leverage=1)), make_trader("b"), rules=rules)
+    rules = AccountRules(limits=GlobalLimits(max_margin_usage_pct=D("10.2")))
+    view = make_view(make_trader("a", make_position(BTC, 10, leverage=1)), make_trader("b"), rules=rules)
     raised, other = make_candidate("a", leverage=10), make_candidate("b", symbol=ETH)
-    sizing = check_desk(desk, [make_sized(raised, 1), make_sized(other, 4)], ())
+    sizing = check_account(view, [make_sized(raised, 1), make_sized(other, 4)], ())
     assert [entry.notional for entry in sizing.entries] == [D(100), D(100)]
     assert [clamp.code for clamp in sizing.clamps] == ["MARGIN_USAGE_GLOBAL"]
 
 
 def test_limits_are_used_up_in_the_order_given() -> None:
-    desk = make_desk(make_trader("a"), make_trader("b"), make_trader("c"))
+    view = make_view(make_trader("a"), make_trader("b"), make_trader("c"))
     first, second, third = (make_sized(make_candidate(name), 30) for name in "abc")
-    sizing = check_desk(desk, [first, second, third], ())
+    sizing = check_account(view, [first, second, third], ())
     assert [(e.candidate.trader_id, e.notional) for e in sizing.entries] == [("a", D(3000)), ("b", D(2000))]
     assert [(d.trader_id, d.code) for d in sizing.denials] == [("c", "SYMBOL_EXPOSURE")]
-    turned = check_desk(desk, [third, second, first], ())
+    turned = check_account(view, [third, second, first], ())
     assert [e.candidate.trader_id for e in turned.entries] == ["c", "b"]
 
 
 def test_each_new_position_of_a_round_counts() -> None:
-    rules = DeskRules(limits=GlobalLimits(max_positions=2))
-    desk = make_desk(make_trader("a"), make_trader("b"), rules=rules)
+    rules = AccountRules(limits=GlobalLimits(max_positions=2))
+    view = make_view(make_trader("a"), make_trader("b"), rules=rules)
     wishes = [make_candidate(name, symbol=symbol) for name, symbol in (("a", BTC), ("b", BTC), ("a", ETH))]
-    sizing = check_desk(desk, [make_sized(wish, 1) for wish in wishes], ())
+    sizing = check_account(view, [make_sized(wish, 1) for wish in wishes], ())
     assert len(sizing.entries) == 2
     assert [(d.symbol, d.code) for d in sizing.denials] == [(ETH, "MAX_POSITIONS_GLOBAL")]
 
 
 def test_an_add_counts_what_it_adds_and_not_the_position_again() -> None:
-    rules = DeskRules(limits=GlobalLimits(max_margin_usage_pct=D("2.2")))
-    desk = make_desk(make_trader("a", make_position(BTC, 10, leverage=10)), make_trader("b"), rules=rules)
+    rules = AccountRules(limits=GlobalLimits(max_margin_usage_pct=D("2.2")))
+    view = make_view(make_trader("a", make_position(BTC, 10, leverage=10)), make_trader("b"), rules=rules)
     first, second, third = make_candidate("a"), make_candidate("b", symbol=ETH), make_candidate("b", symbol=SOL)
-    sizing = check_desk(desk, [make_sized(first, "0.5"), make_sized(second, "1"), make_sized(third, "3")], ())
+    sizing = check_account(view, [make_sized(first, "0.5"), make_sized(second, "1"), make_sized(third, "3")], ())
     assert [entry.candidate for entry in sizing.entries] == [first, second]
     assert [(d.symbol, d.code) for d in sizing.denials] == [(SOL, "MARGIN_USAGE_GLOBAL")]
 
@@ -212,9 +213,9 @@ def test_a_book_is_taken_after_the_reduces_of_the_round() -> None:
 
 
 def test_no_entries_need_no_account() -> None:
-    assert check_desk(replace(make_desk(), marks={}), [], ()) == Sizing()
+    assert check_account(replace(make_view(), marks={}), [], ()) == Sizing()
 
 
 def test_a_position_without_a_mark_counts_at_its_entry_price() -> None:
-    desk = {"marks": make_marks({BTC: 100})}
-    assert Given(desk=desk, other=(make_position(ETH, 100, price=70),)).check().entries
+    view = {"marks": make_marks({BTC: 100})}
+    assert Given(view=view, other=(make_position(ETH, 100, price=70),)).check().entries

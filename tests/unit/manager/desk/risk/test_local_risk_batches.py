@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from desk_factory import AT, BTC, ETH, make_desk, make_intent, make_marks, make_position, make_trader
+from desk_factory import AT, BTC, ETH, make_intent, make_marks, make_position, make_trader, make_view
 from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action, Decision
 from manager.desk.plan.risk_manager import check_local
-from manager.desk.plan.values import Desk, DeskRules, DeskTrader, LocalVerdict
+from manager.desk.plan.values import AccountRules, AccountView, LocalVerdict, TraderView
 from manager.state.records import IntentRow, TraderState, TradingState
 
 D = Decimal
@@ -33,33 +33,33 @@ def opening(action: Action = Action.OPEN_LONG, number: int = 0, **fields: Any) -
     return wish(action, number, **{"leverage": 5, "position_size_usd": D(100), **stops, **fields})
 
 
-def holding(quantity: str, **changes: Any) -> DeskTrader:
+def holding(quantity: str, **changes: Any) -> TraderView:
     """Build trader a with a position in BTC, entered at 100."""
     return make_trader("a", replace(make_position(BTC, quantity), **changes))
 
 
-def check(trader: DeskTrader, *intents: IntentRow, **desk: Any) -> LocalVerdict:
+def check(trader: TraderView, *intents: IntentRow, **view: Any) -> LocalVerdict:
     """Check a batch of one trader."""
-    return check_local(make_desk(trader, **desk), intents)
+    return check_local(make_view(trader, **view), intents)
 
 
-def blocked_desk(trader: DeskTrader) -> Desk:
+def blocked_desk(trader: TraderView) -> AccountView:
     """Build a desk where everything that can block an entry does."""
     limits = replace(trader.spec.limits, max_positions=0, max_position_size_usd=D(0), max_entries_per_hour=0)
     stopped = replace(
         trader, spec=replace(trader.spec, limits=limits, symbols=()), state=TraderState.ISOLATED,
         trading_state=TradingState.HALTED, failed_decisions=9, drawdown_pct=D(99), last_stop_at=AT, allocated=D(0),
     )  # fmt: skip
-    return make_desk(
-        stopped, trading_state=TradingState.HALTED, rules=DeskRules(trading_enabled=False), truth_at=None, marks={},
+    return make_view(
+        stopped, trading_state=TradingState.HALTED, rules=AccountRules(trading_enabled=False), truth_at=None, marks={},
         unresolved=frozenset({BTC}), instruments={BTC: Instrument(symbol=BTC, tradable=False)}, equity=D(-1),
     )  # fmt: skip
 
 
 def test_nothing_blocks_a_close() -> None:
-    desk = blocked_desk(holding("3"))
+    view = blocked_desk(holding("3"))
     for intent in (wish(Action.CLOSE_LONG), wish(Action.TARGET, target_quantity=D(0))):
-        verdict = check_local(desk, [intent])
+        verdict = check_local(view, [intent])
         assert not verdict.denials
         assert [(r.side, r.quantity, r.closes) for r in verdict.reduces] == [(Side.SELL, D(3), True)]
 
@@ -160,7 +160,7 @@ def test_holding_and_waiting_are_done() -> None:
 
 
 def test_an_unknown_trader_opens_nothing() -> None:
-    verdict = check_local(make_desk(), [opening()])
+    verdict = check_local(make_view(), [opening()])
     assert [denial.code for denial in verdict.denials] == ["TRADER_NOT_RUNNING"]
 
 
@@ -204,8 +204,8 @@ def test_two_targets_do_not_add_up() -> None:
 
 
 def test_a_refused_target_still_reduces() -> None:
-    desk = make_desk(holding("3"), trading_state=TradingState.HALTED)
-    verdict = check_local(desk, [wish(Action.TARGET, target_quantity=D(-2))])
+    view = make_view(holding("3"), trading_state=TradingState.HALTED)
+    verdict = check_local(view, [wish(Action.TARGET, target_quantity=D(-2))])
     assert [reduce.quantity for reduce in verdict.reduces] == [D(3)]
     assert [denial.code for denial in verdict.denials] == ["HALTED"]
 
@@ -233,18 +233,18 @@ def test_a_stop_change_passes_the_stop_checks(stop: str | None, target: str | No
 
 def test_tightening_is_always_allowed_and_widening_only_with_entries() -> None:
     trader = holding("1", stop_loss=D(95))
-    desk = replace(blocked_desk(trader), marks=make_marks({BTC: 100}))
-    assert not check_local(desk, [adjusting("96")]).denials
-    assert [denial.code for denial in check_local(desk, [adjusting("94")]).denials] == ["TRADING_DISABLED"]
+    view = replace(blocked_desk(trader), marks=make_marks({BTC: 100}))
+    assert not check_local(view, [adjusting("96")]).denials
+    assert [denial.code for denial in check_local(view, [adjusting("94")]).denials] == ["TRADING_DISABLED"]
     short = replace(trader, book=holding("-1", stop_loss=D(105)).book)
-    desk = make_desk(short, trading_state=TradingState.REDUCING)
-    assert not check_local(desk, [adjusting("104")]).denials
-    assert [denial.code for denial in check_local(desk, [adjusting("106")]).denials] == ["REDUCING"]
+    view = make_view(short, trading_state=TradingState.REDUCING)
+    assert not check_local(view, [adjusting("104")]).denials
+    assert [denial.code for denial in check_local(view, [adjusting("106")]).denials] == ["REDUCING"]
 
 
 def test_a_first_stop_may_be_set_whatever_the_state() -> None:
-    desk = make_desk(holding("1"), trading_state=TradingState.HALTED)
-    assert check_local(desk, [adjusting("90")]).stops[0].stop_loss == D(90)
+    view = make_view(holding("1"), trading_state=TradingState.HALTED)
+    assert check_local(view, [adjusting("90")]).stops[0].stop_loss == D(90)
 
 
 def test_a_stop_cannot_be_judged_without_a_mark() -> None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from desk_factory import AT, BTC, ETH, SOL, make_book, make_desk, make_intent, make_marks, make_position, make_trader
+from desk_factory import AT, BTC, ETH, SOL, make_book, make_intent, make_marks, make_position, make_trader, make_view
 from exchanges.types import Instrument
 from executor.contract import Action, Decision
 from manager.desk.plan.risk_manager import check_local
-from manager.desk.plan.values import DeskRules, LocalVerdict, Mark, Reservation
+from manager.desk.plan.values import AccountRules, LocalVerdict, Mark, Reservation
 from manager.desk.risk.registry import LOCAL_RULES
-from manager.state.records import TraderState, TradingState
+from manager.state.records import PositionKey, TraderState, TradingState
 from traders.book import EXTERNAL
+from traders.spec import TraderId
 
 D = Decimal
 SECOND = timedelta(seconds=1)
@@ -34,7 +35,7 @@ class Given:
     intent: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
     trader: Mapping[str, Any] = field(default_factory=dict)
-    desk: Mapping[str, Any] = field(default_factory=dict)
+    view: Mapping[str, Any] = field(default_factory=dict)
     held: tuple[Any, ...] = ()
     symbols: tuple[Any, ...] = (BTC, ETH, SOL)
     other: tuple[Any, ...] = ()
@@ -44,8 +45,8 @@ class Given:
         trader = make_trader("a", *self.held, **self.trader)
         limits = replace(trader.spec.limits, **self.limits)
         trader = replace(trader, spec=replace(trader.spec, limits=limits, symbols=self.symbols))
-        desk = make_desk(trader, make_trader("b", *self.other), **self.desk)
-        return check_local(desk, [make_intent("a", replace(OPEN, **self.decision), **self.intent)])
+        view = make_view(trader, make_trader("b", *self.other), **self.view)
+        return check_local(view, [make_intent("a", replace(OPEN, **self.decision), **self.intent)])
 
 
 def marked(**changes: Any) -> dict[str, Any]:
@@ -66,15 +67,19 @@ def external(quantity: int) -> dict[str, Any]:
 
 def reserved(symbol: Any) -> dict[str, Any]:
     """Leave an entry of trader a without a known outcome."""
-    return {"reservations": (Reservation(trader_id="a", symbol=symbol, quantity=D(1), notional=D(100), margin=D(20)),)}
+    return {
+        "reservations": (
+            Reservation(trader_id=TraderId("a"), symbol=symbol, quantity=D(1), notional=D(100), margin=D(20)),
+        )
+    }
 
 
-REPLAY = DeskRules(data_age_intervals=2)
+REPLAY = AccountRules(data_age_intervals=2)
 RULES: list[tuple[str, Given, Given]] = [
-    ("TRADING_DISABLED", Given(desk={"rules": DeskRules(trading_enabled=False)}), Given()),
-    ("HALTED", Given(desk={"trading_state": TradingState.HALTED}), Given()),
+    ("TRADING_DISABLED", Given(view={"rules": AccountRules(trading_enabled=False)}), Given()),
+    ("HALTED", Given(view={"trading_state": TradingState.HALTED}), Given()),
     ("HALTED", Given(trader={"trading_state": TradingState.HALTED}), Given()),
-    ("REDUCING", Given(desk={"trading_state": TradingState.REDUCING}), Given()),
+    ("REDUCING", Given(view={"trading_state": TradingState.REDUCING}), Given()),
     ("REDUCING", Given(trader={"trading_state": TradingState.REDUCING}), Given()),
     ("TRADER_ISOLATED", Given(trader={"state": TraderState.ISOLATED}), Given()),
     ("TRADER_NOT_RUNNING", Given(trader={"state": TraderState.PAUSED}), Given()),
@@ -93,25 +98,25 @@ RULES: list[tuple[str, Given, Given]] = [
         Given(trader={"recent_entries": (AT - 3600 * SECOND, AT - SECOND, AT)}),
     ),
     ("INTENT_STALE", Given(intent={"expires_at": AT}), Given(intent={"expires_at": AT + SECOND})),
-    ("ACCOUNT_STALE", Given(desk={"truth_at": AT - SECOND}), Given(desk={"truth_at": AT + SECOND})),
-    ("ACCOUNT_STALE", Given(desk={"truth_at": None}), Given()),
+    ("ACCOUNT_STALE", Given(view={"truth_at": AT - SECOND}), Given(view={"truth_at": AT + SECOND})),
+    ("ACCOUNT_STALE", Given(view={"truth_at": None}), Given()),
     ("SYMBOL_NOT_ALLOWED", Given(symbols=(ETH,)), Given(symbols=(BTC,))),
-    ("INSTRUMENT_HALTED", Given(desk=listed(tradable=False)), Given(desk=listed())),
-    ("INSTRUMENT_HALTED", Given(desk={"instruments": {}}), Given()),
-    ("MARKET_STALE", Given(desk=marked(age_s=15.1)), Given(desk=marked(age_s=15.0))),
+    ("INSTRUMENT_HALTED", Given(view=listed(tradable=False)), Given(view=listed())),
+    ("INSTRUMENT_HALTED", Given(view={"instruments": {}}), Given()),
+    ("MARKET_STALE", Given(view=marked(age_s=15.1)), Given(view=marked(age_s=15.0))),
     (
         "MARKET_STALE",
-        Given(desk={"rules": REPLAY, **marked(age_s=121.0)}),
-        Given(desk={"rules": REPLAY, **marked(age_s=120.0)}),
+        Given(view={"rules": REPLAY, **marked(age_s=121.0)}),
+        Given(view={"rules": REPLAY, **marked(age_s=120.0)}),
     ),
-    ("MARKET_STALE", Given(desk={"marks": {}}), Given()),
-    ("SYMBOL_UNRESOLVED", Given(desk={"unresolved": frozenset({BTC})}), Given(desk={"unresolved": frozenset({ETH})})),
+    ("MARKET_STALE", Given(view={"marks": {}}), Given()),
+    ("SYMBOL_UNRESOLVED", Given(view={"unresolved": frozenset({BTC})}), Given(view={"unresolved": frozenset({ETH})})),
     (
         "SYMBOL_UNRESOLVED",
-        Given(desk=external(1), other=(make_position(BTC, -1),)),
-        Given(desk=external(1), other=(make_position(BTC, 1),)),
+        Given(view=external(1), other=(make_position(BTC, -1),)),
+        Given(view=external(1), other=(make_position(BTC, 1),)),
     ),
-    ("SYMBOL_UNRESOLVED", Given(desk=external(-1)), Given(desk=external(-1), decision=SHORT)),
+    ("SYMBOL_UNRESOLVED", Given(view=external(-1)), Given(view=external(-1), decision=SHORT)),
     ("ENTRY_PRICE_MOVED", Given(decision={"max_entry_price": D(99)}), Given(decision={"max_entry_price": D(100)})),
     ("ENTRY_PRICE_MOVED", Given(decision={"min_entry_price": D(101)}), Given(decision={"min_entry_price": D(100)})),
     ("OPPOSITE_OWN_POSITION", Given(held=(make_position(BTC, -1),)), Given(held=(make_position(BTC, 1),))),
@@ -122,8 +127,8 @@ RULES: list[tuple[str, Given, Given]] = [
     ),
     (
         "MAX_POSITIONS_TRADER",
-        Given(limits={"max_positions": 1}, desk=reserved(ETH)),
-        Given(limits={"max_positions": 1}, desk=reserved(BTC)),
+        Given(limits={"max_positions": 1}, view=reserved(ETH)),
+        Given(limits={"max_positions": 1}, view=reserved(BTC)),
     ),
     ("CONFIDENCE_TOO_LOW", Given(decision={"confidence": D("74.9")}), Given(decision={"confidence": D(75)})),
     ("STOP_LOSS_MISSING", Given(decision={"stop_loss": None}), Given(limits={"stop_loss_enabled": False})),
@@ -159,15 +164,15 @@ RULES: list[tuple[str, Given, Given]] = [
     ),
     (
         "STOP_BEYOND_LIQUIDATION",
-        Given(desk={"liquidation_prices": {BTC: D(96)}}),
-        Given(desk={"liquidation_prices": {BTC: D(110)}}),
+        Given(view={"liquidation_prices": {BTC: D(96)}}),
+        Given(view={"liquidation_prices": {BTC: D(110)}}),
     ),
     (
         "BELOW_MIN_NOTIONAL",
         Given(decision={"position_size_usd": D("4.99")}),
         Given(decision={"position_size_usd": D(5)}),
     ),
-    ("BELOW_MIN_NOTIONAL", Given(desk=listed(lot=D(2), min_notional=D(0))), Given(desk=listed(lot=D(1)))),
+    ("BELOW_MIN_NOTIONAL", Given(view=listed(lot=D(2), min_notional=D(0))), Given(view=listed(lot=D(1)))),
     ("BELOW_MIN_NOTIONAL", Given(decision={"position_size_usd": None}), Given()),
     (
         "MAX_POSITION_SIZE",
@@ -223,7 +228,7 @@ def test_leverage_above_the_cap_is_lowered_to_it() -> None:
     verdict = Given(decision={"leverage": 20, "stop_loss": D(99)}).check()
     assert [(c.code, c.before, c.after) for c in verdict.clamps] == [("LEVERAGE", D(20), D(10))]
     assert verdict.entries[0].leverage == 10
-    venue = Given(decision={"leverage": 20, "stop_loss": D(99)}, desk=listed(max_leverage=3)).check()
+    venue = Given(decision={"leverage": 20, "stop_loss": D(99)}, view=listed(max_leverage=3)).check()
     assert venue.entries[0].leverage == 3
 
 
@@ -256,14 +261,14 @@ def test_a_trader_over_its_allocation_gets_none() -> None:
 
 
 def test_a_position_without_a_mark_is_valued_at_its_entry() -> None:
-    verdict = Given(held=(make_position(ETH, 2, price=70),), desk={"marks": make_marks({BTC: 100})}).check()
+    verdict = Given(held=(make_position(ETH, 2, price=70),), view={"marks": make_marks({BTC: 100})}).check()
     assert verdict.entries
 
 
 def test_dust_does_not_count_as_a_position() -> None:
     trader = make_trader("a", make_position(ETH, "0.01"))
     limits = replace(trader.spec.limits, max_positions=1)
-    desk = make_desk(replace(trader, spec=replace(trader.spec, limits=limits)))
+    view = make_view(replace(trader, spec=replace(trader.spec, limits=limits)))
     intents = [make_intent("a", OPEN)]
-    assert check_local(desk, intents).denials[0].code == "MAX_POSITIONS_TRADER"
-    assert check_local(desk, intents, frozenset({("a", ETH)})).entries
+    assert check_local(view, intents).denials[0].code == "MAX_POSITIONS_TRADER"
+    assert check_local(view, intents, frozenset({PositionKey(TraderId("a"), ETH)})).entries

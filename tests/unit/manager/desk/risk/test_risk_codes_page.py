@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manager.desk.risk import codes
-from manager.desk.risk.registry import ADJUST_RULES, DESK_RULES, LOCAL_RULES, OTHER_CODES, WIDENING_RULES
+from manager.desk.risk.registry import ACCOUNT_RULES, ADJUST_RULES, LOCAL_RULES, OTHER_CODES, WIDENING_RULES
 from manager.desk.risk.rule import Stage
 
 ROOT = Path(__file__).parents[5]
@@ -27,17 +27,17 @@ def test_the_page_is_current() -> None:
 
 
 def test_every_code_of_the_rules_is_registered() -> None:
-    registered = {rule.code for rule in LOCAL_RULES} | {rule.code for rule in DESK_RULES}
+    registered = {rule.code for rule in LOCAL_RULES} | {rule.code for rule in ACCOUNT_RULES}
     registered |= {code.code for code in OTHER_CODES}
     assert set(WRITTEN_DOWN.split()) <= registered
     assert all(f"| {code}" in codes.render() for code in registered)
 
 
 def test_a_stage_lists_a_code_once() -> None:
-    for codes_of_stage in ([rule.code for rule in LOCAL_RULES], [rule.code for rule in DESK_RULES]):
+    for codes_of_stage in ([rule.code for rule in LOCAL_RULES], [rule.code for rule in ACCOUNT_RULES]):
         assert len(set(codes_of_stage)) == len(codes_of_stage)
     assert {rule.stage for rule in LOCAL_RULES} == {Stage.LOCAL}
-    assert {rule.stage for rule in DESK_RULES} == {Stage.DESK}
+    assert {rule.stage for rule in ACCOUNT_RULES} == {Stage.DESK}
 
 
 def test_whatever_refuses_every_change_refuses_widening() -> None:

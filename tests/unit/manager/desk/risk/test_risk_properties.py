@@ -16,18 +16,19 @@ from desk_factory import (
     SOL,
     make_book,
     make_candidate,
-    make_desk,
     make_intent,
     make_position,
     make_trader,
+    make_view,
 )
 from exchanges.precision import floor_to_lot, quantity_for
 from exchanges.types import Side, Symbol
 from executor.contract import CLOSES, Action, Decision
-from manager.desk.plan.risk_manager import check_desk, check_local
-from manager.desk.plan.values import Desk, DeskRules, GlobalLimits, Reduce, Reservation, SizedEntry
+from manager.desk.plan.risk_manager import check_account, check_local
+from manager.desk.plan.values import AccountRules, AccountView, GlobalLimits, Reduce, Reservation, SizedEntry
 from manager.state.records import IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book
+from traders.spec import TraderId
 
 D = Decimal
 SYMBOLS = (BTC, ETH, SOL)
@@ -52,7 +53,7 @@ def positions(draw: st.DrawFn) -> list[Any]:
 
 
 @st.composite
-def accounts(draw: st.DrawFn) -> Desk:
+def accounts(draw: st.DrawFn) -> AccountView:
     """Draw an account with three books, external positions and an order without an outcome."""
     capital = st.sampled_from((300, 1000, 3000))
     traders = [make_trader(name, *draw(positions()), capital=draw(capital)) for name in TRADERS]
@@ -64,35 +65,35 @@ def accounts(draw: st.DrawFn) -> Desk:
     )
     amount = draw(quantities) * draw(sides)
     reserved = Reservation(
-        trader_id="a", symbol=draw(symbols), quantity=amount, notional=abs(amount), margin=abs(amount) / 4
+        trader_id=TraderId("a"), symbol=draw(symbols), quantity=amount, notional=abs(amount), margin=abs(amount) / 4
     )
-    return make_desk(
-        *traders, rules=DeskRules(limits=limits), equity=draw(st.decimals(0, 6000, places=2)),
+    return make_view(
+        *traders, rules=AccountRules(limits=limits), equity=draw(st.decimals(0, 6000, places=2)),
         external=make_book(EXTERNAL, *draw(positions()), capital=0),
         reservations=draw(st.sampled_from(((), (reserved,)))),
     )  # fmt: skip
 
 
 @st.composite
-def wanted(draw: st.DrawFn, desk: Desk) -> list[SizedEntry]:
+def wanted(draw: st.DrawFn, view: AccountView) -> list[SizedEntry]:
     """Draw entries that add to positions or open new ones, never against their own book."""
     entries = []
     pairs = draw(st.lists(st.tuples(st.sampled_from(TRADERS), symbols), max_size=7, unique=True))
     for trader_id, symbol in pairs:
-        held = desk.traders[trader_id].book.quantity(symbol)
+        held = view.traders[TraderId(trader_id)].book.quantity(symbol)
         direction = draw(sides) if not held else (1 if held > 0 else -1)
-        leverage, price = draw(leverages), desk.marks[symbol].price
-        amount = quantity_for(draw(st.decimals(1, 5000, places=2)), price, desk.instruments[symbol])
+        leverage, price = draw(leverages), view.marks[symbol].price
+        amount = quantity_for(draw(st.decimals(1, 5000, places=2)), price, view.instruments[symbol])
         worth = amount * price
         candidate = make_candidate(trader_id, direction, worth, symbol=symbol, leverage=leverage)
         entries.append(SizedEntry(candidate=candidate, quantity=amount, notional=worth, margin=worth / leverage))
     return entries
 
 
-def after(desk: Desk, reduces: Iterable[Reduce], entries: Iterable[SizedEntry]) -> dict[Any, tuple[D, int]]:
+def after(view: AccountView, reduces: Iterable[Reduce], entries: Iterable[SizedEntry]) -> dict[Any, tuple[D, int]]:
     """Recompute all positions, signed and with their leverage, once everything has filled."""
     held: dict[Any, tuple[D, int]] = {}
-    for trader_id, trader in desk.traders.items():
+    for trader_id, trader in view.traders.items():
         for symbol, position in trader.book.positions.items():
             held[trader_id, symbol] = (position.quantity, position.leverage)
     for reduce in reduces:
@@ -105,20 +106,20 @@ def after(desk: Desk, reduces: Iterable[Reduce], entries: Iterable[SizedEntry]) 
     return {key: value for key, value in held.items() if value[0]}
 
 
-def carried(desk: Desk, held: dict[Any, tuple[D, int]]) -> tuple[dict[Symbol, D], D]:
+def carried(view: AccountView, held: dict[Any, tuple[D, int]]) -> tuple[dict[Symbol, D], D]:
     """Recompute exposure by symbol and margin of the account, from the larger side of each symbol."""
     exposure: dict[Symbol, D] = {}
     margin = D(0)
-    outside = {(EXTERNAL, s): (p.quantity, p.leverage) for s, p in desk.external.positions.items()}
+    outside = {(EXTERNAL, s): (p.quantity, p.leverage) for s, p in view.external.positions.items()}
     for symbol in SYMBOLS:
-        price = desk.marks[symbol].price
+        price = view.marks[symbol].price
         worth, bound = {1: D(0), -1: D(0)}, {1: D(0), -1: D(0)}
         for (_, name), (amount, leverage) in {**held, **outside}.items():
             if name == symbol:
                 side = 1 if amount > 0 else -1
                 worth[side] += abs(amount) * price
                 bound[side] += abs(amount) * price / leverage
-        for reserved in desk.reservations:
+        for reserved in view.reservations:
             if reserved.symbol == symbol:
                 side = 1 if reserved.quantity > 0 else -1
                 worth[side] += reserved.notional
@@ -130,46 +131,46 @@ def carried(desk: Desk, held: dict[Any, tuple[D, int]]) -> tuple[dict[Symbol, D]
 
 @given(st.data())
 def test_no_account_limit_is_exceeded_for_any_order_of_arrivals(data: st.DataObject) -> None:
-    desk = data.draw(accounts())
-    entries = data.draw(st.permutations(data.draw(wanted(desk))))
-    sizing = check_desk(desk, entries, ())
+    view = data.draw(accounts())
+    entries = data.draw(st.permutations(data.draw(wanted(view))))
+    sizing = check_account(view, entries, ())
     asked = {entry.candidate.intent.intent_id: entry for entry in entries}
     assert len(sizing.entries) + len(sizing.denials) == len(entries)
     if not sizing.entries:
         return
-    held = after(desk, (), sizing.entries)
-    exposure, margin = carried(desk, held)
-    limits = desk.rules.limits
-    counted = set(held) | {(r.trader_id, r.symbol) for r in desk.reservations}
-    before = set(after(desk, (), ())) | {(r.trader_id, r.symbol) for r in desk.reservations}
+    held = after(view, (), sizing.entries)
+    exposure, margin = carried(view, held)
+    limits = view.rules.limits
+    counted = set(held) | {(r.trader_id, r.symbol) for r in view.reservations}
+    before = set(after(view, (), ())) | {(r.trader_id, r.symbol) for r in view.reservations}
     assert len(counted) <= max(limits.max_positions, len(before))
-    assert margin <= desk.equity * min(limits.max_margin_usage_pct, D(100)) / 100 + NOISE
+    assert margin <= view.equity * min(limits.max_margin_usage_pct, D(100)) / 100 + NOISE
     for entry in sizing.entries:
         wish = entry.candidate
-        assert exposure[wish.symbol] <= desk.equity * limits.max_symbol_exposure_pct / 100
-        assert D(5) <= entry.notional == entry.quantity * desk.marks[wish.symbol].price
+        assert exposure[wish.symbol] <= view.equity * limits.max_symbol_exposure_pct / 100
+        assert D(5) <= entry.notional == entry.quantity * view.marks[wish.symbol].price
         assert entry.quantity <= asked[wish.intent.intent_id].quantity
 
 
 @given(st.data())
 def test_fewer_fills_than_planned_exceed_no_limit_either(data: st.DataObject) -> None:
-    desk = data.draw(accounts())
-    sizing = check_desk(desk, data.draw(wanted(desk)), ())
-    filled = [_partly(desk, entry, data.draw(st.sampled_from(("0", "0.3", "1")))) for entry in sizing.entries]
+    view = data.draw(accounts())
+    sizing = check_account(view, data.draw(wanted(view)), ())
+    filled = [_partly(view, entry, data.draw(st.sampled_from(("0", "0.3", "1")))) for entry in sizing.entries]
     filled = [entry for entry in filled if entry.quantity]
     if not filled:
         return
-    exposure, margin = carried(desk, after(desk, (), filled))
-    room = desk.equity * min(desk.rules.limits.max_margin_usage_pct, D(100)) / 100
-    _, unfilled = carried(desk, after(desk, (), ()))
+    exposure, margin = carried(view, after(view, (), filled))
+    room = view.equity * min(view.rules.limits.max_margin_usage_pct, D(100)) / 100
+    _, unfilled = carried(view, after(view, (), ()))
     assert margin <= max(room, unfilled) + NOISE
     assert all(
-        exposure[e.candidate.symbol] <= desk.equity * desk.rules.limits.max_symbol_exposure_pct / 100 for e in filled
+        exposure[e.candidate.symbol] <= view.equity * view.rules.limits.max_symbol_exposure_pct / 100 for e in filled
     )
 
 
-def _partly(desk: Desk, entry: SizedEntry, share: str) -> SizedEntry:
-    quantity = floor_to_lot(entry.quantity * D(share), desk.instruments[entry.candidate.symbol].lot)
+def _partly(view: AccountView, entry: SizedEntry, share: str) -> SizedEntry:
+    quantity = floor_to_lot(entry.quantity * D(share), view.instruments[entry.candidate.symbol].lot)
     return replace(entry, quantity=quantity)
 
 
@@ -204,17 +205,19 @@ def batches(draw: st.DrawFn) -> list[IntentRow]:
 
 
 @given(accounts(), batches(), st.data())
-def test_reducing_is_never_blocked_and_never_flips(desk: Desk, intents: list[IntentRow], data: st.DataObject) -> None:
+def test_reducing_is_never_blocked_and_never_flips(
+    view: AccountView, intents: list[IntentRow], data: st.DataObject
+) -> None:
     states = data.draw(st.tuples(st.sampled_from(TradingState), st.sampled_from(TraderState), st.booleans()))
-    traders = {n: replace(t, state=states[1], trading_state=states[0]) for n, t in desk.traders.items()}
+    traders = {n: replace(t, state=states[1], trading_state=states[0]) for n, t in view.traders.items()}
     shut = replace(
-        desk, traders=traders, trading_state=states[0], rules=replace(desk.rules, trading_enabled=states[2]),
-        marks=desk.marks if states[2] else {}, truth_at=AT if states[2] else None,
+        view, traders=traders, trading_state=states[0], rules=replace(view.rules, trading_enabled=states[2]),
+        marks=view.marks if states[2] else {}, truth_at=AT if states[2] else None,
     )  # fmt: skip
     verdict = check_local(shut, intents)
-    assert verdict.reduces == check_local(desk, intents).reduces
+    assert verdict.reduces == check_local(view, intents).reduces
     assert {d.code for d in verdict.denials if _closing(intents, d.intent_id)} <= {"NO_POSITION"}
-    left = {(n, s): p.quantity for n, t in desk.traders.items() for s, p in t.book.positions.items()}
+    left = {(n, s): p.quantity for n, t in view.traders.items() for s, p in t.book.positions.items()}
     for reduce in verdict.reduces:
         key = (reduce.trader_id, reduce.symbol)
         assert reduce.quantity > 0
@@ -230,20 +233,20 @@ def _closing(intents: Iterable[IntentRow], intent_id: str) -> bool:
 
 @given(accounts(), batches(), st.data())
 def test_no_trader_limit_is_exceeded_and_input_order_is_irrelevant(
-    desk: Desk, intents: list[IntentRow], data: st.DataObject
+    view: AccountView, intents: list[IntentRow], data: st.DataObject
 ) -> None:
-    verdict = check_local(desk, intents)
-    assert verdict == check_local(desk, data.draw(st.permutations(intents)))
-    for trader_id, trader in desk.traders.items():
+    verdict = check_local(view, intents)
+    assert verdict == check_local(view, data.draw(st.permutations(intents)))
+    for trader_id, trader in view.traders.items():
         mine = [entry for entry in verdict.entries if entry.trader_id == trader_id]
         if not mine:
             continue
-        worth, leverage = _worth(desk, trader.book, [r for r in verdict.reduces if r.trader_id == trader_id])
+        worth, leverage = _worth(view, trader.book, [r for r in verdict.reduces if r.trader_id == trader_id])
         for entry in mine:
             worth[entry.symbol] = worth.get(entry.symbol, D(0)) + entry.size_usd
             leverage[entry.symbol] = entry.leverage
             assert entry.leverage <= trader.spec.limits.max_leverage(entry.symbol)
-        equity = trader.book.equity(desk.prices())
+        equity = trader.book.equity(view.prices())
         margin = sum((amount / leverage[s] for s, amount in worth.items()), D(0))
         assert margin <= min(equity * trader.spec.limits.max_margin_usage_pct / 100, trader.allocated) + NOISE
         assert all(worth[entry.symbol] <= trader.spec.limits.max_position_size_usd for entry in mine)
@@ -252,9 +255,9 @@ def test_no_trader_limit_is_exceeded_and_input_order_is_irrelevant(
         assert len(worth) <= max(trader.spec.limits.max_positions, len(held))
 
 
-def _worth(desk: Desk, book: Book, reduces: Iterable[Reduce]) -> tuple[dict[Symbol, D], dict[Symbol, int]]:
+def _worth(view: AccountView, book: Book, reduces: Iterable[Reduce]) -> tuple[dict[Symbol, D], dict[Symbol, int]]:
     held = {symbol: abs(position.quantity) for symbol, position in book.positions.items()}
     for reduce in reduces:
         held[reduce.symbol] -= reduce.quantity
-    worth = {symbol: amount * desk.marks[symbol].price for symbol, amount in held.items() if amount}
+    worth = {symbol: amount * view.marks[symbol].price for symbol, amount in held.items() if amount}
     return worth, {symbol: position.leverage for symbol, position in book.positions.items()}

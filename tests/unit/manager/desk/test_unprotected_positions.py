@@ -22,7 +22,7 @@ async def test_a_second_stop_stands_beside_one_without_an_outcome(fault: Fault) 
     await desk.go("b", open_long())
     desk.venue.plan = when(Fault.DOWN, "lookup_order")
     await desk.maintain(8)
-    assert [row.naked_since for row in await desk.find(PositionRow, symbol=BTC)] == [None, None]
+    assert [row.unprotected_since for row in await desk.find(PositionRow, symbol=BTC)] == [None, None]
     assert "STOP_FAILED" not in await desk.incidents()
     desk.price(85)
     await desk.maintain(3)
@@ -48,7 +48,7 @@ async def test_one_of_two_stops_goes_when_the_first_is_found() -> None:
     assert len(await desk.resting()) == len(await desk.live()) == 2
 
 
-async def test_a_naked_position_among_opposite_books_is_told_of() -> None:
+async def test_a_unprotected_position_among_opposite_books_is_told_of() -> None:
     desk = await FaultyDesk.of(traders=("a", "b"), strategy=ConflictStrategy.NET)
     await desk.go("a", open_long())
     desk.pass_time()
@@ -165,11 +165,11 @@ async def test_a_position_whose_close_has_no_outcome_is_told_of() -> None:
     await desk.maintain(3)
     incidents = await desk.find(IncidentRow, code="NAKED_POSITION")
     assert [(one.trader_id, one.symbol) for one in incidents] == [("a", BTC)]
-    since = {row.trader_id: row.naked_since for row in await desk.find(PositionRow)}
+    since = {row.trader_id: row.unprotected_since for row in await desk.find(PositionRow)}
     assert since["a"] is not None
     assert since["b"] is None
     await desk.maintain(40)
-    assert [row.naked_since for row in await desk.find(PositionRow)] == [None, None]
+    assert [row.unprotected_since for row in await desk.find(PositionRow)] == [None, None]
     assert len(await desk.resting()) == 2
 
 
