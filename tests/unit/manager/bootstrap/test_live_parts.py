@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from exchanges.paper.ledger import MemoryPaperLedger
 from exchanges.registry import default_registry
 from executor.contract import Outcome
 from executor.models.chat import Message
-from executor.models.lanes import open_lanes
+from executor.models.clients import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ModelClients
@@ -108,8 +109,8 @@ async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_con
 
 async def test_a_call_of_a_model_is_no_line_in_the_log(logged: io.StringIO) -> None:
     configure_logging(read_settings(), stream=logged)
-    async with endpoint(says("hi")) as fake, open_lanes(fake.spec()) as lanes:
-        await OpenAIChatModel(lanes, fake.spec()).complete([Message(role="user", text="hello")], {})
+    async with endpoint(says("hi")) as fake, aclosing(EndpointClient(fake.spec())) as client:
+        await OpenAIChatModel(client, fake.spec()).complete([Message(role="user", text="hello")], {})
     assert logged.getvalue() == ""
 
 
