@@ -24,7 +24,7 @@ from executor.models.clients import ModelSource
 from executor.prompts.library import PromptLibrary
 from executor.recordings.decisions import DroppedItem, RecordedBatch, RecordedExecutor, load_recorded
 from executor.registry import ExecutorParts, ExecutorType, build_executor
-from executor.remote.connections import RemoteSource
+from executor.remote.endpoint import RemoteSource
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime

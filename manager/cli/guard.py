@@ -18,6 +18,7 @@ from manager.errors import (
     NotFlat,
     PortTaken,
     RegistrationError,
+    SettingsRefused,
     UnknownAccount,
     UnknownTrader,
 )
@@ -51,6 +52,7 @@ _BAD_INPUT: Final = (
     RegistrationError,
     ReplayInputError,
     PortTaken,
+    SettingsRefused,
     DatabaseUrlRefused,
     DataDirRefused,
 )

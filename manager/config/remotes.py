@@ -3,8 +3,7 @@
 from executor.errors import ExecutorConfigError
 from executor.models.addresses import shown_url
 from executor.registry import ExecutorSpec, ExecutorType
-from executor.remote.connections import check_ca_file, check_remote_url
-from executor.remote.request_rules import MAX_SYMBOLS
+from executor.remote.endpoint import MAX_SYMBOLS, check_ca_file, check_remote_url
 from manager.config.accounts import Reading
 from manager.config.schema import RemoteSection
 from manager.config.source import Loc, shown

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from executor.models.clients import ModelClients, ModelSource
-from executor.recordings.calls import RecordingFile, Recordings
-from executor.recordings.models import RecordedModels, RecordingModels
-from executor.recordings.remotes import RecordedRemotes, RecordingRemotes
-from executor.remote.connections import RemoteConnections, RemoteSource
+from executor.recordings.files import RecordingFile, Recordings
+from executor.recordings.sources import RecordedModels, RecordedRemotes, RecordingModels, RecordingRemotes
+from executor.remote.connections import RemoteConnections
+from executor.remote.endpoint import RemoteSource
 from manager.replay.errors import ReplayInputError
 from manager.replay.request import ModelsMode
 from manager.state.records import SpendingRow

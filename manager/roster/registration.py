@@ -13,7 +13,7 @@ from executor.models.profile import ModelProfile
 from executor.prompts.files import FOLDER
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
-from executor.remote.connections import check_remote_url
+from executor.remote.endpoint import check_remote_url
 from manager.config.budgets import asked_models, lacking
 from manager.config.fields import parse_id
 from manager.config.instruments import instruments_of_market
