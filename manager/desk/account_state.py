@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.types import Instrument, Symbol
+from manager.desk.plan.booking import Execution, Part
 from manager.state.keys import Row
 from manager.state.records import (
     ROUNDING,
@@ -20,10 +21,8 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     FillPartRow,
-    IntentId,
     LedgerKind,
     LedgerRow,
-    OrderId,
     OrderPurpose,
     OrderRow,
     PositionKey,
@@ -35,36 +34,8 @@ from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 _HOUR = timedelta(hours=1)
 _ACCOUNT_FIELDS = tuple(item.name for item in fields(AccountRow))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Give one book its part of an execution; quantity is signed, fee in USD."""
-
-    trader_id: TraderId
-    quantity: Decimal
-    fee: Decimal = ZERO
-    leg: str = ""
-    order_id: OrderId = OrderId("")
-    intent_id: IntentId = IntentId("")
-    purpose: str = ""
-    leverage: int = 1
-    stop_loss: Decimal | None = None
-    take_profit: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """Book one venue fill or one internal cross: its parts at one price; `trade_id` makes it once-only."""
-
-    trade_id: str
-    symbol: Symbol
-    price: Decimal
-    at: datetime
-    parts: tuple[Part, ...]
 
 
 @dataclass(slots=True)
@@ -105,11 +76,11 @@ class AccountState:
         self.orders: dict[str, OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
         self.instruments = instruments
-        self.books: dict[TraderId, Book] = {}
-        for head in rows.books:
-            self.books[head.trader_id] = _book_of(head)
+        held: dict[TraderId, list[PositionRow]] = {}
         for row in rows.positions:
-            self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
+            held.setdefault(row.trader_id, []).append(row)
+        self.books = {head.trader_id: head.book(held.pop(head.trader_id, ())) for head in rows.books}
+        self.books |= {owner: self.head(owner).book(left) for owner, left in held.items()}
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
             if owner not in self.books:
                 self.books[owner] = Book(trader_id=owner)
@@ -341,28 +312,3 @@ class AccountState:
             dust=old is not None and old.dust and abs(position.quantity) <= abs(old.quantity),
             unprotected_since=old.unprotected_since if old else None,
         )
-
-
-def _book_of(head: BookRow) -> Book:
-    return Book(
-        trader_id=head.trader_id,
-        capital=head.capital,
-        realized=head.realized,
-        fees=head.fees,
-        funding=head.funding,
-        positions={},
-    )
-
-
-def _position_of(row: PositionRow) -> Position:
-    return Position(
-        symbol=row.symbol,
-        quantity=row.quantity,
-        cost=row.cost,
-        leverage=row.leverage,
-        opened_at=row.opened_at,
-        contract_size=row.contract_size,
-        stop_loss=row.stop_loss,
-        take_profit=row.take_profit,
-        realized=row.realized,
-    )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from exchanges.types import Symbol
-from manager.desk.account_state import Execution, Part
+from manager.desk.plan.booking import Execution, Part
 from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
 from manager.desk.plan.values import Cross, Denial, PlannedOrder

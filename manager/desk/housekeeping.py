@@ -1,14 +1,13 @@
 """What an account needs between trades: broken books closed, equity sampled, capital dealt, bad traders isolated."""
 
 from dataclasses import replace
-from decimal import Decimal
 
 from exchanges.types import Symbol
 from manager.desk.incidents.log import Subject
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.valuation import book_equity, is_marked
-from manager.desk.plan.values import AccountView, PlannedOrder, Reduce
+from manager.desk.plan.values import ZERO, AccountView, PlannedOrder, Reduce
 from manager.desk.protector import clear_legs, keep_cancels
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session, is_shared, must_clear, outstanding_reduces
@@ -17,7 +16,6 @@ from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderSt
 from traders import performance
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 ISOLATION_SHARPE = -1.0
 ISOLATION_TRADES = 20
 

@@ -13,7 +13,7 @@ from manager.desk.account_state import AccountState
 from manager.desk.back_off import Refusals
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
-from manager.desk.plan.values import AccountRules, AccountView
+from manager.desk.plan.values import ZERO, AccountRules, AccountView
 from manager.state.records import (
     AccountId,
     FillPartRow,
@@ -31,7 +31,6 @@ from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL, Position
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 LEASE_S = 20.0
 _PARTS_READ = 20
 _INTENTS_READ = 50

@@ -10,7 +10,6 @@ import structlog
 
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
-from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
@@ -42,7 +41,6 @@ from manager.state.records import (
 )
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
-from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
@@ -288,30 +286,9 @@ def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
 
 
 def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str]) -> OwnState:
-    head = rows.book
-    positions: dict[Symbol, Position] = {
-        row.symbol: Position(
-            symbol=row.symbol,
-            quantity=row.quantity,
-            cost=row.cost,
-            leverage=row.leverage,
-            opened_at=row.opened_at,
-            contract_size=row.contract_size,
-            stop_loss=row.stop_loss,
-            take_profit=row.take_profit,
-        )
-        for row in rows.positions
-    }
-    book = Book(
-        trader_id=head.trader_id,
-        capital=head.capital,
-        realized=head.realized,
-        fees=head.fees,
-        funding=head.funding,
-        positions=positions,
-    )
     refusals = told(rows.verdicts, actions)
-    return OwnState(book=book, allocated=head.allocated, performance=curve, refusals=refusals)
+    book = rows.book.book(rows.positions)
+    return OwnState(book=book, allocated=rows.book.allocated, performance=curve, refusals=refusals)
 
 
 def _record(

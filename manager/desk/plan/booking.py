@@ -2,18 +2,45 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
-from exchanges.types import Fill, FillKind, FundingPayment, Instrument
-from manager.desk.account_state import Execution, Part
+from exchanges.types import Fill, FillKind, FundingPayment, Instrument, Symbol
 from manager.desk.plan.attribution import attribute, liquidation_parts, split_fee
-from manager.state.records import OrderPurpose, OrderRow, OrderState
+from manager.desk.plan.values import ZERO
+from manager.state.records import IntentId, OrderId, OrderPurpose, OrderRow, OrderState
 from traders.book import EXTERNAL, Book
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 FUNDING_STEP = Decimal("1E-12")
 EXCESS = "/excess"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Give one book its part of an execution; quantity is signed, fee in USD."""
+
+    trader_id: TraderId
+    quantity: Decimal
+    fee: Decimal = ZERO
+    leg: str = ""
+    order_id: OrderId = OrderId("")
+    intent_id: IntentId = IntentId("")
+    purpose: str = ""
+    leverage: int = 1
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Book one venue fill or one internal cross: its parts at one price; `trade_id` makes it once-only."""
+
+    trade_id: str
+    symbol: Symbol
+    price: Decimal
+    at: datetime
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

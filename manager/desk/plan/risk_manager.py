@@ -13,6 +13,7 @@ from exchanges.precision import floor_to_lot, notional
 from exchanges.types import Instrument, Symbol
 from executor.contract import CLOSES, PASSIVE, Action
 from manager.desk.plan.values import (
+    ZERO,
     AccountView,
     Candidate,
     Clamp,
@@ -31,7 +32,6 @@ from manager.desk.risk.standing import Standing, Wish
 from manager.state.records import IntentRow, PositionKey
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 NO_DUST: frozenset[PositionKey] = frozenset()
 _CLOSING = CLOSES | {Action.TARGET}
 

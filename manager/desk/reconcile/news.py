@@ -9,6 +9,7 @@ from exchanges.types import ClientOrderId, Fill, FillKind, FundingPayment, Order
 from executor.contract import Action
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.booking import book_fill, funding_parts
+from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
 from manager.state.records import (
     ROUNDING,
@@ -22,7 +23,6 @@ from manager.state.records import (
     TradingState,
 )
 
-ZERO = Decimal(0)
 SINCE_FIRST = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 ENDED = {
     OrderStatus.FILLED: OrderState.FILLED,

@@ -9,11 +9,11 @@ from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
 from exchanges.types import ClientOrderId, OrderReport, PositionReport, Symbol
 from manager.desk.incidents.log import Subject
+from manager.desk.plan.values import ZERO
 from manager.desk.reconcile.news import apply_report, book_news
 from manager.desk.session import Session, Truth, is_unresolved
 from manager.state.records import UNALLOCATED, LedgerKind, OrderState
 
-ZERO = Decimal(0)
 ABSENCE_PROOF = timedelta(seconds=30)
 
 

@@ -8,13 +8,11 @@ from typing import Self
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.valuation import price_of
-from manager.desk.plan.values import AccountView, Reduce, SizedEntry
+from manager.desk.plan.values import ZERO, AccountView, Reduce, SizedEntry
 from manager.desk.risk.standing import sendable
 from manager.state.records import IntentId, PositionKey
 from traders.book import Book, Position
 from traders.spec import TraderId
-
-ZERO = Decimal(0)
 
 
 @dataclass(slots=True)

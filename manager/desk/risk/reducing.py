@@ -5,11 +5,10 @@ from decimal import Decimal
 from exchanges.precision import floor_to_lot
 from exchanges.types import Side, Symbol
 from executor.contract import Action
-from manager.desk.plan.values import Reduce
+from manager.desk.plan.values import ZERO, Reduce
 from manager.desk.risk.standing import Standing
 from manager.state.records import IntentRow
 
-ZERO = Decimal(0)
 ONE = Decimal(1)
 
 

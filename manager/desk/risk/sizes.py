@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 
+from manager.desk.plan.values import ZERO
 from manager.desk.risk.rule import Finding, cut_to, plain, refuse
 from manager.desk.risk.standing import Wish, sendable
 
-ZERO = Decimal(0)
 HUNDRED = Decimal(100)
 
 

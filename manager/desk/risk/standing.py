@@ -7,12 +7,10 @@ from typing import Self
 from exchanges.precision import meets_minimum, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.valuation import book_equity, price_of
-from manager.desk.plan.values import AccountView, Mark, TraderView
+from manager.desk.plan.values import ZERO, AccountView, Mark, TraderView
 from manager.state.records import IntentId, IntentRow
 from traders.book import Position
 from traders.spec import TraderId
-
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

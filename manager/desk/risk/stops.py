@@ -1,13 +1,10 @@
 """Confidence, stop and target of an open, and of a change to a standing stop."""
 
-from decimal import Decimal
-
 from manager.desk.plan.liquidation import nearer
+from manager.desk.plan.values import ZERO
 from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
 from traders.book import liquidation_estimate
-
-ZERO = Decimal(0)
 
 
 def confidence_too_low(wish: Wish) -> Finding | None:
