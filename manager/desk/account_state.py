@@ -13,6 +13,7 @@ from typing import Any
 
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.booking import Execution, Part
+from manager.desk.plan.outstanding import Outstanding
 from manager.state.keys import Row
 from manager.state.records import (
     ROUNDING,
@@ -21,12 +22,16 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     FillPartRow,
+    IntentRow,
+    IntentStatus,
     LedgerKind,
     LedgerRow,
+    OrderId,
     OrderPurpose,
     OrderRow,
     PositionKey,
     PositionRow,
+    RoundId,
     TraderRow,
 )
 from manager.state.store import AccountRows, Transaction
@@ -73,7 +78,7 @@ class AccountState:
         self.schedules = {row.trader_id: row for row in rows.schedules}
         self.heads: dict[TraderId, BookRow] = {row.trader_id: row for row in rows.books}
         self.positions: dict[PositionKey, PositionRow] = {PositionKey(r.trader_id, r.symbol): r for r in rows.positions}
-        self.orders: dict[str, OrderRow] = {row.order_id: row for row in rows.orders}
+        self.orders: dict[OrderId, OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
         self.instruments = instruments
         held: dict[TraderId, list[PositionRow]] = {}
@@ -84,10 +89,16 @@ class AccountState:
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
             if owner not in self.books:
                 self.books[owner] = Book(trader_id=owner)
+        self.outstanding = Outstanding(self.orders, self.books)
         self.pending = Writes(rows.account.account_id)
         self.version = 0
         self._dirty_heads: set[TraderId] = set()
         self._dirty_positions: set[PositionKey] = set()
+
+    @property
+    def dust(self) -> frozenset[PositionKey]:
+        """Return the positions that are too small for the venue."""
+        return frozenset(key for key, row in self.positions.items() if row.dust)
 
     def head(self, trader_id: TraderId) -> BookRow:
         """Return the money row of a book, a new one when it has none yet."""
@@ -107,6 +118,12 @@ class AccountState:
         """Take in a trader's new life-cycle state, which the manager has already written."""
         self.version += 1
         self.traders[row.trader_id] = row
+
+    def settle(self, intent: IntentRow, status: IntentStatus, round_id: RoundId, code: str = "") -> None:
+        """Record what became of an intent."""
+        changed = replace(intent, status=status, code=code, round_id=round_id)
+        self.intents[intent.intent_id] = changed
+        self.pending.upserts.append(changed)
 
     def insert(self, row: Row) -> None:
         """Add a row to what the next boundary writes."""

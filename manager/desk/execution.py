@@ -8,8 +8,8 @@ from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
 from manager.desk.plan.values import Cross, Denial, PlannedOrder
 from manager.desk.protector import clear_legs, protect
-from manager.desk.recording import finish_closes, held_by, record, set_intent, verdict
-from manager.desk.session import Session, must_clear, outstanding_reduces
+from manager.desk.recording import finish_closes, held_by, record, verdict
+from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, set_leverage
 from manager.state.records import (
     IntentId,
@@ -37,8 +37,8 @@ async def execute_round(session: Session) -> bool:
     intents = [intent for intent in pending if intent.intent_id not in under_way]
     if not intents:
         return True
-    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    plan = plan_round(session.view(), intents, outstanding_reduces(session.state), dust)
+    state = session.state
+    plan = plan_round(session.view(), intents, state.outstanding.reduces(), state.dust)
     blocked, moved = await _clear_the_way(session, plan)
     if moved:
         return False
@@ -57,10 +57,11 @@ async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[P
     moved = False
     crossing = _crossing_symbols(plan)
     for reduce in plan.reduces:
-        first = reduce.symbol in crossing or must_clear(session.state, reduce.trader_id, reduce.symbol)
+        key = PositionKey(reduce.trader_id, reduce.symbol)
+        first = reduce.symbol in crossing or session.state.outstanding.must_clear(key)
         gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=first)
         if not gone and first:
-            blocked.add(PositionKey(reduce.trader_id, reduce.symbol))
+            blocked.add(key)
         moved = moved or filled
     return frozenset(blocked), moved
 
@@ -139,7 +140,7 @@ def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, in
 def _consume(session: Session, intent_id: IntentId) -> None:
     intent = session.state.intents.get(intent_id)
     if intent is not None and intent.status is IntentStatus.PENDING:
-        set_intent(session, intent, IntentStatus.CONSUMED, "")
+        session.state.settle(intent, IntentStatus.CONSUMED, session.round_id)
 
 
 async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None:
@@ -151,7 +152,7 @@ async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None
         intent = session.state.intents.get(share.intent_id)
         waits = code == "REDUCE_INCOMPLETE" and intent is not None and intent.status is IntentStatus.PENDING
         if intent is not None and not waits:
-            set_intent(session, intent, IntentStatus.DENIED, code)
+            session.state.settle(intent, IntentStatus.DENIED, session.round_id, code)
         verdict(
             session,
             VerdictKind.DENIAL,

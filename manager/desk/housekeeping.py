@@ -10,9 +10,9 @@ from manager.desk.plan.valuation import book_equity, is_marked
 from manager.desk.plan.values import ZERO, AccountView, PlannedOrder, Reduce
 from manager.desk.protector import clear_legs, keep_cancels
 from manager.desk.sampling import EquitySampler
-from manager.desk.session import Session, is_shared, must_clear, outstanding_reduces
+from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, Share, TraderState
+from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, PositionKey, Share, TraderState
 from traders import performance
 from traders.spec import TraderId
 
@@ -46,7 +46,7 @@ async def keep_house(session: Session, sampler: EquitySampler) -> tuple[TraderId
 
 
 async def _liquidate(session: Session, broken: tuple[Reduce, ...]) -> None:
-    waiting, refusals = outstanding_reduces(session.state), session.runtime.refusals
+    waiting, refusals = session.state.outstanding.reduces(), session.runtime.refusals
     for reduce in broken:
         trader_id, symbol = reduce.trader_id, reduce.symbol
         told = session.incidents.keep(_failed(trader_id, symbol))
@@ -56,13 +56,13 @@ async def _liquidate(session: Session, broken: tuple[Reduce, ...]) -> None:
             purpose=OrderPurpose.LIQUIDATION,
             quantity=reduce.quantity,
             shares=(Share(trader_id=trader_id, quantity=reduce.quantity),),
-            reduce_only=not is_shared(session.state, trader_id, symbol),
+            reduce_only=not session.state.outstanding.is_shared(PositionKey(trader_id, symbol)),
         )
         if (trader_id, symbol) in waiting or refusals.waits(planned, session.clock.now()):
             keep_cancels(session, trader_id, symbol)
             continue
         gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
-        if not gone and not filled and must_clear(session.state, trader_id, symbol):
+        if not gone and not filled and session.state.outstanding.must_clear(PositionKey(trader_id, symbol)):
             _tell_failed(session, reduce, "a stop of it that may stand must be gone first")
         elif not filled:
             await _send_liquidation(session, reduce, planned, told=told)

@@ -8,24 +8,16 @@ from decimal import Decimal
 from exchanges.types import Side, Symbol
 from manager.desk.incidents.log import Subject
 from manager.desk.plan.external_overlap import automatic_limits, overlaps
+from manager.desk.plan.outstanding import without_outstanding
 from manager.desk.plan.protection import fired_take_profits, plan_protection
 from manager.desk.plan.values import AccountView, PlannedOrder, ProtectionPlan, ProtectiveLeg
 from manager.desk.reconcile.news import book_news
-from manager.desk.session import (
-    Session,
-    is_shared,
-    is_unresolved,
-    must_clear,
-    outstanding_reduces,
-    unresolved_reduces,
-    without_outstanding,
-)
+from manager.desk.session import Session
 from manager.desk.submission import cancel, leg_row, order_row, persist, send, was_refused
 from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, Share
 from traders.book import Position
 from traders.spec import TraderId
 
-_PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT})
 _PASSES = 4
 
 
@@ -56,7 +48,7 @@ async def clear_legs(session: Session, trader_id: TraderId, symbol: Symbol, *, s
     Return (all surely gone, any had filled). The confirmed stop goes last: it stays where anything else is not gone.
     """
     gone, filled = True, False
-    for order in sorted(protective_orders(session), key=_clearing_order):
+    for order in sorted(session.state.outstanding.legs(), key=_clearing_order):
         if order.symbol != symbol or order.shares[0].trader_id != trader_id:
             continue
         if order.purpose is OrderPurpose.STOP and not (stops_too and gone):
@@ -68,7 +60,7 @@ async def clear_legs(session: Session, trader_id: TraderId, symbol: Symbol, *, s
 
 def keep_cancels(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     """Let the incidents of cancels stay open in a pass that does not try these cancels again yet."""
-    for order in protective_orders(session):
+    for order in session.state.outstanding.legs():
         subject = Subject(code="CANCEL_UNKNOWN", trader_id=trader_id, symbol=symbol, which=order.order_id)
         session.incidents.keep(subject)
 
@@ -77,17 +69,11 @@ def _clearing_order(order: OrderRow) -> tuple[bool, bool]:
     return order.purpose is OrderPurpose.STOP, order.state is OrderState.ACCEPTED
 
 
-def protective_orders(session: Session) -> list[OrderRow]:
-    """Return the stops and targets that stand or may stand."""
-    return [o for o in session.state.orders.values() if o.purpose in _PROTECTIVE and o.state.live]
-
-
 def _plan(session: Session) -> ProtectionPlan:
     held, state = session.view(), session.state
     # Alone on its symbol a reduce-only stop is safe whether the reduce fills or not, so it stays until it has.
-    view = without_outstanding(held, outstanding_reduces(state, harmless=False))
-    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    return plan_protection(view, protective_orders(session), dust=dust, held=held)
+    view = without_outstanding(held, state.outstanding.reduces(harmless=False))
+    return plan_protection(view, session.state.outstanding.legs(), dust=state.dust, held=held)
 
 
 async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
@@ -153,20 +139,22 @@ def _last_stop(session: Session, old: OrderRow) -> bool:
     held = session.state.books[trader_id].quantity(old.symbol)
     if old.purpose is not OrderPurpose.STOP or old.state is not OrderState.ACCEPTED or held * old.side.sign >= 0:
         return False
-    others = (o for o in protective_orders(session) if o.purpose is OrderPurpose.STOP and o.order_id != old.order_id)
+    others = (
+        o for o in session.state.outstanding.legs() if o.purpose is OrderPurpose.STOP and o.order_id != old.order_id
+    )
     if any(
         o.state is OrderState.ACCEPTED and (o.shares[0].trader_id, o.symbol) == PositionKey(trader_id, old.symbol)
         for o in others
     ):
         return False
-    alone = old.reduce_only and not is_shared(session.state, trader_id, old.symbol)
+    alone = old.reduce_only and not session.state.outstanding.is_shared(PositionKey(trader_id, old.symbol))
     limits = automatic_limits(session.view())
     return alone or old.quantity - old.filled <= limits.get(PositionKey(trader_id, old.symbol), abs(held))
 
 
 def _watched_until_now(session: Session, plan: ProtectionPlan) -> list[ProtectiveLeg]:
     """Return the targets that rest only from now on: what touched them while they were watched still counts."""
-    resting = {(o.shares[0].trader_id, o.symbol, o.purpose) for o in protective_orders(session)}
+    resting = {(o.shares[0].trader_id, o.symbol, o.purpose) for o in session.state.outstanding.legs()}
     targets = [leg for leg in plan.place if leg.purpose is OrderPurpose.TAKE_PROFIT]
     return [leg for leg in targets if (leg.trader_id, leg.symbol, leg.purpose) not in resting]
 
@@ -176,7 +164,7 @@ async def _fire(session: Session, watch: Sequence[ProtectiveLeg]) -> bool:
     if not watch:
         return False
     view = session.view()
-    waiting = outstanding_reduces(session.state)
+    waiting = session.state.outstanding.reduces()
     fired = False
     for leg in fired_take_profits(view, watch, _ranges(session, view)):
         held = view.traders[leg.trader_id].book.positions.get(leg.symbol)
@@ -257,20 +245,21 @@ async def _close_unprotected(session: Session, plan: ProtectionPlan) -> None:
 
 def _unprotected_beside_a_close(session: Session) -> set[PositionKey]:
     """Return the positions that a close without an outcome may end, and that no confirmed stop covers until then."""
-    unresolved = unresolved_reduces(session.state)
+    unresolved = session.state.outstanding.unresolved_reduces()
     if not unresolved:
         return set()
-    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    return unresolved & set(plan_protection(session.view(), protective_orders(session), dust=dust).unprotected)
+    return unresolved & set(
+        plan_protection(session.view(), session.state.outstanding.legs(), dust=session.state.dust).unprotected
+    )
 
 
 async def _close(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     """Close a position that no stop guards, once: a stop without an outcome must be out of the way, or be doubled."""
     key = PositionKey(trader_id, symbol)
     held = session.state.books[trader_id].positions.get(symbol)
-    if key in unresolved_reduces(session.state):
+    if key in session.state.outstanding.unresolved_reduces():
         _tell_unprotected(session, key, "a close without an outcome forbids another, or a stop for all")
-    if held is None or key in outstanding_reduces(session.state):
+    if held is None or key in session.state.outstanding.reduces():
         return
     planned = _whole_close(session, trader_id, held)
     if session.runtime.refusals.waits(planned, session.clock.now()):
@@ -281,7 +270,7 @@ async def _close(session: Session, trader_id: TraderId, symbol: Symbol) -> None:
     gone, filled = await clear_legs(session, trader_id, symbol, stops_too=True)
     if filled:
         return
-    if not gone and must_clear(session.state, trader_id, symbol):
+    if not gone and session.state.outstanding.must_clear(key):
         _tell_unprotected(session, key, "one that may stand forbids a second or a close: both could be executed")
         return
     await _send_close(session, key, planned)
@@ -295,7 +284,7 @@ def _whole_close(session: Session, trader_id: TraderId, held: Position) -> Plann
         purpose=OrderPurpose.REDUCE,
         quantity=quantity,
         shares=(Share(trader_id=trader_id, quantity=quantity),),
-        reduce_only=not is_shared(session.state, trader_id, held.symbol),
+        reduce_only=not session.state.outstanding.is_shared(PositionKey(trader_id, held.symbol)),
     )
 
 
@@ -328,9 +317,13 @@ async def _doubled(session: Session, trader_id: TraderId, symbol: Symbol) -> boo
     Only while all legs of the symbol are reduce-only and its books point one way: whichever stops stand, they cannot
     turn the account's position over.
     """
-    legs = [order for order in protective_orders(session) if order.symbol == symbol]
+    legs = [order for order in session.state.outstanding.legs() if order.symbol == symbol]
     stops = [o for o in legs if o.purpose is OrderPurpose.STOP and o.shares[0].trader_id == trader_id]
-    if len(stops) != 1 or not is_unresolved(stops[0]) or not is_shared(session.state, trader_id, symbol):
+    if (
+        len(stops) != 1
+        or not stops[0].state.unresolved
+        or not session.state.outstanding.is_shared(PositionKey(trader_id, symbol))
+    ):
         return False
     if not all(order.reduce_only for order in legs):
         return False

@@ -1,17 +1,15 @@
 """Write down what a round decided: its verdicts, conflicts, and what became of each intent."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
-from executor.contract import Action
+from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
 from manager.desk.plan.values import Clamp, Conflict, Denial, NetPlan, Reduce
 from manager.desk.risk.rule import plain
 from manager.desk.session import Session
 from manager.state.records import (
     ConflictRow,
-    IntentRow,
     IntentStatus,
     OrderPurpose,
     PositionKey,
@@ -68,31 +66,27 @@ def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial]
     for intent in list(session.state.intents.values()):
         key = intent.intent_id
         if key in entered and key not in refused and key not in closing_first:
-            set_intent(session, intent, IntentStatus.CONSUMED, "")
+            session.state.settle(intent, IntentStatus.CONSUMED, session.round_id)
         elif key in reducing:
             continue
         elif key in refused:
-            set_intent(session, intent, IntentStatus.DENIED, refused[key])
+            session.state.settle(intent, IntentStatus.DENIED, session.round_id, refused[key])
         elif key in done:
-            set_intent(session, intent, IntentStatus.DONE, "")
+            session.state.settle(intent, IntentStatus.DONE, session.round_id)
 
 
 def finish_closes(session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[PositionKey, Decimal]) -> None:
-    """End the intents of reduces that did their work; an untouched one waits for the next round.
-
-    A whole close is done when the book is flat, a partial one when anything of it has filled, a target position when
-    all of it has and nothing is left to open: a target through zero waits until its open was sent.
-    """
+    """End the intents of reduces that did their work; an untouched one waits for the next round."""
     opening = _ordered(netted, OrderPurpose.ENTRY)
     for reduce in plan.reduces:
         intent = session.state.intents.get(reduce.intent_id)
-        if intent is None or intent.status is not IntentStatus.PENDING or intent.intent_id in opening:
+        if intent is None or intent.status is not IntentStatus.PENDING:
             continue
-        held, held_before = held_by(session, reduce), before[PositionKey(reduce.trader_id, reduce.symbol)]
-        is_target = intent.decision.action is Action.TARGET
-        taken = held_before - held
-        if held == 0 or (not reduce.closes and taken > 0 and (taken >= reduce.quantity or not is_target)):
-            set_intent(session, intent, IntentStatus.DONE, "")
+        key = PositionKey(reduce.trader_id, reduce.symbol)
+        held = session.state.books[reduce.trader_id].quantity(reduce.symbol)
+        taken, opens = before[key] - abs(held), intent.intent_id in opening
+        if close_is_done(intent.decision, held=held, taken=taken, asked=reduce.quantity, opens=opens):
+            session.state.settle(intent, IntentStatus.DONE, session.round_id)
 
 
 def held_by(session: Session, reduce: Reduce) -> Decimal:
@@ -105,13 +99,6 @@ def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
         detail = f"{reduce.quantity} is below what the venue takes"
         session.incident("DUST", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
         session.state.flag(reduce.trader_id, reduce.symbol, dust=True, unprotected_since=None)
-
-
-def set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: str) -> None:
-    """Record what became of an intent; the row is written at the next boundary."""
-    changed = replace(intent, status=status, code=code, round_id=session.round_id)
-    session.state.intents[intent.intent_id] = changed
-    session.state.upsert(changed)
 
 
 def verdict(session: Session, kind: VerdictKind, denial: Denial) -> None:

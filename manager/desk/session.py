@@ -1,7 +1,7 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,22 +13,21 @@ from manager.desk.account_state import AccountState
 from manager.desk.back_off import Refusals
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
-from manager.desk.plan.values import ZERO, AccountRules, AccountView
+from manager.desk.plan.values import AccountRules, AccountView
 from manager.state.records import (
     AccountId,
     FillPartRow,
     IntentRow,
     IntentStatus,
+    OrderId,
     OrderPurpose,
     OrderRow,
-    OrderState,
-    PositionKey,
     RoundId,
     RoundRow,
     TenantId,
 )
 from manager.state.store import AccountRows, Fence, Store, Transaction
-from traders.book import EXTERNAL, Position
+from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 LEASE_S = 20.0
@@ -128,7 +127,7 @@ class Session:
             known = await tx.known_trades(account_id, [fill.trade_id for fill in fresh])
             self.booked |= known
             new = [fill for fill in fresh if fill.trade_id not in known]
-            for order_id in {fill.client_order_id for fill in new if fill.client_order_id} - orders.keys():
+            for order_id in {OrderId(fill.client_order_id) for fill in new if fill.client_order_id} - orders.keys():
                 order = await tx.get(OrderRow, account_id, order_id)
                 if order is not None:
                     orders[order_id] = order
@@ -226,80 +225,3 @@ async def _newest_parts(tx: Transaction, account_id: AccountId, owner: TraderId,
         if len(parts) < limit or parts[-1].at <= at:
             return parts
         limit *= 10
-
-
-def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[PositionKey, Decimal]:
-    """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again.
-
-    A plain target is one that the desk fired. Without `harmless`, reduce-only orders of books alone on their symbol are
-    left out: a reduce-only stop beside them is safe whether they fill or not.
-    """
-    waiting: dict[PositionKey, Decimal] = {}
-    for order in state.orders.values():
-        if not order.state.live or not _closes(order):
-            continue
-        left = order.quantity - order.filled
-        for share in order.shares:
-            key = PositionKey(share.trader_id, order.symbol)
-            if not harmless and order.reduce_only and not is_shared(state, *key):
-                continue
-            waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
-    return waiting
-
-
-def unresolved_reduces(state: AccountState) -> set[PositionKey]:
-    """Return the positions for which it is not known whether the venue has an order that closes them."""
-    orders = [order for order in state.orders.values() if is_unresolved(order) and _closes(order)]
-    return {PositionKey(share.trader_id, order.symbol) for order in orders for share in order.shares}
-
-
-def without_outstanding(view: AccountView, waiting: Mapping[PositionKey, Decimal]) -> AccountView:
-    """Return the desk with books as if every waiting reduce had filled, for what must not reduce twice."""
-    if not waiting:
-        return view
-    traders = dict(view.traders)
-    for (trader_id, symbol), quantity in waiting.items():
-        trader = traders.get(trader_id)
-        held = trader.book.positions.get(symbol) if trader is not None else None
-        if trader is None or held is None:
-            continue
-        positions = dict(trader.book.positions)
-        left = abs(held.quantity) - quantity
-        if left <= 0:
-            del positions[symbol]
-        else:
-            positions[symbol] = _shrunk(held, left)
-        traders[trader_id] = replace(trader, book=replace(trader.book, positions=positions))
-    return replace(view, traders=traders)
-
-
-def _closes(order: OrderRow) -> bool:
-    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
-    return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
-
-
-def _shrunk(held: Position, left: Decimal) -> Position:
-    return replace(held, quantity=held.direction * left, cost=held.cost * left / abs(held.quantity))
-
-
-def is_unresolved(order: OrderRow) -> bool:
-    """Tell whether it is not known if the venue has this order."""
-    return order.state in (OrderState.UNKNOWN, OrderState.PENDING)
-
-
-def is_shared(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
-    """Tell whether any book but this trader's, EXTERNAL included, holds `symbol`."""
-    return any(symbol in book.positions for owner, book in state.books.items() if owner != trader_id)
-
-
-def must_clear(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
-    """Tell whether a position's stops must surely be gone before it is closed in another way.
-
-    Left behind, they would trade what another book holds, or, where one of them is a plain order, open a position.
-    """
-    plain = (
-        order.purpose is OrderPurpose.STOP and not order.reduce_only and order.state.live
-        for order in state.orders.values()
-        if order.symbol == symbol and order.shares and order.shares[0].trader_id == trader_id
-    )
-    return is_shared(state, trader_id, symbol) or any(plain)

@@ -14,7 +14,7 @@ from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
 from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
 from manager.desk.plan.values import PlannedOrder, ProtectiveLeg
 from manager.desk.reconcile.news import apply_report
-from manager.desk.session import Session, is_unresolved
+from manager.desk.session import Session
 from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, Share
 from traders.spec import TraderId
 
@@ -100,7 +100,7 @@ async def cancel(session: Session, order_id: OrderId) -> CancelResult:
         report = await session.exchange.cancel_order(ClientOrderId(order_id), order.symbol)
     except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
         _LOG.warning("cancel_outcome_unknown", order_id=order_id, error=str(failure))
-        if not (is_unresolved(order) and isinstance(failure, OrderRejected)):
+        if not (order.state.unresolved and isinstance(failure, OrderRejected)):
             trader_id = order.shares[0].trader_id if order.shares else TraderId("")
             detail = f"{order_id}: {failure}"
             session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, which=order_id)

@@ -308,6 +308,11 @@ class OrderRow:
     send_before: datetime | None = None
     updated_at: datetime | None = None
 
+    @property
+    def guards(self) -> PositionKey:
+        """Return the position that a stop or take-profit is for; it has one share."""
+        return PositionKey(self.shares[0].trader_id if self.shares else TraderId(""), self.symbol)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillRow:

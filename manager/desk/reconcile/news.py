@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.types import ClientOrderId, Fill, FillKind, FundingPayment, OrderReport, OrderStatus
-from executor.contract import Action
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.booking import book_fill, funding_parts
+from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
 from manager.state.records import (
@@ -79,7 +79,7 @@ async def book_news(session: Session) -> None:
         if isinstance(item, FundingPayment):
             _book_funding(session, item, late)
         else:
-            _book_one(session, item, state.orders.get(item.client_order_id) if item.client_order_id else None)
+            _book_one(session, item, state.orders.get(OrderId(item.client_order_id)) if item.client_order_id else None)
     account = state.account
     state.put_account(replace(account, fills_since=fills_since, funding_since=_last_funding(session, funding)))
     await session.flush()
@@ -127,27 +127,18 @@ def _book_one(session: Session, fill: Fill, order: OrderRow | None) -> None:
 
 
 def _close_is_done(session: Session, order: OrderRow) -> None:
-    """End the closes whose order has ended, however late, so that no round carries them out again.
-
-    A whole close is done when the book is flat, a partial one when anything of it has filled. A target position is done
-    when its order has filled and nothing is left to open, so one through zero is not.
-    """
+    """End the closes whose order has ended, however late."""
     if order.purpose is not OrderPurpose.REDUCE or order.state.live or not order.filled:
         return
     received = attribute(order.shares, ZERO, order.filled, session.instrument(order.symbol).lot)
-    for share, quantity in zip(order.shares, received, strict=True):
+    for share, taken in zip(order.shares, received, strict=True):
         intent = session.state.intents.get(share.intent_id)
         if intent is None or intent.status is not IntentStatus.PENDING:
             continue
         decision, held = intent.decision, session.state.books[share.trader_id].quantity(order.symbol)
-        if decision.action is Action.TARGET:
-            ended = order.state is OrderState.FILLED and (held != ZERO or not decision.target_quantity)
-        else:
-            ended = quantity > ZERO if decision.fraction < 1 else held == ZERO
-        if ended:
-            done = replace(intent, status=IntentStatus.DONE, round_id=order.round_id)
-            session.state.intents[done.intent_id] = done
-            session.state.upsert(done)
+        opens = not held and bool(decision.target_quantity)
+        if close_is_done(decision, held=held, taken=taken, asked=share.quantity, opens=opens):
+            session.state.settle(intent, IntentStatus.DONE, order.round_id)
 
 
 def _book_funding(session: Session, payment: FundingPayment, late: Sequence[FillPartRow]) -> None:

@@ -11,7 +11,7 @@ from exchanges.types import ClientOrderId, OrderReport, PositionReport, Symbol
 from manager.desk.incidents.log import Subject
 from manager.desk.plan.values import ZERO
 from manager.desk.reconcile.news import apply_report, book_news
-from manager.desk.session import Session, Truth, is_unresolved
+from manager.desk.session import Session, Truth
 from manager.state.records import UNALLOCATED, LedgerKind, OrderState
 
 ABSENCE_PROOF = timedelta(seconds=30)
@@ -50,7 +50,7 @@ async def _open_books(session: Session) -> None:
 
 async def _look_up_unknown(session: Session) -> None:
     now = session.clock.now()
-    for order in [o for o in session.state.orders.values() if is_unresolved(o)]:
+    for order in session.state.outstanding.unresolved():
         try:
             report = await session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
         except ExchangeError:
@@ -122,7 +122,7 @@ def _mismatches(session: Session) -> set[Symbol]:
 
 
 def _resolve_symbols(session: Session, wrong: set[Symbol]) -> None:
-    unresolved = [order for order in session.state.orders.values() if is_unresolved(order)]
+    unresolved = session.state.outstanding.unresolved()
     for order in unresolved:
         about = Subject(code="ORDER_UNKNOWN", symbol=order.symbol, which=order.order_id)
         if not session.incidents.keep(about):

@@ -19,7 +19,12 @@ POSITION = Position(
     take_profit=Decimal(60),
     realized=Decimal("-1.5"),
 )
-MONEY: dict[str, Any] = {"capital": Decimal(1000), "realized": Decimal(30), "fees": Decimal(4), "funding": Decimal("-0.5")}
+MONEY: dict[str, Any] = {
+    "capital": Decimal(1000),
+    "realized": Decimal(30),
+    "fees": Decimal(4),
+    "funding": Decimal("-0.5"),
+}
 
 
 def test_a_book_comes_back_from_its_rows() -> None:
