@@ -11,7 +11,7 @@ from manager.desk.plan.external_overlap import automatic_limits, overlaps
 from manager.desk.plan.outstanding import without_outstanding
 from manager.desk.plan.protection import fired_take_profits, plan_protection
 from manager.desk.plan.values import AccountView, PlannedOrder, ProtectionPlan, ProtectiveLeg
-from manager.desk.reconcile.news import book_news
+from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import Session
 from manager.desk.submission import cancel, leg_row, order_row, persist, send, was_refused
 from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, Share
@@ -85,7 +85,7 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
             continue
         results = [await cancel(session, order_id) for order_id in plan.cancel if _first(session, leg, order_id)]
         if any(result.filled for result in results):
-            await book_news(session)
+            await Reconciler(session).book_news()
             return True
         if all(result.gone for result in results):
             place.append(leg)
@@ -101,7 +101,7 @@ async def _carry_out(session: Session, plan: ProtectionPlan) -> bool:
         if resting.state.live and not _last_stop(session, resting):
             result = await cancel(session, order_id)
             if result.filled:
-                await book_news(session)
+                await Reconciler(session).book_news()
                 return True
     return again
 

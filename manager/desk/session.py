@@ -1,6 +1,7 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -8,7 +9,7 @@ from decimal import Decimal
 from exchanges.clock import Clock
 from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
-from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionReport, Symbol
+from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.back_off import Refusals
 from manager.desk.freezer import Freezer
@@ -21,7 +22,6 @@ from manager.state.records import (
     IntentStatus,
     OrderId,
     OrderPurpose,
-    OrderRow,
     RoundId,
     RoundRow,
     TenantId,
@@ -31,7 +31,6 @@ from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 LEASE_S = 20.0
-_PARTS_READ = 20
 _INTENTS_READ = 50
 
 
@@ -58,7 +57,7 @@ class Truth:
     at: datetime
     balance: Balance
     positions: Mapping[Symbol, PositionReport]
-    open_orders: Mapping[str, OrderReport]
+    open_orders: Mapping[OrderId, OrderReport]
 
 
 class Session:
@@ -117,31 +116,6 @@ class Session:
         """Return an instrument, a plain one for a symbol that only others trade on this account."""
         return self.state.instruments.get(symbol) or Instrument(symbol=symbol)
 
-    async def unbooked(self, fills: Sequence[Fill]) -> Sequence[Fill]:
-        """Return the fills not booked yet, each once, with the orders of late ones, already ended here, read back."""
-        fresh = list({fill.trade_id: fill for fill in fills if fill.trade_id not in self.booked}.values())
-        if not fresh:
-            return fresh
-        orders, account_id = self.state.orders, self.runtime.account_id
-        async with self._store.transaction(self.runtime.tenant_id) as tx:
-            known = await tx.known_trades(account_id, [fill.trade_id for fill in fresh])
-            self.booked |= known
-            new = [fill for fill in fresh if fill.trade_id not in known]
-            for order_id in {OrderId(fill.client_order_id) for fill in new if fill.client_order_id} - orders.keys():
-                order = await tx.get(OrderRow, account_id, order_id)
-                if order is not None:
-                    orders[order_id] = order
-        return new
-
-    async def parts_after(self, at: datetime) -> Sequence[FillPartRow]:
-        """Return the booked parts of fills and crosses later than `at`, those not written yet included."""
-        parts = [row for row in self.state.pending.inserts if isinstance(row, FillPartRow)]
-        if at < self.clock.now():
-            async with self._store.transaction(self.runtime.tenant_id) as tx:
-                for owner in self.state.books:
-                    parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
-        return [part for part in parts if part.at > at]
-
     async def take_profit_since(self, trader_id: TraderId, symbol: Symbol) -> datetime | None:
         """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
 
@@ -149,7 +123,7 @@ class Session:
         """
         mine = {"account_id": self.runtime.account_id, "trader_id": trader_id}
         entries = {**mine, "symbol": symbol, "purpose": OrderPurpose.ENTRY.value}
-        async with self._store.transaction(self.runtime.tenant_id) as tx:
+        async with self.reading() as tx:
             since = [part.at for part in await tx.find(FillPartRow, entries, newest_first="at", limit=1)]
             done = {**mine, "status": IntentStatus.DONE}
             for intent in await tx.find(IntentRow, done, newest_first="decided_at", limit=_INTENTS_READ):
@@ -158,6 +132,10 @@ class Session:
                     since.extend([moved.at] if moved is not None else [])
                     break
         return max(since, default=None)
+
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction to read in; what a job writes goes into its state and is written by `flush`."""
+        return self._store.transaction(self.runtime.tenant_id)
 
     async def flush(self) -> None:
         """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""
@@ -216,12 +194,3 @@ class Session:
         if self._freezer is None:
             self._freezer = Freezer(self.snapshot)
         return self._freezer
-
-
-async def _newest_parts(tx: Transaction, account_id: AccountId, owner: TraderId, at: datetime) -> Sequence[FillPartRow]:
-    where, limit = {"account_id": account_id, "trader_id": owner}, _PARTS_READ
-    while True:
-        parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
-        if len(parts) < limit or parts[-1].at <= at:
-            return parts
-        limit *= 10

@@ -17,7 +17,7 @@ from manager.desk.execution import execute_round
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
 from manager.desk.incidents.safe_mode import log_alerts, note_outcome
 from manager.desk.protector import fire_take_profits, protect
-from manager.desk.reconcile.reader import reconcile
+from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.details import read_record
@@ -161,7 +161,7 @@ class DeskHandlers:
     async def _read(self, session: Session) -> bool:
         self._parts.sampler.before(session)
         try:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
         except ExchangeError as failure:
             session.incident("VENUE_UNAVAILABLE", str(failure))
             await session.flush()

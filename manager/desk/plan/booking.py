@@ -49,16 +49,16 @@ class Booked:
 
     execution: Execution
     order: OrderRow | None
-    foreign: Decimal = ZERO
+    external: Decimal = ZERO
 
 
 def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
     """Split `fill` among the books it belongs to; the parts always add up to the fill.
 
-    A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any foreign fill.
+    A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any external fill.
     """
     if order is None:
-        return _book_foreign(fill, books, instrument)
+        return _book_external(fill, books, instrument)
     wanted = min(fill.quantity, order.quantity - order.filled)
     quantities = attribute(order.shares, order.filled, wanted, instrument.lot) if wanted else ()
     reducing = order.purpose is not OrderPurpose.ENTRY
@@ -90,7 +90,7 @@ def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book]
     state = OrderState.FILLED if filled >= order.quantity else order.state
     execution = _execution(fill, tuple(parts))
     return Booked(
-        execution=execution, order=replace(order, filled=filled, state=state, updated_at=fill.at), foreign=excess
+        execution=execution, order=replace(order, filled=filled, state=state, updated_at=fill.at), external=excess
     )
 
 
@@ -110,11 +110,11 @@ def funding_parts(
     return tuple(parts)
 
 
-def _book_foreign(fill: Fill, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
+def _book_external(fill: Fill, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
     signed = fill.quantity * fill.side.sign
     if fill.kind is FillKind.TRADE:
         parts: tuple[Part, ...] = (Part(trader_id=EXTERNAL, quantity=signed, fee=fill.fee, purpose="external"),)
-        return Booked(execution=_execution(fill, parts), order=None, foreign=fill.quantity)
+        return Booked(execution=_execution(fill, parts), order=None, external=fill.quantity)
     held = {
         trader_id: abs(book.quantity(fill.symbol))
         for trader_id, book in books.items()
