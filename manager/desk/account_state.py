@@ -50,7 +50,7 @@ class Writes:
     account_id: AccountId
     inserts: list[Row] = field(default_factory=list)
     upserts: list[Row] = field(default_factory=list)
-    flat: list[tuple[str, str, Symbol]] = field(default_factory=list)
+    flat: list[tuple[AccountId, TraderId, Symbol]] = field(default_factory=list)
     account: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -219,24 +219,19 @@ class AccountState:
             head = replace(head, recent_entries=(*recent, execution.at))
         self.heads[part.trader_id] = head
 
-    def protect(
-        self, trader_id: TraderId, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None
-    ) -> None:
-        """Set the stop and target of a position; None leaves the old one."""
+    def protect(self, key: PositionKey, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+        """Set the stop and take-profit of a position; None leaves the old one."""
         self.version += 1
-        self.books[trader_id] = with_protection(self._held(trader_id), symbol, stop_loss, take_profit)
-        self._dirty_positions.add(PositionKey(trader_id, symbol))
+        self.books[key.trader_id] = with_protection(self._held(key.trader_id), key.symbol, stop_loss, take_profit)
+        self._dirty_positions.add(key)
 
-    def flag(self, trader_id: TraderId, symbol: Symbol, *, dust: bool, unprotected_since: datetime | None) -> None:
+    def flag(self, key: PositionKey, *, dust: bool, unprotected_since: datetime | None) -> None:
         """Mark a position as dust or as without a confirmed stop since an instant."""
-        row = self.positions.get(PositionKey(trader_id, symbol))
+        row = self.positions.get(key)
         if row is None or row.dust != dust or row.unprotected_since != unprotected_since:
-            self.positions[PositionKey(trader_id, symbol)] = replace(
-                row or self._position_row(trader_id, self.books[trader_id].positions[symbol]),
-                dust=dust,
-                unprotected_since=unprotected_since,
-            )
-            self._dirty_positions.add(PositionKey(trader_id, symbol))
+            row = row or self._position_row(key, self.books[key.trader_id].positions[key.symbol])
+            self.positions[key] = replace(row, dust=dust, unprotected_since=unprotected_since)
+            self._dirty_positions.add(key)
 
     def fund(self, trader_id: TraderId, symbol: Symbol, amount: Decimal, ref: str, at: datetime) -> None:
         """Post a funding amount, positive when received."""
@@ -266,14 +261,13 @@ class AccountState:
         self.pending = Writes(self.account.account_id)
         for trader_id in sorted(self._dirty_heads):
             writes.upserts.append(self._head_row(trader_id))
-        for trader_id, symbol in sorted(self._dirty_positions):
-            position = self.books[trader_id].positions.get(symbol)
+        for key in sorted(self._dirty_positions):
+            position = self.books[key.trader_id].positions.get(key.symbol)
             if position is None:
-                self.positions.pop(PositionKey(trader_id, symbol), None)
-                writes.flat.append((self.account.account_id, trader_id, symbol))
+                self.positions.pop(key, None)
+                writes.flat.append((self.account.account_id, *key))
             else:
-                row = self._position_row(trader_id, position)
-                self.positions[PositionKey(trader_id, symbol)] = row
+                row = self.positions[key] = self._position_row(key, position)
                 writes.upserts.append(row)
         self._dirty_heads.clear()
         self._dirty_positions.clear()
@@ -311,13 +305,13 @@ class AccountState:
         self.heads[trader_id] = row
         return row
 
-    def _position_row(self, trader_id: TraderId, position: Position) -> PositionRow:
-        old = self.positions.get(PositionKey(trader_id, position.symbol))
+    def _position_row(self, key: PositionKey, position: Position) -> PositionRow:
+        old = self.positions.get(key)
         return PositionRow(
             tenant_id=self.account.tenant_id,
             account_id=self.account.account_id,
-            trader_id=trader_id,
-            symbol=position.symbol,
+            trader_id=key.trader_id,
+            symbol=key.symbol,
             quantity=position.quantity,
             cost=position.cost,
             leverage=position.leverage,

@@ -11,19 +11,14 @@ from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
 from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.back_off import Refusals
+from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.values import AccountRules, AccountView
 from manager.state.records import (
     AccountId,
-    FillPartRow,
-    IntentRow,
-    IntentStatus,
     OrderId,
-    OrderPurpose,
     RoundId,
-    RoundRow,
     TenantId,
 )
 from manager.state.store import AccountRows, Fence, Store, Transaction
@@ -31,7 +26,6 @@ from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 LEASE_S = 20.0
-_INTENTS_READ = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,7 @@ class AccountRuntime:
     instruments: Mapping[Symbol, Instrument]
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
-    refusals: Refusals = field(default_factory=Refusals)
+    back_off: BackOff = field(default_factory=BackOff)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,23 +109,6 @@ class Session:
     def instrument(self, symbol: Symbol) -> Instrument:
         """Return an instrument, a plain one for a symbol that only others trade on this account."""
         return self.state.instruments.get(symbol) or Instrument(symbol=symbol)
-
-    async def take_profit_since(self, trader_id: TraderId, symbol: Symbol) -> datetime | None:
-        """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
-
-        None when neither is stored.
-        """
-        mine = {"account_id": self.runtime.account_id, "trader_id": trader_id}
-        entries = {**mine, "symbol": symbol, "purpose": OrderPurpose.ENTRY.value}
-        async with self.reading() as tx:
-            since = [part.at for part in await tx.find(FillPartRow, entries, newest_first="at", limit=1)]
-            done = {**mine, "status": IntentStatus.DONE}
-            for intent in await tx.find(IntentRow, done, newest_first="decided_at", limit=_INTENTS_READ):
-                if intent.decision.symbol == symbol and intent.decision.take_profit is not None:
-                    moved = await tx.get(RoundRow, self.runtime.account_id, intent.round_id)
-                    since.extend([moved.at] if moved is not None else [])
-                    break
-        return max(since, default=None)
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction to read in; what a job writes goes into its state and is written by `flush`."""

@@ -13,10 +13,10 @@ from exchanges.errors import ExchangeError
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
-from manager.desk.execution import execute_round
-from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
+from manager.desk.execution import RoundExecution
+from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
 from manager.desk.incidents.safe_mode import log_alerts, note_outcome
-from manager.desk.protector import fire_take_profits, protect
+from manager.desk.protector import Protector
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
@@ -126,7 +126,7 @@ class DeskHandlers:
                 session = await self._open(job)
                 if not await self._prepare(session):
                     return
-                settled = await execute_round(session)
+                settled = await RoundExecution(session).run()
                 if settled and not await self._has_newer(session):
                     return
 
@@ -141,7 +141,7 @@ class DeskHandlers:
         with suppress(FenceLost):
             session = await self._open(job)
             if await self._read(session):
-                await fire_take_profits(session)
+                await Protector(session).fire_take_profits()
                 await session.flush()
 
     async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
@@ -149,9 +149,9 @@ class DeskHandlers:
         if not await self._read(session):
             return False
         if fire:
-            await fire_take_profits(session)
-        unfit = await keep_house(session, self._parts.sampler)
-        await protect(session)
+            await Protector(session).fire_take_profits()
+        unfit = await Housekeeping(session, self._parts.sampler).keep_house()
+        await Protector(session).protect()
         session.incidents.end(session.clock.now())
         await session.flush()
         if unfit:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot
-from exchanges.types import Side
+from exchanges.types import Side, Symbol
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.external_overlap import within_room
 from manager.desk.plan.netting import net
@@ -36,6 +36,12 @@ class RoundPlan:
     clamps: tuple[Clamp, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     done: tuple[str, ...] = ()
+
+    def crossing_symbols(self) -> set[Symbol]:
+        """Return the symbols that are both bought and sold, so that some flow will cross inside."""
+        flow = [(reduce.symbol, reduce.side.sign) for reduce in self.reduces]
+        flow += [(entry.candidate.symbol, entry.candidate.direction) for entry in self.entries]
+        return {symbol for symbol, sign in flow if sign > 0} & {symbol for symbol, sign in flow if sign < 0}
 
 
 def plan_round(

@@ -99,11 +99,22 @@ class TraderView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """Hold the worst case of an entry order whose outcome is not known: signed quantity, notional and margin in USD."""
+class OfPosition:
+    """Name the position that a value is about."""
 
     trader_id: TraderId
     symbol: Symbol
+
+    @property
+    def key(self) -> PositionKey:
+        """Return the two as one key."""
+        return PositionKey(self.trader_id, self.symbol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation(OfPosition):
+    """Hold the worst case of an entry order whose outcome is not known: signed quantity, notional and margin in USD."""
+
     quantity: Decimal
     notional: Decimal
     margin: Decimal
@@ -135,6 +146,14 @@ class AccountView:
         return {symbol: mark.price for symbol, mark in self.marks.items()}
 
 
+def plain(value: object) -> str:
+    """Write a number without exponent or trailing zeros, to eight decimals; anything else as it is."""
+    if isinstance(value, Decimal):
+        text = f"{value:.8f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
+    return str(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
     """Refuse one intent, with a code of docs/risk-codes.md and the numbers that decided."""
@@ -158,6 +177,16 @@ class Clamp:
     before: Decimal
     after: Decimal
 
+    @property
+    def detail(self) -> str:
+        """Return what was cut in plain figures."""
+        return f"cut from {plain(self.before)} to {plain(self.after)}"
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        """Return both numbers, exactly."""
+        return {"before": str(self.before), "after": str(self.after)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
@@ -172,15 +201,13 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(OfPosition):
     """Hold an entry that passed its trader's own checks; direction is +1 long or -1 short, size notional USD.
 
     A target-position intent fixes `quantity` and has no size in USD of its own.
     """
 
     intent: IntentRow
-    trader_id: TraderId
-    symbol: Symbol
     direction: int
     size_usd: Decimal
     leverage: int
@@ -201,11 +228,9 @@ class SizedEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reduce:
+class Reduce(OfPosition):
     """Take `quantity` (unsigned, at most what the book holds) off one position; `side` is the order's side."""
 
-    trader_id: TraderId
-    symbol: Symbol
     side: Side
     quantity: Decimal
     intent_id: IntentId = IntentId("")
@@ -213,11 +238,9 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopChange:
+class StopChange(OfPosition):
     """Move a position's stop or target; None leaves it."""
 
-    trader_id: TraderId
-    symbol: Symbol
     intent_id: IntentId
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
@@ -293,13 +316,15 @@ class NetPlan:
     denials: tuple[Denial, ...] = ()
     dust: tuple[Reduce, ...] = ()
 
+    def ordered(self, purpose: OrderPurpose) -> set[IntentId]:
+        """Return the intents that orders of a purpose carry out."""
+        return {share.intent_id for order in self.orders if order.purpose is purpose for share in order.shares}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProtectiveLeg:
+class ProtectiveLeg(OfPosition):
     """Plan one resting stop or target of one trader."""
 
-    trader_id: TraderId
-    symbol: Symbol
     side: Side
     purpose: OrderPurpose
     quantity: Decimal

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, Self, TypeVar
 
 from exchanges.types import Symbol
-from manager.desk.plan.values import Clamp, Denial
+from manager.desk.plan.values import Clamp, Denial, plain
 from manager.state.records import IntentId
 from traders.spec import TraderId
 
@@ -132,14 +132,6 @@ def refuse(detail: str, **numbers: object) -> Finding:
 def cut_to(limit: Decimal, detail: str, **numbers: object) -> Finding:
     """Return a cut to `limit` USD of notional, nothing when that is not above zero."""
     return Finding(detail=detail, numbers=_texts(numbers), limit=limit)
-
-
-def plain(value: object) -> str:
-    """Write a number without exponent or trailing zeros, to eight decimals; anything else as it is."""
-    if isinstance(value, Decimal):
-        text = f"{value:.8f}".rstrip("0").rstrip(".")
-        return "0" if text == "-0" else text
-    return str(value)
 
 
 def _texts(numbers: Mapping[str, object]) -> dict[str, str]:

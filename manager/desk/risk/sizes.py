@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from manager.desk.plan.values import ZERO
-from manager.desk.risk.rule import Finding, cut_to, plain, refuse
+from manager.desk.plan.values import ZERO, plain
+from manager.desk.risk.rule import Finding, cut_to, refuse
 from manager.desk.risk.standing import Wish, sendable
 
 HUNDRED = Decimal(100)

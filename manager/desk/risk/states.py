@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from manager.desk.plan.values import AccountView, TraderView
-from manager.desk.risk.rule import Finding, plain, refuse
+from manager.desk.plan.values import AccountView, TraderView, plain
+from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
 from manager.state.records import TraderState, TradingState
 

@@ -14,7 +14,6 @@ from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.values import Clamp, ConflictStrategy
-from manager.desk.recording import _denial_of
 from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import ACCOUNT_RULES
 from manager.desk.risk.standing import Standing, Wish
@@ -76,8 +75,7 @@ def test_a_cut_is_told_in_plain_figures() -> None:
     clamp = Clamp(
         intent_id=IntentId("i"), trader_id=TraderId("one"), symbol=BTC, code="X", before=Decimal("900.0"), after=exact
     )
-    denial = _denial_of(clamp)
-    assert (denial.detail, denial.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
+    assert (clamp.detail, clamp.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
 
 
 @pytest.mark.parametrize("symbol", [BTC, SOL])
