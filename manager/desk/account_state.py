@@ -13,8 +13,10 @@ from typing import Any
 
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.booking import Execution, Part
+from manager.desk.plan.dust import still_dust
 from manager.desk.plan.outstanding import Outstanding
 from manager.state.keys import Row
+from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose
 from manager.state.records import (
     ROUNDING,
     UNALLOCATED,
@@ -23,11 +25,8 @@ from manager.state.records import (
     BookRow,
     FillPartRow,
     IntentRow,
-    IntentStatus,
-    LedgerKind,
     LedgerRow,
     OrderId,
-    OrderPurpose,
     OrderRow,
     PositionKey,
     PositionRow,
@@ -320,6 +319,6 @@ class AccountState:
             stop_loss=position.stop_loss,
             take_profit=position.take_profit,
             realized=position.realized,
-            dust=old is not None and old.dust and abs(position.quantity) <= abs(old.quantity),
+            dust=still_dust(old, position),
             unprotected_since=old.unprotected_since if old else None,
         )

@@ -5,23 +5,15 @@ from dataclasses import replace
 from exchanges.types import Symbol
 from manager.desk.legs import Legs
 from manager.desk.plan.booking import Execution, Part
+from manager.desk.plan.outcomes import Cross, Denial, PlannedOrder
 from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
-from manager.desk.plan.values import Cross, Denial, PlannedOrder
 from manager.desk.protector import Protector
 from manager.desk.recording import Recorder
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, set_leverage
-from manager.state.records import (
-    IntentId,
-    IntentRow,
-    IntentStatus,
-    OrderPurpose,
-    OrderRow,
-    OrderState,
-    PositionKey,
-    VerdictKind,
-)
+from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, VerdictKind
+from manager.state.records import IntentId, IntentRow, OrderRow, PositionKey
 from traders.spec import TraderId
 
 

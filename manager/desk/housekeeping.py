@@ -6,12 +6,14 @@ from manager.desk.incidents.log import Subject
 from manager.desk.legs import Legs
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
+from manager.desk.plan.outcomes import PlannedOrder, Reduce
 from manager.desk.plan.valuation import book_equity, is_marked
-from manager.desk.plan.values import ZERO, AccountView, PlannedOrder, Reduce
+from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, PositionKey, Share, TraderState
+from manager.state.kinds import LedgerKind, OrderPurpose, OrderState
+from manager.state.records import UNALLOCATED, PositionKey, Share, TraderState
 from traders import performance
 from traders.spec import TraderId
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from manager.desk.incidents.log import Subject
 from manager.desk.plan.external_overlap import automatic_limits
-from manager.desk.plan.values import ProtectionPlan, ProtectiveLeg
+from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import Session
 from manager.desk.submission import CancelResult, cancel, leg_row, persist, send, was_refused
-from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
+from manager.state.kinds import OrderPurpose, OrderState
+from manager.state.records import OrderId, OrderRow, PositionKey
 
 
 class Legs:

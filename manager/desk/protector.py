@@ -2,9 +2,9 @@
 
 from manager.desk.legs import Legs
 from manager.desk.plan.external_overlap import overlaps
+from manager.desk.plan.outcomes import ProtectionPlan
 from manager.desk.plan.outstanding import without_outstanding
 from manager.desk.plan.protection import plan_protection
-from manager.desk.plan.values import ProtectionPlan
 from manager.desk.session import Session
 from manager.desk.take_profits import TakeProfits
 from manager.desk.unprotected import Unprotected

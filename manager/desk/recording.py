@@ -2,20 +2,12 @@
 
 from decimal import Decimal
 
+from manager.desk.plan.outcomes import Clamp, Conflict, Denial, NetPlan
 from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
-from manager.desk.plan.values import Clamp, Conflict, Denial, NetPlan
 from manager.desk.session import Session
-from manager.state.records import (
-    ConflictRow,
-    IntentId,
-    IntentStatus,
-    OrderPurpose,
-    PositionKey,
-    RoundRow,
-    VerdictKind,
-    VerdictRow,
-)
+from manager.state.kinds import IntentStatus, OrderPurpose, VerdictKind
+from manager.state.records import ConflictRow, IntentId, PositionKey, RoundRow, VerdictRow
 
 
 class Recorder:

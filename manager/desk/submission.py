@@ -12,10 +12,11 @@ import structlog
 
 from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
 from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
-from manager.desk.plan.values import PlannedOrder, ProtectiveLeg
+from manager.desk.plan.outcomes import PlannedOrder, ProtectiveLeg
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.session import Session
-from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, Share
+from manager.state.kinds import OrderPurpose, OrderState
+from manager.state.records import OrderId, OrderRow, Share
 from traders.spec import TraderId
 
 _LOG = structlog.get_logger(__name__)

@@ -6,10 +6,12 @@ from decimal import Decimal
 
 from exchanges.types import Symbol
 from manager.desk.legs import Legs
+from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.protection import fired_take_profits
-from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg
+from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
-from manager.state.records import FillPartRow, IntentRow, IntentStatus, OrderPurpose, RoundRow
+from manager.state.kinds import IntentStatus, OrderPurpose
+from manager.state.records import FillPartRow, IntentRow, RoundRow
 
 _INTENTS_READ = 50
 

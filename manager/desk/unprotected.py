@@ -7,11 +7,12 @@ from exchanges.types import Side
 from manager.desk.incidents.log import Subject
 from manager.desk.legs import Legs
 from manager.desk.plan.external_overlap import automatic_limits
+from manager.desk.plan.outcomes import PlannedOrder, ProtectionPlan
 from manager.desk.plan.protection import plan_protection
-from manager.desk.plan.values import PlannedOrder, ProtectionPlan
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.state.records import OrderPurpose, OrderState, PositionKey, Share
+from manager.state.kinds import OrderPurpose, OrderState
+from manager.state.records import PositionKey, Share
 from traders.book import Position
 
 

@@ -3,13 +3,16 @@
 An order counts until its end is known: one without an outcome may have filled already, or may still.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+from exchanges.precision import floor_to_lot
 from executor.contract import Action, Decision
+from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.records import OrderId, OrderPurpose, OrderRow, PositionKey
+from manager.state.kinds import OrderPurpose
+from manager.state.records import OrderId, OrderRow, PositionKey
 from traders.book import Book
 from traders.spec import TraderId
 
@@ -83,6 +86,25 @@ def without_outstanding(view: AccountView, waiting: Mapping[PositionKey, Decimal
             positions[symbol] = replace(held, quantity=held.direction * left, cost=cost)
         traders[trader_id] = replace(trader, book=replace(trader.book, positions=positions))
     return replace(view, traders=traders)
+
+
+def beside_outstanding(
+    view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[PositionKey, Decimal]
+) -> tuple[Reduce, ...]:
+    """Return reduces cut to what is left beside waiting ones, so that both are safe whether these fill or not."""
+    if not waiting:
+        return tuple(reduces)
+    kept: list[Reduce] = []
+    for reduce in reduces:
+        taken = waiting.get(reduce.key)
+        if taken is None:
+            kept.append(reduce)
+            continue
+        held = abs(view.traders[reduce.trader_id].book.quantity(reduce.symbol))
+        left = floor_to_lot(min(reduce.quantity, held - taken), view.instruments[reduce.symbol].lot)
+        if left > 0:
+            kept.append(replace(reduce, quantity=left))
+    return tuple(kept)
 
 
 def close_is_done(decision: Decision, *, held: Decimal, taken: Decimal, asked: Decimal, opens: bool) -> bool:

@@ -8,7 +8,8 @@ from exchanges.errors import ExchangeError
 from exchanges.types import ClientOrderId, OrderReport
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.session import Session
-from manager.state.records import OrderId, OrderRow, OrderState
+from manager.state.kinds import OrderState
+from manager.state.records import OrderId, OrderRow
 
 ABSENCE_PROOF = timedelta(seconds=30)
 

@@ -9,7 +9,8 @@ from manager.desk.plan.booking import book_fill
 from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
-from manager.state.records import FillRow, IntentStatus, OrderId, OrderPurpose, OrderRow, OrderState, TradingState
+from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, TradingState
+from manager.state.records import FillRow, OrderId, OrderRow
 
 ENDED = {
     OrderStatus.FILLED: OrderState.FILLED,
