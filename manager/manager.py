@@ -203,7 +203,7 @@ async def _release_money(tx: Transaction, desk: AccountRows, trader_id: TraderId
     own, common = books.get(trader_id), books.get(UNALLOCATED)
     if own is None or common is None:
         return
-    cash = own.capital + own.realized - own.fees + own.funding
+    cash = own.cash
     await tx.patch(
         BookRow, (own.account_id, trader_id), capital=own.capital - cash, allocated=ZERO, sharpe_at_rebalance=None
     )

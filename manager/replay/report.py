@@ -119,7 +119,7 @@ def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -
 
 def head_equity(head: BookRow, unrealized: Decimal) -> Decimal:
     """Return capital + realized - fees + funding + unrealized (RULES.md 1)."""
-    return head.capital + head.realized - head.fees + head.funding + unrealized
+    return head.cash + unrealized
 
 
 def _trader(

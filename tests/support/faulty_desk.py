@@ -346,7 +346,7 @@ class FaultyDesk:
             assert price is not None
             equity += position.quantity * price - position.cost
         books_rows: Sequence[BookRow] = await self.find(BookRow)
-        equity += sum((b.capital + b.realized - b.fees + b.funding for b in books_rows), Decimal(0))
+        equity += sum((b.cash for b in books_rows), Decimal(0))
         balance = await self.paper.fetch_balance()
         if abs(equity - balance.equity) > Decimal("0.005"):
             found.append(f"equity of the books {equity}, of the venue {balance.equity}")

@@ -26,7 +26,7 @@ from exchanges.types import (
 from executor.contract import Limits
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.desk.plan.values import AccountRules
-from manager.desk.reconcile.reader import reconcile
+from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import AccountRuntime, Session
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
@@ -160,7 +160,7 @@ class RecordedAccount:
             for seq, name in enumerate(traders):
                 await tx.insert([_trader(name, seq, tuple(self.runtime.instruments)), _schedule(name)])
         async with self._session() as session:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
 
     async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[AccountRows, list[Violation]]:
         """Persist the trader's order, let the venue fill it, reconcile; return the rows and the broken invariants."""
@@ -183,7 +183,7 @@ class RecordedAccount:
             await tx.insert([order])
         self.venue.add(fill)
         async with self._session() as session:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
         async with self.store.transaction(TENANT) as tx:
             rows = await tx.account_rows(AccountId(ACCOUNT))
         facts = AccountFacts(
