@@ -8,6 +8,8 @@ ManagerError
  +- NotFlat            the trader holds positions and was not forced
  +- PortTaken          the web's port is not free
  +- DatabaseUrlRefused DATABASE_URL is of another kind
+ +- ReplayError        a replay cannot go on or be written
+     +- ReplayInputError  config, candles, funding and decisions do not fit together
 """
 
 from dataclasses import dataclass
@@ -59,3 +61,11 @@ class PortTaken(ManagerError):
 
 class DatabaseUrlRefused(ManagerError):
     """Report a DATABASE_URL that is no PostgreSQL URI, without its value."""
+
+
+class ReplayError(ManagerError):
+    """Report a replay that cannot go on, or whose files cannot be written."""
+
+
+class ReplayInputError(ReplayError):
+    """Report inputs that do not fit together, with file, field, value and mend."""

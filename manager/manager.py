@@ -15,6 +15,7 @@ from manager.errors import NotFlat, RegistrationError, UnknownAccount, UnknownTr
 from manager.roster.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
 from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import SyncReport, TraderChanges, TraderRegistry
+from manager.roster.schedules import FirstSchedule, spread
 from manager.state.records import (
     UNALLOCATED,
     ZERO,
@@ -52,10 +53,10 @@ class Removal(StrEnum):
 class Manager:
     """Run the lives of traders; it trades nothing, which is the account's round's to do."""
 
-    def __init__(self, store: Store, clock: Clock, check: RegistrationCheck) -> None:
+    def __init__(self, store: Store, clock: Clock, check: RegistrationCheck, schedule: FirstSchedule = spread) -> None:
         self._store = store
         self._clock = clock
-        self._registry = TraderRegistry(store, clock, check)
+        self._registry = TraderRegistry(store, clock, check, schedule)
 
     async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
         """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
@@ -74,12 +75,14 @@ class Manager:
         """Change what may change of a trader; raise UnknownTrader or RegistrationError."""
         return await self._registry.update(tenant, trader_id, changes, actor=actor, reason=reason)
 
-    async def sync(self, config: Config, *, actor: str = "config", rivals: bool = False) -> SyncReport:
+    async def sync(
+        self, config: Config, *, actor: str = "config", reason: str = "in the config", rivals: bool = False
+    ) -> SyncReport:
         """Bring accounts and config-managed traders in line with `config`, or change nothing and raise.
 
         `rivals` tells that a worker is at work already: then another config is refused with OtherDeskRuns.
         """
-        return await self._registry.sync(config, actor=actor, rivals=rivals)
+        return await self._registry.sync(config, actor=actor, reason=reason, rivals=rivals)
 
     async def start(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
         """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it."""

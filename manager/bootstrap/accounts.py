@@ -10,7 +10,9 @@ from exchanges.market import SharedMarket
 from exchanges.paper.config import PaperConfig
 from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.state import PaperAccountId
-from exchanges.registry import Registry, VenueRequest
+from exchanges.provider import Exchange
+from exchanges.registry import Market, Venue, VenueRequest, default_registry
+from exchanges.types import Instrument, Symbol
 from manager.config.values import AccountConfig, Config, MarketSettings, MarketType
 from manager.desk.session import AccountRuntime
 from manager.state.records import AccountId, TenantId
@@ -31,39 +33,70 @@ LedgerOf = Callable[[TenantId], PaperLedger]
 Runtimes = Mapping[tuple[TenantId, AccountId], AccountRuntime]
 
 
-async def account_runtimes(config: Config, registry: Registry, ledger_of: LedgerOf, clock: Clock) -> Runtimes:
+class Venues:
+    """Build the venue of an account from its settings, and what only the process has: the clock and the ledgers."""
+
+    def __init__(self, clock: Clock, ledger_of: LedgerOf) -> None:
+        self._clock = clock
+        self._ledger_of = ledger_of
+        self._registry = default_registry()
+
+    def trades(self, account: AccountConfig) -> bool:
+        """Tell whether this version can trade the account in real time."""
+        return account.type in self._registry.venues and account.market.type is MarketType.SYNTHETIC
+
+    def open(self, tenant: TenantId, account: AccountConfig, market: Market | None = None) -> Venue:
+        """Return the account's venue, on `market` where one is given; raise ExchangeConfigError."""
+        return self._registry.build_venue(
+            VenueRequest(
+                name=account.name,
+                type=account.type,
+                settings=_settings(account),
+                clock=self._clock,
+                ledger=self._ledger_of(tenant),
+                account=PaperAccountId(account.name),
+                market=market,
+            )
+        )
+
+
+def runtime_of(
+    tenant: TenantId,
+    account: AccountConfig,
+    exchange: Exchange,
+    market: SharedMarket,
+    instruments: Mapping[Symbol, Instrument],
+) -> AccountRuntime:
+    """Return an account as jobs see it: on its venue, by its rules, with the market that all its traders share."""
+    return AccountRuntime(
+        tenant_id=tenant,
+        account_id=AccountId(account.name),
+        venue=account.type,
+        exchange=exchange,
+        market=market,
+        rules=account.rules,
+        instruments=instruments,
+        start_equity=account.equity_usd,
+    )
+
+
+async def account_runtimes(config: Config, clock: Clock, ledger_of: LedgerOf) -> Runtimes:
     """Return a runtime for each account of `config` that trades in real time.
 
     Accounts of a kind this version cannot trade on are left out with a warning; no trader can be on them. Accounts
     with the same market settings have a market each. Raises ExchangeConfigError.
     """
-    runtimes = {}
+    runtimes, venues = {}, Venues(clock, ledger_of)
     for tenant_id, tenant in config.tenants.items():
         for name, account in tenant.accounts.items():
-            if account.type not in registry.venues or account.market.type is not MarketType.SYNTHETIC:
+            if not venues.trades(account):
                 _LOG.warning("account_left_out", tenant=tenant_id, account=name, type=account.type)
                 continue
-            venue = registry.build_venue(
-                VenueRequest(
-                    name=name,
-                    type=account.type,
-                    settings=_settings(account),
-                    clock=clock,
-                    ledger=ledger_of(tenant_id),
-                    account=PaperAccountId(name),
-                )
-            )
+            venue = venues.open(tenant_id, account)
             market = SharedMarket(venue.feed, clock, max_age_s=config.manager.snapshot_max_age_s)
-            runtimes[(tenant_id, AccountId(name))] = AccountRuntime(
-                tenant_id=tenant_id,
-                account_id=AccountId(name),
-                venue=account.type,
-                exchange=venue.exchange,
-                market=market,
-                rules=account.rules,
-                instruments=await venue.exchange.instruments(),
-                start_equity=account.equity_usd,
-            )
+            instruments = await venue.exchange.instruments()
+            runtime = runtime_of(tenant_id, account, venue.exchange, market, instruments)
+            runtimes[(tenant_id, runtime.account_id)] = runtime
     return runtimes
 
 

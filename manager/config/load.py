@@ -73,7 +73,7 @@ def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str,
         manager=ManagerSection.model_construct(decision_timeout=config.manager.decision_timeout_s)
     )
     reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of_market)
-    prompts = PromptLibrary(config.prompt_root / FOLDER, resource(FOLDER))
+    prompts = config.prompt_library()
     models = known.models if known is not None else {}
     roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts), models=models)
     specs = roster.read(_listed(source))

@@ -9,8 +9,11 @@ from pathlib import Path
 from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
 from executor.models.profile import ModelProfile
+from executor.prompts.files import FOLDER
+from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec
 from manager.desk.plan.values import AccountRules
+from manager.resources import resource
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
 
@@ -113,10 +116,9 @@ class Config:
     tenants: Mapping[TenantId, TenantConfig]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    @property
-    def prompt_root(self) -> Path:
-        """Return the folder that prompt templates are named from: that of the config file."""
-        return self.path.parent
+    def prompt_library(self) -> PromptLibrary:
+        """Return the prompt templates in the folder `prompts` beside the config file, then the shipped ones."""
+        return PromptLibrary(self.path.parent / FOLDER, resource(FOLDER))
 
     def secret(self, reference: str) -> str:
         """Return the value behind `${NAME}`; KeyError if the config does not name it."""

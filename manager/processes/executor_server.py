@@ -16,7 +16,6 @@ from executor.remote.service import DecisionService, Desk, desk_of
 from manager.config.values import Config, TenantConfig
 from manager.processes.logs import configure_logging, secrets_of
 from manager.processes.supervisor import stop_on_signals
-from manager.roster.registration import prompt_library
 
 _LOG = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ async def serve_executors(config: Config, listen: Listen) -> None:
     configure_logging(secrets_of(os.environ, config.secrets.values()))
     raise_file_limit()
     clients = ModelClients()
-    parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=SystemClock().boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=clients, monotonic=SystemClock().boot_s)
     desks = desks_of(config, parts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(clients.close)

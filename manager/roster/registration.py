@@ -10,7 +10,6 @@ from executor.contract import Limits
 from executor.errors import ExecutorConfigError, PromptError
 from executor.models.addresses import shown_url
 from executor.models.profile import ModelProfile
-from executor.prompts.files import FOLDER
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.connections import check_remote_url
@@ -20,7 +19,6 @@ from manager.config.instruments import instruments_of_market
 from manager.config.values import Config
 from manager.desk.plan.values import AllocationStrategy
 from manager.errors import Fault, RegistrationError, UnknownAccount
-from manager.resources import resource
 from manager.state.records import TenantId
 from traders.spec import ManagedBy, TraderSpec
 
@@ -53,12 +51,12 @@ class AccountTerms:
 Terms = Mapping[tuple[TenantId, str], AccountTerms]
 
 
-def terms_of(config: Config) -> Terms:
+def terms_of(config: Config, *, replays: bool = False) -> Terms:
     """Return the terms of every account of a config."""
     return {
         (tenant_id, name): AccountTerms(
             venue=account.type,
-            symbols=instruments_of_market(account),
+            symbols=None if replays else instruments_of_market(account),
             allocation_strategy=account.rules.allocation_strategy,
         )
         for tenant_id, tenant in config.tenants.items()
@@ -66,12 +64,7 @@ def terms_of(config: Config) -> Terms:
     }
 
 
-def prompt_library(config: Config) -> PromptLibrary:
-    """Return the prompt templates in the folder `prompts` beside a config, then the shipped ones."""
-    return PromptLibrary(config.prompt_root / FOLDER, resource(FOLDER))
-
-
-def registration_check(config: Config) -> "RegistrationCheck":
+def registration_check(config: Config, *, check_prompts: bool = True, replays: bool = False) -> "RegistrationCheck":
     """Return the check of traders that are registered beside those of `config`."""
     models = {tenant_id: tenant.models for tenant_id, tenant in config.tenants.items()}
     budgeted = {
@@ -80,7 +73,11 @@ def registration_check(config: Config) -> "RegistrationCheck":
         if tenant.budgets.tenant_usd_per_day is not None or tenant.budgets.trader_usd_per_day is not None
     }
     return RegistrationCheck(
-        terms=terms_of(config), prompts=prompt_library(config), models=models, budgeted=frozenset(budgeted)
+        terms=terms_of(config, replays=replays),
+        prompts=config.prompt_library() if check_prompts else None,
+        models=models,
+        budgeted=frozenset(budgeted),
+        replays=replays,
     )
 
 
@@ -101,6 +98,7 @@ class RegistrationCheck:
     prompts: PromptLibrary | None
     models: Mapping[TenantId, Mapping[str, ModelProfile]] = field(default_factory=dict)
     budgeted: frozenset[TenantId] = frozenset()
+    replays: bool = False
 
     def check(self, tenant: TenantId, spec: TraderSpec, others: Iterable[TraderSpec]) -> None:
         """Raise UnknownAccount or RegistrationError for the first fault; `others` are the tenant's other traders."""
@@ -128,7 +126,7 @@ class RegistrationCheck:
             _check_prices(spec, executor, self.models.get(tenant, {}))
 
     def _check_executor(self, tenant: TenantId, spec: TraderSpec, executor: ExecutorSpec) -> None:
-        if executor.type is ExecutorType.RECORDED:
+        if executor.type is ExecutorType.RECORDED and not self.replays:
             raise _wrong(spec, "executor.type", "recorded", "baseline or llm: recorded decisions are for a replay")
         if executor.type is ExecutorType.BASELINE and executor.style not in list(Style):
             raise _wrong(spec, "executor.style", repr(executor.style), f"one of {', '.join(Style)}")

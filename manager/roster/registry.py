@@ -15,7 +15,7 @@ from manager.desk.incidents.logging import log_resolved
 from manager.errors import RegistrationError, UnknownTrader
 from manager.roster.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
 from manager.roster.registration import RegistrationCheck, id_taken, stored
-from manager.roster.schedules import first_due, new_schedule, rescheduled
+from manager.roster.schedules import FirstSchedule, first_due, rescheduled, spread
 from manager.roster.terms import Claimant, difference, other_terms, other_traders, terms_text
 from manager.spending.budget_incidents import budget_rows, end_obsolete
 from manager.state.errors import DuplicateRow
@@ -83,10 +83,11 @@ class TraderRegistry:
     Definitions are stored without model keys; the running process takes those from its config.
     """
 
-    def __init__(self, store: Store, clock: Clock, check: RegistrationCheck) -> None:
+    def __init__(self, store: Store, clock: Clock, check: RegistrationCheck, schedule: FirstSchedule = spread) -> None:
         self._store = store
         self._clock = clock
         self._check = check
+        self._schedule = schedule
 
     async def register(
         self, tenant: TenantId, specs: Sequence[TraderSpec], *, actor: str, reason: str = ""
@@ -103,7 +104,7 @@ class TraderRegistry:
             async with self._store.transaction(tenant) as tx:
                 known = await _traders(tx)
                 self._check_new(tenant, specs, known)
-                work = _Work(tx, tenant, self._clock.now(), actor=actor)
+                work = _Work(tx, tenant, self._clock.now(), self._schedule, actor=actor)
                 first = max((row.seq for row in known), default=-1) + 1
                 for spec in specs:
                     await _ensure_account(tx, tenant, spec.account, self._check.terms[(tenant, spec.account)].venue)
@@ -127,9 +128,11 @@ class TraderRegistry:
                 raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
             spec = changes.applied_to(row.spec)
             self._check.check(tenant, spec, _others(known, trader_id))
-            return await _Work(tx, tenant, self._clock.now(), actor=actor).change(row, spec, reason)
+            return await _Work(tx, tenant, self._clock.now(), self._schedule, actor=actor).change(row, spec, reason)
 
-    async def sync(self, config: Config, *, actor: str = "config", rivals: bool = False) -> SyncReport:
+    async def sync(
+        self, config: Config, *, actor: str = "config", reason: str = "in the config", rivals: bool = False
+    ) -> SyncReport:
         """Bring accounts and config-managed traders in line with `config`; nothing is written if anything is wrong.
 
         New traders are registered, changed ones updated, those no longer there stopped, never deleted; they run,
@@ -145,18 +148,18 @@ class TraderRegistry:
         for tenant in config.tenants.values():
             async with self._store.service() as service:
                 await service.ensure_tenant(tenant.tenant_id)
-            report = _sum(report, await self._sync_tenant(tenant, claimant, actor))
+            report = _sum(report, await self._sync_tenant(tenant, claimant, actor, reason))
         return report
 
-    async def _sync_tenant(self, tenant: TenantConfig, claimant: Claimant, actor: str) -> SyncReport:
+    async def _sync_tenant(self, tenant: TenantConfig, claimant: Claimant, actor: str, reason: str) -> SyncReport:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._store.transaction(tenant.tenant_id) as tx:
                     await self._check_tenant(tx, tenant, claimant)
-                    work = _Work(tx, tenant.tenant_id, self._clock.now(), actor=actor)
+                    work = _Work(tx, tenant.tenant_id, self._clock.now(), self._schedule, actor=actor)
                     await work.take_accounts(tenant, claimant)
                     await work.take_budgets(tenant)
-                    return await _write(work, tenant)
+                    return await _write(work, tenant, reason)
             except DuplicateRow:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -204,8 +207,11 @@ class TraderRegistry:
 class _Work:
     """Write traders within one transaction, each change with its event."""
 
-    def __init__(self, tx: Transaction, tenant: TenantId, now: datetime, *, actor: str) -> None:
+    def __init__(
+        self, tx: Transaction, tenant: TenantId, now: datetime, schedule: FirstSchedule, *, actor: str
+    ) -> None:
         self.tx = tx
+        self._schedule = schedule
         self.tenant = tenant
         self.now = now
         self.actor = actor
@@ -221,9 +227,9 @@ class _Work:
             state=state,
             state_reason=reason,
         )
-        schedule = new_schedule(self.tenant, spec)
-        if spec.auto_start:
-            schedule = replace(schedule, next_due_at=first_due(schedule, self.now))
+        schedule = self._schedule(self.tenant, spec, self.now)
+        if not spec.auto_start:
+            schedule = replace(schedule, next_due_at=None)
         await self.tx.insert([row, schedule, self._event(row, "trader_registered", "", state, reason)])
         return row
 
@@ -330,14 +336,14 @@ def _change(tenant: TenantConfig, traders: Sequence[TraderRow]) -> str:
     return ""
 
 
-async def _write(work: _Work, tenant: TenantConfig) -> SyncReport:
+async def _write(work: _Work, tenant: TenantConfig, reason: str) -> SyncReport:
     rows = {row.trader_id: row for row in await _traders(work.tx)}
     seq = max((row.seq for row in rows.values()), default=-1) + 1
     done: dict[str, list[str]] = {"registered": [], "updated": [], "stopped": [], "returned": []}
     for spec in tenant.traders:
         name, old = f"{tenant.tenant_id}/{spec.id}", rows.get(spec.id)
         if old is None:
-            await work.insert(spec, seq, "in the config")
+            await work.insert(spec, seq, reason)
             seq += 1
             done["registered"].append(name)
             continue

@@ -15,7 +15,7 @@ from manager.cli.probing import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
 from manager.errors import RegistrationError
 from manager.processes.executor_server import desks_of, longest_decision_s
-from manager.roster.registration import prompt_library, registration_check, stored
+from manager.roster.registration import registration_check, stored
 from manager.state.records import DEFAULT_TENANT
 from traders.spec import ManagedBy
 
@@ -51,7 +51,7 @@ def load(folder: Path, text: str) -> Config:
 
 
 def parts_of(config: Config) -> ExecutorParts:
-    return ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=lambda: 0.0)
+    return ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=lambda: 0.0)
 
 
 def test_a_trader_names_where_its_executor_is(tmp_path: Path) -> None:
