@@ -19,12 +19,21 @@ from traders.spec import TraderId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Hold what is wrong with which field of a trader's definition, for those who know where it was written."""
+    """Hold one mistake: the place of the field, the value as it may be shown, and how to mend it.
 
-    trader_id: TraderId
-    field: str
+    `lack` says what is wrong where several traders may have the same mistake; `trader_id` whose definition it is in.
+    """
+
+    loc: tuple[str | int, ...]
     value: str
     mend: str
+    lack: str = ""
+    trader_id: TraderId = TraderId("")
+
+    @property
+    def text(self) -> str:
+        """Return what is wrong and how to mend it."""
+        return f"{self.lack}; {self.mend}" if self.lack else self.mend
 
 
 class ManagerError(Exception):

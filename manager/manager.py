@@ -14,8 +14,9 @@ from manager.desk.incidents.safe_mode import end_alert
 from manager.errors import NotFlat, RegistrationError, UnknownAccount, UnknownTrader
 from manager.roster.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
 from manager.roster.registration import RegistrationCheck
-from manager.roster.registry import SyncReport, TraderChanges, TraderRegistry
+from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
+from manager.roster.sync import ConfigSync, SyncReport
 from manager.state.records import (
     UNALLOCATED,
     ZERO,
@@ -57,6 +58,7 @@ class Manager:
         self._store = store
         self._clock = clock
         self._registry = TraderRegistry(store, clock, check, schedule)
+        self._sync = ConfigSync(store, clock, check, schedule)
 
     async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
         """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
@@ -82,7 +84,7 @@ class Manager:
 
         `rivals` tells that a worker is at work already: then another config is refused with OtherDeskRuns.
         """
-        return await self._registry.sync(config, actor=actor, reason=reason, rivals=rivals)
+        return await self._sync.sync(config, actor=actor, reason=reason, rivals=rivals)
 
     async def start(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
         """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it."""

@@ -101,7 +101,8 @@ async def account_runtimes(config: Config, clock: Clock, ledger_of: LedgerOf) ->
 
 
 def _settings(account: AccountConfig) -> Mapping[str, object]:
-    paper = account.paper or PaperConfig(start_equity=account.equity_usd)
+    given = account.settings
+    paper = given if isinstance(given, PaperConfig) else PaperConfig(start_equity=account.equity_usd)
     plain = {name: getattr(paper, name) for name in _PAPER_FIELDS}
     instruments = {
         symbol: {name: getattr(instrument, name) for name in _INSTRUMENT_FIELDS}

@@ -1,63 +1,41 @@
 """Build accounts from `exchanges:`, and say which symbols they quote."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from exchanges.errors import ExchangeConfigError
-from exchanges.paper.config import PaperConfig
-from exchanges.synthetic.config import SyntheticConfig
-from exchanges.types import Instrument, Symbol
-from manager.config.explain import validated, variant
-from manager.config.fields import Environment, parse_id
-from manager.config.schema import (
+from exchanges.errors import ExchangeConfigError, MarketDataError
+from manager.config.reading import Reading
+from manager.config.schema import LimitsSection, RootSection
+from manager.config.source import Loc, shown
+from manager.config.values import AccountConfig, MarketSettings, MarketType
+from manager.config.venues import (
     EXCHANGES,
     MARKETS,
-    LimitsSection,
+    AccountSection,
     LiveMarketSection,
-    LiveSection,
-    PaperSection,
     ReplayMarketSection,
-    RootSection,
     SyntheticMarketSection,
 )
-from manager.config.source import Loc, Source, shown
-from manager.config.values import AccountConfig, MarketSettings, MarketType, VenueSettings
-from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
+from manager.desk.plan.values import AccountRules, GlobalLimits
 
 InstrumentsOf = Callable[[AccountConfig], frozenset[str] | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Hold what every part of one file's reading needs; `candles` is the file a replay trades on."""
+def instruments_of_market(account: AccountConfig) -> frozenset[str] | None:
+    """Return the symbols that the account's market quotes, None where only the venue knows.
 
-    source: Source
-    environment: Environment
-    root: RootSection
-    instruments_of: InstrumentsOf
-    candles: Path | None = None
+    A candle file is read whole, so that its mistakes show now: raises MarketDataError.
+    """
+    market = account.market
+    if market.synthetic is not None:
+        return frozenset(one.symbol for one in market.synthetic.symbols)
+    if market.type is MarketType.REPLAY and market.candles is not None and market.candles.is_file():
+        from exchanges.replay.loader import load_candles
 
-
-def read_accounts(
-    reading: Reading, loc: Loc, exchanges: dict[str, Any], limits: LimitsSection
-) -> dict[str, AccountConfig]:
-    """Return the accounts that are right; the mistakes of the others are noted."""
-    rules = desk_rules(reading.root, limits)
-    accounts = {}
-    for name, given in exchanges.items():
-        here = (*loc, "exchanges", name)
-        try:
-            parse_id(name)
-        except ValueError as error:
-            reading.source.report(here, shown((), name), str(error))
-            continue
-        account = _account(reading, here, given, rules)
-        if account is not None:
-            accounts[name] = account
-    return accounts
+        return frozenset(load_candles(market.candles).by_symbol)
+    return None
 
 
 def desk_rules(root: RootSection, limits: LimitsSection) -> AccountRules:
@@ -76,93 +54,94 @@ def desk_rules(root: RootSection, limits: LimitsSection) -> AccountRules:
     )
 
 
-def _account(reading: Reading, loc: Loc, given: Any, rules: AccountRules) -> AccountConfig | None:
-    kind = variant(reading.source, loc, EXCHANGES, given)
-    section = validated(reading.source, loc, kind, given, reading.environment) if kind else None
-    name = str(loc[-1])
-    if isinstance(section, LiveSection):
-        return _live(reading, loc, section, rules)
-    if not isinstance(section, PaperSection):
-        if kind is PaperSection and "market" in given:
-            _market(reading, (*loc, "market"), given["market"])
-        return None
-    market = _market(reading, (*loc, "market"), section.market)
-    equity = section.start_equity_usd or reading.root.manager.total_equity_usd
-    paper = _paper(reading.source, loc, section, equity)
-    if market is None or paper is None:
-        return None
-    return AccountConfig(name=name, type=section.type, market=market, rules=rules, equity_usd=equity, paper=paper)
+class AccountReader:
+    """Read the accounts of one tenant; the mistakes of all are noted."""
 
+    def __init__(self, reading: Reading, rules: AccountRules, instruments_of: InstrumentsOf) -> None:
+        self._reading = reading
+        self._rules = rules
+        self._instruments_of = instruments_of
 
-def _live(reading: Reading, loc: Loc, section: LiveSection, rules: AccountRules) -> AccountConfig | None:
-    if rules.conflict_strategy is ConflictStrategy.NET and not section.allow_opposite_books:
-        mend = "set it to true, or change conflict_strategy: net keeps opposite books, whose stops are not reduce-only"
-        reading.source.report((*loc, "allow_opposite_books"), "false", mend)
-        return None
-    return AccountConfig(
-        name=str(loc[-1]),
-        type=section.type,
-        market=MarketSettings(type=MarketType.LIVE, venue=section.type),
-        rules=rules,
-        equity_usd=Decimal(0),
-        venue=VenueSettings(
-            api_key=section.api_key,
-            api_secret=section.api_secret,
-            testnet=section.testnet,
-            live=section.live,
-            timeout_s=section.timeout,
-        ),
-    )
+    def read(self, loc: Loc, given: Mapping[str, Any]) -> dict[str, AccountConfig]:
+        """Return the accounts that are right."""
+        accounts = {}
+        for name, section in given.items():
+            account = self._account((*loc, name), section) if self._reading.named((*loc, name)) else None
+            if account is not None:
+                accounts[name] = account
+        return accounts
 
+    def _account(self, loc: Loc, given: Any) -> AccountConfig | None:
+        kind = self._reading.variant(loc, EXCHANGES, given)
+        section = self._reading.validated(loc, kind, given) if kind else None
+        if kind is None or section is None:
+            if kind is not None and "market" in kind.model_fields and "market" in given:
+                self._market((*loc, "market"), given["market"])
+            return None
+        unfit = section.unfit(self._rules)
+        if unfit is not None:
+            key, value, mend = unfit
+            self._reading.report((*loc, key), value, mend)
+            return None
+        return self._built(loc, section)
 
-def _paper(source: Source, loc: Loc, section: PaperSection, equity: Decimal) -> PaperConfig | None:
-    instruments = {
-        Symbol(symbol): Instrument(symbol=Symbol(symbol), **overridden.model_dump())
-        for symbol, overridden in section.instruments.items()
-    }
-    try:
-        return PaperConfig(
-            fee_bps=section.fee_bps,
-            maker_fee_bps=section.maker_fee_bps,
-            slippage_bps=section.slippage_bps,
-            volume_share=section.volume_share,
-            start_equity=equity,
-            default_leverage=section.default_leverage,
-            instruments=instruments,
+    def _built(self, loc: Loc, section: AccountSection) -> AccountConfig | None:
+        market = MarketSettings(type=MarketType.LIVE, venue=section.type)
+        if section.given_market is not None:
+            read = self._market((*loc, "market"), section.given_market)
+            if read is None:
+                return None
+            market = read
+        equity = section.equity_usd(self._reading.root.manager.total_equity_usd)
+        try:
+            settings = section.settings(equity)
+        except ExchangeConfigError as error:
+            self._reading.report(loc, "", str(error))
+            return None
+        account = AccountConfig(
+            name=str(loc[-1]),
+            type=section.type,
+            market=market,
+            rules=self._rules,
+            equity_usd=equity,
+            settings=settings,
+            unfit=self._unfit(section, market, str(loc[-1])),
         )
-    except ExchangeConfigError as error:
-        source.report(loc, "", str(error))
+        return replace(account, quoted=self._quoted(loc, account))
+
+    @staticmethod
+    def _unfit(section: AccountSection, market: MarketSettings, name: str) -> str:
+        """Say why no trader can be on the account in this version, empty if one can."""
+        if not section.tradable:
+            able = " or ".join(kind for kind, one in EXCHANGES.items() if one.tradable)
+            return f"this version has no adapter for {section.type}; put the trader on an account of type {able}"
+        if market.type is MarketType.LIVE:
+            return f"account {name} has a live market, which this version cannot read; give it a synthetic one"
+        return ""
+
+    def _quoted(self, loc: Loc, account: AccountConfig) -> frozenset[str] | None:
+        try:
+            return self._instruments_of(account)
+        except MarketDataError as error:
+            self._reading.report((*loc, "market", "candles"), shown((), str(account.market.candles)), str(error))
+            return None
+
+    def _market(self, loc: Loc, given: Any) -> MarketSettings | None:
+        kind = self._reading.variant(loc, MARKETS, given)
+        section = self._reading.validated(loc, kind, given) if kind else None
+        match section:
+            case SyntheticMarketSection():
+                return MarketSettings(type=MarketType.SYNTHETIC, synthetic=section.config())
+            case ReplayMarketSection():
+                candles = self._file((*loc, "candles"), section.candles)
+                funding = self._file((*loc, "funding"), section.funding) if section.funding else None
+                return MarketSettings(type=MarketType.REPLAY, candles=candles, funding=funding)
+            case LiveMarketSection():
+                return MarketSettings(type=MarketType.LIVE, venue=section.venue)
         return None
 
-
-def _market(reading: Reading, loc: Loc, given: Any) -> MarketSettings | None:
-    kind = variant(reading.source, loc, MARKETS, given)
-    section = validated(reading.source, loc, kind, given, reading.environment) if kind else None
-    match section:
-        case SyntheticMarketSection():
-            return MarketSettings(type=MarketType.SYNTHETIC, synthetic=_synthetic(section))
-        case ReplayMarketSection():
-            candles = _file(reading.source, (*loc, "candles"), section.candles)
-            funding = _file(reading.source, (*loc, "funding"), section.funding) if section.funding else None
-            return MarketSettings(type=MarketType.REPLAY, candles=candles, funding=funding)
-        case LiveMarketSection():
-            return MarketSettings(type=MarketType.LIVE, venue=section.venue)
-    return None
-
-
-def _synthetic(section: SyntheticMarketSection) -> SyntheticConfig:
-    return SyntheticConfig(
-        seed=section.seed,
-        annual_volatility=float(section.annual_volatility),
-        jumps_per_day=float(section.jumps_per_day),
-        outages_per_day=float(section.outages_per_day),
-        indicator_interval_s=section.indicator_interval,
-        funding_interval_s=section.funding_interval,
-    )
-
-
-def _file(source: Source, loc: Loc, name: str) -> Path:
-    path = source.path.parent / name
-    if not path.is_file():
-        source.report(loc, shown((), name), f"no such file {path}; paths are relative to the config file")
-    return path
+    def _file(self, loc: Loc, name: str) -> Path:
+        path = self._reading.source.path.parent / name
+        if not path.is_file():
+            self._reading.report(loc, shown((), name), f"no such file {path}; paths are relative to the config file")
+        return path
