@@ -43,6 +43,11 @@ class ManagerError(Exception):
 class UnknownTrader(ManagerError):
     """Report a trader id that nobody has."""
 
+    @staticmethod
+    def of(trader_id: str) -> "UnknownTrader":
+        """Return the error of this id."""
+        return UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
+
 
 class UnknownAccount(ManagerError):
     """Report an account name that nobody has."""

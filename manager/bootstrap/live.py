@@ -14,8 +14,7 @@ from exchanges.clock import Clock, SystemClock
 from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
-from manager.bootstrap.accounts import account_runtimes
-from manager.bootstrap.assemble import Outside, assemble
+from manager.bootstrap.assemble import Outside, account_runtimes, assemble
 from manager.bootstrap.executors import longest_decision_s
 from manager.config.load import load_config
 from manager.config.values import Config

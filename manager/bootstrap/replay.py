@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 
 from exchanges.clock import ManualClock, from_ms
 from exchanges.market import SharedMarket
@@ -25,8 +26,7 @@ from executor.recordings.models import RecordedModels, RecordingModels
 from executor.recordings.remotes import RecordedRemotes, RecordingRemotes
 from executor.registry import ExecutorParts, ExecutorType
 from executor.remote.connections import RemoteConnections
-from manager.bootstrap.accounts import Venues, runtime_of
-from manager.bootstrap.assemble import Outside, assemble
+from manager.bootstrap.assemble import Outside, Venues, assemble, runtime_of
 from manager.bootstrap.curve import Closes, ReplaySampler
 from manager.bootstrap.executors import Recorded
 from manager.bootstrap.request import ModelsMode, ReplayRequest
@@ -57,6 +57,14 @@ class ReplayAccount:
     runtime: AccountRuntime
     exchange: PaperExchange
     sampler: ReplaySampler
+
+    def equity(self) -> pl.DataFrame:
+        """Return the equity of every trader at every close, as far as the sampler kept it."""
+        frames = [
+            pl.DataFrame({"ts_ms": instants, "equity": values}).with_columns(pl.lit(trader_id).alias("trader_id"))
+            for instants, trader_id, values in self.sampler.curves()
+        ]
+        return pl.concat(frames) if frames else pl.DataFrame({"ts_ms": [], "equity": [], "trader_id": []})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

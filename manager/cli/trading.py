@@ -28,7 +28,8 @@ from manager.cli.render import jsonable, print_json, say, show_table, usd
 from manager.config import load_traders
 from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
-from manager.manager import Manager, Removal
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
 from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
 from traders.spec import ManagedBy, TraderId, TraderSpec

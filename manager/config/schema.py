@@ -13,29 +13,8 @@ from pydantic import Field
 from executor.baseline.styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
-from manager.config.fields import (
-    EMPTY_IS_DEFAULT,
-    EMPTY_IS_NOTHING,
-    AccountCount,
-    Count,
-    Duration,
-    DurationOrZero,
-    Example,
-    Expect,
-    Id,
-    Key,
-    Leverage,
-    Number,
-    Percent,
-    Positions,
-    Price,
-    Secret,
-    Section,
-    Share,
-    Text,
-    Usd,
-    choice,
-)
+from manager.config import fields
+from manager.config.fields import EMPTY_IS_DEFAULT, EMPTY_IS_NOTHING, Count, Example, Expect, Number, Section, choice
 from manager.desk.plan.values import AccountRules, AllocationStrategy, ConflictStrategy, GlobalLimits
 
 _LIMITS: Final = Limits()
@@ -47,51 +26,51 @@ OPENAI: Final = "https://api.openai.com/v1"
 class ManagerSection(Section):
     """Hold `manager:`, what applies to every account and trader of the file."""
 
-    total_equity_usd: Usd = Decimal(10_000)
+    total_equity_usd: fields.Usd = Decimal(10_000)
     """What a paper account starts with, and what the desk allocates."""
     reserve_equity_pct: Annotated[Number, Field(ge=0, lt=100), Expect("a percentage from 0, below 100")] = Decimal(10)
     """The part of the equity that is kept back; the rest is allocated to the traders."""
     allocation_strategy: Annotated[AllocationStrategy, choice(AllocationStrategy)] = AllocationStrategy.EQUAL
     """How capital is shared out: in equal parts, by each trader's allocation_pct, or by performance."""
-    rebalance_interval: Duration = 3600
+    rebalance_interval: fields.Duration = 3600
     """How often capital is shared out anew."""
     conflict_strategy: Annotated[ConflictStrategy, choice(ConflictStrategy)] = ConflictStrategy.HIGHEST_CONFIDENCE
     """What happens where traders of an account want opposite things: docs/concepts/conflicts.md."""
-    decision_timeout: Duration = 30
+    decision_timeout: fields.Duration = 30
     """How long a decision may take; a later one means no new risk."""
     decision_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] = 64
     """How many decisions each worker has under way at once."""
     trading_enabled: bool = True
     """Whether entries are taken; closing is always allowed."""
-    protection_grace: Duration = 5
+    protection_grace: fields.Duration = 5
     """How long a position may be without a confirmed stop before it is closed."""
-    max_open_orders: AccountCount = _RULES.max_open_orders
+    max_open_orders: fields.AccountCount = _RULES.max_open_orders
     """The most orders that an account may have at its venue."""
 
 
 class LimitsSection(Section):
     """Hold `global_limits:`, the limits of each account."""
 
-    max_margin_usage_pct: Share = _DESK.max_margin_usage_pct
+    max_margin_usage_pct: fields.Share = _DESK.max_margin_usage_pct
     """The most margin in use, of the account's equity."""
-    max_positions: AccountCount = _DESK.max_positions
+    max_positions: fields.AccountCount = _DESK.max_positions
     """The most positions in all traders' books together."""
     max_symbol_exposure_pct: Annotated[
         Number, Field(gt=0, le=10_000), Expect("a percentage of equity above 0, up to 10000")
     ] = _DESK.max_symbol_exposure_pct
     """The largest notional of one symbol, of the account's equity."""
-    max_unrealized_loss_pct: Share = _DESK.max_unrealized_loss_pct
+    max_unrealized_loss_pct: fields.Share = _DESK.max_unrealized_loss_pct
     """The unrealized loss, of the account's equity, above which no entry is taken."""
 
 
 class DataSection(Section):
     """Hold `data:`, how old prices may be and how long the texts of prompts are kept."""
 
-    max_data_age: Duration = 15
+    max_data_age: fields.Duration = 15
     """The age from which a price is too old for an entry."""
-    snapshot_max_age: Duration = 1
+    snapshot_max_age: fields.Duration = 1
     """How long the traders of an account share one look at the market."""
-    prompt_retention: DurationOrZero = 30 * 86_400
+    prompt_retention: fields.DurationOrZero = 30 * 86_400
     """How long prompts and their contexts are kept; 0s keeps none."""
 
 
@@ -99,10 +78,10 @@ class MonitoringSection(Section):
     """Hold `monitoring:`, how the desk is watched."""
 
     update_interval: Annotated[
-        Duration, Field(le=30), Expect("a duration from 1s to 30s, by which a desk shows life")
+        fields.Duration, Field(le=30), Expect("a duration from 1s to 30s, by which a desk shows life")
     ] = 10
     """How often equity is sampled and the desk shows life."""
-    alert_webhook: Secret | None = None
+    alert_webhook: fields.Secret | None = None
     """Where alerts are sent."""
     metrics_exporter: Annotated[Literal["prometheus", "none"], Expect("prometheus or none")] = "none"
     """Where metrics are offered."""
@@ -122,19 +101,19 @@ class LlmSection(Section):
 
     type: Literal["llm"]
     """The kind of executor."""
-    model: Annotated[Text, Example("gpt")]
+    model: Annotated[fields.Text, Example("gpt")]
     """A name under `models:`; with a key of its own, the endpoint's name of the model."""
     fallback: Annotated[
-        list[Text], EMPTY_IS_NOTHING, Field(max_length=10), Expect("a list of up to 10 models", "[haiku]")
+        list[fields.Text], EMPTY_IS_NOTHING, Field(max_length=10), Expect("a list of up to 10 models", "[haiku]")
     ] = Field(default_factory=list)
     """Names under `models:` that are asked where the ones before bring no reply."""
-    api_key: Key | None = None
+    api_key: fields.Key | None = None
     """The key of an endpoint of the trader's own."""
     base_url: Annotated[str, Example(OPENAI, "a URL")] | None = None
     """The address of an endpoint of the trader's own."""
     structured: Annotated[Structured, choice(Structured)] | None = None
     """How an endpoint of the trader's own is asked for JSON; json_schema unless given."""
-    timeout: Duration | None = None
+    timeout: fields.Duration | None = None
     """How long a decision may take; without it `manager.decision_timeout`."""
     extra_body: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{temperature: 0.2}", "a mapping")] = Field(
         default_factory=dict
@@ -145,26 +124,26 @@ class LlmSection(Section):
 class PricesSection(Section):
     """Hold `price_per_mtok:`, USD for a million tokens; a cached one without its own price costs what others do."""
 
-    input: Price
+    input: fields.Price
     """What tokens of the prompt cost."""
-    cached_input: Price | None = None
+    cached_input: fields.Price | None = None
     """What tokens of the prompt cost that the endpoint knows already; without it what others do."""
-    output: Price
+    output: fields.Price
     """What tokens of the reply cost."""
 
 
 class ModelSection(Section):
     """Hold one entry of `models:`: an endpoint that speaks OpenAI's chat completions, its limits and its prices."""
 
-    model: Annotated[Text, Example("gpt-5-mini")]
+    model: Annotated[fields.Text, Example("gpt-5-mini")]
     """The endpoint's name of the model."""
-    api_key: Key | None = None
+    api_key: fields.Key | None = None
     """The key of the endpoint; a private one may need none."""
     base_url: str = OPENAI
     """The address of the endpoint."""
     structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
     """How it is asked for JSON: by schema, as an object, or only in words."""
-    timeout: Duration | None = None
+    timeout: fields.Duration | None = None
     """How long one call may take; without it `manager.decision_timeout`."""
     max_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000", "8")] | None = (
         None
@@ -176,7 +155,7 @@ class ModelSection(Section):
     """How many calls each worker makes in any 60 seconds."""
     price_per_mtok: Annotated[PricesSection, Example("{input: 0.25, output: 2}", "a mapping, see below")] | None = None
     """What its tokens cost; a budget needs it."""
-    budget_usd_per_day: Usd | None = None
+    budget_usd_per_day: fields.Usd | None = None
     """What all its calls may cost on a UTC day; without it `budgets.model_usd_per_day`."""
     extra_body: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{max_tokens: 2000}", "a mapping")] = Field(
         default_factory=dict
@@ -198,17 +177,17 @@ class RemoteSection(Section):
 
     type: Literal["remote"]
     """The kind of executor."""
-    url: Annotated[Text, Example("grpcs://decide.example.com:7443")]
+    url: Annotated[fields.Text, Example("grpcs://decide.example.com:7443")]
     """The address of the server."""
-    key: Key
+    key: fields.Key
     """The key that the server knows for this tenant."""
-    timeout: Duration | None = None
+    timeout: fields.Duration | None = None
     """How long a decision may take; without it `manager.decision_timeout`."""
     max_usd_per_decision: (
         Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for one decision, 0 or more", "0.05")] | None
     ) = None
     """What one decision there costs at most; a budget needs it."""
-    ca_file: Annotated[Text, Example("ca.pem")] | None = None
+    ca_file: Annotated[fields.Text, Example("ca.pem")] | None = None
     """The certificates that the server's is checked by; relative to the config file."""
     allow_private: bool = False
     """Whether it may be in a private network."""
@@ -219,22 +198,22 @@ class RemoteSection(Section):
 class ExecutorServerSection(Section):
     """Hold `executor_server:`, for `propdesk executor serve`."""
 
-    key: Key
+    key: fields.Key
     """The key with which desks ask about this tenant's traders."""
 
 
 class RiskSection(Section):
     """Hold a trader's `risk_params:`, which the desk enforces whatever the trader wants (docs/rules.md 1)."""
 
-    max_positions: Positions = _LIMITS.max_positions
+    max_positions: fields.Positions = _LIMITS.max_positions
     """The most positions that it may hold."""
-    max_position_size_usd: Usd = _LIMITS.max_position_size_usd
+    max_position_size_usd: fields.Usd = _LIMITS.max_position_size_usd
     """The largest notional of a position; a larger entry is cut."""
-    max_margin_usage_pct: Share = _LIMITS.max_margin_usage_pct
+    max_margin_usage_pct: fields.Share = _LIMITS.max_margin_usage_pct
     """The most margin in use, of its own equity."""
-    major_coin_leverage: Leverage = _LIMITS.major_coin_leverage
+    major_coin_leverage: fields.Leverage = _LIMITS.major_coin_leverage
     """The highest leverage on BTC and ETH."""
-    altcoin_leverage: Leverage = _LIMITS.altcoin_leverage
+    altcoin_leverage: fields.Leverage = _LIMITS.altcoin_leverage
     """The highest leverage on all others."""
     min_risk_reward_ratio: Annotated[Number, Field(ge=0, le=100), Expect("a ratio from 0 to 100")] = (
         _LIMITS.min_risk_reward_ratio
@@ -248,9 +227,9 @@ class RiskSection(Section):
     """Whether every entry needs a stop, and every position keeps one."""
     take_profit_enabled: bool = _LIMITS.take_profit_enabled
     """Whether every entry needs a take profit."""
-    max_drawdown_pct: Share = _LIMITS.max_drawdown_pct
+    max_drawdown_pct: fields.Share = _LIMITS.max_drawdown_pct
     """The fall from its peak of equity below which it takes no entry."""
-    cooldown_after_stop: Annotated[DurationOrZero, Field(le=2_592_000), Expect("a duration from 0s to 30d")] = (
+    cooldown_after_stop: Annotated[fields.DurationOrZero, Field(le=2_592_000), Expect("a duration from 0s to 30d")] = (
         _LIMITS.cooldown_after_stop_s
     )
     """How long it takes no entry after a stop was hit."""
@@ -263,27 +242,27 @@ class RiskSection(Section):
 class TraderSection(Section):
     """Hold one item of `traders:`."""
 
-    id: Id
+    id: fields.Id
     """What it is called in the books; never give it to another."""
-    name: Annotated[Text, Example("Trend on BTC")] | None = None
+    name: Annotated[fields.Text, Example("Trend on BTC")] | None = None
     """What people call it; its id unless given."""
-    exchange: Annotated[Text, Example("paper")]
+    exchange: Annotated[fields.Text, Example("paper")]
     """The account that it trades on, a name under `exchanges:`."""
     executor: Annotated[Any, Example("{type: baseline, style: trend}", "a mapping, see below")]
     """What decides for it."""
     symbols: Annotated[
-        list[Text],
+        list[fields.Text],
         Field(min_length=1),
         Expect('a list with at least one symbol, such as ["BTC/USDT:USDT"]', '["BTC/USDT:USDT"]'),
     ]
     """What it may trade; its account's market must quote each."""
-    prompt_template: Annotated[Text, Example("prompts/general.md")] | None = None
+    prompt_template: Annotated[fields.Text, Example("prompts/general.md")] | None = None
     """The prompt of a model, a file below the folder `prompts`."""
-    budget_usd_per_day: Usd | None = None
+    budget_usd_per_day: fields.Usd | None = None
     """What its calls of models may cost on a UTC day; without it `budgets.trader_usd_per_day`."""
-    decision_interval: Annotated[Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d", "3m")]
+    decision_interval: Annotated[fields.Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d", "3m")]
     """How often it decides."""
-    allocation_pct: Percent = Decimal(0)
+    allocation_pct: fields.Percent = Decimal(0)
     """Its part of the capital, under allocation_strategy custom."""
     risk_params: Annotated[RiskSection, EMPTY_IS_DEFAULT, Example("{max_positions: 2}", "a mapping, see below")] = (
         RiskSection()
@@ -298,11 +277,11 @@ class TraderSection(Section):
 class BudgetsSection(Section):
     """Hold `budgets:`, what models may cost on a UTC day: in all, and each model and trader without its own."""
 
-    tenant_usd_per_day: Usd | None = None
+    tenant_usd_per_day: fields.Usd | None = None
     """What all calls of the tenant may cost together."""
-    model_usd_per_day: Usd | None = None
+    model_usd_per_day: fields.Usd | None = None
     """What the calls of one model may cost."""
-    trader_usd_per_day: Usd | None = None
+    trader_usd_per_day: fields.Usd | None = None
     """What the calls of one trader may cost."""
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from manager.bootstrap.replay import assemble_replay
 from manager.bootstrap.request import ReplayRequest
 from manager.replay.driver import ReplayDriver
-from manager.replay.export import OutFolder
-from manager.replay.report import Report, collect
+from manager.replay.report import OutFolder, Report, collect
 
 
 def run_replay(request: ReplayRequest) -> dict[str, Any]:

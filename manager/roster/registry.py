@@ -88,7 +88,7 @@ class TraderRegistry:
             known = await writer.traders()
             row = next((one for one in known if one.trader_id == trader_id), None)
             if row is None:
-                raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
+                raise UnknownTrader.of(trader_id)
             spec = changes.applied_to(row.spec)
             self._check.beside(tenant, self._others(known, trader_id)).check(spec)
             return await writer.change(row, spec, reason)

@@ -15,16 +15,8 @@ from manager.roster.registration import stored
 from manager.roster.schedules import FirstSchedule, first_due, rescheduled
 from manager.roster.terms import Claimant, changed_terms, terms_text
 from manager.spending.budget_incidents import budget_rows, end_obsolete
-from manager.state.records import (
-    AccountId,
-    AccountRow,
-    BudgetRow,
-    EventRow,
-    ScheduleRow,
-    TenantId,
-    TraderRow,
-    TraderState,
-)
+from manager.state import records
+from manager.state.records import AccountId, AccountRow, TenantId, TraderRow, TraderState
 from manager.state.store import Transaction
 from manager.state.sums import day_of
 from traders.spec import TraderSpec
@@ -85,7 +77,7 @@ class RosterWriter:
     async def take_back(self, spec: TraderSpec) -> None:
         """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
         where = {"trader_id": spec.id, "kind": TRADER_STATE}
-        last = await self.tx.find(EventRow, where, newest_first="at", limit=3)
+        last = await self.tx.find(records.EventRow, where, newest_first="at", limit=3)
         was_paused = bool(last) and last[0].before == TraderState.PAUSED
         if not spec.auto_start and not was_paused:
             await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK)
@@ -120,8 +112,8 @@ class RosterWriter:
     async def take_budgets(self, tenant: TenantConfig) -> None:
         """Store what the config allows, and end the incidents that it makes untrue."""
         wanted = {(row.scope, row.name): row for row in budget_rows(tenant)}
-        known = {(row.scope, row.name): row for row in await self.tx.find(BudgetRow, {}, limit=None)}
-        await self.tx.delete(BudgetRow, [key for key in known if key not in wanted])
+        known = {(row.scope, row.name): row for row in await self.tx.find(records.BudgetRow, {}, limit=None)}
+        await self.tx.delete(records.BudgetRow, [key for key in known if key not in wanted])
         await self.tx.upsert([row for key, row in wanted.items() if known.get(key) != row])
         log_resolved(await end_obsolete(self.tx, tenant, day_of(self._now), self._now))
 
@@ -129,20 +121,20 @@ class RosterWriter:
         await transition(self.tx, spec.id, to, actor=self._actor, reason=reason, at=self._now)
 
     async def _reschedule(self, row: TraderRow, interval_s: int) -> None:
-        old = await self.tx.get(ScheduleRow, row.trader_id)
+        old = await self.tx.get(records.ScheduleRow, row.trader_id)
         if old is None:
             raise UnknownTrader(f"trader {row.trader_id!r} has no schedule; it was removed a moment ago")
         new = rescheduled(old, interval_s)
         due = first_due(new, self._now) if row.state is TraderState.RUNNING else old.next_due_at
         await self.tx.patch(
-            ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
+            records.ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
         )
 
-    def _event(self, row: TraderRow, kind: str, after: str, reason: str) -> EventRow:
+    def _event(self, row: TraderRow, kind: str, after: str, reason: str) -> records.EventRow:
         return replace(event_of(row, self._now, kind=kind, actor=self._actor, reason=reason), after=after)
 
-    def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> EventRow:
-        return EventRow(
+    def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> records.EventRow:
+        return records.EventRow(
             tenant_id=self._tenant,
             event_id=f"{old.account_id}/{self._now.isoformat()}/{ACCOUNT_TERMS}/{uuid4().hex[:8]}",
             at=self._now,

@@ -19,7 +19,7 @@ from exchanges.types import Capabilities, ClientOrderId, Instrument, OrderReport
 from executor.contract import Action, Decision, Limits, Outcome
 from executor.registry import ExecutorSpec
 from hand_market import DEEP, HandFeed, HandPath
-from manager.bootstrap.accounts import runtime_of
+from manager.bootstrap.assemble import runtime_of
 from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskHandlers

@@ -8,8 +8,7 @@ from typing import Any
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from executor.registry import ExecutorParts, ModelClients
-from manager.bootstrap.accounts import Runtimes, account_runtimes
-from manager.bootstrap.assemble import Outside, assemble
+from manager.bootstrap.assemble import Outside, Runtimes, account_runtimes, assemble
 from manager.bootstrap.live import build_manager
 from manager.config.values import (
     AccountConfig,

@@ -26,7 +26,7 @@ from exchanges.types import (
 )
 from executor.contract import Limits
 from executor.registry import ExecutorSpec
-from manager.bootstrap.accounts import runtime_of
+from manager.bootstrap.assemble import runtime_of
 from manager.desk.reconcile.reader import reconcile
 from manager.desk.session import Session
 from manager.monitor.invariants.account import check_account

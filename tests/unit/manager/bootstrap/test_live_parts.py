@@ -21,7 +21,7 @@ from executor.models.lanes import open_lanes
 from executor.models.openai_chat import OpenAIChatModel
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ModelClients
-from manager.bootstrap.accounts import account_runtimes
+from manager.bootstrap.assemble import account_runtimes
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable
 from manager.config import Config, load_config
 from manager.processes.logs import HIDDEN, configure_logging, secrets_of
