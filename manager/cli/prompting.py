@@ -38,7 +38,6 @@ from manager.cli.prompt_contexts import (
 from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
 from manager.resources import resource
-from manager.roster.registration import prompt_library
 from manager.state.prompt_text import prompt_text
 from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId
 from manager.state.store import Store
@@ -219,7 +218,7 @@ def _config(path: Path) -> Config | None:
 
 
 def _library(config: Config | None) -> PromptLibrary:
-    return PromptLibrary(resource("prompts")) if config is None else prompt_library(config)
+    return PromptLibrary(resource("prompts")) if config is None else config.prompt_library()
 
 
 def _source(trader: str, file: Path | None, tenant: str, data_dir: Path) -> ContextSource:

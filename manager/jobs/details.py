@@ -7,7 +7,7 @@ from decimal import Decimal
 from exchanges.types import Instrument, Symbol
 from executor.contract import ClosedTrade, RestingOrder
 from executor.prompts.values import TRADES_SHOWN
-from manager.config.budgets import asked_models
+from manager.config.models import asked_models
 from manager.state.records import (
     BudgetRow,
     DecisionRow,
