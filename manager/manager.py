@@ -258,6 +258,7 @@ def _closing(
             trader_id=row.trader_id,
             decided_at=at,
             decision=close,
+            n=number,
         )
         for number, close in enumerate(closes)
     ]

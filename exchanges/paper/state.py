@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NewType
 
 from exchanges.types import (
+    BracketId,
     ClientOrderId,
     Fill,
     FundingPayment,
@@ -62,6 +63,7 @@ class PaperOrder:
     live_from: datetime
     triggered: bool = False
     reason: str = ""
+    bracket: BracketId | None = None
 
     @property
     def remaining(self) -> Decimal:

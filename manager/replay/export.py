@@ -17,7 +17,7 @@ from manager.replay.errors import ReplayError, ReplayInputError
 from manager.replay.page import GENERATOR, page
 from manager.replay.report import ReplayFacts
 from manager.replay.request import DECISIONS
-from manager.state.records import VerdictKind
+from manager.state.records import DecisionId, VerdictKind
 
 _PAGE = "report.html"
 _FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)
@@ -88,11 +88,12 @@ def _are_decisions(path: Path) -> bool:
 
 def _decisions(facts: ReplayFacts) -> Iterator[str]:
     """Give a line for each decision, without what differs between two runs."""
-    refused: dict[str, list[dict[str, str]]] = {}
+    decision_of = {intent.intent_id: intent.decision_id for intent in facts.intents}
+    refused: dict[DecisionId, list[dict[str, str]]] = {}
     for one in facts.verdicts:
         if one.kind != VerdictKind.INVALID:
             told = {"kind": one.kind, "code": one.code, "symbol": one.symbol, "detail": one.detail}
-            refused.setdefault(one.intent_id.rpartition("#")[0], []).append(told)
+            refused.setdefault(decision_of.get(one.intent_id, DecisionId("")), []).append(told)
     for row in sorted(facts.decisions, key=lambda row: (row.decided_at, row.decision_id)):
         line = {
             "id": row.decision_id,

@@ -22,6 +22,7 @@ from manager.state.records import (
     DecisionRow,
     FillPartRow,
     FillRow,
+    IntentRow,
     OrderRow,
     SpendingRow,
     TraderRow,
@@ -51,6 +52,7 @@ class ReplayFacts:
     venue_equity: Decimal
     spending: Sequence[SpendingRow]
     decisions: Sequence[DecisionRow]
+    intents: Sequence[IntentRow]
 
 
 async def collect(replay: Replay) -> ReplayFacts:
@@ -70,6 +72,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             venue_equity=balance.equity,
             spending=await tx.find(SpendingRow, {}, limit=_ALL),
             decisions=await _all(tx, DecisionRow, runtime.account_id),
+            intents=await _all(tx, IntentRow, runtime.account_id),
         )
 
 

@@ -32,12 +32,11 @@ Rank = tuple[Decimal, datetime, str, int, str]
 
 def rank(candidate: Candidate, strategy: ConflictStrategy) -> Rank:
     """Return the sort key of the resolver's order: first_come by time, else by confidence, high first, None last."""
-    intent_id = candidate.intent.intent_id
     if strategy is ConflictStrategy.FIRST_COME:
         precedence = ZERO
     else:
         precedence = -(UNRANKED if candidate.confidence is None else candidate.confidence)
-    return precedence, candidate.decided_at, candidate.trader_id, len(intent_id), intent_id
+    return precedence, candidate.decided_at, candidate.trader_id, candidate.intent.n, candidate.intent.intent_id
 
 
 def resolve(view: AccountView, entries: Sequence[Candidate], reduces: Sequence[Reduce]) -> Resolution:

@@ -279,9 +279,7 @@ def _unknown(intent: IntentRow) -> Denial:
 
 
 def _order(intent: IntentRow) -> tuple[str, datetime, str, int, str]:
-    number = intent.intent_id.rpartition("#")[2]
-    place = int(number) if number.isdecimal() else 0
-    return intent.trader_id, intent.decided_at, intent.decision_id, place, intent.intent_id
+    return intent.trader_id, intent.decided_at, intent.decision_id, intent.n, intent.intent_id
 
 
 def _trader(intent: IntentRow) -> TraderId:

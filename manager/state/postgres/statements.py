@@ -35,7 +35,7 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state.checks import OWNED_BY_ACQUIRE
-from manager.state.keys import KEYS
+from manager.state.keys import KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.records import (
     AccountRow,
@@ -116,9 +116,9 @@ def patch(kind: type[Any], names: Sequence[str]) -> Update:
 
 
 def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any = None) -> ScalarSelect[Any]:
-    """Return matching rows as the text of one JSON array, in key order unless `order` says otherwise."""
+    """Return matching rows as the text of one JSON array, in their own order unless `order` says otherwise."""
     table = TABLES[kind]
-    ordering = (*order, *(table.c[name] for name in KEYS[kind]))
+    ordering = (*order, *(table.c[name] for name in SORTED_BY[kind]))
     return array(
         select(as_json(table).label("row")).where(table.c.tenant_id == TENANT, *where).order_by(*ordering), limit
     )
