@@ -32,7 +32,7 @@ class WorkerParts:
 
 
 async def serve(parts: WorkerParts, stop: asyncio.Event) -> None:
-    """Trade until `stop` is set and the jobs under way have ended."""
+    """Trade until `stop` is set and the jobs under way have ended; raise SchemaMoved if the database's schema moved."""
     handlers = DeskHandlers(
         DeskParts(
             store=parts.store,
@@ -47,6 +47,9 @@ async def serve(parts: WorkerParts, stop: asyncio.Event) -> None:
     )
     accounts = [AccountKey(tenant_id=tenant, account_id=account) for tenant, account in parts.accounts]
     orchestrator = Orchestrator(parts.store, parts.runner, parts.clock, accounts, parts.pace)
+    worker = QueueWorker(parts.runner, handlers, parts.settings)
     async with asyncio.TaskGroup() as group:
         group.create_task(orchestrator.run(stop), name="orchestrator")
-        group.create_task(QueueWorker(parts.runner, handlers, parts.settings).run(stop), name="queue-worker")
+        group.create_task(worker.run(stop), name="queue-worker")
+    if worker.moved is not None:
+        raise worker.moved

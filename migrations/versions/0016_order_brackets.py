@@ -1,4 +1,4 @@
-"""Keep in columns what code read out of ids and reasons."""
+"""Keep in columns what code read out of ids and reasons; let a worker see for which version a database is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,10 +31,12 @@ def upgrade() -> None:
         _fill(table, column, old)
         if column != "bracket":
             op.alter_column(table, column, nullable=False)
+    op.execute("GRANT SELECT ON alembic_version TO propdesk_app, propdesk_service")
 
 
 def downgrade() -> None:
     """Take the columns away; the ids still say what they said, those made meanwhile nothing."""
+    op.execute("REVOKE SELECT ON alembic_version FROM propdesk_app, propdesk_service")
     for table, column, _, _ in reversed(_ADDED):
         op.drop_column(table, column)
 
