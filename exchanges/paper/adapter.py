@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
+from exchanges.client_ids import AS_IT_IS
 from exchanges.clock import EPOCH, Clock
 from exchanges.errors import OrderDenied, OrderRejected
 from exchanges.paper.account import AccountReports, PaperVenue, report_account
@@ -26,15 +27,16 @@ from exchanges.types import (
     Symbol,
 )
 
+CLIENT_IDS = AS_IT_IS
 CAPABILITIES = Capabilities(attaches_stop=False, reduce_below_minimum=True, order_expiry=True, reports_funding=True)
 
 
 class PaperExchange:
     """Trade one paper account; several processes may hold the same one, the ledger serialises them.
 
-    Touches of one symbol in one bar come by stops before targets, then by client order id: a caller that wants them by
-    trader encodes the trader's order there. Orders whose ids share what stands before a `~` are legs of one bracket:
-    when one is filled, the others are canceled. Market orders fill at the instant, touches at the end of the bar.
+    Touches of one symbol in one bar come by stops before targets, then by bracket, then as placed: a caller that wants
+    them by trader begins its brackets with the trader. Market orders fill at the instant, touches at the end of the
+    bar. Client order ids are taken as they are, those of earlier versions too.
     """
 
     def __init__(

@@ -80,14 +80,14 @@ def expire_waiting(state: PaperState, at: datetime) -> None:
 
 
 def _touch_all(venue: PaperVenue, state: PaperState, at: datetime) -> None:
-    """Touches come by symbol, stops before targets before limits, then client order id."""
+    """Touches come by symbol, stops before targets before limits, then bracket, then as placed."""
     for order in sorted(state.orders.values(), key=_touch_order):
         if not order.waiting and order.live_from < at and order.client_order_id in state.orders:
             _touch(venue, state, order, at)
 
 
-def _touch_order(order: PaperOrder) -> tuple[str, int, str]:
-    return order.symbol, TOUCH_RANK[order.type], order.client_order_id
+def _touch_order(order: PaperOrder) -> tuple[str, int, str, str]:
+    return order.symbol, TOUCH_RANK[order.type], order.bracket or "", order.venue_order_id
 
 
 def _touch(venue: PaperVenue, state: PaperState, order: PaperOrder, at: datetime) -> None:

@@ -72,6 +72,7 @@ def _order(venue: PaperVenue, state: PaperState, request: OrderRequest, at: date
         created_at=at,
         updated_at=at,
         live_from=venue.path.live_from(at),
+        bracket=request.bracket,
     )
 
 

@@ -326,6 +326,7 @@ def _record(
             trader_id=trader.trader_id,
             decided_at=decided_at,
             decision=item,
+            n=number,
             expires_at=schedule.next_due_at,
         )
         for number, item in enumerate(full.decisions)

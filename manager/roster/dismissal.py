@@ -126,4 +126,5 @@ class Dismissal:
                 trader_id=row.trader_id,
                 decided_at=self._at,
                 decision=close,
+                n=number,
             )

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, NewType
 
-from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from exchanges.types import BracketId, FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
@@ -241,7 +241,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one wish of a decision on its way through a round; `intent_id` is decision_id#n."""
+    """Hold one wish of a decision on its way through a round; `n` is its place in the decision."""
 
     tenant_id: TenantId
     intent_id: IntentId
@@ -250,6 +250,7 @@ class IntentRow:
     trader_id: TraderId
     decided_at: datetime
     decision: Decision
+    n: int = 0
     expires_at: datetime | None = None
     status: IntentStatus = IntentStatus.PENDING
     round_id: RoundId = RoundId("")
@@ -286,7 +287,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRow:
-    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id."""
+    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id.
+
+    `n` is its place among the orders of its round. `fired` says that the desk itself fires a target that does not rest:
+    what is not filled at once dies.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -299,8 +304,11 @@ class OrderRow:
     quantity: Decimal
     created_at: datetime
     shares: tuple[Share, ...]
+    n: int = 0
+    bracket: BracketId | None = None
     trigger_price: Decimal | None = None
     reduce_only: bool = False
+    fired: bool = False
     state: OrderState = OrderState.PENDING
     filled: Decimal = ZERO
     venue_order_id: str = ""
