@@ -19,14 +19,8 @@ from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary
 from executor.recordings.decisions import RecordedBatch, RecordedExecutor
-from executor.remote.connections import (
-    RemoteConnections,
-    RemoteEndpoint,
-    RemoteSource,
-    check_ca_file,
-    check_grpc,
-    check_remote_url,
-)
+from executor.remote.connections import RemoteConnections
+from executor.remote.endpoint import RemoteEndpoint, RemoteSource, check_ca_file, check_grpc, check_remote_url
 
 __all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor"]
 
@@ -177,7 +171,7 @@ def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
                 turn=parts.clients.turn,
             )
         case ExecutorType.REMOTE:
-            from executor.remote.client import RemoteExecutor
+            from executor.remote.executor import RemoteExecutor
 
             endpoint = spec.remote_endpoint()
             return RemoteExecutor(endpoint, parts.remotes, parts.monotonic, meter=parts.meter, trader=parts.trader)

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
-from executor.prompts.library import PromptLibrary
 from manager.cli.options import existing_desk
 from manager.cli.progress import progress
 from manager.config import Config
 from manager.manager import Manager
-from manager.resources import resource
 from manager.roster.registration import RegistrationCheck, registration_check
 from manager.state.errors import StoreUnavailable
 from manager.state.store import Store
@@ -58,8 +56,7 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
-    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts")))
-    return Manager(store, SystemClock(), nobody)
+    return Manager(store, SystemClock(), RegistrationCheck({}))
 
 
 async def _is_worker_alive(database: "Database") -> bool:

@@ -49,7 +49,7 @@ def serve(
     grace: GraceOption = None,
 ) -> None:
     """Take the decisions of the config's traders for desks that ask with its key, until Ctrl-C; no database."""
-    from executor.remote.connections import check_grpc
+    from executor.remote.endpoint import check_grpc
 
     check_grpc()
     from executor.remote.server import Listen

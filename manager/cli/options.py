@@ -10,8 +10,7 @@ import typer
 
 from manager.cli.guard import Refused
 from manager.config import Config, load_config
-from manager.config.accounts import InstrumentsOf
-from manager.config.instruments import instruments_of_market
+from manager.config.accounts import InstrumentsOf, instruments_of_market
 from manager.resources import resource
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from manager.cli.options import (
 )
 from manager.cli.render import jsonable, print_json, say, show_table, usd
 from manager.config import load_traders
-from manager.config.placing import placed
+from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
-from manager.manager import Manager, Removal
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
 from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
 from traders.spec import ManagedBy, TraderId, TraderSpec
@@ -121,17 +122,17 @@ def add(options: AddOptions) -> None:
 def _refuse_keys(options: AddOptions, spec: TraderSpec) -> None:
     if spec.executor.type is ExecutorType.REMOTE:
         mend = (
-            f"trader {spec.id} has an executor elsewhere, whose key only a config can name; "
+            f"trader {spec.id} has a remote executor, whose key only a config can name; "
             f"define the trader in {options.config} and start the desk again"
         )
-        raise placed(options.file, Fault(trader_id=spec.id, field="executor.type", value="'remote'", mend=mend))
+        raise placed(options.file, Fault(trader_id=spec.id, loc=("executor", "type"), value="'remote'", mend=mend))
     if spec.executor.base_url:
         mend = (
             f"trader {spec.id} has a model of its own, whose key only a config can name; "
             f"define it under `models:` of {options.config}, start the desk again and name it here"
         )
         given = repr(spec.executor.model)
-        raise placed(options.file, Fault(trader_id=spec.id, field="executor.model", value=given, mend=mend))
+        raise placed(options.file, Fault(trader_id=spec.id, loc=("executor", "model"), value=given, mend=mend))
 
 
 @app.command("start")

@@ -157,8 +157,8 @@ class Table:
             index.change(key, old, row)
         return old
 
-    def find(self, where: Mapping[str, Any], newest_first: str, limit: int) -> list[Any]:
-        """Return up to `limit` rows that match, in key order or by a field, the newest first."""
+    def find(self, where: Mapping[str, Any], newest_first: str, limit: int | None) -> list[Any]:
+        """Return up to `limit` rows that match, all for None, in key order or by a field, the newest first."""
         found = [(self.key_of(row), row) for row in self._candidates(where) if _matches(row, where)]
         found.sort(key=lambda pair: pair[0])
         if newest_first:

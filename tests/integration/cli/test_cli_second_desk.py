@@ -14,7 +14,7 @@ from manager.bootstrap.live import run_worker
 from manager.errors import OtherDeskRuns
 from manager.jobs.heartbeat import is_worker_alive
 from manager.process import main
-from manager.roster.registry import ACCOUNT_TERMS
+from manager.roster.writing import ACCOUNT_TERMS
 from manager.settings import read_settings
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
 

@@ -22,8 +22,8 @@ from executor.errors import (
     UnreadableAnswer,
 )
 from executor.prompts.sample import sample_context
-from executor.remote.connections import MAX_BYTES, RemoteConnections, RemoteEndpoint
-from executor.remote.http_client import HttpAsking
+from executor.remote.endpoint import MAX_BYTES, RemoteEndpoint
+from executor.remote.http_client import HttpAsking, HttpClients
 from executor_contexts import open_item
 
 KEY = "sk-remote-0123456789"
@@ -35,14 +35,14 @@ PING = f"{AT.url}/api/v1/ping"
 
 
 @pytest.fixture
-async def connections() -> AsyncIterator[RemoteConnections]:
-    opened = RemoteConnections()
+async def connections() -> AsyncIterator[HttpClients]:
+    opened = HttpClients()
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def asking(connections: RemoteConnections) -> HttpAsking:
+def asking(connections: HttpClients) -> HttpAsking:
     return HttpAsking(AT, connections)
 
 
@@ -230,10 +230,10 @@ async def test_a_greeting_that_is_turned_away_is_told(
 
 
 async def test_traders_with_other_keys_share_no_connection(
-    connections: RemoteConnections, respx_mock: respx.MockRouter
+    connections: HttpClients, respx_mock: respx.MockRouter
 ) -> None:
     route = respx_mock.post(DECISION).respond(json=ANSWER)
     for key in ("one", "two", "one"):
         await HttpAsking(replace(AT, key=key), connections).ask(CONTEXT)
     assert [call.request.headers["authorization"] for call in route.calls] == ["Bearer one", "Bearer two", "Bearer one"]
-    assert connections.http(replace(AT, key="one")) is not connections.http(replace(AT, key="two"))
+    assert connections.client(replace(AT, key="one")) is not connections.client(replace(AT, key="two"))

@@ -9,7 +9,7 @@ import pytest
 
 from exchanges.clock import to_ms
 from exchanges.types import Symbol
-from manager.replay.curve import Closes, ReplaySampler
+from manager.bootstrap.curve import Closes, ReplaySampler
 from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, BookRow, PositionRow
 from manager.state.store import AccountRows
 from traders.performance import Performance, flow, sample
