@@ -11,7 +11,7 @@ from exchanges.clock import Clock
 from exchanges.types import Symbol
 from executor.contract import Limits
 from manager.config.values import Config, TenantConfig
-from manager.desk.incidents.logging import log_resolved
+from manager.desk.incidents.log import log_resolved
 from manager.errors import RegistrationError, UnknownTrader
 from manager.roster.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
 from manager.roster.registration import RegistrationCheck, id_taken, stored

@@ -11,8 +11,7 @@ from typing import Final
 
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.state.kinds import IntentStatus, TradingState
-from manager.state.records import IncidentRow, PositionKey
+from manager.state.records import IncidentRow, IntentStatus, PositionKey, TradingState
 
 
 class Severity(StrEnum):

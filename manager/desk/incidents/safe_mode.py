@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from manager.desk.incidents.codes import INCIDENTS
-from manager.desk.incidents.logging import log_raised, log_resolved
-from manager.desk.risk.states import SAFE_MODE_FAILURES
+from manager.desk.incidents.log import log_raised, log_resolved
+from manager.desk.risk.trader import SAFE_MODE_FAILURES
 from manager.state.records import AccountId, DecisionRow, IncidentRow, ScheduleRow
 from manager.state.store import Transaction
 from traders.spec import TraderId

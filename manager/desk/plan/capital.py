@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from statistics import median
 
-from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import ZERO, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
 from traders.spec import TraderId
@@ -69,7 +68,7 @@ def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...
         elif trader.state in _RELEASED:
             aims[trader_id] = ZERO
         else:
-            kept += max(book_equity(view, trader.book), ZERO)
+            kept += max(view.equity_of(trader.book), ZERO)
     reserve = _reserve(view)
     strategy = view.rules.allocation_strategy
     distributable = view.equity - reserve
@@ -114,7 +113,7 @@ def utilization(view: AccountView) -> UtilizationReport:
     over = []
     for trader_id in sorted(view.traders):
         trader = view.traders[trader_id]
-        used = book_margin(view, trader.book) + trader.reserved_margin
+        used = view.margin_of(trader.book) + trader.reserved_margin
         allocated += trader.allocated
         utilized += used
         if used > trader.allocated:
@@ -152,11 +151,11 @@ def _by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[Trade
 
 def _wanted(view: AccountView, trader: TraderView, aim: Decimal) -> Decimal:
     """Return target - equity, a withdrawal limited to what is free; a released trader is never topped up."""
-    equity = book_equity(view, trader.book)
+    equity = view.equity_of(trader.book)
     gap = aim - equity
     if gap >= ZERO:
         return ZERO if trader.state in _RELEASED else gap.quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
-    free = equity - book_margin(view, trader.book) - trader.reserved_margin
+    free = equity - view.margin_of(trader.book) - trader.reserved_margin
     return -min(-gap, max(free, ZERO)).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
 
 

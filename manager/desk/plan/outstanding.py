@@ -11,8 +11,7 @@ from exchanges.precision import floor_to_lot
 from executor.contract import Action, Decision
 from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.kinds import OrderPurpose
-from manager.state.records import OrderId, OrderRow, PositionKey
+from manager.state.records import OrderId, OrderPurpose, OrderRow, PositionKey
 from traders.book import Book
 from traders.spec import TraderId
 

@@ -6,8 +6,7 @@ from decimal import Decimal
 from exchanges.precision import ZERO
 from exchanges.types import Symbol
 from manager.monitor.invariants.facts import REDUCING, AccountFacts, Violation
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import PositionKey, PositionRow
+from manager.state.records import OrderPurpose, OrderState, PositionKey, PositionRow
 from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")

@@ -18,7 +18,6 @@ from manager.desk.plan.capital import (
     targets,
     utilization,
 )
-from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import AccountRules, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
 from traders.spec import TraderId
@@ -180,7 +179,7 @@ def funds(draw: st.DrawFn) -> tuple[AccountView, Decimal]:
     unallocated = draw(st.decimals(min_value=-500, max_value=4000, places=9))
     rules = AccountRules(allocation_strategy=draw(st.sampled_from(AllocationStrategy)))
     view = make_view(*traders, rules=rules)
-    equity = unallocated + sum(book_equity(view, trader.book) for trader in traders)
+    equity = unallocated + sum(view.equity_of(trader.book) for trader in traders)
     return make_view(*traders, rules=rules, equity=equity), unallocated
 
 
@@ -193,10 +192,10 @@ def test_a_rebalance_conserves_money_and_never_cuts_into_margin(fund: tuple[Acco
     assert deposits == 0 or sum(amounts.values()) <= unallocated
     for trader_id, amount in amounts.items():
         book = view.traders[TraderId(trader_id)].book
-        equity = book_equity(view, book)
+        equity = view.equity_of(book)
         assert amount == amount.quantize(Decimal("1E-8"))
         if amount < 0:
-            assert equity + amount >= book_margin(view, book)
+            assert equity + amount >= view.margin_of(book)
         if amount > 0:
             assert view.traders[TraderId(trader_id)].state is TraderState.RUNNING
     running = [move.allocated for move in moves if view.traders[move.trader_id].state is TraderState.RUNNING]
