@@ -10,7 +10,7 @@ from uuid import uuid4
 from exchanges.clock import Clock, to_ms
 from executor.contract import Action, Decision, Outcome
 from manager.config.values import Config
-from manager.desk.incidents.safe_mode import end_alert
+from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import NotFlat, RegistrationError, UnknownAccount, UnknownTrader
 from manager.roster.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
 from manager.roster.registration import RegistrationCheck
@@ -128,7 +128,7 @@ class Manager:
                 await _release_money(tx, desk, trader_id, f"unregister/{token}", at)
                 for schedule in desk.schedules:
                     if schedule.trader_id == trader_id:
-                        await end_alert(tx, schedule, at)
+                        await end_safe_mode(tx, schedule, at)
                 await tx.delete(TraderRow, [(trader_id,)])
                 await tx.insert([event_of(row, at, kind="trader_removed", actor=actor, reason=reason)])
                 return Removal.REMOVED

@@ -21,7 +21,7 @@ _LOG = structlog.get_logger(__name__)
 class Subject:
     """Say what an incident is about; two of one subject are the same one while it lasts.
 
-    `which` tells several of one trader and symbol apart: an order's id, or whether it is a stop or a target.
+    `which` tells several of one trader and symbol apart: an order's id, or whether it is a stop or a take-profit.
     """
 
     code: str

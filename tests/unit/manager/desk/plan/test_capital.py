@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from desk_factory import AT, BTC, make_position, make_spec, make_trader, make_view
 from manager.desk.plan.capital import (
+    ALLOCATIONS,
     CapitalMove,
+    allocations,
     basis_of,
     needs_rebalance,
     rebalance,
-    targets,
     utilization,
 )
 from manager.desk.plan.values import AccountRules, AccountView, AllocationStrategy, TraderView
@@ -32,7 +33,7 @@ def scored(name: str, sharpe: float | None, trades: int = 20, **changes: Any) ->
 
 
 def dealt(distributable: int, *traders: TraderView) -> dict[str, Decimal]:
-    return {str(name): amount for name, amount in targets(PERFORMANCE, Decimal(distributable), traders).items()}
+    return {str(name): amount for name, amount in allocations(PERFORMANCE, Decimal(distributable), traders).items()}
 
 
 def moved(moves: Sequence[CapitalMove]) -> dict[str, Decimal]:
@@ -40,13 +41,13 @@ def moved(moves: Sequence[CapitalMove]) -> dict[str, Decimal]:
 
 
 def test_equal_gives_all_the_same_rounded_down() -> None:
-    found = targets(EQUAL, Decimal(1000), [make_trader(name) for name in "abc"])
+    found = allocations(EQUAL, Decimal(1000), [make_trader(name) for name in "abc"])
     assert set(found.values()) == {Decimal("333.33333333")}
 
 
 def test_custom_gives_each_its_percentage() -> None:
     traders = [make_trader(n, spec=make_spec(n, allocation_pct=Decimal(p))) for n, p in (("a", 30), ("b", "12.5"))]
-    assert targets(CUSTOM, Decimal(9000), traders) == {"a": Decimal(2700), "b": Decimal(1125)}
+    assert allocations(CUSTOM, Decimal(9000), traders) == {"a": Decimal(2700), "b": Decimal(1125)}
 
 
 def test_performance_deals_floors_then_by_sharpe() -> None:
@@ -156,6 +157,12 @@ def test_utilization_names_who_uses_more_than_allocated() -> None:
         utilization_pct=Decimal(30),
         over_allocated=(TraderId("over"),),
     )
+
+
+def test_an_allocation_strategy_without_a_row_is_an_error() -> None:
+    assert ALLOCATIONS.keys() == set(AllocationStrategy)
+    with pytest.raises(ValueError, match="'by_size' has no row; expected one of equal, custom, performance_based"):
+        allocations("by_size", Decimal(1), ())  # type: ignore[arg-type]  # what a new member without a row would be
 
 
 @st.composite
