@@ -16,7 +16,6 @@ from manager.desk.plan.booking import Execution, Part
 from manager.desk.plan.dust import still_dust
 from manager.desk.plan.outstanding import Outstanding
 from manager.state.keys import Row
-from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose
 from manager.state.records import (
     ROUNDING,
     UNALLOCATED,
@@ -25,8 +24,11 @@ from manager.state.records import (
     BookRow,
     FillPartRow,
     IntentRow,
+    IntentStatus,
+    LedgerKind,
     LedgerRow,
     OrderId,
+    OrderPurpose,
     OrderRow,
     PositionKey,
     PositionRow,
@@ -98,6 +100,11 @@ class AccountState:
     def dust(self) -> frozenset[PositionKey]:
         """Return the positions that are too small for the venue."""
         return frozenset(key for key, row in self.positions.items() if row.dust)
+
+    def held_row(self, key: PositionKey) -> PositionRow | None:
+        """Return the row of a position as it was flagged last, None for one that is not held."""
+        book = self.books.get(key.trader_id)
+        return self.positions.get(key) if book is not None and key.symbol in book.positions else None
 
     def head(self, trader_id: TraderId) -> BookRow:
         """Return the money row of a book, a new one when it has none yet."""

@@ -8,8 +8,7 @@ from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import Session
 from manager.desk.submission import CancelResult, cancel, leg_row, persist, send, was_refused
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import OrderId, OrderRow, PositionKey
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
 
 
 class Legs:

@@ -15,12 +15,7 @@ from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.values import AccountRules, AccountView
-from manager.state.records import (
-    AccountId,
-    OrderId,
-    RoundId,
-    TenantId,
-)
+from manager.state.records import AccountId, OrderId, RoundId, TenantId
 from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL
 from traders.spec import TraderId

@@ -10,8 +10,7 @@ from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.protection import fired_take_profits
 from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
-from manager.state.kinds import IntentStatus, OrderPurpose
-from manager.state.records import FillPartRow, IntentRow, RoundRow
+from manager.state.records import FillPartRow, IntentRow, IntentStatus, OrderPurpose, RoundRow
 
 _INTENTS_READ = 50
 

@@ -11,8 +11,7 @@ from manager.desk.plan.outcomes import PlannedOrder, ProtectionPlan
 from manager.desk.plan.protection import plan_protection
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import PositionKey, Share
+from manager.state.records import OrderPurpose, OrderState, PositionKey, Share
 from traders.book import Position
 
 

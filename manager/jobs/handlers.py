@@ -15,7 +15,7 @@ from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
 from manager.desk.execution import RoundExecution
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
-from manager.desk.incidents.safe_mode import log_alerts, note_outcome
+from manager.desk.incidents.safe_mode import log_changes, note_outcome
 from manager.desk.protector import Protector
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
@@ -228,7 +228,7 @@ class DeskHandlers:
             await self._conclude_late(end)
             return False, False
         note_failure(decision)
-        log_alerts(alerts)
+        log_changes(alerts)
         return True, bool(intents)
 
     async def _conclude_late(self, end: Conclusion) -> None:
@@ -247,7 +247,7 @@ class DeskHandlers:
                 failures = schedule.failed_decisions + 1
                 await tx.patch(ScheduleRow, (decision.trader_id,), failed_decisions=failures)
                 alerts = await note_outcome(tx, schedule, decision, True)
-        log_alerts(alerts)
+        log_changes(alerts)
 
     async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
         spec = rows.trader.spec

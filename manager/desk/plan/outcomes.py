@@ -7,8 +7,7 @@ from decimal import Decimal
 
 from exchanges.types import Side, Symbol
 from manager.desk.plan.values import OfPosition
-from manager.state.kinds import OrderPurpose
-from manager.state.records import IntentId, IntentRow, OrderId, PositionKey, Share
+from manager.state.records import IntentId, IntentRow, OrderId, OrderPurpose, PositionKey, Share
 from traders.book import Position
 from traders.spec import TraderId
 

@@ -16,8 +16,7 @@ from exchanges.types import Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import OrderRow, PositionKey
+from manager.state.records import OrderPurpose, OrderRow, OrderState, PositionKey
 from traders.book import Position
 from traders.spec import TraderId
 

@@ -13,8 +13,7 @@ from manager.desk.reconcile.adoption import Adoption
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.reconcile.funding import FundingBooking
 from manager.desk.session import Session, Truth
-from manager.state.kinds import LedgerKind
-from manager.state.records import UNALLOCATED, OrderId
+from manager.state.records import UNALLOCATED, LedgerKind, OrderId
 
 SINCE_FIRST = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 

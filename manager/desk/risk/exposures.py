@@ -8,7 +8,6 @@ from typing import Self
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.outcomes import Reduce, SizedEntry
-from manager.desk.plan.valuation import price_of
 from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.risk.standing import sendable
 from manager.state.records import IntentRow, PositionKey
@@ -106,7 +105,7 @@ class Exposures:
             left = abs(position.quantity) - taken.get(key, ZERO)
             if left <= ZERO:
                 continue
-            worth = left * price_of(self.view, position) * position.contract_size
+            worth = left * self.view.price_of(position) * position.contract_size
             margin = worth / position.leverage
             self.sides(symbol).add(position.direction, worth, margin)
             self.unrealized += self._unrealized(position, left, worth)

@@ -5,8 +5,7 @@ from decimal import Decimal
 
 from exchanges.types import ZERO, Symbol
 from manager.monitor.invariants.facts import REDUCING, AccountFacts, Violation
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import PositionKey, PositionRow
+from manager.state.records import OrderPurpose, OrderState, PositionKey, PositionRow
 from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")

@@ -15,10 +15,9 @@ from executor.prompts.sample import sample_context
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.outcomes import Clamp
 from manager.desk.plan.values import ConflictStrategy
-from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import ACCOUNT_RULES
 from manager.desk.risk.standing import OpenCase, Standing
-from manager.desk.risk.states import cooldown
+from manager.desk.risk.trader import cooldown, symbol_unresolved
 from manager.state.records import IntentId
 from traders.context import told_denial
 from traders.spec import TraderId

@@ -8,8 +8,7 @@ import pytest
 
 from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, make_trader, make_view
 from exchanges.types import Side
-from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.conflict_strategies import STRATEGIES, strategy_of
+from manager.desk.plan.conflict_resolver import STRATEGIES, resolve, strategy_of
 from manager.desk.plan.outcomes import Candidate, Resolution
 from manager.desk.plan.values import ConflictStrategy, Reservation
 from manager.state.records import IntentId

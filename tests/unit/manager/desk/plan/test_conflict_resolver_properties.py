@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk_factory import BTC, ETH, make_candidate, make_position, make_trader, make_view
-from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.conflict_strategies import strategy_of
+from manager.desk.plan.conflict_resolver import resolve, strategy_of
 from manager.desk.plan.outcomes import Candidate
 from manager.desk.plan.values import AccountView, ConflictStrategy
 

@@ -251,7 +251,7 @@ def test_no_trader_limit_is_exceeded_and_input_order_is_irrelevant(
             worth[entry.symbol] = worth.get(entry.symbol, D(0)) + entry.size_usd
             leverage[entry.symbol] = entry.leverage
             assert entry.leverage <= trader.spec.limits.max_leverage(entry.symbol)
-        equity = trader.book.equity(view.prices())
+        equity = trader.book.equity({symbol: mark.price for symbol, mark in view.marks.items()})
         margin = sum((amount / leverage[s] for s, amount in worth.items()), D(0))
         assert margin <= min(equity * trader.spec.limits.max_margin_usage_pct / 100, trader.allocated) + NOISE
         assert all(worth[entry.symbol] <= trader.spec.limits.max_position_size_usd for entry in mine)
