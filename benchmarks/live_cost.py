@@ -27,7 +27,7 @@ from manager.jobs.queue import QueueRunner
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.worker import QueueWorker
 from manager.processes.worker import serve
-from manager.state.database import Database, open_database
+from manager.state.database import Database, DatabasePlace
 from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, OrderRow, RoundRow
 from traders.spec import TraderId
 
@@ -235,7 +235,7 @@ async def main(seconds: float) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="propdesk-cost-") as folder:
         data_dir = Path(folder)
-        async with open_database(data_dir, {}) as database:
+        async with DatabasePlace(data_dir=data_dir).open() as database:
             costs = [await measure(name, data_dir, database, seconds) for name in STYLES]
             queue_worker, queue_server = await measure_queue(data_dir, database)
     idle = costs[0]

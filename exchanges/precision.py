@@ -2,9 +2,7 @@
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from exchanges.types import Instrument
-
-ZERO = Decimal(0)
+from exchanges.types import ZERO, Instrument
 
 
 def floor_to_lot(quantity: Decimal, lot: Decimal) -> Decimal:

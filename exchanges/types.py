@@ -13,6 +13,7 @@ Symbol = NewType("Symbol", str)
 ClientOrderId = NewType("ClientOrderId", str)
 VenueOrderId = NewType("VenueOrderId", str)
 VenueTradeId = NewType("VenueTradeId", str)
+ZERO = Decimal(0)
 
 
 class Side(StrEnum):

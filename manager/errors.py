@@ -7,6 +7,7 @@ ManagerError
  |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
  +- PortTaken          the web's port is not free
+ +- SettingsRefused    a variable of the environment cannot be used
  +- DatabaseUrlRefused DATABASE_URL is of another kind
  +- ReplayError        a replay cannot go on or be written
      +- ReplayInputError  config, candles, funding and decisions do not fit together
@@ -71,6 +72,10 @@ class NotFlat(ManagerError):
 
 class PortTaken(ManagerError):
     """Report that the web cannot listen where it was told to."""
+
+
+class SettingsRefused(ManagerError):
+    """Report the variables of the environment that cannot be used, each with its value and the mend on a line."""
 
 
 class DatabaseUrlRefused(ManagerError):

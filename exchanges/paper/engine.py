@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from exchanges.paper.account import PaperVenue, book, cancel_unreducible, liquidate
-from exchanges.paper.fills import ZERO, market_price, reducible, touch_price, within_volume
+from exchanges.paper.fills import market_price, reducible, touch_price, within_volume
 from exchanges.paper.outlook import Outlook
 from exchanges.paper.state import PaperOrder, PaperState, Phase
-from exchanges.types import FundingPayment, OrderStatus, OrderType
+from exchanges.types import ZERO, FundingPayment, OrderStatus, OrderType
 
 INSTANT = timedelta(microseconds=1)
 TOUCH_RANK = {OrderType.STOP: 0, OrderType.TAKE_PROFIT: 1, OrderType.LIMIT: 2, OrderType.MARKET: 3}

@@ -7,9 +7,8 @@ from exchanges.paper.config import BPS, PaperConfig
 from exchanges.paper.path import Bar
 from exchanges.paper.state import PaperOrder
 from exchanges.precision import floor_to_lot
-from exchanges.types import Instrument, Liquidity, OrderType, Side
+from exchanges.types import ZERO, Instrument, Liquidity, OrderType, Side
 
-ZERO = Decimal(0)
 ONE = Decimal(1)
 
 

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 from exchanges.paper.account import PaperVenue, book, cancel_unreducible, equity, margin_used
 from exchanges.paper.fills import (
-    ZERO,
     Price,
     fee_usd,
     increases,
@@ -19,7 +18,7 @@ from exchanges.paper.fills import (
 )
 from exchanges.paper.state import PaperOrder, PaperState
 from exchanges.precision import is_whole_lots, notional
-from exchanges.types import Instrument, Liquidity, OrderRequest, OrderStatus, OrderType, TimeInForce
+from exchanges.types import ZERO, Instrument, Liquidity, OrderRequest, OrderStatus, OrderType, TimeInForce
 
 MARKET_LIKE = (OrderType.MARKET, OrderType.LIMIT)
 

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NewType
 
 from exchanges.types import (
+    ZERO,
     ClientOrderId,
     Fill,
     FundingPayment,
@@ -34,7 +35,6 @@ class Phase(IntEnum):
 
 
 COST_QUANTUM = Decimal("1E-12")
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,10 +20,9 @@ from exchanges.replay.feed import ReplayFeed
 from exchanges.replay.loader import load_candles, load_funding
 from exchanges.replay.path import ReplayPath
 from executor.models.clients import ModelClients
-from executor.recordings.calls import RecordingFile, Recordings
 from executor.recordings.decisions import DroppedItem, load_recorded
-from executor.recordings.models import RecordedModels, RecordingModels
-from executor.recordings.remotes import RecordedRemotes, RecordingRemotes
+from executor.recordings.files import RecordingFile, Recordings
+from executor.recordings.sources import RecordedModels, RecordedRemotes, RecordingModels, RecordingRemotes
 from executor.registry import ExecutorParts, ExecutorType
 from executor.remote.connections import RemoteConnections
 from manager.bootstrap.assemble import Outside, Venues, assemble, runtime_of

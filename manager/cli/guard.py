@@ -20,6 +20,7 @@ from manager.errors import (
     RegistrationError,
     ReplayError,
     ReplayInputError,
+    SettingsRefused,
     UnknownAccount,
     UnknownTrader,
 )
@@ -52,6 +53,7 @@ _BAD_INPUT: Final = (
     RegistrationError,
     ReplayInputError,
     PortTaken,
+    SettingsRefused,
     DatabaseUrlRefused,
     DataDirRefused,
 )

@@ -42,7 +42,6 @@ from manager.state.prompt_text import prompt_text
 from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId
 from manager.state.store import Store
 from manager.views.prompt_diff import Comparison, Side, Totals, compare
-from traders.spec import TraderId
 
 TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Such as prompts/general.md.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="DECISION", help="A decision id, as `propdesk why` names it.")]
@@ -245,11 +244,12 @@ def _decider(config: Config, options: DiffOptions) -> ExecutorSpec:
     if options.model:
         return ExecutorSpec(type=ExecutorType.LLM, model=options.model, timeout_s=timeout_s)
     tenant = config.tenants.get(TenantId(options.tenant))
-    specs = {spec.id: spec for spec in tenant.traders} if tenant is not None else {}
-    if options.trader not in specs:
+    specs = tenant.traders if tenant is not None else ()
+    spec = next((one for one in specs if one.id == options.trader), None)
+    if spec is None:
         known = ", ".join(sorted(tenant.models)) if tenant is not None and tenant.models else "none"
         raise Refused(f"nobody is named to decide; pass --model NAME (in the config: {known}) or --style NAME")
-    return config.with_key(specs[TraderId(options.trader)].executor)
+    return config.with_key(spec.executor)
 
 
 def _plain(found: Comparison) -> dict[str, Any]:

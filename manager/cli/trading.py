@@ -1,6 +1,5 @@
 """`propdesk traders`: list, take on, move through life, let go."""
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -104,7 +103,7 @@ def add(options: AddOptions) -> None:
     """Take traders on from a file in the form of the config, all or none; they stay until removed, whatever it says."""
     tenant = TenantId(options.tenant)
     config = read_config(options.config)
-    specs = load_traders(options.file, config, tenant, os.environ)
+    specs = load_traders(options.file, config, tenant)
     for spec in specs:
         _refuse_keys(options, spec)
 

@@ -20,8 +20,7 @@ from executor.models.addresses import shown_url
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec, ExecutorType
-from executor.remote.connections import check_remote_url
-from executor.remote.request_rules import MAX_SYMBOLS
+from executor.remote.endpoint import MAX_SYMBOLS, check_remote_url
 from manager.config.fields import one_of
 from manager.config.models import asked_models, lacking, url_fault
 from manager.config.reading import faults

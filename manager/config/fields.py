@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from executor.errors import ExecutorConfigError
-from executor.models.keys import check_key
+from executor.models.addresses import check_key
 from manager.config.source import is_reference
 
 RESERVED_IDS: Final = ("EXTERNAL", "UNALLOCATED", "ROUNDING")

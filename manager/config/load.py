@@ -1,5 +1,6 @@
 """Read, check and freeze a config file; all of it is right, or none of it is used."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ _SECTIONS: Final = ("manager", "global_limits", "monitoring", "data")
 
 def load_config(
     path: Path,
-    env: Mapping[str, str],
+    env: Mapping[str, str] = os.environ,
     *,
     instruments_of: InstrumentsOf = instruments_of_market,
     candles: Path | None = None,
@@ -36,9 +37,9 @@ def load_config(
 ) -> Config:
     """Return the config at `path`; raise ConfigError with every mistake in it.
 
-    `env` resolves ${NAME}. `instruments_of` names the symbols an account quotes, None where that cannot be known
-    offline; a replay passes those of its file `candles`, which messages then name. Without `check_prompts` a template
-    may be broken: a worker that takes over must start.
+    `env`, that of the process by default, resolves ${NAME}. `instruments_of` names the symbols an account quotes,
+    None where that cannot be known offline; a replay passes those of its file `candles`, which messages then name.
+    Without `check_prompts` a template may be broken: a worker that takes over must start.
     """
     source, environment = read_source(path), Environment(variables=env, used={})
     source.refuse_references(SECRET_FIELDS)
@@ -48,7 +49,9 @@ def load_config(
     return _config(path, reading, tenants.read())
 
 
-def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str, str]) -> tuple[TraderSpec, ...]:
+def load_traders(
+    path: Path, config: Config, tenant: TenantId, env: Mapping[str, str] = os.environ
+) -> tuple[TraderSpec, ...]:
     """Return the traders of the file at `path`, one mapping or a `traders:` list, for accounts of `config`.
 
     Raises ConfigError with every mistake. They count as managed by the API, so no reload of the config touches them.

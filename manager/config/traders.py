@@ -9,7 +9,7 @@ from executor.contract import Limits
 from executor.errors import ExecutorConfigError
 from executor.models.chat import Structured
 from executor.registry import ExecutorSpec, ExecutorType
-from executor.remote.connections import check_ca_file
+from executor.remote.endpoint import check_ca_file
 from manager.config.definition import Definitions, Ground
 from manager.config.fields import parse_number
 from manager.config.models import read_body

@@ -112,7 +112,7 @@ class AccountState:
             self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
             if owner not in self.books:
-                self.books[owner] = Book(trader_id=owner)
+                self.books[owner] = Book(trader_id=TraderId(owner))
         self.pending = Writes(rows.account.account_id)
         self.version = 0
         self._dirty_heads: set[TraderId] = set()
@@ -294,7 +294,7 @@ class AccountState:
     def _held(self, trader_id: TraderId) -> Book:
         book = self.books.get(trader_id)
         if book is None:
-            book = self.books[trader_id] = Book(trader_id=trader_id, positions={})
+            book = self.books[trader_id] = Book(trader_id=TraderId(trader_id), positions={})
         return book
 
     def _post(
@@ -345,7 +345,7 @@ class AccountState:
 
 def _book_of(head: BookRow) -> Book:
     return Book(
-        trader_id=head.trader_id,
+        trader_id=TraderId(head.trader_id),
         capital=head.capital,
         realized=head.realized,
         fees=head.fees,

@@ -303,15 +303,15 @@ def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str])
         for row in rows.positions
     }
     book = Book(
-        trader_id=head.trader_id,
+        trader_id=TraderId(head.trader_id),
         capital=head.capital,
         realized=head.realized,
         fees=head.fees,
         funding=head.funding,
         positions=positions,
     )
-    refusals = told(rows.verdicts, actions)
-    return OwnState(book=book, allocated=head.allocated, performance=curve, refusals=refusals)
+    denials = told(rows.verdicts, actions)
+    return OwnState(book=book, allocated=head.allocated, performance=curve, denials=denials)
 
 
 def _record(

@@ -1,9 +1,9 @@
 """Whether intent, account and market are fresh enough, and whether the symbol may be traded."""
 
+from exchanges.types import ZERO
 from manager.desk.plan.values import AccountView, Mark
 from manager.desk.risk.rule import Finding, refuse
 from manager.desk.risk.standing import Wish
-from traders.book import ZERO
 
 
 def intent_stale(wish: Wish) -> Finding | None:

@@ -57,7 +57,7 @@ WANTED = """\
 - 2025-01-15 07:00:00 UTC BTC/USDT:USDT long 2 closed at 98.1 by take_profit: pnl 6.2 USD, fee 0.09
 - 2025-01-15 06:00:00 UTC BTC/USDT:USDT short 3 closed at 97.2 by stop: pnl -5.1 USD, fee 0.07
 
-{refusals}## Other traders of this account, net
+{denials}## Other traders of this account, net
 
 - BTC/USDT:USDT 25 contracts (about 500 USD)
 
@@ -293,10 +293,10 @@ async def prompt(folder: Path) -> str:
 async def test_every_figure_stands_in_its_place(tmp_path: Path) -> None:
     shown = await prompt(tmp_path)
     start, end = shown.index("## Refused"), shown.index("## Other traders")
-    assert shown == WANTED.format(refusals=shown[start:end])
+    assert shown == WANTED.format(denials=shown[start:end])
 
 
-async def test_a_refusal_names_no_other_trader(tmp_path: Path) -> None:
+async def test_a_denial_names_no_other_trader(tmp_path: Path) -> None:
     shown = await prompt(tmp_path)
     told = shown[shown.index("## Refused") : shown.index("## Other traders")]
     assert "DIRECTION" in told

@@ -1,16 +1,26 @@
-"""Models whose calls are kept, and models that answer from what was kept."""
+"""Models and remote executors that keep their calls, and others that answer from what was kept.
 
+A question to a remote executor is recorded as a call of a model is, in the same files: the question is the context as
+it travels and the URL it goes to, the reply is the decision as JSON, without its prompt.
+"""
+
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
 from executor.budget import Charge, Meter, MeteredModel, Unmetered, charges
+from executor.contract import Context, FullDecision
 from executor.errors import CallNotMade, ModelError
-from executor.models.chat import ChatModel, Completion, Message, ModelEndpoint
+from executor.models.chat import ChatModel, Completion, Finish, Message, ModelEndpoint
 from executor.models.clients import ModelSource
 from executor.models.profile import ModelProfile
-from executor.recordings.calls import Bill, CallKey, RecordedCall, RecordingFile, Recordings
+from executor.recordings.calls import Bill, CallKey, RecordedCall
+from executor.recordings.files import RecordingFile, Recordings
+from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
+from executor.remote.wire import context_json, decision_json, read_answer
 
 
 class RecordedModel:
@@ -83,9 +93,9 @@ class _Attempts:
 
 
 class RecordingModel:
-    """Call a model and keep how the call ended; one that no budget was left for is no call.
+    """Call a model and keep how the call ended.
 
-    Nor is one that was broken off before its deadline, as the whole run is with Ctrl-C.
+    What no budget was left for is no call, nor is what was broken off before its deadline, as a run is with Ctrl-C.
     """
 
     def __init__(self, model: ChatModel, endpoint: ModelEndpoint, file: RecordingFile) -> None:
@@ -107,13 +117,13 @@ class RecordingModel:
                 completion = await self._model.complete(messages, schema)
             except ModelError as error:
                 if made or not isinstance(error, CallNotMade):
-                    self._file.keep(RecordedCall.failed(key, error, _bills(made)))
+                    self._file.keep(RecordedCall.failed(key, error, self._bills(made)))
                 raise
             except anyio.get_cancelled_exc_class():
                 if anyio.current_time() >= deadline:
-                    self._file.keep(RecordedCall.cut_off(key, _bills(made)))
+                    self._file.keep(RecordedCall.cut_off(key, self._bills(made)))
                 raise
-        self._file.keep(RecordedCall.replied(key, completion, _bills(made)))
+        self._file.keep(RecordedCall.replied(key, completion, self._bills(made)))
         return completion
 
     async def ping(self) -> None:
@@ -123,6 +133,10 @@ class RecordingModel:
     async def close(self) -> None:
         """Close the model."""
         await self._model.close()
+
+    @staticmethod
+    def _bills(made: Sequence[Charge]) -> list[Bill | None]:
+        return [Bill.of(charge.usage) if charge.calls else None for charge in made]
 
 
 class RecordedModels:
@@ -165,5 +179,93 @@ class RecordingModels:
         await self._models.close()
 
 
-def _bills(made: Sequence[Charge]) -> list[Bill | None]:
-    return [Bill.of(charge.usage) if charge.calls else None for charge in made]
+def question_key(endpoint: RemoteEndpoint, context: Context) -> CallKey:
+    """Return the key of one question; the context holds the trader. ValueError if it cannot travel."""
+    # Recordings from before denials had this name are found by the old one.
+    body = context_json(context).replace(b'"denials":', b'"refusals":', 1)
+    return CallKey(
+        digest=hashlib.sha256(endpoint.url.encode() + b"\n" + body).hexdigest(),
+        prompt_hash=hashlib.sha256(body).hexdigest(),
+        model=endpoint.name,
+    )
+
+
+class RecordedAsking:
+    """Answer from recordings, whatever the server would say now; it is never asked."""
+
+    def __init__(self, endpoint: RemoteEndpoint, recordings: Recordings) -> None:
+        self._endpoint = endpoint
+        self._recordings = recordings
+
+    async def ask(self, context: Context) -> FullDecision:
+        """Return the recorded decision or raise the recorded failure; RecordingMissing if there is neither."""
+        call = self._recordings.take(question_key(self._endpoint, context))
+        try:
+            kept = call.again()
+        except ModelError as error:
+            raise error.told(ran=bool(call.bills)) from None
+        return read_answer(kept.text.encode(), context)
+
+    async def greet(self, trader: str) -> None:
+        """Do nothing: the recordings are in memory."""
+
+
+class RecordingAsking:
+    """Ask a remote executor and keep how that ended; what was broken off before its deadline is not kept."""
+
+    def __init__(self, asking: Asking, endpoint: RemoteEndpoint, file: RecordingFile) -> None:
+        self._asking = asking
+        self._endpoint = endpoint
+        self._file = file
+
+    async def ask(self, context: Context) -> FullDecision:
+        """Return the decision."""
+        key = question_key(self._endpoint, context)
+        deadline = anyio.current_effective_deadline()
+        try:
+            decision = await self._asking.ask(context)
+        except ModelError as error:
+            self._file.keep(RecordedCall.failed(key, error, [None] if error.ran else []))
+            raise
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_time() >= deadline:
+                self._file.keep(RecordedCall.cut_off(key))
+            raise
+        text = decision_json(replace(decision, prompt=None)).decode()
+        reply = Completion(text=text, finish=Finish.DONE, usage=decision.usage)
+        self._file.keep(RecordedCall.replied(key, reply))
+        return decision
+
+    async def greet(self, trader: str) -> None:
+        """Raise a ModelError unless the server takes the key and can decide for the trader."""
+        await self._asking.greet(trader)
+
+
+class RecordedRemotes:
+    """Give remote executors that answer from recordings and open no connection."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        self._recordings = recordings
+
+    def asking(self, endpoint: RemoteEndpoint) -> Asking:
+        """Return what answers for the endpoint."""
+        return RecordedAsking(endpoint, self._recordings)
+
+    async def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class RecordingRemotes:
+    """Give the remote executors of another source, each question to which is kept."""
+
+    def __init__(self, remotes: RemoteSource, file: RecordingFile) -> None:
+        self._remotes = remotes
+        self._file = file
+
+    def asking(self, endpoint: RemoteEndpoint) -> Asking:
+        """Return what asks the endpoint."""
+        return RecordingAsking(self._remotes.asking(endpoint), endpoint, self._file)
+
+    async def close(self) -> None:
+        """Close the other source."""
+        await self._remotes.close()

@@ -28,7 +28,7 @@ def context_of(request: pb.DecisionRequest) -> Context:
     request.DiscardUnknownFields()
     if request.ByteSize() != sent:
         raise RequestInvalid("the request has fields that decision.proto here does not know; update the server first")
-    values = _values(request.context)
+    values = values_of(request.context)
     views = {view["symbol"]: view for view in values["market"]}
     if len(views) < len(values["market"]):
         raise RequestInvalid("context.market: a symbol is given twice; send each once")
@@ -50,20 +50,20 @@ def decision_of(answer: pb.FullDecision, context: Context) -> FullDecision:
 
     What the server leaves out of `usage` is 0, as over HTTP.
     """
-    values = _values(answer)
+    values = values_of(answer)
     values["usage"] = {name: value for name, value in (values["usage"] or {}).items() if value != ""}
     return decision_of_values(values, context)
 
 
-def _values(message: Any) -> dict[str, Any]:
-    """Return every field of a message, None for an optional one that is not set."""
-    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
-
-
-def _value(message: Any, field: Any) -> Any:
-    given = getattr(message, field.name)
-    if field.is_repeated:
-        return list(given) if field.message_type is None else [_values(item) for item in given]
-    if field.has_presence and not message.HasField(field.name):
-        return None
-    return given if field.message_type is None else _values(given)
+def values_of(message: Any) -> dict[str, Any]:
+    """Return every field of a message, and of those in it, by name; None for an optional one that is not set."""
+    values: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        given, plain = getattr(message, field.name), field.message_type is None
+        if field.is_repeated:
+            values[field.name] = list(given) if plain else [values_of(item) for item in given]
+        elif field.has_presence and not message.HasField(field.name):
+            values[field.name] = None
+        else:
+            values[field.name] = given if plain else values_of(given)
+    return values

@@ -12,7 +12,7 @@ from typing import Final
 
 from executor.contract import Decision
 from executor.errors import ReplySyntaxError
-from executor.reply.json_text import read_json
+from executor.reply.text import read_json
 
 MAX_DEPTH: Final = 32
 MAX_TOKENS: Final = 20_000
@@ -55,6 +55,39 @@ class Source:
         self.text = text
         self.last_comment_end = text.rfind("*/")
 
+    def skip(self, at: int) -> int | None:
+        """Return the place after space and comments; None for a comment that names a field."""
+        text = self.text
+        while True:
+            space = _SPACE.match(text, at)
+            at = space.end() if space else at
+            if text.startswith(("//", "#"), at):
+                line = _REST_OF_LINE.match(text, at)
+                end = line.end() if line else at
+            elif text.startswith("/*", at) and at + 2 <= self.last_comment_end:
+                end = text.index("*/", at + 2) + 2
+            else:
+                return at
+            if _FIELD.search(text, at, end) is not None:
+                return None
+            at = end
+
+    def scalar(self, at: int, before: str) -> "tuple[Token, int] | None":
+        """Return a scalar and its end; a bare word only where a value or a key may stand, so that prose is no JSON."""
+        text = self.text
+        quoted = _STRING.match(text, at)
+        if quoted is not None:
+            return Token("", _unquoted(quoted.group())), quoted.end()
+        if text[at] in _OPENING_QUOTES or not before:
+            return None
+        for pattern in (_GROUPED, _LITERAL, _PHRASE) if before == ":" else (_LITERAL, _WORD):
+            bare = pattern.match(text, at)
+            if bare is not None:
+                word = bare.group().strip()
+                value = read_json(_PYTHON.get(word, word)) if pattern is _LITERAL else word
+                return Token("", value), bare.end()
+        return None
+
 
 @dataclass(slots=True)
 class Token:
@@ -84,7 +117,7 @@ def lex(source: Source, start: int) -> Lexed:
     depth: list[str] = []
     at = start
     while len(tokens) < MAX_TOKENS:
-        after = _skip(source, at)
+        after = source.skip(at)
         if after is None:
             return Lexed(ending=Ending.HIDING, tokens=tuple(tokens), end=at)
         at = after
@@ -99,7 +132,7 @@ def lex(source: Source, start: int) -> Lexed:
             if not depth:
                 return Lexed(ending=Ending.COMPLETE, tokens=tuple(tokens), end=at)
             continue
-        found = _scalar(text, at, tokens[-1].mark if tokens else "")
+        found = source.scalar(at, tokens[-1].mark if tokens else "")
         if found is None:
             cut = text[at] in _OPENING_QUOTES and _STRING.match(text, at) is None
             ending, end = (Ending.CUT, len(text)) if cut else (Ending.BROKEN, at)
@@ -107,24 +140,6 @@ def lex(source: Source, start: int) -> Lexed:
         token, at = found
         tokens.append(token)
     raise ReplySyntaxError(TOO_LONG)
-
-
-def _skip(source: Source, at: int) -> int | None:
-    """Step over space and comments; None for a comment that names a field."""
-    text = source.text
-    while True:
-        space = _SPACE.match(text, at)
-        at = space.end() if space else at
-        if text.startswith(("//", "#"), at):
-            line = _REST_OF_LINE.match(text, at)
-            end = line.end() if line else at
-        elif text.startswith("/*", at) and at + 2 <= source.last_comment_end:
-            end = text.index("*/", at + 2) + 2
-        else:
-            return at
-        if _FIELD.search(text, at, end) is not None:
-            return None
-        at = end
 
 
 def _fits(mark: str, tokens: list[Token], depth: list[str]) -> bool:
@@ -139,25 +154,6 @@ def _fits(mark: str, tokens: list[Token], depth: list[str]) -> bool:
             return False
         tokens[-1].is_key = True
     return True
-
-
-def _scalar(text: str, at: int, before: str) -> tuple[Token, int] | None:
-    """Read one scalar; a bare word only where a value or a key may stand, so that prose is no JSON."""
-    quoted = _STRING.match(text, at)
-    if quoted is not None:
-        return Token("", _unquoted(quoted.group())), quoted.end()
-    if text[at] in _OPENING_QUOTES or not before:
-        return None
-    for pattern in (_GROUPED, _LITERAL, _PHRASE) if before == ":" else (_LITERAL, _WORD):
-        bare = pattern.match(text, at)
-        if bare is not None:
-            word = bare.group().strip()
-            return Token("", _literal(word) if pattern is _LITERAL else word), bare.end()
-    return None
-
-
-def _literal(word: str) -> object:
-    return read_json(_PYTHON.get(word, word))
 
 
 def _unquoted(quoted: str) -> str:

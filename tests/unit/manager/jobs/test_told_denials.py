@@ -1,4 +1,4 @@
-"""What a model is told in its next prompt: refusals with action, code and numbers, until a model has heard them."""
+"""What a model is told in its next prompt: denials with action, code and numbers, until a model has heard them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -72,7 +72,7 @@ async def test_a_first_reply_that_was_corrected_is_not_told(desk: ModelDesk) -> 
     assert "Nothing." in desk.told()
 
 
-async def test_a_refusal_carries_the_action_and_the_numbers(desk: ModelDesk) -> None:
+async def test_a_denial_carries_the_action_and_the_numbers(desk: ModelDesk) -> None:
     await desk.decide(reply(await desk.open_item(confidence=10)))
     await desk.decide(NOTHING)
     (verdict,) = await desk.rows(VerdictRow, code="CONFIDENCE_TOO_LOW")
@@ -91,7 +91,7 @@ async def test_a_refusal_carries_the_action_and_the_numbers(desk: ModelDesk) -> 
         ([""] * 2, False),
     ],
 )
-async def test_a_refusal_is_told_until_a_model_has_heard_it(desk: ModelDesk, answers: list[Any], again: bool) -> None:
+async def test_a_denial_is_told_until_a_model_has_heard_it(desk: ModelDesk, answers: list[Any], again: bool) -> None:
     await desk.decide(reply(await desk.open_item(confidence=10)))
     await desk.decide(*answers)
     await desk.decide(NOTHING)
