@@ -10,13 +10,13 @@ from uuid import uuid4
 from manager.config.values import TenantConfig
 from manager.desk.incidents.log import log_resolved
 from manager.errors import UnknownTrader
-from manager.roster.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
+from manager.roster.lifecycle import TRADER_STATE, event_of, transition
 from manager.roster.registration import stored
 from manager.roster.schedules import FirstSchedule, first_due, rescheduled
 from manager.roster.terms import Claimant, changed_terms, terms_text
 from manager.spending.budget_incidents import budget_rows, end_obsolete
 from manager.state import records
-from manager.state.records import AccountId, AccountRow, TenantId, TraderRow, TraderState
+from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState
 from manager.state.store import Transaction
 from manager.state.sums import day_of
 from traders.spec import TraderSpec
@@ -72,7 +72,8 @@ class RosterWriter:
 
     async def remove(self, row: TraderRow) -> None:
         """Stop a trader that the config no longer has; its books and its stops stay."""
-        await self._move(row.spec, TraderState.STOPPED, REMOVED_FROM_CONFIG)
+        await self._move(row.spec, TraderState.STOPPED, "no longer in the config")
+        await self.tx.patch(TraderRow, (row.trader_id,), state_code=StateCode.REMOVED_FROM_CONFIG)
 
     async def take_back(self, spec: TraderSpec) -> None:
         """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
@@ -80,7 +81,7 @@ class RosterWriter:
         last = await self.tx.find(records.EventRow, where, newest_first="at", limit=3)
         was_paused = bool(last) and last[0].before == TraderState.PAUSED
         if not spec.auto_start and not was_paused:
-            await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK)
+            await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK, state_code=StateCode.NONE)
             return
         await self._move(spec, TraderState.RUNNING, _BACK)
         if was_paused:

@@ -11,6 +11,13 @@ class TradingState(StrEnum):
     HALTED = "halted"
 
 
+class StateCode(StrEnum):
+    """Name why a trader is in its state where that decides what becomes of it; a person's reason is text beside it."""
+
+    NONE = ""
+    REMOVED_FROM_CONFIG = "removed_from_config"
+
+
 class IntentStatus(StrEnum):
     """Name what became of an intent; only PENDING ones are read by a round."""
 

@@ -22,7 +22,7 @@ from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 KEYED = """\
@@ -169,6 +169,26 @@ async def test_an_update_is_checked_like_a_registration(desk: Desk) -> None:
     with pytest.raises(UnknownTrader):
         await desk.manager.update(DEFAULT_TENANT, TraderId("nobody"), TraderChanges(name="x"), actor="test")
     assert (await desk.rows(TraderRow))["one"].spec.allocation_pct == 60
+
+
+async def test_no_words_of_an_operator_undo_his_own_stop(desk: Desk) -> None:
+    await desk.sync()
+    await desk.manager.stop(DEFAULT_TENANT, TraderId("two"), actor="me", reason="no longer in the config")
+    assert (await desk.sync()).returned == ()
+    row = (await desk.rows(TraderRow))["two"]
+    assert (row.state, row.state_reason) == (TraderState.STOPPED, "no longer in the config")
+    changes = TraderChanges(allocation_pct=Decimal(61))
+    with pytest.raises(RegistrationError, match="add up to 101 %"):
+        await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
+    assert (await desk.manager.start(DEFAULT_TENANT, TraderId("two"), actor="me")).state is TraderState.RUNNING
+
+
+async def test_what_a_config_no_longer_has_is_known_by_its_code_until_it_comes_back(desk: Desk) -> None:
+    await desk.sync()
+    await desk.sync(SOUND[: SOUND.index("  - id: two")])
+    assert (await desk.rows(TraderRow))["two"].state_code is StateCode.REMOVED_FROM_CONFIG
+    await desk.sync()
+    assert (await desk.rows(TraderRow))["two"].state_code is StateCode.NONE
 
 
 async def test_a_sync_registers_updates_stops_and_takes_back(desk: Desk) -> None:
