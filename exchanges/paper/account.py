@@ -7,11 +7,12 @@ from decimal import Decimal
 
 from exchanges.errors import ExchangeConfigError, MarketDataError
 from exchanges.paper.config import PaperConfig
-from exchanges.paper.fills import ZERO, Price, fee_usd, reducible
+from exchanges.paper.fills import Price, fee_usd, reducible
 from exchanges.paper.path import PricePath
 from exchanges.paper.state import PaperOrder, PaperState
 from exchanges.precision import notional
 from exchanges.types import (
+    ZERO,
     Balance,
     Fill,
     FillKind,

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NewType
 
 from exchanges.types import (
+    ZERO,
     BracketId,
     ClientOrderId,
     Fill,
@@ -35,7 +36,6 @@ class Phase(IntEnum):
 
 
 COST_QUANTUM = Decimal("1E-12")
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 
 from exchanges.clock import Clock, SystemClock
-from exchanges.registry import default_registry
 from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
@@ -87,9 +86,7 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
         try_prompts(config, parts.prompts)
         stack.push_async_callback(parts.remotes.close)
-        accounts = await account_runtimes(
-            config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
-        )
+        accounts = await account_runtimes(config, clock, lambda tenant: PostgresPaperLedger(store.engine, tenant))
         for runtime in accounts.values():
             stack.push_async_callback(runtime.exchange.close)
             stack.push_async_callback(runtime.market.close)

@@ -12,7 +12,6 @@ import anyio
 from config_files import write_config
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Executor
 from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.profile import ModelProfile
@@ -101,9 +100,7 @@ class ModelDesk:
             "models": {"m": ModelProfile(name="m", endpoint=endpoint)},
         }
         spec = ExecutorSpec(type=ExecutorType.LLM, model="m", prompt_template="prompts/general.md")
-        self.accounts = await account_runtimes(
-            self.config, default_registry(), lambda tenant: MemoryPaperLedger(), self.clock
-        )
+        self.accounts = await account_runtimes(self.config, self.clock, lambda tenant: MemoryPaperLedger())
         desk = DeskParts(
             store=self.store,
             clock=self.clock,

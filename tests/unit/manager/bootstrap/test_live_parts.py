@@ -15,7 +15,6 @@ from config_files import SOUND, write_config
 from desk_factory import AT, BTC
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Outcome
 from executor.models.chat import Message
 from executor.models.lanes import open_lanes
@@ -96,7 +95,7 @@ async def test_a_trader_whose_executor_cannot_be_built_takes_no_new_risk(config:
 async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_config(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, RICH), {})
     clock = ManualClock(AT)
-    runtimes = await account_runtimes(config, default_registry(), lambda _: MemoryPaperLedger(), clock)
+    runtimes = await account_runtimes(config, clock, lambda _: MemoryPaperLedger())
     runtime = runtimes[(DEFAULT_TENANT, AccountId("paper"))]
     assert (runtime.instruments[BTC].lot, runtime.instruments[BTC].max_leverage) == (Decimal("0.01"), 9)
     assert (await runtime.exchange.fetch_balance()).cash == 500

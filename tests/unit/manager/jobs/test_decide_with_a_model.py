@@ -12,7 +12,6 @@ import pytest
 from config_files import write_config
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Action, Context, Decision, Executor, FullDecision, Outcome
 from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.profile import ModelProfile
@@ -133,9 +132,7 @@ class Scene:
                 runner=InlineRunner(),
                 executors=Source(executor),
                 sampler=LiveSampler(10),
-                accounts=await account_runtimes(
-                    self.config, default_registry(), lambda tenant: MemoryPaperLedger(), self.clock
-                ),
+                accounts=await account_runtimes(self.config, self.clock, lambda tenant: MemoryPaperLedger()),
                 holder="test",
                 keep_prompts=keep_prompts,
             )

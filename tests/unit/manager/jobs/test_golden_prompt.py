@@ -17,7 +17,6 @@ from config_files import changed, write_config
 from exchanges.clock import ManualClock, to_ms
 from exchanges.market import BaseCandle, IndicatorRow, Snapshot
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from exchanges.types import Instrument, OrderType, Side, Symbol
 from executor.models.chat import Completion, Message
 from executor.models.profile import ModelProfile
@@ -269,7 +268,7 @@ async def prompt(folder: Path) -> str:
     clock.set(NOW)
     async with store.service() as service:
         (due,) = [claim.due_at for claim in await service.claim_due(NOW, 10) if claim.trader_id == "one"]
-    accounts = await account_runtimes(config, default_registry(), lambda tenant: MemoryPaperLedger(), clock)
+    accounts = await account_runtimes(config, clock, lambda tenant: MemoryPaperLedger())
     instruments = {
         symbol: Instrument(symbol=symbol, contract_size=Decimal(size))
         for symbol, size in ((BTC, "0.1"), (ETH, "1"), (SOL, "1"))

@@ -9,7 +9,6 @@ from config_files import write_config
 from desk_factory import AT
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Context, Executor, FullDecision, Outcome, Usage
 from manager.bootstrap.accounts import account_runtimes
 from manager.bootstrap.live import build_manager
@@ -47,7 +46,7 @@ async def decided(folder: Path) -> tuple[DecisionRow, ScheduleRow]:
     config = load_config(write_config(folder), {})
     store, clock = MemoryStore(), ManualClock(AT)
     await build_manager(store, config, clock).sync(config)
-    accounts = await account_runtimes(config, default_registry(), lambda _: MemoryPaperLedger(), clock)
+    accounts = await account_runtimes(config, clock, lambda _: MemoryPaperLedger())
     parts = DeskParts(
         store=store,
         clock=clock,

@@ -11,7 +11,6 @@ from config_files import write_config
 from desk_factory import AT
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Context, Executor, FullDecision, Outcome
 from manager.bootstrap.accounts import account_runtimes
 from manager.bootstrap.live import build_manager
@@ -60,7 +59,7 @@ class Scene:
     async def decide(self, *outcomes: Outcome) -> None:
         """Take the first trader's next decisions, ten minutes apart."""
         await self.manager.sync(self.config)
-        accounts = await account_runtimes(self.config, default_registry(), lambda _: MemoryPaperLedger(), self.clock)
+        accounts = await account_runtimes(self.config, self.clock, lambda _: MemoryPaperLedger())
         handlers = DeskHandlers(
             DeskParts(
                 store=self.store,
