@@ -1,6 +1,5 @@
 """`propdesk config check`."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at configs.")
 def check(file: FileArgument, as_json: JsonOption = False) -> None:
     """Check a config: every mistake with its line and mend; exit code 2 if there is any."""
     try:
-        config = load_config(file, os.environ)
+        config = load_config(file)
     except ConfigError as error:
         if not as_json:
             raise

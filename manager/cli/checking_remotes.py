@@ -11,7 +11,6 @@ from executor.models.addresses import shown_url
 from executor.registry import ExecutorParts, ExecutorType, ModelClients, build_executor
 from manager.cli.render import say, show_table
 from manager.config import Config
-from manager.roster.registration import prompt_library
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import TraderSpec
 
@@ -52,7 +51,7 @@ class RemoteCheck:
 
 async def check_remotes(config: Config, clock: Clock) -> list[RemoteCheck]:
     """Greet the executor of every trader that decides elsewhere: is it there, is the key right, can it decide."""
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=clock.boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=clock.boot_s)
     elsewhere = [
         (tenant_id, spec)
         for tenant_id, tenant in config.tenants.items()

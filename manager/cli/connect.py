@@ -2,24 +2,21 @@
 
 import asyncio
 import getpass
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
-from executor.prompts.library import PromptLibrary
-from manager.cli.options import existing_data_dir
+from manager.cli.options import existing_desk
 from manager.cli.progress import progress
 from manager.config import Config
 from manager.manager import Manager
-from manager.resources import resource
 from manager.roster.registration import RegistrationCheck, registration_check
 from manager.state.errors import StoreUnavailable
 from manager.state.store import Store
 
 if TYPE_CHECKING:
-    from manager.state.database import Database
+    from manager.state.database import Database, DatabasePlace
 
 T = TypeVar("T")
 _TICK_S = 0.5
@@ -35,7 +32,7 @@ def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
         del database
         return await work(store)
 
-    return asyncio.run(_opened(existing_data_dir(data_dir), on_store))
+    return asyncio.run(_opened(existing_desk(data_dir), on_store))
 
 
 def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
@@ -44,7 +41,7 @@ def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
     async def on_desk(store: Store, database: "Database") -> T:
         return await work(store, await _is_worker_alive(database))
 
-    return asyncio.run(_opened(existing_data_dir(data_dir), on_desk))
+    return asyncio.run(_opened(existing_desk(data_dir), on_desk))
 
 
 def actor() -> str:
@@ -59,8 +56,7 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
-    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts")))
-    return Manager(store, SystemClock(), nobody)
+    return Manager(store, SystemClock(), RegistrationCheck({}))
 
 
 async def _is_worker_alive(database: "Database") -> bool:
@@ -74,8 +70,7 @@ async def _is_worker_alive(database: "Database") -> bool:
         raise StoreUnavailable(f"the database cannot be used: {' '.join(str(error).split())}") from error
 
 
-async def _opened(data_dir: Path, work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
-    from manager.state.database import open_database
+async def _opened(place: "DatabasePlace", work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
     from manager.state.postgres.store import PostgresStore
 
     with progress("waiting for the database") as meter:
@@ -87,7 +82,7 @@ async def _opened(data_dir: Path, work: Callable[[Store, "Database"], Awaitable[
 
         ticking = asyncio.create_task(tick())
         try:
-            async with open_database(data_dir, os.environ, prepare=False) as database:
+            async with place.open(prepare=False) as database:
                 store = PostgresStore.open(database.dsn)
                 try:
                     return await work(store, database)

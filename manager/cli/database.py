@@ -1,7 +1,5 @@
 """`propdesk db`."""
 
-import os
-
 import typer
 
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption
@@ -19,13 +17,14 @@ def group() -> None:
 @app.command("upgrade")
 def upgrade(data_dir: DataDirOption = DATA_DEFAULT, as_json: JsonOption = False) -> None:
     """Create or upgrade the tables in DATABASE_URL, or in the embedded PostgreSQL of the data directory."""
-    from manager.state.database import external_url, reach_database
+    from manager.settings import read_settings
 
+    place = read_settings(data_dir=data_dir).place()
     with progress("upgrading the database") as meter:
         meter(None)
-        with reach_database(data_dir, os.environ, prepare=True):
+        with place.reach(prepare=True):
             meter(None)
-    where = "DATABASE_URL" if external_url(os.environ) else str(data_dir)
+    where = "DATABASE_URL" if place.url else str(data_dir)
     if as_json:
         print_json({"ok": True, "database": where})
     else:

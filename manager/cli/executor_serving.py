@@ -49,13 +49,14 @@ def serve(
     grace: GraceOption = None,
 ) -> None:
     """Take the decisions of the config's traders for desks that ask with its key, until Ctrl-C; no database."""
-    from executor.remote.connections import check_grpc
+    from executor.remote.endpoint import check_grpc
 
     check_grpc()
     from executor.remote.server import Listen
     from manager.processes.executor_server import longest_decision_s, serve_executors
+    from manager.settings import read_settings
 
     read = read_config(config)
     grace_s = longest_decision_s(read) if grace is None else grace
     listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port, grace_s=grace_s)
-    asyncio.run(serve_executors(read, listen))
+    asyncio.run(serve_executors(read, listen, read_settings()))

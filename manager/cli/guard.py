@@ -18,10 +18,12 @@ from manager.errors import (
     NotFlat,
     PortTaken,
     RegistrationError,
+    ReplayError,
+    ReplayInputError,
+    SettingsRefused,
     UnknownAccount,
     UnknownTrader,
 )
-from manager.replay.errors import ReplayError, ReplayInputError
 from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
 from traders.errors import TraderError
@@ -51,6 +53,7 @@ _BAD_INPUT: Final = (
     RegistrationError,
     ReplayInputError,
     PortTaken,
+    SettingsRefused,
     DatabaseUrlRefused,
     DataDirRefused,
 )

@@ -1,30 +1,45 @@
 """The options that commands share."""
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from manager.cli.guard import Refused
 from manager.config import Config, load_config
-from manager.config.accounts import InstrumentsOf
-from manager.config.instruments import instruments_of_market
+from manager.config.accounts import InstrumentsOf, instruments_of_market
 from manager.resources import resource
 
+if TYPE_CHECKING:
+    from manager.state.database import DatabasePlace
+
+
+def setting(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
+    """Return what the command line gives for an option, else the setting of its name; an option's callback."""
+    from manager.settings import read_settings
+
+    name = param.name or ""
+    source = ctx.get_parameter_source(name)
+    return given if source and source.name == "COMMANDLINE" else getattr(read_settings(), name)
+
+
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The config file.", envvar="PROPDESK_CONFIG")
+    Path,
+    typer.Option(
+        "--config", "-c", metavar="FILE", callback=setting, help="The config file; PROPDESK_CONFIG sets it too."
+    ),
 ]
 DataDirOption = Annotated[
     Path,
     typer.Option(
         "--data-dir",
         metavar="DIR",
-        envvar="PROPDESK_DATA_DIR",
-        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set.",
+        callback=setting,
+        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set. "
+        "PROPDESK_DATA_DIR sets it too.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
@@ -42,18 +57,19 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
     if path == CONFIG_DEFAULT and not path.exists():
         sample = resource("config.yaml")
         raise Refused(f"there is no config.yaml in {Path.cwd()}; pass -c FILE, or copy the sample {sample}")
-    return load_config(path, os.environ, instruments_of=instruments_of)
+    return load_config(path, instruments_of=instruments_of)
 
 
-def existing_data_dir(data_dir: Path) -> Path:
-    """Return `data_dir`, so that a reading command never creates a database; raise Refused if there is none."""
-    if os.environ.get("DATABASE_URL"):
-        return data_dir
-    if data_dir.exists() and not data_dir.is_dir():
+def existing_desk(data_dir: Path) -> "DatabasePlace":
+    """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
+    from manager.settings import read_settings
+
+    place = read_settings(data_dir=data_dir).place()
+    if not place.url and data_dir.exists() and not data_dir.is_dir():
         raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
-    if not (data_dir / "postgres").is_dir():
+    if not place.url and not (data_dir / "postgres").is_dir():
         raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
-    return data_dir
+    return place
 
 
 def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

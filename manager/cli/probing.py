@@ -14,7 +14,7 @@ from executor.models.addresses import same_url
 from executor.models.clients import ModelClients
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile
-from executor.registry import ExecutorSpec, ExecutorType, inline_profile
+from executor.registry import ExecutorSpec, ExecutorType
 from manager.config import Config
 from manager.state.records import DEFAULT_TENANT, TenantId
 
@@ -46,18 +46,18 @@ def configured_models(config: Config) -> Iterator[Configured]:
             own = spec.executor
             if own.type is ExecutorType.LLM and own.base_url and _identity(own) not in seen:
                 seen.add(_identity(own))
-                profile = inline_profile(config.with_key(own))
+                profile = config.with_key(own).inline_profile()
                 yield Configured(tenant=tenant_id, name=f"trader {spec.id}", profile=profile)
 
 
 async def probe_all(configured: Sequence[Configured], clock: Clock, meter: Any) -> list[ProbeResult]:
     """Return what one call of each showed: one after the other at an address, a few addresses at once.
 
-    Clients are opened before, because that holds up the whole process.
+    Clients are opened before, because the first one takes over a second, which is no latency of its model.
     """
     clients, lines = ModelClients(), anyio.CapacityLimiter(_AT_ONCE)
     addresses = {same_url(one.profile.endpoint.base_url): asyncio.Lock() for one in configured}
-    refused = [_open(clients, one.profile) for one in configured]
+    refused = [await _open(clients, one.profile) for one in configured]
 
     async def ask(one: Configured, problem: str) -> ProbeResult:
         if problem:
@@ -79,10 +79,10 @@ async def _tick(meter: Any) -> None:
         meter(None)
 
 
-def _open(clients: ModelClients, profile: ModelProfile) -> str:
+async def _open(clients: ModelClients, profile: ModelProfile) -> str:
     try:
-        with clients.lanes(profile.endpoint).lane():
-            return ""
+        await clients.client(profile.endpoint).opened()
+        return ""
     except ExecutorConfigError as error:
         return str(error)
 
@@ -90,7 +90,7 @@ def _open(clients: ModelClients, profile: ModelProfile) -> str:
 async def _probe(clients: ModelClients, profile: ModelProfile, clock: Clock) -> ProbeResult:
     from executor.models.openai_chat import OpenAIChatModel
 
-    model = OpenAIChatModel(clients.lanes(profile.endpoint), profile.endpoint)
+    model = OpenAIChatModel(clients.client(profile.endpoint), profile.endpoint)
     return await probe(model, profile, clock.boot_s)
 
 

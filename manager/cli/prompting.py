@@ -38,12 +38,10 @@ from manager.cli.prompt_contexts import (
 from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
 from manager.resources import resource
-from manager.roster.registration import prompt_library
 from manager.state.prompt_text import prompt_text
 from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId
 from manager.state.store import Store
 from manager.views.prompt_diff import Comparison, Side, Totals, compare
-from traders.spec import TraderId
 
 TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Such as prompts/general.md.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="DECISION", help="A decision id, as `propdesk why` names it.")]
@@ -220,7 +218,7 @@ def _config(path: Path) -> Config | None:
 
 
 def _library(config: Config | None) -> PromptLibrary:
-    return PromptLibrary(resource("prompts")) if config is None else prompt_library(config)
+    return PromptLibrary(resource("prompts")) if config is None else config.prompt_library()
 
 
 def _source(trader: str, file: Path | None, tenant: str, data_dir: Path) -> ContextSource:
@@ -246,11 +244,12 @@ def _decider(config: Config, options: DiffOptions) -> ExecutorSpec:
     if options.model:
         return ExecutorSpec(type=ExecutorType.LLM, model=options.model, timeout_s=timeout_s)
     tenant = config.tenants.get(TenantId(options.tenant))
-    specs = {spec.id: spec for spec in tenant.traders} if tenant is not None else {}
-    if options.trader not in specs:
+    specs = tenant.traders if tenant is not None else ()
+    spec = next((one for one in specs if one.id == options.trader), None)
+    if spec is None:
         known = ", ".join(sorted(tenant.models)) if tenant is not None and tenant.models else "none"
         raise Refused(f"nobody is named to decide; pass --model NAME (in the config: {known}) or --style NAME")
-    return config.with_key(specs[TraderId(options.trader)].executor)
+    return config.with_key(spec.executor)
 
 
 def _plain(found: Comparison) -> dict[str, Any]:

@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from manager.cli.guard import Refused
-from manager.cli.options import CONFIG_DEFAULT, DATA_DEFAULT, ConfigOption, DataDirOption, read_config
+from manager.cli.options import CONFIG_DEFAULT, DATA_DEFAULT, ConfigOption, DataDirOption, read_config, setting
 from manager.config import MarketType
 
 PortOption = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="The loopback port of the web process; 0 takes a free one.")
+    int,
+    typer.Option(
+        "--port",
+        min=0,
+        max=65535,
+        callback=setting,
+        help="The loopback port of the web process; 0 takes a free one. PROPDESK_PORT sets it too.",
+    ),
 ]
 
 
@@ -19,16 +26,18 @@ def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
     path = _real_time(config)
     from manager.bootstrap.live import run_supervised
+    from manager.settings import read_settings
 
-    raise typer.Exit(asyncio.run(run_supervised(path, data_dir, port)))
+    raise typer.Exit(asyncio.run(run_supervised(path, read_settings(data_dir=data_dir, port=port))))
 
 
 def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA_DEFAULT) -> None:
     """Run jobs only; start as many as you like on one DATABASE_URL."""
     path = _real_time(config)
     from manager.bootstrap.live import run_worker
+    from manager.settings import read_settings
 
-    raise typer.Exit(asyncio.run(run_worker(path, data_dir)))
+    raise typer.Exit(asyncio.run(run_worker(path, read_settings(data_dir=data_dir))))
 
 
 def _real_time(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """`propdesk traders`: list, take on, move through life, let go."""
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,9 +25,10 @@ from manager.cli.options import (
 )
 from manager.cli.render import jsonable, print_json, say, show_table, usd
 from manager.config import load_traders
-from manager.config.placing import placed
+from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
-from manager.manager import Manager, Removal
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
 from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
 from traders.spec import ManagedBy, TraderId, TraderSpec
@@ -103,7 +103,7 @@ def add(options: AddOptions) -> None:
     """Take traders on from a file in the form of the config, all or none; they stay until removed, whatever it says."""
     tenant = TenantId(options.tenant)
     config = read_config(options.config)
-    specs = load_traders(options.file, config, tenant, os.environ)
+    specs = load_traders(options.file, config, tenant)
     for spec in specs:
         _refuse_keys(options, spec)
 
@@ -122,17 +122,17 @@ def add(options: AddOptions) -> None:
 def _refuse_keys(options: AddOptions, spec: TraderSpec) -> None:
     if spec.executor.type is ExecutorType.REMOTE:
         mend = (
-            f"trader {spec.id} has an executor elsewhere, whose key only a config can name; "
+            f"trader {spec.id} has a remote executor, whose key only a config can name; "
             f"define the trader in {options.config} and start the desk again"
         )
-        raise placed(options.file, Fault(trader_id=spec.id, field="executor.type", value="'remote'", mend=mend))
+        raise placed(options.file, Fault(trader_id=spec.id, loc=("executor", "type"), value="'remote'", mend=mend))
     if spec.executor.base_url:
         mend = (
             f"trader {spec.id} has a model of its own, whose key only a config can name; "
             f"define it under `models:` of {options.config}, start the desk again and name it here"
         )
         given = repr(spec.executor.model)
-        raise placed(options.file, Fault(trader_id=spec.id, field="executor.model", value=given, mend=mend))
+        raise placed(options.file, Fault(trader_id=spec.id, loc=("executor", "model"), value=given, mend=mend))
 
 
 @app.command("start")

@@ -13,10 +13,11 @@ import structlog
 from exchanges.client_ids import new_client_order_id
 from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
 from exchanges.types import BracketId, ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
-from manager.desk.plan.values import PlannedOrder, ProtectiveLeg
-from manager.desk.reconcile.news import apply_report
-from manager.desk.session import Session, is_unresolved
-from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, Share
+from manager.desk.plan.outcomes import PlannedOrder, ProtectiveLeg
+from manager.desk.reconcile.fills import FillBooking
+from manager.desk.session import Session
+from manager.state.kinds import OrderPurpose, OrderState
+from manager.state.records import OrderId, OrderRow, Share
 from traders.spec import TraderId
 
 _LOG = structlog.get_logger(__name__)
@@ -75,7 +76,7 @@ async def send(session: Session, order: OrderRow) -> OrderRow:
         session.unresolved.add(order.symbol)
         session.incident("ORDER_UNKNOWN", f"{order.order_id}: {failure}", symbol=order.symbol, which=order.order_id)
         return await _settle(session, order, OrderState.UNKNOWN, str(failure))
-    order = await apply_report(session, order, report, first=True)
+    order = await FillBooking(session).apply_report(order, report, first=True)
     await session.flush()
     return order
 
@@ -99,12 +100,12 @@ async def cancel(session: Session, order_id: OrderId) -> CancelResult:
         report = await session.exchange.cancel_order(ClientOrderId(order_id), order.symbol)
     except (ExchangeError, OSError, TimeoutError, ValueError) as failure:
         _LOG.warning("cancel_outcome_unknown", order_id=order_id, error=str(failure))
-        if not (is_unresolved(order) and isinstance(failure, OrderRejected)):
+        if not (order.state.unresolved and isinstance(failure, OrderRejected)):
             trader_id = order.shares[0].trader_id if order.shares else TraderId("")
             detail = f"{order_id}: {failure}"
             session.incident("CANCEL_UNKNOWN", detail, trader_id=trader_id, symbol=order.symbol, which=order_id)
         return CancelResult(gone=False, filled=False)
-    order = await apply_report(session, order, report)
+    order = await FillBooking(session).apply_report(order, report)
     await session.flush()
     return CancelResult(gone=report.status.terminal, filled=report.filled > before or order.filled > before)
 

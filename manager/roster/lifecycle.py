@@ -26,7 +26,7 @@ async def transition(
     row = await tx.get(TraderRow, trader_id)
     schedule = await tx.get(ScheduleRow, trader_id)
     if row is None or schedule is None:
-        raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
+        raise UnknownTrader.of(trader_id)
     changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason)
     await tx.patch(TraderRow, (trader_id,), state=changed.state, state_reason=reason)
     await end_alert(tx, schedule, at)

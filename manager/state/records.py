@@ -4,7 +4,7 @@ A row type has exactly one writer: the decide job, the account's round, or the m
 `manager/state/keys.py` holds the primary key of each type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - 
 from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
+from traders.book import Book, Position
 from traders.performance import Performance
 from traders.spec import TraderId, TraderSpec
 from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
@@ -146,6 +147,22 @@ class BookRow:
     sharpe_at_rebalance: float | None = None
     performance: Performance = field(default_factory=Performance)
 
+    @property
+    def cash(self) -> Decimal:
+        """Return equity without unrealized PnL."""
+        return self.capital + self.realized - self.fees + self.funding
+
+    def book(self, positions: "Iterable[PositionRow]") -> Book:
+        """Return the book that this row and the rows of its positions hold."""
+        return Book(
+            trader_id=self.trader_id,
+            capital=self.capital,
+            realized=self.realized,
+            fees=self.fees,
+            funding=self.funding,
+            positions={row.symbol: row.position for row in positions},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionRow:
@@ -165,6 +182,21 @@ class PositionRow:
     realized: Decimal = ZERO
     dust: bool = False
     unprotected_since: datetime | None = None
+
+    @property
+    def position(self) -> Position:
+        """Return the position as a book holds it."""
+        return Position(
+            symbol=self.symbol,
+            quantity=self.quantity,
+            cost=self.cost,
+            leverage=self.leverage,
+            opened_at=self.opened_at,
+            contract_size=self.contract_size,
+            stop_loss=self.stop_loss,
+            take_profit=self.take_profit,
+            realized=self.realized,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +315,11 @@ class OrderRow:
     reason: str = ""
     send_before: datetime | None = None
     updated_at: datetime | None = None
+
+    @property
+    def guards(self) -> PositionKey:
+        """Return the position that a stop or take-profit is for; it has one share."""
+        return PositionKey(self.shares[0].trader_id if self.shares else TraderId(""), self.symbol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

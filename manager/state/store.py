@@ -152,11 +152,11 @@ class Transaction(Protocol):
         ...
 
     async def find(
-        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int | None = 1000
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`.
 
-        Orders come as their rounds made them.
+        At most `limit` of them, all for None. Orders come as their rounds made them.
         """
         ...
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from executor.contract import Outcome
 from manager.errors import UnknownAccount, UnknownTrader
-from manager.roster.registry import ACCOUNT_TERMS, TRADER_UPDATED
 from manager.roster.terms import changed_terms
+from manager.roster.writing import ACCOUNT_TERMS, TRADER_UPDATED
 from manager.state.records import (
     AccountId,
     AccountRow,

@@ -19,18 +19,15 @@ from exchanges.types import Capabilities, ClientOrderId, Instrument, OrderReport
 from executor.contract import Action, Decision, Limits, Outcome
 from executor.registry import ExecutorSpec
 from hand_market import DEEP, HandFeed, HandPath
-from live_desk import OneExecutor
+from manager.bootstrap.assemble import runtime_of
 from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
 from manager.desk.sampling import LiveSampler
-from manager.desk.session import AccountRuntime
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
-    AccountRow,
     BookRow,
     DecisionRow,
     IncidentRow,
@@ -40,12 +37,10 @@ from manager.state.records import (
     OrderRow,
     OrderState,
     PositionRow,
-    ScheduleRow,
-    TraderRow,
-    TraderState,
     VerdictRow,
 )
 from manager.state.store import Store
+from memory_desk import desk_on, plain_config, registered
 from traders.book import EXTERNAL
 from traders.spec import TraderId, TraderSpec
 
@@ -54,7 +49,6 @@ ETH = Symbol("ETH/USDT:USDT")
 AT = datetime(2025, 6, 1, 11, 59, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 ACCOUNT = "paper"
-_EVERYTHING = 1_000_000
 FREE_HAND = Limits(
     max_positions=5,
     max_position_size_usd=Decimal(5000),
@@ -184,9 +178,12 @@ class FaultyDesk:
         self.store: Store = store or MemoryStore()
         self._scene = scene
         self._wishes = 0
-        self._rules = AccountRules(
+        rules = AccountRules(
             conflict_strategy=scene.strategy, limits=scene.account_limits, reserve_equity_pct=Decimal(0)
         )
+        self.config = plain_config([self._spec(trader_id) for trader_id in scene.traders], ACCOUNT)
+        tenant = self.config.tenants[DEFAULT_TENANT]
+        self._account = replace(tenant.accounts[ACCOUNT], rules=rules)
         self.handlers = self.new_process()
 
     @staticmethod
@@ -195,18 +192,12 @@ class FaultyDesk:
     ) -> "FaultyDesk":
         """Open a desk whose traders run and have their capital, in memory or on `store` and `ledger`."""
         desk = FaultyDesk(replace(scene or Scene(), **changes), store, ledger)
-        rows: list[Any] = [AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT), venue=ACCOUNT)]
-        for seq, trader_id in enumerate(desk._scene.traders):
-            rows += desk._trader_rows(seq, trader_id)
-        async with desk.store.service() as service:
-            await service.ensure_tenant(DEFAULT_TENANT)
-        async with desk.store.transaction(DEFAULT_TENANT) as tx:
-            await tx.insert(rows)
+        await registered(desk.config, desk.store, desk.clock)
         await desk.maintain()
         return desk
 
-    def _trader_rows(self, seq: int, trader_id: str) -> list[Any]:
-        spec = TraderSpec(
+    def _spec(self, trader_id: str) -> TraderSpec:
+        return TraderSpec(
             id=TraderId(trader_id),
             name=trader_id,
             account=ACCOUNT,
@@ -215,32 +206,14 @@ class FaultyDesk:
             decision_interval_s=60,
             limits=self._scene.own_limits.get(trader_id, self._scene.limits),
         )
-        names: dict[str, Any] = {"tenant_id": DEFAULT_TENANT, "trader_id": trader_id, "account_id": ACCOUNT}
-        return [TraderRow(**names, seq=seq, spec=spec, state=TraderState.RUNNING), ScheduleRow(**names, interval_s=60)]
 
     def new_process(self, holder: str = "worker") -> DeskHandlers:
         """Go on as another process would, with nothing in memory; return its handlers."""
-        runtime = AccountRuntime(
-            tenant_id=DEFAULT_TENANT,
-            account_id=AccountId(ACCOUNT),
-            venue=ACCOUNT,
-            exchange=self.venue,
-            market=SharedMarket(self.feed, self.clock, max_age_s=0),
-            rules=self._rules,
-            instruments=self.path.instruments,
-            start_equity=Decimal(10000),
-        )
-        self.handlers = DeskHandlers(
-            DeskParts(
-                store=self.store,
-                clock=self.clock,
-                runner=InlineRunner(),
-                executors=OneExecutor(None),
-                sampler=LiveSampler(1e9),
-                accounts={(DEFAULT_TENANT, AccountId(ACCOUNT)): runtime},
-                holder=holder,
-            )
-        )
+        market = SharedMarket(self.feed, self.clock, max_age_s=0)
+        runtime = runtime_of(DEFAULT_TENANT, self._account, self.venue, market, self.path.instruments)
+        accounts = {(DEFAULT_TENANT, runtime.account_id): runtime}
+        desk = desk_on(accounts, self.config, self.store, self.clock)
+        self.handlers = DeskHandlers(replace(desk, sampler=LiveSampler(1e9), holder=holder))
         return self.handlers
 
     async def maintain(self, seconds: int = 0) -> None:
@@ -300,7 +273,7 @@ class FaultyDesk:
     async def find(self, kind: type[Any], **where: Any) -> Sequence[Any]:
         """Return stored rows."""
         async with self.store.transaction(DEFAULT_TENANT) as tx:
-            found: Sequence[Any] = await tx.find(kind, where, limit=_EVERYTHING)
+            found: Sequence[Any] = await tx.find(kind, where, limit=None)
         return found
 
     async def held(self, trader_id: str, symbol: Symbol = BTC) -> Decimal:
@@ -360,7 +333,7 @@ class FaultyDesk:
             assert price is not None
             equity += position.quantity * price - position.cost
         books_rows: Sequence[BookRow] = await self.find(BookRow)
-        equity += sum((b.capital + b.realized - b.fees + b.funding for b in books_rows), Decimal(0))
+        equity += sum((b.cash for b in books_rows), Decimal(0))
         balance = await self.paper.fetch_balance()
         if abs(equity - balance.equity) > Decimal("0.005"):
             found.append(f"equity of the books {equity}, of the venue {balance.equity}")

@@ -11,7 +11,8 @@ from typing import Final
 
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.state.records import IncidentRow, IntentStatus, PositionKey, TradingState
+from manager.state.kinds import IntentStatus, TradingState
+from manager.state.records import IncidentRow, PositionKey
 
 
 class Severity(StrEnum):

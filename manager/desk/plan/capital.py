@@ -136,7 +136,7 @@ def _by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[Trade
     sharpes = {trader.spec.id: ranked.get(trader.spec.id, typical) for trader in traders}
     order = sorted(traders, key=lambda trader: (-sharpes[trader.spec.id], trader.seq, trader.spec.id))
     fitting = min(int(money // FLOOR_USD), len(traders))
-    aims = {trader.spec.id: ZERO for trader in traders}
+    aims: dict[TraderId, Decimal] = {trader.spec.id: ZERO for trader in traders}
     if not fitting:
         return aims
     winners = [trader.spec.id for trader in order[:fitting]]

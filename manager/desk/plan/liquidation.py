@@ -4,11 +4,11 @@ from decimal import Decimal
 
 from exchanges.types import Instrument, Side
 from manager.desk.plan.external_overlap import automatic_limits, limited
+from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.valuation import book_equity, price_of
-from manager.desk.plan.values import AccountView, Reduce, TraderView
+from manager.desk.plan.values import ZERO, AccountView, TraderView
 from traders.book import Position, liquidation_estimate
 
-ZERO = Decimal(0)
 MAINTENANCE_RATE = Decimal("0.005")
 
 

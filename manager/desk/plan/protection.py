@@ -14,12 +14,13 @@ from typing import TypeAlias
 from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
-from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg
-from manager.state.records import OrderPurpose, OrderRow, OrderState, PositionKey
+from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
+from manager.desk.plan.values import ZERO, AccountView
+from manager.state.kinds import OrderPurpose, OrderState
+from manager.state.records import OrderRow, PositionKey
 from traders.book import Position
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 NO_DUST: frozenset[PositionKey] = frozenset()
 _PURPOSES = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 _Key: TypeAlias = tuple[str, Symbol, OrderPurpose]

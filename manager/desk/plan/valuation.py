@@ -5,10 +5,8 @@ A position without a mark is valued at its entry price: its PnL is not known and
 
 from decimal import Decimal
 
-from manager.desk.plan.values import AccountView
+from manager.desk.plan.values import ZERO, AccountView
 from traders.book import Book, Position
-
-ZERO = Decimal(0)
 
 
 def price_of(view: AccountView, position: Position) -> Decimal:

@@ -1,15 +1,15 @@
-"""What a trader gives up: closes and the reducing part of target positions; nothing here refuses a reduction."""
+"""What a trader gives up: closes and the reducing part of target positions; nothing here denies a reduce."""
 
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot
 from exchanges.types import Side, Symbol
 from executor.contract import Action
-from manager.desk.plan.values import Reduce
+from manager.desk.plan.outcomes import Reduce
+from manager.desk.plan.values import ZERO
 from manager.desk.risk.standing import Standing
 from manager.state.records import IntentRow
 
-ZERO = Decimal(0)
 ONE = Decimal(1)
 
 

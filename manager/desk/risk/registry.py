@@ -6,11 +6,11 @@ To add a rule, write one function and one row here. Rules that cut a size stand 
 from manager.desk.risk import account, freshness, sizes, states, stops
 from manager.desk.risk.exposures import Entry
 from manager.desk.risk.rule import Code, Reach, Rule, Stage
-from manager.desk.risk.standing import Wish
+from manager.desk.risk.standing import OpenCase
 
-LOCAL, DESK = Stage.LOCAL, Stage.DESK
+LOCAL, ACCOUNT = Stage.LOCAL, Stage.ACCOUNT
 
-LOCAL_RULES: tuple[Rule[Wish], ...] = (
+LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     Rule(
         code="TRADING_DISABLED", stage=LOCAL, function=states.trading_disabled, reach=Reach.WIDENING,
         doc="The service's switch `manager.trading_enabled` is off.",
@@ -89,15 +89,15 @@ LOCAL_RULES: tuple[Rule[Wish], ...] = (
     ),
     Rule(
         code="LEVERAGE", stage=LOCAL, function=sizes.leverage,
-        doc="Lowers leverage to the smaller of the trader's cap for the symbol and the venue's; never refuses.",
+        doc="Lowers leverage to the smaller of the trader's cap for the symbol and the venue's; never denies.",
     ),
     Rule(
         code="STOP_LOSS_MISSING", stage=LOCAL, function=stops.stop_loss_missing,
-        doc="stop_loss_enabled, and neither the open nor the position it adds to has a stop.",
+        doc="stop_loss_enabled, and neither the entry nor the position it adds to has a stop.",
     ),
     Rule(
         code="TAKE_PROFIT_MISSING", stage=LOCAL, function=stops.take_profit_missing,
-        doc="take_profit_enabled, and neither the open nor the position it adds to has a target.",
+        doc="take_profit_enabled, and neither the entry nor the position it adds to has a take-profit.",
     ),
     Rule(
         code="STOP_LOSS_WRONG_SIDE", stage=LOCAL, function=stops.stop_loss_wrong_side, reach=Reach.ADJUST,
@@ -105,11 +105,11 @@ LOCAL_RULES: tuple[Rule[Wish], ...] = (
     ),
     Rule(
         code="TAKE_PROFIT_WRONG_SIDE", stage=LOCAL, function=stops.take_profit_wrong_side, reach=Reach.ADJUST,
-        doc="The target is not strictly on the winning side of the mark.",
+        doc="The take-profit is not strictly on the winning side of the mark.",
     ),
     Rule(
         code="RISK_REWARD_TOO_LOW", stage=LOCAL, function=stops.risk_reward_too_low,
-        doc="(target - mark) / (mark - stop) is below min_risk_reward_ratio.",
+        doc="(take_profit - mark) / (mark - stop_loss) is below min_risk_reward_ratio.",
     ),
     Rule(
         code="STOP_BEYOND_LIQUIDATION", stage=LOCAL, function=stops.stop_beyond_liquidation, reach=Reach.WIDENING,
@@ -122,52 +122,52 @@ LOCAL_RULES: tuple[Rule[Wish], ...] = (
     ),
     Rule(
         code="MAX_POSITION_SIZE", stage=LOCAL, function=sizes.max_position_size,
-        doc="Cuts an open so that the resulting position is within max_position_size_usd; "
-        "refuses when the rest is below the minimum.",
+        doc="Cuts an entry so that the resulting position is within max_position_size_usd; "
+        "denies when the rest is below the minimum.",
     ),
     Rule(
         code="MARGIN_USAGE_TRADER", stage=LOCAL, function=sizes.margin_usage_trader,
-        doc="Cuts an open so that the trader's margin is within max_margin_usage_pct of its equity; "
-        "refuses when the rest is below the minimum.",
+        doc="Cuts an entry so that the trader's margin is within max_margin_usage_pct of its equity; "
+        "denies when the rest is below the minimum.",
     ),
     Rule(
         code="ALLOCATION_EXCEEDED", stage=LOCAL, function=sizes.allocation_exceeded,
-        doc="Cuts an open to min(allocated, equity) - margin in use and reserved; "
-        "refuses when the rest is below the minimum.",
+        doc="Cuts an entry to min(allocated, equity) - margin in use and reserved; "
+        "denies when the rest is below the minimum.",
     ),
 )  # fmt: skip
 
 ACCOUNT_RULES: tuple[Rule[Entry], ...] = (
     Rule(
-        code="UNREALIZED_LOSS", stage=DESK, function=account.unrealized_loss,
+        code="UNREALIZED_LOSS", stage=ACCOUNT, function=account.unrealized_loss,
         doc="The account's net unrealized loss, EXTERNAL included, is above max_unrealized_loss_pct of its equity.",
     ),
     Rule(
-        code="MAX_POSITIONS_GLOBAL", stage=DESK, function=account.max_positions_global,
+        code="MAX_POSITIONS_GLOBAL", stage=ACCOUNT, function=account.max_positions_global,
         doc="The books hold max_positions; EXTERNAL and dust do not count, reserved entries do.",
     ),
     Rule(
-        code="OPEN_ORDERS_LIMIT", stage=DESK, function=account.open_orders_limit,
-        doc="The entry and the stop and target of a new position could exceed the venue's number of open orders.",
+        code="OPEN_ORDERS_LIMIT", stage=ACCOUNT, function=account.open_orders_limit,
+        doc="The entry and the stop and take-profit of a new position could exceed the venue's number of open orders.",
     ),
     Rule(
-        code="BELOW_MIN_NOTIONAL", stage=DESK, function=account.below_min_notional,
+        code="BELOW_MIN_NOTIONAL", stage=ACCOUNT, function=account.below_min_notional,
         doc="The quantity is below the venue's minimum.",
     ),
     Rule(
-        code="SYMBOL_EXPOSURE", stage=DESK, function=account.symbol_exposure,
+        code="SYMBOL_EXPOSURE", stage=ACCOUNT, function=account.symbol_exposure,
         doc="Cuts an entry so that the larger of longs and shorts on the symbol is within max_symbol_exposure_pct of "
-        "account equity; refuses when the rest is below the minimum.",
+        "account equity; denies when the rest is below the minimum.",
     ),
     Rule(
-        code="MARGIN_USAGE_GLOBAL", stage=DESK, function=account.margin_usage_global,
+        code="MARGIN_USAGE_GLOBAL", stage=ACCOUNT, function=account.margin_usage_global,
         doc="Cuts an entry so that the account's margin is within max_margin_usage_pct of its equity; "
-        "refuses when the rest is below the minimum.",
+        "denies when the rest is below the minimum.",
     ),
     Rule(
-        code="INSUFFICIENT_MARGIN", stage=DESK, function=account.insufficient_margin,
+        code="INSUFFICIENT_MARGIN", stage=ACCOUNT, function=account.insufficient_margin,
         doc="Cuts an entry so that the account's margin is within its equity; "
-        "refuses when the rest is below the minimum.",
+        "denies when the rest is below the minimum.",
     ),
 )  # fmt: skip
 
@@ -184,8 +184,8 @@ BOOK_LIQUIDATED = Code(
 OTHER_CODES: tuple[Code, ...] = (
     NO_POSITION,
     BOOK_LIQUIDATED,
-    Code(code="DIRECTION", stage=Stage.ROUND, doc="Dropped in a conflict: another trader's side stands."),
-    Code(code="DUPLICATE", stage=Stage.ROUND, doc="Dropped in a conflict: another trader was first on this side."),
+    Code(code="DIRECTION", stage=Stage.ROUND, doc="Denied in a conflict: another trader's side stands."),
+    Code(code="DUPLICATE", stage=Stage.ROUND, doc="Denied in a conflict: another trader was first on this side."),
     Code(
         code="REDUCE_INCOMPLETE", stage=Stage.ROUND, doc="The reduces that the entry waits for did not all fill."
     ),
@@ -198,5 +198,5 @@ OTHER_CODES: tuple[Code, ...] = (
     ),
 )  # fmt: skip
 
-WIDENING_RULES = tuple(rule for rule in LOCAL_RULES if rule.reach is not Reach.OPEN)
+WIDENING_RULES = tuple(rule for rule in LOCAL_RULES if rule.reach is not Reach.ENTRY)
 ADJUST_RULES = tuple(rule for rule in LOCAL_RULES if rule.reach is Reach.ADJUST)

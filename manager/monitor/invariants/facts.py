@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from exchanges.types import Balance, PositionReport, Symbol
-from manager.state.records import OrderPurpose, OrderRow
+from manager.state.kinds import OrderPurpose
+from manager.state.records import OrderRow
 from manager.state.store import AccountRows
 
-ZERO = Decimal(0)
 REDUCING = (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 
 

@@ -160,8 +160,8 @@ class Table:
             index.change(key, old, row)
         return old
 
-    def find(self, where: Mapping[str, Any], newest_first: str, limit: int) -> list[Any]:
-        """Return up to `limit` rows that match, in their own order or by a field, the newest first."""
+    def find(self, where: Mapping[str, Any], newest_first: str, limit: int | None) -> list[Any]:
+        """Return up to `limit` rows that match, all for None, in their own order or by a field, the newest first."""
         found = sorted((row for row in self._candidates(where) if _matches(row, where)), key=self.place_of)
         if newest_first:
             when = attrgetter(newest_first)

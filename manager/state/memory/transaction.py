@@ -213,7 +213,7 @@ class MemoryTransaction:
         return found
 
     async def find(
-        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int | None = 1000
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))

@@ -13,14 +13,14 @@ from executor.contract import Action, Decision
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.values import Clamp, ConflictStrategy
-from manager.desk.recording import _denial_of
+from manager.desk.plan.outcomes import Clamp
+from manager.desk.plan.values import ConflictStrategy
 from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import ACCOUNT_RULES
-from manager.desk.risk.standing import Standing, Wish
+from manager.desk.risk.standing import OpenCase, Standing
 from manager.desk.risk.states import cooldown
 from manager.state.records import IntentId
-from traders.context import told_refusal
+from traders.context import told_denial
 from traders.spec import TraderId
 
 PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")
@@ -43,7 +43,7 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
     dropped = resolve(desk, wishes, []).denials
     assert bool(dropped) == (strategy is not ConflictStrategy.NET)
     for one in dropped:
-        told = told_refusal(one.symbol, "open_long", one.code, one.detail)
+        told = told_denial(one.symbol, "open_long", one.code, one.detail)
         assert not [name for name in HOLDERS if name in told.detail]
         assert not [digit for digit in "0123456789" if digit in told.detail]
 
@@ -54,20 +54,20 @@ def test_a_position_from_outside_tells_no_name_either() -> None:
     finding = symbol_unresolved(_wish(desk.traders[TraderId("quiet")], desk, BTC))
     assert finding is not None
     assert "secret_whale" in finding.detail
-    assert "secret_whale" not in told_refusal(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
+    assert "secret_whale" not in told_denial(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
 
 
 @pytest.mark.parametrize("code", sorted({rule.code for rule in ACCOUNT_RULES} - {"BELOW_MIN_NOTIONAL"}))
 def test_no_check_of_the_account_tells_its_figures(code: str) -> None:
     figures = ("equity", "margin_after_usd", "other_margin_usd", "limit_usd", "long_usd", "short_usd", "loss_usd")
     numbers = dict.fromkeys((*figures, "positions", "open_orders", "limit"), "98765") | {"size_usd": "500"}
-    assert told_refusal(BTC, "open_long", code, "too much", numbers).detail == "too much; size_usd 500"
+    assert told_denial(BTC, "open_long", code, "too much", numbers).detail == "too much; size_usd 500"
 
 
-def test_other_refusals_are_told_with_their_numbers() -> None:
+def test_other_denials_are_told_with_their_numbers() -> None:
     numbers = {"before": "900", "after": "800", "equity": "1000"}
-    assert told_refusal(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
-    told = told_refusal(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)
+    assert told_denial(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
+    told = told_denial(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)
     assert told.detail == "cut from 900 to 800; equity 1000"
 
 
@@ -76,8 +76,7 @@ def test_a_cut_is_told_in_plain_figures() -> None:
     clamp = Clamp(
         intent_id=IntentId("i"), trader_id=TraderId("one"), symbol=BTC, code="X", before=Decimal("900.0"), after=exact
     )
-    denial = _denial_of(clamp)
-    assert (denial.detail, denial.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
+    assert (clamp.detail, clamp.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
 
 
 @pytest.mark.parametrize("symbol", [BTC, SOL])
@@ -97,16 +96,16 @@ def test_a_held_symbol_off_the_list_may_be_closed_and_the_prompt_says_so() -> No
     assert "A symbol that is neither yours to trade nor held by you" in printed
 
 
-def _wish(trader: object, desk: object, symbol: str) -> Wish:
+def _wish(trader: object, desk: object, symbol: str) -> OpenCase:
     decision = Decision(symbol=symbol, action=Action.OPEN_LONG)
-    return Wish(
+    return OpenCase(
         standing=Standing(desk, trader),  # type: ignore[arg-type]  # both from the factory
         intent=make_intent("one", decision),
         symbol=symbol,  # type: ignore[arg-type]  # one of the factory's
         direction=1,
         mark=None,
         price=Decimal(10),
-        entry=Decimal(10),
+        entry_price=Decimal(10),
         instrument=Instrument(symbol=symbol),  # type: ignore[arg-type]  # one of the factory's
         leverage=1,
     )

@@ -12,8 +12,9 @@ from manager.config import load_config
 from manager.errors import OtherDeskRuns
 from manager.manager import Manager
 from manager.roster.registration import registration_check
-from manager.roster.registry import ACCOUNT_TERMS, SyncReport
+from manager.roster.sync import SyncReport
 from manager.roster.terms import terms_text
+from manager.roster.writing import ACCOUNT_TERMS
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
 from traders.spec import TraderId

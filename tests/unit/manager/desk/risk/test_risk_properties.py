@@ -24,8 +24,9 @@ from desk_factory import (
 from exchanges.precision import floor_to_lot, quantity_for
 from exchanges.types import Side, Symbol
 from executor.contract import CLOSES, Action, Decision
+from manager.desk.plan.outcomes import Reduce, SizedEntry
 from manager.desk.plan.risk_manager import check_account, check_local
-from manager.desk.plan.values import AccountRules, AccountView, GlobalLimits, Reduce, Reservation, SizedEntry
+from manager.desk.plan.values import AccountRules, AccountView, GlobalLimits, Reservation
 from manager.state.records import IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book
 from traders.spec import TraderId
