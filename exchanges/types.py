@@ -100,7 +100,7 @@ class OrderRequest:
 
     A market order that finds no price waits for one if it is reduce-only or GTC, which closes are, and dies if not.
     Orders of one `bracket` are the legs of one position: when one is filled, the venue cancels the others.
-    `liquidation` marks the close of a liquidated book, which paper fills at the mark (RULES.md 10).
+    `liquidation` marks the close of a liquidated book, which paper fills at the mark (docs/rules.md 10).
     """
 
     client_order_id: ClientOrderId

@@ -243,7 +243,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one wish of a decision on its way through a round; `n` is its place in the decision."""
+    """Hold one item of a decision on its way through a round; `n` is its place in the decision."""
 
     tenant_id: TenantId
     intent_id: IntentId
@@ -291,7 +291,7 @@ class Share:
 class OrderRow:
     """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id.
 
-    `n` is its place among the orders of its round. `fired` says that the desk itself fires a target that does not rest:
+    `n` is its place among the orders of its round. `fired` says that the desk fires a take-profit that does not rest:
     what is not filled at once dies.
     """
 

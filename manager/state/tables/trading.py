@@ -1,4 +1,4 @@
-"""Tables of decisions, intents, rounds, orders and fills: how a wish became a trade."""
+"""Tables of decisions, intents, rounds, orders and fills: how a decision became a trade."""
 
 from datetime import datetime
 from decimal import Decimal
