@@ -15,6 +15,7 @@ from manager.errors import NotFlat, RegistrationError, UnknownAccount, UnknownTr
 from manager.roster.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
 from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import SyncReport, TraderChanges, TraderRegistry
+from manager.state.kinds import EventKind
 from manager.state.records import (
     UNALLOCATED,
     ZERO,
@@ -130,7 +131,7 @@ class Manager:
                     if schedule.trader_id == trader_id:
                         await end_alert(tx, schedule, at)
                 await tx.delete(TraderRow, [(trader_id,)])
-                await tx.insert([event_of(row, at, kind="trader_removed", actor=actor, reason=reason)])
+                await tx.insert([event_of(row, at, kind=EventKind.TRADER_REMOVED, actor=actor, reason=reason)])
                 return Removal.REMOVED
             if not force:
                 symbols = ", ".join(sorted(position.symbol for position in held)) or "nothing, but has live orders"
@@ -158,10 +159,10 @@ class Manager:
             at = self._clock.now()
             event = EventRow(
                 tenant_id=tenant,
-                event_id=f"{account_id}/{at.isoformat()}/trading_state/{uuid4().hex[:8]}",
+                event_id=f"{account_id}/{at.isoformat()}/{EventKind.TRADING_STATE}/{uuid4().hex[:8]}",
                 at=at,
                 actor=actor,
-                kind="trading_state",
+                kind=EventKind.TRADING_STATE,
                 account_id=account_id,
                 before=account.trading_state,
                 after=state,

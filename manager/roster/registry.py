@@ -13,12 +13,13 @@ from executor.contract import Limits
 from manager.config.values import Config, TenantConfig
 from manager.desk.incidents.logging import log_resolved
 from manager.errors import RegistrationError, UnknownTrader
-from manager.roster.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
+from manager.roster.lifecycle import REMOVED_FROM_CONFIG, event_of, transition
 from manager.roster.registration import RegistrationCheck, id_taken, stored
 from manager.roster.schedules import first_due, new_schedule, rescheduled
 from manager.roster.terms import Claimant, difference, other_terms, other_traders, terms_text
 from manager.spending.budget_incidents import budget_rows, end_obsolete
 from manager.state.errors import DuplicateRow
+from manager.state.kinds import EventKind
 from manager.state.records import (
     AccountId,
     AccountRow,
@@ -35,8 +36,6 @@ from traders.spec import ManagedBy, TraderId, TraderSpec
 
 _ALL = 1_000_000
 _ATTEMPTS = 5
-ACCOUNT_TERMS = "account_terms"
-TRADER_UPDATED = "trader_updated"
 _BACK = "back in the config"
 _LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
@@ -224,7 +223,7 @@ class _Work:
         schedule = new_schedule(self.tenant, spec)
         if spec.auto_start:
             schedule = replace(schedule, next_due_at=first_due(schedule, self.now))
-        await self.tx.insert([row, schedule, self._event(row, "trader_registered", "", state, reason)])
+        await self.tx.insert([row, schedule, self._event(row, EventKind.TRADER_REGISTERED, "", state, reason)])
         return row
 
     async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
@@ -233,7 +232,7 @@ class _Work:
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, spec.decision_interval_s)
         changes = "; ".join(_changes(row.spec, changed.spec))
-        await self.tx.insert([self._event(row, TRADER_UPDATED, "", changes, reason)])
+        await self.tx.insert([self._event(row, EventKind.TRADER_UPDATED, "", changes, reason)])
         return changed
 
     async def take_accounts(self, tenant: TenantConfig, claimant: Claimant) -> None:
@@ -264,10 +263,10 @@ class _Work:
     def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> EventRow:
         return EventRow(
             tenant_id=self.tenant,
-            event_id=f"{old.account_id}/{self.now.isoformat()}/{ACCOUNT_TERMS}/{uuid4().hex[:8]}",
+            event_id=f"{old.account_id}/{self.now.isoformat()}/{EventKind.ACCOUNT_TERMS}/{uuid4().hex[:8]}",
             at=self.now,
             actor=self.actor,
-            kind=ACCOUNT_TERMS,
+            kind=EventKind.ACCOUNT_TERMS,
             account_id=old.account_id,
             before=old.terms,
             after=terms,
@@ -276,7 +275,7 @@ class _Work:
 
     async def take_back(self, spec: TraderSpec) -> None:
         """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
-        where = {"trader_id": spec.id, "kind": TRADER_STATE}
+        where = {"trader_id": spec.id, "kind": EventKind.TRADER_STATE}
         last = await self.tx.find(EventRow, where, newest_first="at", limit=3)
         was_paused = bool(last) and last[0].before == TraderState.PAUSED
         if not spec.auto_start and not was_paused:
@@ -297,7 +296,7 @@ class _Work:
             ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
         )
 
-    def _event(self, row: TraderRow, kind: str, before: str, after: str, reason: str) -> EventRow:
+    def _event(self, row: TraderRow, kind: EventKind, before: str, after: str, reason: str) -> EventRow:
         return replace(event_of(row, self.now, kind=kind, actor=self.actor, reason=reason), before=before, after=after)
 
 
