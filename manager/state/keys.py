@@ -75,3 +75,6 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     EquityRow: ("account_id", "trader_id", "at"),
 }
 SORTED_BY: Mapping[type[Any], tuple[str, ...]] = {**KEYS, OrderRow: ("account_id", "round_id", "n", "order_id")}
+
+TRADERS_IN: Mapping[type[Any], str] = {OrderRow: "shares", ConflictRow: "traders"}
+"""Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""

@@ -87,3 +87,14 @@ class LedgerKind(StrEnum):
     FEE = "fee"
     FUNDING = "funding"
     ROUNDING = "rounding"
+
+
+class EventKind(StrEnum):
+    """Name the acts on traders and accounts that are kept as events."""
+
+    TRADER_REGISTERED = "trader_registered"
+    TRADER_UPDATED = "trader_updated"
+    TRADER_STATE = "trader_state"
+    TRADER_REMOVED = "trader_removed"
+    TRADING_STATE = "trading_state"
+    ACCOUNT_TERMS = "account_terms"

@@ -41,6 +41,7 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     DecisionRow,
+    EventRow,
     FillRow,
     IncidentRow,
     IntentRow,
@@ -136,21 +137,31 @@ def array(rows: Select[Any], limit: Any = None) -> ScalarSelect[Any]:
 def find(kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
     """Build a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
     table = TABLES[kind]
+    clauses = equal(table, shape)
+    return select(listed(kind, *clauses, order=newest(table, newest_first), limit=bindparam("limit", type_=Integer())))
+
+
+def equal(table: FromClause, shape: Sequence[tuple[str, type | None]], prefix: str = "") -> list[ColumnElement[bool]]:
+    """Return the conditions of a search by fields; the names of its parameters begin with `prefix`."""
     clauses: list[ColumnElement[bool]] = []
     for name, wanted in shape:
         col = table.c[name]
         if wanted is None:
             clauses.append(col.is_(None))
         elif wanted is tuple:
-            clauses.append(col == func.any(bindparam(f"in_{name}", type_=ARRAY(col.type))))
+            clauses.append(col == func.any(bindparam(f"{prefix}in_{name}", type_=ARRAY(col.type))))
         else:
-            clauses.append(col == bindparam(f"is_{name}", type_=col.type))
-    order: tuple[ColumnElement[Any], ...] = ()
-    if newest_first:
-        # NULLS LAST where there are none would keep an index from giving the order.
-        newest = table.c[newest_first].desc()
-        order = (newest.nulls_last() if table.c[newest_first].nullable else newest,)
-    return select(listed(kind, *clauses, order=order, limit=bindparam("limit", type_=Integer())))
+            clauses.append(col == bindparam(f"{prefix}is_{name}", type_=col.type))
+    return clauses
+
+
+def newest(table: Table, by: str) -> tuple[ColumnElement[Any], ...]:
+    """Return the order by a field, the newest first; without a field there is none."""
+    if not by:
+        return ()
+    # NULLS LAST where there are none would keep an index from giving the order.
+    column = table.c[by].desc()
+    return (column.nulls_last() if table.c[by].nullable else column,)
 
 
 def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
@@ -330,8 +341,11 @@ class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
     def __init__(self) -> None:
-        kept = {AccountRow: OWNED_BY_ACQUIRE}
-        self.tables = {kind: _commands(writes(table, kept=kept.get(kind, ()))) for kind, table in TABLES.items()}
+        kept, made = {AccountRow: OWNED_BY_ACQUIRE}, {EventRow: ("xact", "seq")}
+        self.tables = {
+            kind: _commands(writes(table, kept=kept.get(kind, ()), generated=made.get(kind, ())))
+            for kind, table in TABLES.items()
+        }
         self.desk = Command.of(desk())
         self.trader = Command.of(trader())
         self.known_trades = Command.of(known_trades())
