@@ -38,7 +38,7 @@ from manager.cli.prompt_contexts import (
 from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
 from manager.resources import resource
-from manager.state.prompt_text import prompt_text
+from manager.state.recorded import prompt_text
 from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TenantId
 from manager.state.store import Store
 from manager.views.prompt_diff import Comparison, Side, Totals, compare

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from exchanges.types import ZERO
 from executor.models.addresses import shown_url
 from executor.prompts.values import duration
 from executor.registry import ExecutorSpec, ExecutorType
@@ -29,7 +30,7 @@ from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
 from manager.manager import Manager
 from manager.roster.dismissal import Removal
-from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, BookRow, TenantId, TraderRow, TraderState
 from manager.state.store import Store
 from traders.spec import ManagedBy, TraderId, TraderSpec
 

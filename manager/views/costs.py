@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Final
 
 from manager.cli.render import fine_usd, show_table
-from manager.state.records import BudgetRow, SpendingRow, TenantId, TraderRow
+from manager.state.records import TenantId, TraderRow
+from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Store, Transaction
-from manager.state.sums import MODEL, TENANT, TRADER, day_of
 
 _MOST: Final = 100_000
 _COLUMNS: Final = (
