@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from manager.config.values import TenantConfig
 from manager.desk.incidents.codes import INCIDENTS
-from manager.state.records import AccountId, BudgetRow, IncidentRow, SpendingRow, TenantId, TraderRow, TraderState
+from manager.state.records import AccountId, IncidentRow, TenantId, TraderRow, TraderState
+from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow
 from manager.state.store import Transaction
-from manager.state.sums import MODEL, TENANT, TRADER
 from traders.spec import TraderId
 
 WARNING: Final = "BUDGET_WARNING"

@@ -29,9 +29,9 @@ from manager.spending.budget_incidents import (
     warnings,
 )
 from manager.state.errors import StateError
-from manager.state.records import AccountId, HoldRow, IncidentRow, SpendingRow, TenantId, TraderRow
+from manager.state.records import AccountId, IncidentRow, TenantId, TraderRow
+from manager.state.spending import MODEL, TENANT, TRADER, HoldRow, SpendingRow, day_of
 from manager.state.store import Store, Transaction
-from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.spec import TraderSpec
 
 GRACE: Final = timedelta(seconds=60)
@@ -249,7 +249,7 @@ def _check(sums: Sequence[SpendingRow], limits: Sequence[Limit], hold: HoldRow) 
     found = {row.scope: row for row in sums}
     for limit in limits:
         row = found[limit.scope]
-        if _exceeds(used_usd(row), limit, hold):
+        if _exceeds(row.used_usd, limit, hold):
             raise _Over(limit, row, sums)
 
 

@@ -20,11 +20,11 @@ from manager.state.records import (
     PositionRow,
     PromptRow,
     ScheduleRow,
-    SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
+from manager.state.spending import SpendingRow
 from traders.spec import TraderId
 
 R = TypeVar("R")

@@ -6,9 +6,9 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from executor.contract import OPENS, PASSIVE, Outcome
-from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
+from manager.state.checks import check_fields, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
-from manager.state.keys import KEYS, TRADERS_IN, Row
+from manager.state.keys import KEYS, OWNED_BY_ACQUIRE, PARENTS, RANK, TRADERS_IN, Row
 from manager.state.memory.rows import Table, TenantRows
 from manager.state.records import (
     AccountId,
@@ -23,23 +23,17 @@ from manager.state.records import (
     OrderRow,
     PositionRow,
     ScheduleRow,
-    SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
+from manager.state.spending import SpendingRow
 from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, EventPlace, Search, TraderRows
-from manager.state.sums import added
 from traders.spec import TraderId
 
 R = TypeVar("R")
-_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
 _PARENT_KEYS = {kind: (parent, attrgetter(*names)) for kind, (parent, names) in PARENTS.items()}
 _VERDICT_ORDER = attrgetter("at", "round_id", "n")
-
-
-def _rank(row: Row) -> int:
-    return _RANK.get(type(row), 0)
 
 
 def _traders_of(row: Row) -> Sequence[str]:
@@ -115,7 +109,7 @@ class MemoryTransaction:
         """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
         self._writable()
         if len(rows) > 1:
-            rows = sorted(rows, key=_rank)
+            rows = sorted(rows, key=lambda row: RANK.get(type(row), 0))
         for row in rows:
             kept = self._kept(row) if type(row) is DecisionRow else row
             self._check(kept)
@@ -131,7 +125,7 @@ class MemoryTransaction:
         """Insert rows or replace those with the same key; an account keeps its token and holder."""
         self._writable()
         if len(rows) > 1:
-            rows = sorted(rows, key=_rank)
+            rows = sorted(rows, key=lambda row: RANK.get(type(row), 0))
         for row in rows:
             kind = type(row)
             self._check(row)
@@ -181,7 +175,7 @@ class MemoryTransaction:
         table = self._rows.tables[SpendingRow]
         for row in rows:
             stored = table.rows.get(table.key_of(row))
-            total = row if stored is None else added(stored, row)
+            total = row if stored is None else stored.plus(row)
             self._check(total)
             self._rows.put(table, table.key_of(row), total)
         return [table.rows[key] for key in sorted({table.key_of(row) for row in rows})]

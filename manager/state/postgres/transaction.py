@@ -8,9 +8,9 @@ import psycopg
 
 from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, SchemaMoved, StateError
-from manager.state.keys import KEYS, Row
+from manager.state.keys import KEYS, RANK, Row
 from manager.state.postgres.codec import Codec
-from manager.state.postgres.failures import translated
+from manager.state.postgres.connection import translated
 from manager.state.postgres.searches import events_command, search_command, shapes_of
 from manager.state.postgres.statements import Command, Statements, shape_of
 from manager.state.records import (
@@ -24,18 +24,16 @@ from manager.state.records import (
     OrderRow,
     PositionRow,
     ScheduleRow,
-    SpendingRow,
     TenantId,
     TraderRow,
     VerdictRow,
 )
+from manager.state.spending import SpendingRow
 from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
-from manager.state.sums import added
 from manager.state.tables import REVISION
 from traders.spec import TraderId
 
 R = TypeVar("R")
-_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
 
 
 class PostgresTransaction:
@@ -115,7 +113,7 @@ class PostgresTransaction:
         for row in rows:
             self._guard(check_row, row, self._tenant)
             key = (row.day, row.scope, row.name)
-            sums[key] = added(sums[key], row) if key in sums else row
+            sums[key] = sums[key].plus(row) if key in sums else row
         if not sums:
             return ()
         text = self._dump(SpendingRow, [sums[key] for key in sorted(sums)])
@@ -237,7 +235,7 @@ class PostgresTransaction:
         for row in rows:
             self._guard(check_row, row, self._tenant)
             groups.setdefault(type(row), []).append(row)
-        return sorted(groups.items(), key=lambda group: _RANK[group[0]])
+        return sorted(groups.items(), key=lambda group: RANK[group[0]])
 
     def _dump(self, kind: type[Any], rows: Sequence[Any]) -> str:
         dumped: str = self._guard(self._codecs[kind].dump, rows)
