@@ -88,7 +88,7 @@ def closes(order: OrderRow) -> bool:
 
 
 async def uncovered(desk: FaultyDesk) -> dict[Key, str]:
-    """Return the positions that what rests at the venue neither closes nor stops, as far as it may (RULES.md 7)."""
+    """Return the positions that nothing at the venue closes or stops, as far as it may (docs/rules.md 7)."""
     orders = {order.order_id: order for order in await desk.live()}
     covered: dict[tuple[str, Symbol, int], Decimal] = defaultdict(lambda: ZERO)
     for report in await desk.paper.fetch_open_orders():

@@ -69,7 +69,7 @@ def positions_protected(facts: AccountFacts) -> list[Violation]:
 
 
 def no_orphan_protection(facts: AccountFacts) -> list[Violation]:
-    """Invariant 6: no stop or target rests for a position that is gone."""
+    """Invariant 6: no stop or take-profit rests for a position that is gone."""
     held = {PositionKey(row.trader_id, row.symbol) for row in facts.rows.positions}
     return [
         _violation("orphan", order.order_id, f"{order.purpose} of {order.quantity} {order.symbol} without a position")

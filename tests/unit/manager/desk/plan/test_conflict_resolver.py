@@ -1,4 +1,4 @@
-"""The table of RULES.md 4, row by row, with its own numbers."""
+"""The table of docs/rules.md 4, row by row, with its own numbers."""
 
 from collections.abc import Sequence
 from dataclasses import replace

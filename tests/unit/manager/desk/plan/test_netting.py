@@ -1,4 +1,4 @@
-"""Crossing, account orders, cuts and dust of RULES.md 7."""
+"""Crossing, account orders, cuts and dust of docs/rules.md 7."""
 
 from dataclasses import replace
 from decimal import Decimal
