@@ -241,7 +241,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one wish of a decision on its way through a round; `intent_id` is decision_id#n."""
+    """Hold one intent of a decision on its way through a round; `intent_id` is decision_id#n."""
 
     tenant_id: TenantId
     intent_id: IntentId

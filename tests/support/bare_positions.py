@@ -164,7 +164,7 @@ async def misbooked(desk: FaultyDesk) -> list[str]:
         whole = sum((part.quantity for part in parts[fill.trade_id]), ZERO) == fill.quantity * fill.side.sign
         paid = sum((part.fee for part in parts[fill.trade_id]), ZERO) == fill.fee
         ours = str(fill.client_order_id) in orders
-        stranger = any(part.trader_id == EXTERNAL and not part.order_id for part in parts[fill.trade_id])
-        if booked.count(fill.trade_id) != 1 or not whole or not paid or ours is stranger:
+        external = any(part.trader_id == EXTERNAL and not part.order_id for part in parts[fill.trade_id])
+        if booked.count(fill.trade_id) != 1 or not whole or not paid or ours is external:
             found.append(f"fill {fill.trade_id} of {fill.quantity} is booked as {parts[fill.trade_id]}")
     return found

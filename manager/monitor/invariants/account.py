@@ -11,7 +11,6 @@ from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")
 HALF_CENT = Decimal("0.005")
-_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 
 
 def positions_match(facts: AccountFacts) -> list[Violation]:
@@ -74,7 +73,7 @@ def no_orphan_protection(facts: AccountFacts) -> list[Violation]:
     return [
         _violation("orphan", order.order_id, f"{order.purpose} of {order.quantity} {order.symbol} without a position")
         for order in facts.live_orders()
-        if order.purpose in _PROTECTIVE and (order.shares[0].trader_id, order.symbol) not in held
+        if order.purpose.protects and order.guards not in held
     ]
 
 
