@@ -77,10 +77,10 @@ class Legs:
         """Tell whether the venue refused this very leg a moment ago; then it stays told."""
         waits = self._session.runtime.back_off.waits(leg, self._session.clock.now())
         if waits:
-            self.keep_refusal(leg)
+            self.keep_refused(leg)
         return waits
 
-    def keep_refusal(self, leg: ProtectiveLeg) -> None:
+    def keep_refused(self, leg: ProtectiveLeg) -> None:
         """Let what was told of a refused leg stay open."""
         trader_id, symbol = leg.key
         self._session.keep_incident("PROTECTION_REFUSED", trader_id=trader_id, symbol=symbol, which=leg.purpose)

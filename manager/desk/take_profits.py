@@ -34,7 +34,7 @@ class TakeProfits:
         """Let what was told of take-profits that could not be fired stay open: rounds protect, they do not fire."""
         for leg in plan.watch:
             if self._session.runtime.back_off.recent(leg, self._session.clock.now()):
-                self._legs.keep_refusal(leg)
+                self._legs.keep_refused(leg)
                 self._legs.keep_cancels(leg.key)
 
     async def _fire(self, watch: Sequence[ProtectiveLeg]) -> bool:

@@ -63,7 +63,7 @@ def test_no_check_of_the_account_tells_its_figures(code: str) -> None:
     assert told_refusal(BTC, "open_long", code, "too much", numbers).detail == "too much; size_usd 500"
 
 
-def test_other_refusals_are_told_with_their_numbers() -> None:
+def test_other_denials_are_told_with_their_numbers() -> None:
     numbers = {"before": "900", "after": "800", "equity": "1000"}
     assert told_refusal(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
     told = told_refusal(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)

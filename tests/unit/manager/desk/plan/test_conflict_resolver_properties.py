@@ -48,7 +48,7 @@ def test_the_order_of_the_input_is_irrelevant(view: AccountView, entries: list[C
 
 
 @given(view=desks(), entries=candidates())
-def test_every_wish_is_kept_or_dropped_and_none_grows(view: AccountView, entries: list[Candidate]) -> None:
+def test_every_entry_is_kept_or_denied_and_none_grows(view: AccountView, entries: list[Candidate]) -> None:
     result = resolve(view, entries, ())
     out = [kept.intent.intent_id for kept in result.kept] + [denial.intent_id for denial in result.denials]
     assert sorted(out) == sorted(entry.intent.intent_id for entry in entries)
