@@ -14,7 +14,8 @@ from manager.roster.lifecycle import TRADER_STATE, event_of, transition
 from manager.roster.registration import stored
 from manager.roster.schedules import FirstSchedule, first_due, rescheduled
 from manager.roster.terms import Claimant, changed_terms, terms_text
-from manager.spending.budget_incidents import budget_rows, end_obsolete
+from manager.spending.budget_incidents import end_obsolete
+from manager.spending.daily_budget import budget_rows
 from manager.state import records
 from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState
 from manager.state.store import Transaction
