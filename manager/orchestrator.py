@@ -12,7 +12,7 @@ from datetime import timedelta
 import structlog
 
 from exchanges.clock import Clock
-from manager.desk.incidents.logging import log_resolved
+from manager.desk.incidents.log import log_resolved
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.spending.budget_incidents import end_before
 from manager.state.store import AccountKey, Claim, Store

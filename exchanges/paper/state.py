@@ -9,6 +9,7 @@ from typing import NewType
 
 from exchanges.types import (
     ZERO,
+    BracketId,
     ClientOrderId,
     Fill,
     FundingPayment,
@@ -62,6 +63,7 @@ class PaperOrder:
     live_from: datetime
     triggered: bool = False
     reason: str = ""
+    bracket: BracketId | None = None
 
     @property
     def remaining(self) -> Decimal:

@@ -1,21 +1,19 @@
 """Put one desk together: the same for live, paper, replay and tests, which differ in what they pass in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import structlog
 
 from exchanges.clock import Clock
 from exchanges.market import SharedMarket
-from exchanges.paper.config import PaperConfig
 from exchanges.paper.ledger import PaperLedger
-from exchanges.paper.state import PaperAccountId
 from exchanges.provider import Exchange
-from exchanges.registry import Market, Venue, VenueRequest, default_registry
+from exchanges.registry import Market, Registry, Venue, VenueRequest
 from exchanges.types import Instrument, Symbol
 from executor.registry import ExecutorParts
 from manager.bootstrap.executors import ConfiguredExecutors, Recorded
-from manager.config.values import AccountConfig, Config, MarketSettings, MarketType
+from manager.config.values import AccountConfig, Config, MarketType
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskParts
@@ -25,16 +23,6 @@ from manager.state.records import AccountId, TenantId
 from manager.state.store import Store
 
 _LOG = structlog.get_logger(__name__)
-_PAPER_FIELDS = ("fee_bps", "maker_fee_bps", "slippage_bps", "volume_share", "start_equity", "default_leverage")
-_MARKET_FIELDS = (
-    "seed",
-    "annual_volatility",
-    "jumps_per_day",
-    "outages_per_day",
-    "indicator_interval_s",
-    "funding_interval_s",
-)
-_INSTRUMENT_FIELDS = ("lot", "tick", "min_notional", "contract_size", "max_leverage", "maintenance_rate")
 
 LedgerOf = Callable[[TenantId], PaperLedger]
 Runtimes = Mapping[tuple[TenantId, AccountId], AccountRuntime]
@@ -46,25 +34,25 @@ class Venues:
     def __init__(self, clock: Clock, ledger_of: LedgerOf) -> None:
         self._clock = clock
         self._ledger_of = ledger_of
-        self._registry = default_registry()
 
-    def trades(self, account: AccountConfig) -> bool:
+    def trades(self, tenant: TenantId, account: AccountConfig) -> bool:
         """Tell whether this version can trade the account in real time."""
-        return account.type in self._registry.venues and account.market.type is MarketType.SYNTHETIC
+        return account.type in self._registry(tenant).venues and account.market.type is MarketType.SYNTHETIC
 
     def open(self, tenant: TenantId, account: AccountConfig, market: Market | None = None) -> Venue:
         """Return the account's venue, on `market` where one is given; raise ExchangeConfigError."""
-        return self._registry.build_venue(
-            VenueRequest(
-                name=account.name,
-                type=account.type,
-                settings=_settings(account),
-                clock=self._clock,
-                ledger=self._ledger_of(tenant),
-                account=PaperAccountId(account.name),
-                market=market,
-            )
+        name, registry = account.name, self._registry(tenant)
+        if market is None:
+            prices = account.market
+            market = registry.build_market(f"exchange {name}: market", prices.type, prices.synthetic, self._clock)
+        return registry.build_venue(
+            VenueRequest(name=name, type=account.type, settings=account.settings, clock=self._clock, market=market)
         )
+
+    def _registry(self, tenant: TenantId) -> Registry:
+        from exchanges.venues import default_registry  # with numpy and polars, which most commands do without
+
+        return default_registry(self._ledger_of(tenant))
 
 
 def runtime_of(
@@ -96,7 +84,7 @@ async def account_runtimes(config: Config, clock: Clock, ledger_of: LedgerOf) ->
     runtimes, venues = {}, Venues(clock, ledger_of)
     for tenant_id, tenant in config.tenants.items():
         for name, account in tenant.accounts.items():
-            if not venues.trades(account):
+            if not venues.trades(tenant_id, account):
                 _LOG.warning("account_left_out", tenant=tenant_id, account=name, type=account.type)
                 continue
             venue = venues.open(tenant_id, account)
@@ -138,19 +126,3 @@ def assemble(config: Config, outside: Outside, *, holder: str, keep_prompts: boo
         keep_prompts=keep_prompts,
         maintain_fires=outside.recorded is None,
     )
-
-
-def _settings(account: AccountConfig) -> Mapping[str, object]:
-    given = account.settings
-    paper = given if isinstance(given, PaperConfig) else PaperConfig(start_equity=account.equity_usd)
-    plain = {name: getattr(paper, name) for name in _PAPER_FIELDS}
-    instruments = {
-        symbol: {name: getattr(instrument, name) for name in _INSTRUMENT_FIELDS}
-        for symbol, instrument in paper.instruments.items()
-    }
-    return {**plain, "instruments": instruments, "market": _market(account.market)}
-
-
-def _market(settings: MarketSettings) -> Mapping[str, object]:
-    synthetic = asdict(settings.synthetic) if settings.synthetic is not None else {}
-    return {"type": settings.type.value, **{name: synthetic[name] for name in _MARKET_FIELDS if name in synthetic}}

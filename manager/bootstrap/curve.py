@@ -108,7 +108,7 @@ class ReplaySampler:
         for head in rows.books:
             index = self._index.get(head.trader_id)
             if index is not None:
-                cash[index] = float(head.capital + head.realized - head.fees + head.funding)
+                cash[index] = float(head.cash)
                 bases.note(index, head.performance)
         for position in rows.positions:
             if position.trader_id in self._index:

@@ -12,6 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.types import Instrument, Symbol
+from manager.desk.plan.booking import Execution, Part
+from manager.desk.plan.dust import still_dust
+from manager.desk.plan.outstanding import Outstanding
 from manager.state.keys import Row
 from manager.state.records import (
     ROUNDING,
@@ -20,7 +23,8 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     FillPartRow,
-    IntentId,
+    IntentRow,
+    IntentStatus,
     LedgerKind,
     LedgerRow,
     OrderId,
@@ -28,6 +32,7 @@ from manager.state.records import (
     OrderRow,
     PositionKey,
     PositionRow,
+    RoundId,
     TraderRow,
 )
 from manager.state.store import AccountRows, Transaction
@@ -35,36 +40,8 @@ from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 _HOUR = timedelta(hours=1)
 _ACCOUNT_FIELDS = tuple(item.name for item in fields(AccountRow))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Give one book its part of an execution; quantity is signed, fee in USD."""
-
-    trader_id: TraderId
-    quantity: Decimal
-    fee: Decimal = ZERO
-    leg: str = ""
-    order_id: OrderId = OrderId("")
-    intent_id: IntentId = IntentId("")
-    purpose: str = ""
-    leverage: int = 1
-    stop_loss: Decimal | None = None
-    take_profit: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """Book one venue fill or one internal cross: its parts at one price; `trade_id` makes it once-only."""
-
-    trade_id: str
-    symbol: Symbol
-    price: Decimal
-    at: datetime
-    parts: tuple[Part, ...]
 
 
 @dataclass(slots=True)
@@ -74,7 +51,7 @@ class Writes:
     account_id: AccountId
     inserts: list[Row] = field(default_factory=list)
     upserts: list[Row] = field(default_factory=list)
-    flat: list[tuple[str, str, Symbol]] = field(default_factory=list)
+    flat: list[tuple[AccountId, TraderId, Symbol]] = field(default_factory=list)
     account: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -102,21 +79,32 @@ class AccountState:
         self.schedules = {row.trader_id: row for row in rows.schedules}
         self.heads: dict[TraderId, BookRow] = {row.trader_id: row for row in rows.books}
         self.positions: dict[PositionKey, PositionRow] = {PositionKey(r.trader_id, r.symbol): r for r in rows.positions}
-        self.orders: dict[str, OrderRow] = {row.order_id: row for row in rows.orders}
+        self.orders: dict[OrderId, OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
         self.instruments = instruments
-        self.books: dict[TraderId, Book] = {}
-        for head in rows.books:
-            self.books[head.trader_id] = _book_of(head)
+        held: dict[TraderId, list[PositionRow]] = {}
         for row in rows.positions:
-            self._held(row.trader_id).positions[row.symbol] = _position_of(row)  # type: ignore[index]  # built here, frozen after
+            held.setdefault(row.trader_id, []).append(row)
+        self.books = {head.trader_id: head.book(held.pop(head.trader_id, ())) for head in rows.books}
+        self.books |= {owner: self.head(owner).book(left) for owner, left in held.items()}
         for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
             if owner not in self.books:
-                self.books[owner] = Book(trader_id=TraderId(owner))
+                self.books[owner] = Book(trader_id=owner)
+        self.outstanding = Outstanding(self.orders, self.books)
         self.pending = Writes(rows.account.account_id)
         self.version = 0
         self._dirty_heads: set[TraderId] = set()
         self._dirty_positions: set[PositionKey] = set()
+
+    @property
+    def dust(self) -> frozenset[PositionKey]:
+        """Return the positions that are too small for the venue."""
+        return frozenset(key for key, row in self.positions.items() if row.dust)
+
+    def held_row(self, key: PositionKey) -> PositionRow | None:
+        """Return the row of a position as it was flagged last, None for one that is not held."""
+        book = self.books.get(key.trader_id)
+        return self.positions.get(key) if book is not None and key.symbol in book.positions else None
 
     def head(self, trader_id: TraderId) -> BookRow:
         """Return the money row of a book, a new one when it has none yet."""
@@ -136,6 +124,12 @@ class AccountState:
         """Take in a trader's new life-cycle state, which the manager has already written."""
         self.version += 1
         self.traders[row.trader_id] = row
+
+    def settle(self, intent: IntentRow, status: IntentStatus, round_id: RoundId, code: str = "") -> None:
+        """Record what became of an intent."""
+        changed = replace(intent, status=status, code=code, round_id=round_id)
+        self.intents[intent.intent_id] = changed
+        self.pending.upserts.append(changed)
 
     def insert(self, row: Row) -> None:
         """Add a row to what the next boundary writes."""
@@ -231,24 +225,19 @@ class AccountState:
             head = replace(head, recent_entries=(*recent, execution.at))
         self.heads[part.trader_id] = head
 
-    def protect(
-        self, trader_id: TraderId, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None
-    ) -> None:
-        """Set the stop and target of a position; None leaves the old one."""
+    def protect(self, key: PositionKey, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+        """Set the stop and take-profit of a position; None leaves the old one."""
         self.version += 1
-        self.books[trader_id] = with_protection(self._held(trader_id), symbol, stop_loss, take_profit)
-        self._dirty_positions.add(PositionKey(trader_id, symbol))
+        self.books[key.trader_id] = with_protection(self._held(key.trader_id), key.symbol, stop_loss, take_profit)
+        self._dirty_positions.add(key)
 
-    def flag(self, trader_id: TraderId, symbol: Symbol, *, dust: bool, unprotected_since: datetime | None) -> None:
+    def flag(self, key: PositionKey, *, dust: bool, unprotected_since: datetime | None) -> None:
         """Mark a position as dust or as without a confirmed stop since an instant."""
-        row = self.positions.get(PositionKey(trader_id, symbol))
+        row = self.positions.get(key)
         if row is None or row.dust != dust or row.unprotected_since != unprotected_since:
-            self.positions[PositionKey(trader_id, symbol)] = replace(
-                row or self._position_row(trader_id, self.books[trader_id].positions[symbol]),
-                dust=dust,
-                unprotected_since=unprotected_since,
-            )
-            self._dirty_positions.add(PositionKey(trader_id, symbol))
+            row = row or self._position_row(key, self.books[key.trader_id].positions[key.symbol])
+            self.positions[key] = replace(row, dust=dust, unprotected_since=unprotected_since)
+            self._dirty_positions.add(key)
 
     def fund(self, trader_id: TraderId, symbol: Symbol, amount: Decimal, ref: str, at: datetime) -> None:
         """Post a funding amount, positive when received."""
@@ -278,14 +267,13 @@ class AccountState:
         self.pending = Writes(self.account.account_id)
         for trader_id in sorted(self._dirty_heads):
             writes.upserts.append(self._head_row(trader_id))
-        for trader_id, symbol in sorted(self._dirty_positions):
-            position = self.books[trader_id].positions.get(symbol)
+        for key in sorted(self._dirty_positions):
+            position = self.books[key.trader_id].positions.get(key.symbol)
             if position is None:
-                self.positions.pop(PositionKey(trader_id, symbol), None)
-                writes.flat.append((self.account.account_id, trader_id, symbol))
+                self.positions.pop(key, None)
+                writes.flat.append((self.account.account_id, *key))
             else:
-                row = self._position_row(trader_id, position)
-                self.positions[PositionKey(trader_id, symbol)] = row
+                row = self.positions[key] = self._position_row(key, position)
                 writes.upserts.append(row)
         self._dirty_heads.clear()
         self._dirty_positions.clear()
@@ -323,13 +311,13 @@ class AccountState:
         self.heads[trader_id] = row
         return row
 
-    def _position_row(self, trader_id: TraderId, position: Position) -> PositionRow:
-        old = self.positions.get(PositionKey(trader_id, position.symbol))
+    def _position_row(self, key: PositionKey, position: Position) -> PositionRow:
+        old = self.positions.get(key)
         return PositionRow(
             tenant_id=self.account.tenant_id,
             account_id=self.account.account_id,
-            trader_id=trader_id,
-            symbol=position.symbol,
+            trader_id=key.trader_id,
+            symbol=key.symbol,
             quantity=position.quantity,
             cost=position.cost,
             leverage=position.leverage,
@@ -338,31 +326,6 @@ class AccountState:
             stop_loss=position.stop_loss,
             take_profit=position.take_profit,
             realized=position.realized,
-            dust=old is not None and old.dust and abs(position.quantity) <= abs(old.quantity),
+            dust=still_dust(old, position),
             unprotected_since=old.unprotected_since if old else None,
         )
-
-
-def _book_of(head: BookRow) -> Book:
-    return Book(
-        trader_id=TraderId(head.trader_id),
-        capital=head.capital,
-        realized=head.realized,
-        fees=head.fees,
-        funding=head.funding,
-        positions={},
-    )
-
-
-def _position_of(row: PositionRow) -> Position:
-    return Position(
-        symbol=row.symbol,
-        quantity=row.quantity,
-        cost=row.cost,
-        leverage=row.leverage,
-        opened_at=row.opened_at,
-        contract_size=row.contract_size,
-        stop_loss=row.stop_loss,
-        take_profit=row.take_profit,
-        realized=row.realized,
-    )

@@ -10,15 +10,14 @@ import structlog
 
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
-from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
-from manager.desk.execution import execute_round
-from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
-from manager.desk.incidents.safe_mode import log_alerts, note_outcome
-from manager.desk.protector import fire_take_profits, protect
-from manager.desk.reconcile.reader import reconcile
+from manager.desk.execution import RoundExecution
+from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
+from manager.desk.incidents.safe_mode import log_changes, note_outcome
+from manager.desk.protector import Protector
+from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.details import read_record
@@ -42,7 +41,6 @@ from manager.state.records import (
 )
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from manager.state.text import storable_decision
-from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
@@ -128,7 +126,7 @@ class DeskHandlers:
                 session = await self._open(job)
                 if not await self._prepare(session):
                     return
-                settled = await execute_round(session)
+                settled = await RoundExecution(session).run()
                 if settled and not await self._has_newer(session):
                     return
 
@@ -143,7 +141,7 @@ class DeskHandlers:
         with suppress(FenceLost):
             session = await self._open(job)
             if await self._read(session):
-                await fire_take_profits(session)
+                await Protector(session).fire_take_profits()
                 await session.flush()
 
     async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
@@ -151,9 +149,9 @@ class DeskHandlers:
         if not await self._read(session):
             return False
         if fire:
-            await fire_take_profits(session)
-        unfit = await keep_house(session, self._parts.sampler)
-        await protect(session)
+            await Protector(session).fire_take_profits()
+        unfit = await Housekeeping(session, self._parts.sampler).keep_house()
+        await Protector(session).protect()
         session.incidents.end(session.clock.now())
         await session.flush()
         if unfit:
@@ -163,7 +161,7 @@ class DeskHandlers:
     async def _read(self, session: Session) -> bool:
         self._parts.sampler.before(session)
         try:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
         except ExchangeError as failure:
             session.incident("VENUE_UNAVAILABLE", str(failure))
             await session.flush()
@@ -230,7 +228,7 @@ class DeskHandlers:
             await self._conclude_late(end)
             return False, False
         note_failure(decision)
-        log_alerts(alerts)
+        log_changes(alerts)
         return True, bool(intents)
 
     async def _conclude_late(self, end: Conclusion) -> None:
@@ -249,7 +247,7 @@ class DeskHandlers:
                 failures = schedule.failed_decisions + 1
                 await tx.patch(ScheduleRow, (decision.trader_id,), failed_decisions=failures)
                 alerts = await note_outcome(tx, schedule, decision, True)
-        log_alerts(alerts)
+        log_changes(alerts)
 
     async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
         spec = rows.trader.spec
@@ -288,30 +286,9 @@ def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
 
 
 def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str]) -> OwnState:
-    head = rows.book
-    positions: dict[Symbol, Position] = {
-        row.symbol: Position(
-            symbol=row.symbol,
-            quantity=row.quantity,
-            cost=row.cost,
-            leverage=row.leverage,
-            opened_at=row.opened_at,
-            contract_size=row.contract_size,
-            stop_loss=row.stop_loss,
-            take_profit=row.take_profit,
-        )
-        for row in rows.positions
-    }
-    book = Book(
-        trader_id=TraderId(head.trader_id),
-        capital=head.capital,
-        realized=head.realized,
-        fees=head.fees,
-        funding=head.funding,
-        positions=positions,
-    )
     denials = told(rows.verdicts, actions)
-    return OwnState(book=book, allocated=head.allocated, performance=curve, denials=denials)
+    book = rows.book.book(rows.positions)
+    return OwnState(book=book, allocated=rows.book.allocated, performance=curve, denials=denials)
 
 
 def _record(
@@ -349,6 +326,7 @@ def _record(
             trader_id=trader.trader_id,
             decided_at=decided_at,
             decision=item,
+            n=number,
             expires_at=schedule.next_due_at,
         )
         for number, item in enumerate(full.decisions)

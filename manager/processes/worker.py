@@ -21,10 +21,13 @@ class WorkerParts:
 
 
 async def serve(parts: WorkerParts, stop: asyncio.Event) -> None:
-    """Trade until `stop` is set and the jobs under way have ended."""
+    """Trade until `stop` is set and the jobs under way have ended; raise SchemaMoved if the database's schema moved."""
     desk = parts.desk
     accounts = [AccountKey(tenant_id=tenant, account_id=account) for tenant, account in desk.accounts]
     orchestrator = Orchestrator(desk.store, parts.runner, desk.clock, accounts, parts.pace)
+    worker = QueueWorker(parts.runner, DeskHandlers(desk), parts.settings)
     async with asyncio.TaskGroup() as group:
         group.create_task(orchestrator.run(stop), name="orchestrator")
-        group.create_task(QueueWorker(parts.runner, DeskHandlers(desk), parts.settings).run(stop), name="queue-worker")
+        group.create_task(worker.run(stop), name="queue-worker")
+    if worker.moved is not None:
+        raise worker.moved

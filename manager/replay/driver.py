@@ -244,5 +244,5 @@ class ReplayDriver:
         for row in rows.positions:
             if row.trader_id in traders:
                 held.setdefault(row.trader_id, []).append(row)
-        cash = {h.trader_id: h.capital + h.realized - h.fees + h.funding for h in rows.books if h.trader_id in held}
+        cash = {h.trader_id: h.cash for h in rows.books if h.trader_id in held}
         return list(cash.values()), [held[trader_id] for trader_id in cash]

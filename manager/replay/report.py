@@ -167,10 +167,7 @@ class Report:
         for row in self._facts.desk.positions:
             pnl = row.quantity * self._facts.marks[row.symbol] * row.contract_size - row.cost
             unrealized[row.trader_id] = unrealized.get(row.trader_id, ZERO) + pnl
-        return {
-            key: head.capital + head.realized - head.fees + head.funding + unrealized.get(key, ZERO)
-            for key, head in self._heads.items()
-        }
+        return {key: head.cash + unrealized.get(key, ZERO) for key, head in self._heads.items()}
 
     def _trader(self, row: records.TraderRow) -> dict[str, Any]:
         facts, trader_id = self._facts, row.trader_id

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from exchanges.clock import to_ms
 from executor.contract import Action, Decision, Outcome
-from manager.desk.incidents.safe_mode import end_alert
+from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import NotFlat
 from manager.roster.lifecycle import event_of, transition
 from manager.state import records
@@ -46,7 +46,7 @@ class Dismissal:
         await self._withdraw(ref)
         for schedule in self._desk.schedules:
             if schedule.trader_id == trader_id:
-                await end_alert(self._tx, schedule, self._at)
+                await end_safe_mode(self._tx, schedule, self._at)
         await self._tx.delete(records.TraderRow, [(trader_id,)])
         await self._tx.insert([event_of(self._row, self._at, kind="trader_removed", actor=actor, reason=reason)])
         return Removal.REMOVED
@@ -73,7 +73,7 @@ class Dismissal:
         own, common = books.get(self._row.trader_id), books.get(UNALLOCATED)
         if own is None or common is None:
             return
-        cash, account = own.capital + own.realized - own.fees + own.funding, own.account_id
+        cash, account = own.cash, own.account_id
         released = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None}
         await self._tx.patch(records.BookRow, (account, own.trader_id), **released)
         if not cash:
@@ -126,4 +126,5 @@ class Dismissal:
                 trader_id=row.trader_id,
                 decided_at=self._at,
                 decision=close,
+                n=number,
             )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import uuid4
 
-from manager.desk.incidents.safe_mode import end_alert
+from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import UnknownTrader
 from manager.roster.schedules import first_due
 from manager.state.records import EventRow, ScheduleRow, StateCode, TraderRow, TraderState
@@ -30,7 +30,7 @@ async def transition(
     changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason, state_code=StateCode.NONE)
     told = {"state": changed.state, "state_reason": reason, "state_code": changed.state_code}
     await tx.patch(TraderRow, (trader_id,), **told)
-    await end_alert(tx, schedule, at)
+    await end_safe_mode(tx, schedule, at)
     if to is TraderState.RUNNING:
         await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
     event = event_of(row, at, kind=TRADER_STATE, actor=actor, reason=reason)

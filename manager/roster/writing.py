@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from manager.config.values import TenantConfig
-from manager.desk.incidents.logging import log_resolved
+from manager.desk.incidents.log import log_resolved
 from manager.errors import UnknownTrader
 from manager.roster.lifecycle import TRADER_STATE, event_of, transition
 from manager.roster.registration import stored

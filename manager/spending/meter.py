@@ -17,7 +17,7 @@ from exchanges.clock import Clock
 from executor.budget import Charge, Hold, Meter, Quote
 from executor.errors import BudgetExhausted, BudgetUnknown
 from manager.config.values import Config
-from manager.desk.incidents.logging import log_raised, log_resolved
+from manager.desk.incidents.log import log_raised, log_resolved
 from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident, BudgetIncidents, end_before, warnings
 from manager.spending.daily_budget import DailyBudget, DailyBudgetStop, model_budget, stop_at_daily_budget
 from manager.state.errors import StateError

@@ -46,6 +46,11 @@ class OrderPurpose(StrEnum):
     TAKE_PROFIT = "take_profit"
     LIQUIDATION = "liquidation"
 
+    @property
+    def protects(self) -> bool:
+        """Tell whether such an order guards a position: a stop or a take-profit."""
+        return self is OrderPurpose.STOP or self is OrderPurpose.TAKE_PROFIT
+
 
 class OrderState(StrEnum):
     """Name the desk's knowledge of an order: PENDING is persisted and perhaps sent, ABSENT proven never arrived."""
@@ -64,6 +69,11 @@ class OrderState(StrEnum):
     def live(self) -> bool:
         """Tell whether the venue may still hold or fill it."""
         return self is OrderState.ACCEPTED or self is OrderState.PENDING or self is OrderState.UNKNOWN
+
+    @property
+    def unresolved(self) -> bool:
+        """Tell whether it is not known if the venue has it."""
+        return self is OrderState.PENDING or self is OrderState.UNKNOWN
 
 
 class LedgerKind(StrEnum):

@@ -4,13 +4,13 @@ A row type has exactly one writer: the decide job, the account's round, or the m
 `manager/state/keys.py` holds the primary key of each type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, NewType
 
-from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from exchanges.types import BracketId, FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
@@ -19,6 +19,7 @@ from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-e
 from manager.state.kinds import StateCode as StateCode  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
+from traders.book import Book, Position
 from traders.performance import Performance
 from traders.spec import TraderId, TraderSpec
 from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
@@ -148,6 +149,22 @@ class BookRow:
     sharpe_at_rebalance: float | None = None
     performance: Performance = field(default_factory=Performance)
 
+    @property
+    def cash(self) -> Decimal:
+        """Return equity without unrealized PnL."""
+        return self.capital + self.realized - self.fees + self.funding
+
+    def book(self, positions: "Iterable[PositionRow]") -> Book:
+        """Return the book that this row and the rows of its positions hold."""
+        return Book(
+            trader_id=self.trader_id,
+            capital=self.capital,
+            realized=self.realized,
+            fees=self.fees,
+            funding=self.funding,
+            positions={row.symbol: row.position for row in positions},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionRow:
@@ -167,6 +184,21 @@ class PositionRow:
     realized: Decimal = ZERO
     dust: bool = False
     unprotected_since: datetime | None = None
+
+    @property
+    def position(self) -> Position:
+        """Return the position as a book holds it."""
+        return Position(
+            symbol=self.symbol,
+            quantity=self.quantity,
+            cost=self.cost,
+            leverage=self.leverage,
+            opened_at=self.opened_at,
+            contract_size=self.contract_size,
+            stop_loss=self.stop_loss,
+            take_profit=self.take_profit,
+            realized=self.realized,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +243,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one wish of a decision on its way through a round; `intent_id` is decision_id#n."""
+    """Hold one item of a decision on its way through a round; `n` is its place in the decision."""
 
     tenant_id: TenantId
     intent_id: IntentId
@@ -220,6 +252,7 @@ class IntentRow:
     trader_id: TraderId
     decided_at: datetime
     decision: Decision
+    n: int = 0
     expires_at: datetime | None = None
     status: IntentStatus = IntentStatus.PENDING
     round_id: RoundId = RoundId("")
@@ -256,7 +289,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRow:
-    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id."""
+    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id.
+
+    `n` is its place among the orders of its round. `fired` says that the desk fires a take-profit that does not rest:
+    what is not filled at once dies.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -269,14 +306,22 @@ class OrderRow:
     quantity: Decimal
     created_at: datetime
     shares: tuple[Share, ...]
+    n: int = 0
+    bracket: BracketId | None = None
     trigger_price: Decimal | None = None
     reduce_only: bool = False
+    fired: bool = False
     state: OrderState = OrderState.PENDING
     filled: Decimal = ZERO
     venue_order_id: str = ""
     reason: str = ""
     send_before: datetime | None = None
     updated_at: datetime | None = None
+
+    @property
+    def guards(self) -> PositionKey:
+        """Return the position that a stop or take-profit is for; it has one share."""
+        return PositionKey(self.shares[0].trader_id if self.shares else TraderId(""), self.symbol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,12 +156,12 @@ class Transaction(Protocol):
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`.
 
-        At most `limit` of them, all for None.
+        At most `limit` of them, all for None. Orders come as their rounds made them.
         """
         ...
 
     async def acquire(self, account_id: AccountId, holder: str) -> int:
-        """Take the account: raise its fencing token by one and return it."""
+        """Take the account: raise its fencing token by one and return it; SchemaMoved where the database moved on."""
         ...
 
     async def account_rows(self, account_id: AccountId) -> AccountRows:
@@ -169,7 +169,7 @@ class Transaction(Protocol):
         ...
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
-        """Return what a decision reads. KeyError for an unknown trader."""
+        """Return what a decision reads. KeyError for an unknown trader, SchemaMoved where the database moved on."""
         ...
 
     async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:

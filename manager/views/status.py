@@ -209,7 +209,7 @@ def _summary(
     incidents: tuple[IncidentRow, ...],
 ) -> AccountStatus:
     account = rows.account
-    unallocated = sum((_cash(book) for book in rows.books if book.trader_id == UNALLOCATED), ZERO)
+    unallocated = sum((book.cash for book in rows.books if book.trader_id == UNALLOCATED), ZERO)
     light, reasons = _light(rows, incidents, look)
     return AccountStatus(
         id=account.account_id,
@@ -319,11 +319,7 @@ def _book(books: Mapping[TraderId, BookRow], account: AccountRow, trader_id: Tra
 def _equity(book: BookRow, sample: EquityRow | None, account: AccountRow) -> Decimal | None:
     """Return a flat book's cash, else its last sample, unless capital has moved since."""
     if not book.open_positions:
-        return _cash(book)
+        return book.cash
     if sample is None or (account.rebalanced_at is not None and sample.at < account.rebalanced_at):
         return None
     return sample.equity
-
-
-def _cash(book: BookRow) -> Decimal:
-    return book.capital + book.realized - book.fees + book.funding

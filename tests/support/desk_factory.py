@@ -9,16 +9,8 @@ from typing import Any
 from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action, Decision
 from executor.registry import ExecutorSpec
-from manager.desk.plan.values import (
-    AccountRules,
-    AccountView,
-    Candidate,
-    ConflictStrategy,
-    Mark,
-    Reduce,
-    SizedEntry,
-    TraderView,
-)
+from manager.desk.plan.outcomes import Candidate, Reduce, SizedEntry
+from manager.desk.plan.values import AccountRules, AccountView, ConflictStrategy, Mark, TraderView
 from manager.state.records import DEFAULT_TENANT, AccountId, DecisionId, IntentId, IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book, Position
 from traders.spec import TraderId, TraderSpec

@@ -13,7 +13,7 @@ from exchanges.market import SharedMarket
 from exchanges.paper.account import PaperVenue
 from exchanges.paper.adapter import PaperExchange
 from exchanges.paper.config import PaperConfig
-from exchanges.paper.ledger import MemoryPaperLedger
+from exchanges.paper.ledger import MemoryPaperLedger, PaperLedger
 from exchanges.paper.state import PaperAccountId
 from exchanges.types import Capabilities, ClientOrderId, Instrument, OrderReport, OrderRequest, OrderType, Side, Symbol
 from executor.contract import Action, Decision, Limits, Outcome
@@ -33,6 +33,7 @@ from manager.state.records import (
     IncidentRow,
     IntentId,
     IntentRow,
+    OrderId,
     OrderRow,
     OrderState,
     PositionRow,
@@ -84,7 +85,7 @@ def no_faults(call: str, argument: Any) -> Fault | None:
 
 
 def when(fault: Fault, call: str, holds: Callable[[Any], bool] = lambda argument: True) -> Plan:
-    """Plan `fault` for the calls named `call` whose first argument (the request, the order id) fits."""
+    """Plan `fault` for the calls named `call` whose request fits: the one sent, canceled or looked up."""
     return lambda name, argument: fault if name == call and holds(argument) else None
 
 
@@ -93,9 +94,15 @@ def is_type(kind: OrderType) -> Callable[[OrderRequest], bool]:
     return lambda request: request.type is kind
 
 
+def is_leg_of(trader_id: str) -> Callable[[OrderRequest], bool]:
+    """Pick the stops and targets of one trader."""
+    return lambda request: (request.bracket or "").startswith(f"{trader_id}.")
+
+
 class FaultyVenue:
     """Pass calls on to a venue; `plan` says which fail, or moves the clock, or raises on its own.
 
+    It is asked with the name of the call and its first argument, for an order id with the request sent under it.
     `sent` holds every request that left the desk, `canceled` every order id whose cancel did.
     """
 
@@ -120,7 +127,7 @@ class FaultyVenue:
                 self.sent.append(arguments[0])
             if name == "cancel_order":
                 self.canceled.append(str(first))
-            fault = self.plan(name, first)
+            fault = self.plan(name, next((sent for sent in self.sent if sent.client_order_id == first), first))
             if fault is Fault.LOST:
                 raise OutcomeUnknown(f"{name} timed out")
             if fault is Fault.REFUSED:
@@ -158,14 +165,14 @@ class Scene:
 class FaultyDesk:
     """Drive one paper account by hand: wishes in, jobs run, faults planned, books and venue read."""
 
-    def __init__(self, scene: Scene, store: Store | None = None) -> None:
+    def __init__(self, scene: Scene, store: Store | None = None, ledger: PaperLedger | None = None) -> None:
         self.clock = ManualClock(AT)
         instruments = {symbol: Instrument(symbol=symbol) for symbol in (BTC, ETH)}
         start = {symbol: [(AT - 10 * SECOND, Decimal(100))] for symbol in instruments}
         self.path = HandPath(instruments, start, scene.depth)
         config = PaperConfig(fee_bps=Decimal(0), slippage_bps=Decimal(0), volume_share=scene.volume_share)
         venue = PaperVenue.build(config, self.path)
-        self.paper = PaperExchange(PaperAccountId(ACCOUNT), venue, MemoryPaperLedger(), self.clock)
+        self.paper = PaperExchange(PaperAccountId(ACCOUNT), venue, ledger or MemoryPaperLedger(), self.clock)
         self.venue = FaultyVenue(self.paper, scene.capabilities)
         self.feed = HandFeed(self.path, self.clock)
         self.store: Store = store or MemoryStore()
@@ -180,9 +187,11 @@ class FaultyDesk:
         self.handlers = self.new_process()
 
     @staticmethod
-    async def of(scene: Scene | None = None, *, store: Store | None = None, **changes: Any) -> "FaultyDesk":
-        """Open a desk whose traders run and have their capital, in memory or on `store`."""
-        desk = FaultyDesk(replace(scene or Scene(), **changes), store)
+    async def of(
+        scene: Scene | None = None, *, store: Store | None = None, ledger: PaperLedger | None = None, **changes: Any
+    ) -> "FaultyDesk":
+        """Open a desk whose traders run and have their capital, in memory or on `store` and `ledger`."""
+        desk = FaultyDesk(replace(scene or Scene(), **changes), store, ledger)
         await registered(desk.config, desk.store, desk.clock)
         await desk.maintain()
         return desk
@@ -231,7 +240,7 @@ class FaultyDesk:
         due = now + timedelta(microseconds=self._wishes)
         rows: list[Any] = [DecisionRow(**names, due_at=due, outcome=Outcome.DECIDED, decisions=decisions)]
         rows += [
-            IntentRow(**names, intent_id=IntentId(f"{decision_id}#{n}"), decision=one)
+            IntentRow(**names, intent_id=IntentId(f"{decision_id}#{n}"), n=n, decision=one)
             for n, one in enumerate(decisions)
         ]
         async with self.store.transaction(DEFAULT_TENANT) as tx:
@@ -281,6 +290,11 @@ class FaultyDesk:
         """Return the venue's open orders of a type."""
         return [o for o in await self.paper.fetch_open_orders() if (o.type, o.symbol) == (kind, symbol)]
 
+    async def guarded(self) -> list[str]:
+        """Return whose stops rest at the venue, a trader for each."""
+        orders = {order.order_id: order for order in await self.find(OrderRow)}
+        return sorted(orders[OrderId(stop.client_order_id)].shares[0].trader_id for stop in await self.resting())
+
     async def live(self) -> list[OrderRow]:
         """Return the orders that the desk thinks may stand."""
         return [order for order in await self.find(OrderRow) if order.state.live]
@@ -319,7 +333,7 @@ class FaultyDesk:
             assert price is not None
             equity += position.quantity * price - position.cost
         books_rows: Sequence[BookRow] = await self.find(BookRow)
-        equity += sum((b.capital + b.realized - b.fees + b.funding for b in books_rows), Decimal(0))
+        equity += sum((b.cash for b in books_rows), Decimal(0))
         balance = await self.paper.fetch_balance()
         if abs(equity - balance.equity) > Decimal("0.005"):
             found.append(f"equity of the books {equity}, of the venue {balance.equity}")

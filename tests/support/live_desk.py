@@ -164,7 +164,7 @@ class Books:
     def violations(self) -> list[Violation]:
         """Return every broken invariant, with the equity of all books against the venue's to the cent."""
         found = [*check_account(self.facts), *fills_split_exactly(self.fills, self.parts)]
-        equity = sum((book.capital + book.realized - book.fees + book.funding for book in self.rows.books), Decimal(0))
+        equity = sum((book.cash for book in self.rows.books), Decimal(0))
         for position in self.rows.positions:
             equity += position.quantity * position.contract_size * self.marks[position.symbol] - position.cost
         if abs(equity - self.equity) >= Decimal("0.005"):

@@ -27,7 +27,7 @@ from exchanges.types import (
 from executor.contract import Limits
 from executor.registry import ExecutorSpec
 from manager.bootstrap.assemble import runtime_of
-from manager.desk.reconcile.reader import reconcile
+from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import Session
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
@@ -147,7 +147,7 @@ class RecordedAccount:
         specs = [_spec(name, tuple(self.runtime.instruments)) for name in traders]
         await registered(plain_config(specs, ACCOUNT), self.store, self.clock)
         async with self._session() as session:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
 
     async def book(self, trader_id: str, purpose: OrderPurpose, fill: Fill) -> tuple[AccountRows, list[Violation]]:
         """Persist the trader's order, let the venue fill it, reconcile; return the rows and the broken invariants."""
@@ -170,7 +170,7 @@ class RecordedAccount:
             await tx.insert([order])
         self.venue.add(fill)
         async with self._session() as session:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
         async with self.store.transaction(TENANT) as tx:
             rows = await tx.account_rows(AccountId(ACCOUNT))
         facts = AccountFacts(

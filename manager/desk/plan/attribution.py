@@ -9,11 +9,11 @@ from decimal import Decimal
 from math import gcd
 from operator import add
 
+from manager.desk.plan.values import ZERO
 from manager.state.records import Share
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 FEE_STEP = Decimal("1E-12")
 MAX_LOTS = 10_000
 

@@ -10,11 +10,11 @@ from decimal import Decimal
 
 from exchanges.precision import floor_to_lot, meets_minimum
 from exchanges.types import Symbol
-from manager.desk.plan.values import AccountView, Reduce
+from manager.desk.plan.outcomes import Reduce
+from manager.desk.plan.values import ZERO, AccountView
 from manager.state.records import PositionKey
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 _Key = PositionKey
 
 

@@ -4,11 +4,10 @@ from decimal import Decimal
 
 from exchanges.types import Instrument, Side
 from manager.desk.plan.external_overlap import automatic_limits, limited
-from manager.desk.plan.valuation import book_equity, price_of
-from manager.desk.plan.values import AccountView, Reduce, TraderView
+from manager.desk.plan.outcomes import Reduce
+from manager.desk.plan.values import ZERO, AccountView, TraderView
 from traders.book import Position, liquidation_estimate
 
-ZERO = Decimal(0)
 MAINTENANCE_RATE = Decimal("0.005")
 
 
@@ -50,5 +49,5 @@ def _below_maintenance(view: AccountView, trader: TraderView) -> bool:
     for symbol, position in trader.book.positions.items():
         instrument = view.instruments.get(symbol)
         rate = instrument.maintenance_rate if instrument is not None else MAINTENANCE_RATE
-        needed += abs(position.value(price_of(view, position))) * rate
-    return book_equity(view, trader.book) < needed
+        needed += abs(position.value(view.price_of(position))) * rate
+    return view.equity_of(trader.book) < needed

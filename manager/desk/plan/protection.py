@@ -7,18 +7,19 @@ books no leg trades: there a leg covers less than the position.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
-from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg
+from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
+from manager.desk.plan.values import ZERO, AccountView
 from manager.state.records import OrderPurpose, OrderRow, OrderState, PositionKey
 from traders.book import Position
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 NO_DUST: frozenset[PositionKey] = frozenset()
 _PURPOSES = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 _Key: TypeAlias = tuple[str, Symbol, OrderPurpose]
@@ -187,10 +188,10 @@ def _leg(held: _Held, purpose: OrderPurpose, trigger: Decimal) -> ProtectiveLeg:
     )
 
 
-def _keep_order(order: OrderRow) -> tuple[bool, str, str]:
-    return order.state is not OrderState.ACCEPTED, order.created_at.isoformat(), order.order_id
+def _keep_order(order: OrderRow) -> tuple[bool, datetime, str, int, str]:
+    return order.state is not OrderState.ACCEPTED, order.created_at, order.round_id, order.n, order.order_id
 
 
-def _cancel_order(order: OrderRow) -> tuple[str, str, bool, str]:
+def _cancel_order(order: OrderRow) -> tuple[str, str, bool, str, int, str]:
     trader_id = order.shares[0].trader_id if order.shares else ""
-    return trader_id, order.symbol, order.purpose is OrderPurpose.STOP, order.order_id
+    return trader_id, order.symbol, order.purpose is OrderPurpose.STOP, order.round_id, order.n, order.order_id

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from exchanges.types import Symbol
-from manager.monitor.invariants.facts import REDUCING, ZERO, AccountFacts, Violation
+from exchanges.types import ZERO, Symbol
+from manager.monitor.invariants.facts import REDUCING, AccountFacts, Violation
 from manager.state.records import OrderPurpose, OrderState, PositionKey, PositionRow
 from traders.book import EXTERNAL
 
@@ -33,7 +33,7 @@ def money_adds_up(facts: AccountFacts) -> list[Violation]:
     Cash minus the cost of open positions is compared, so that no mark is needed: what both sides would be worth at
     any price differs by exactly this.
     """
-    books = sum((head.capital + head.realized - head.fees + head.funding for head in facts.rows.books), ZERO)
+    books = sum((head.cash for head in facts.rows.books), ZERO)
     books -= sum((row.cost for row in facts.rows.positions), ZERO)
     venue = facts.balance.cash - sum(
         (

@@ -35,7 +35,7 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state.checks import OWNED_BY_ACQUIRE
-from manager.state.keys import KEYS
+from manager.state.keys import KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.records import (
     AccountRow,
@@ -61,6 +61,7 @@ TENANT = bindparam("tenant", type_=Text())
 _ACCOUNT = bindparam("account", type_=Text())
 _TRADER = bindparam("trader", type_=Text())
 _DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
+_REVISION: ColumnElement[str] = literal_column("(SELECT version_num FROM alembic_version)")
 Shape = tuple[tuple[str, type | None], ...]
 PENDING = text("status = 'pending'")
 _OPENING = text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
@@ -116,9 +117,9 @@ def patch(kind: type[Any], names: Sequence[str]) -> Update:
 
 
 def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any = None) -> ScalarSelect[Any]:
-    """Return matching rows as the text of one JSON array, in key order unless `order` says otherwise."""
+    """Return matching rows as the text of one JSON array, in their own order unless `order` says otherwise."""
     table = TABLES[kind]
-    ordering = (*order, *(table.c[name] for name in KEYS[kind]))
+    ordering = (*order, *(table.c[name] for name in SORTED_BY[kind]))
     return array(
         select(as_json(table).label("row")).where(table.c.tenant_id == TENANT, *where).order_by(*ordering), limit
     )
@@ -184,7 +185,10 @@ def desk() -> Select[Any]:
 
 
 def trader() -> Select[Any]:
-    """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`."""
+    """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`.
+
+    The last column is the database's revision.
+    """
     traders, schedules, books = TABLES[TraderRow], TABLES[ScheduleRow], TABLES[BookRow]
     positions, verdicts = TABLES[PositionRow], TABLES[VerdictRow]
     account = (
@@ -209,6 +213,7 @@ def trader() -> Select[Any]:
             order=(verdicts.c.at.desc(), verdicts.c.round_id.desc(), verdicts.c.n.desc()),
             limit=VERDICTS_SHOWN,
         ),
+        _REVISION,
     )
 
 
@@ -223,21 +228,21 @@ def known_trades() -> Select[Any]:
 
 
 def acquire() -> ReturningUpdate[Any]:
-    """Build the raise of a fencing token; parameters: `tenant`, `account`, `by`."""
+    """Build the raise of a fencing token, which also tells the revision; parameters: `tenant`, `account`, `by`."""
     accounts = TABLES[AccountRow]
     return (
         update(accounts)
         .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .values(fencing_token=accounts.c.fencing_token + 1, holder=bindparam("by", type_=Text()))
-        .returning(accounts.c.fencing_token)
+        .returning(accounts.c.fencing_token, _REVISION)
     )
 
 
 def fence() -> Select[Any]:
-    """Build the locking read of a fencing token; it blocks `acquire` until the transaction ends."""
+    """Build the locking read of a fencing token and the revision; it blocks `acquire` until the transaction ends."""
     accounts = TABLES[AccountRow]
     return (
-        select(accounts.c.fencing_token, accounts.c.holder)
+        select(accounts.c.fencing_token, accounts.c.holder, _REVISION)
         .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .with_for_update(key_share=True)
     )

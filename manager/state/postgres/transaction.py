@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
-from manager.state.errors import InvalidRow, StateError
+from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, Row
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.failures import translated
@@ -29,6 +29,7 @@ from manager.state.records import (
 )
 from manager.state.store import AccountRows, Conclusion, Fence, TraderRows, fence_lost
 from manager.state.sums import added
+from manager.state.tables import REVISION
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -55,10 +56,14 @@ class PostgresTransaction:
         self.failure: StateError | None = None
 
     async def check_fence(self, fence: Fence) -> None:
-        """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on."""
+        """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on.
+
+        Raises SchemaMoved if the database has.
+        """
         found = await self._row(self._statements.fence, {"tenant": self._tenant, "account": fence.account_id})
         if found is None or found[0] != fence.token:
-            raise fence_lost(fence, *(found or (None, "")))
+            raise fence_lost(fence, *(found[:2] if found else (None, "")))
+        self._check_revision(found[2])
 
     async def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
@@ -157,6 +162,7 @@ class PostgresTransaction:
         row = await self._row(self._statements.acquire, parameters)
         if row is None:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        self._check_revision(row[1])
         token: int = row[0]
         return token
 
@@ -181,7 +187,8 @@ class PostgresTransaction:
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads."""
-        row = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        *row, revision = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        self._check_revision(revision)
         kinds = (TraderRow, ScheduleRow, BookRow, PositionRow, VerdictRow)
         found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
         traders, schedules, books, positions, verdicts = found
@@ -223,6 +230,10 @@ class PostgresTransaction:
         except StateError as error:
             self.failure = error
             raise
+
+    def _check_revision(self, found: str | None) -> None:
+        if found != REVISION:
+            self._fail(SchemaMoved(found, REVISION))
 
     def _fail(self, error: StateError) -> None:
         self.failure = error

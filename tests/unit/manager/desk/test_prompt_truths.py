@@ -13,12 +13,11 @@ from executor.contract import Action, Decision
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.values import Clamp, ConflictStrategy
-from manager.desk.recording import _denial_of
-from manager.desk.risk.freshness import symbol_unresolved
+from manager.desk.plan.outcomes import Clamp
+from manager.desk.plan.values import ConflictStrategy
 from manager.desk.risk.registry import ACCOUNT_RULES
-from manager.desk.risk.standing import Standing, Wish
-from manager.desk.risk.states import cooldown
+from manager.desk.risk.standing import OpenCase, Standing
+from manager.desk.risk.trader import cooldown, symbol_unresolved
 from manager.state.records import IntentId
 from traders.context import told_denial
 from traders.spec import TraderId
@@ -76,8 +75,7 @@ def test_a_cut_is_told_in_plain_figures() -> None:
     clamp = Clamp(
         intent_id=IntentId("i"), trader_id=TraderId("one"), symbol=BTC, code="X", before=Decimal("900.0"), after=exact
     )
-    denial = _denial_of(clamp)
-    assert (denial.detail, denial.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
+    assert (clamp.detail, clamp.numbers["after"]) == ("cut from 900 to 719.21552773", str(exact))
 
 
 @pytest.mark.parametrize("symbol", [BTC, SOL])
@@ -97,16 +95,16 @@ def test_a_held_symbol_off_the_list_may_be_closed_and_the_prompt_says_so() -> No
     assert "A symbol that is neither yours to trade nor held by you" in printed
 
 
-def _wish(trader: object, desk: object, symbol: str) -> Wish:
+def _wish(trader: object, desk: object, symbol: str) -> OpenCase:
     decision = Decision(symbol=symbol, action=Action.OPEN_LONG)
-    return Wish(
+    return OpenCase(
         standing=Standing(desk, trader),  # type: ignore[arg-type]  # both from the factory
         intent=make_intent("one", decision),
         symbol=symbol,  # type: ignore[arg-type]  # one of the factory's
         direction=1,
         mark=None,
         price=Decimal(10),
-        entry=Decimal(10),
+        entry_price=Decimal(10),
         instrument=Instrument(symbol=symbol),  # type: ignore[arg-type]  # one of the factory's
         leverage=1,
     )

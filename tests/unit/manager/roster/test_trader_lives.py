@@ -178,7 +178,7 @@ async def test_a_flat_trader_leaves_and_its_money_goes_to_unallocated(lives: Liv
     assert await lives.get(TraderRow, "one") is None
     assert await lives.get(ScheduleRow, "one") is None
     own, common = await lives.get(BookRow, "paper", "one"), await lives.get(BookRow, "paper", UNALLOCATED)
-    assert own.capital + own.realized - own.fees + own.funding == 0
+    assert own.cash == 0
     assert common.capital == Decimal("1510.25")
     amounts = [row.amount for row in await lives.find(LedgerRow)]
     assert sorted(amounts) == [Decimal("-510.25"), Decimal("510.25")]

@@ -7,7 +7,6 @@ import pytest
 from desk_factory import BTC, ETH, make_book, make_position, make_trader, make_view
 from exchanges.types import Instrument, Side
 from manager.desk.plan.liquidation import books_to_liquidate, liquidation_price
-from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import AccountView
 from traders.book import EXTERNAL
 
@@ -59,12 +58,12 @@ def test_a_position_closed_at_its_liquidation_price_leaves_the_maintenance_margi
 def test_a_position_counts_at_the_mark() -> None:
     trader = make_trader("a", make_position(BTC, 10, price=110))
     view = make_view(trader)
-    assert book_equity(view, trader.book) == D(900)
-    assert book_margin(view, trader.book) == D(200)
+    assert view.equity_of(trader.book) == D(900)
+    assert view.margin_of(trader.book) == D(200)
 
 
 def test_without_a_mark_a_position_counts_at_its_entry_price() -> None:
     trader = make_trader("a", make_position(BTC, 10, price=110))
     view = make_view(trader, marks={})
-    assert book_equity(view, trader.book) == D(1000)
-    assert book_margin(view, trader.book) == D(220)
+    assert view.equity_of(trader.book) == D(1000)
+    assert view.margin_of(trader.book) == D(220)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk_factory import BTC, ETH, make_candidate, make_position, make_trader, make_view
-from manager.desk.plan.conflict_resolver import rank, resolve
-from manager.desk.plan.values import AccountView, Candidate, ConflictStrategy
+from manager.desk.plan.conflict_resolver import resolve, strategy_of
+from manager.desk.plan.outcomes import Candidate
+from manager.desk.plan.values import AccountView, ConflictStrategy
 
 NAMES = ("a", "b", "c", "d", "e")
 SIZES = st.decimals(min_value=1, max_value=5000, places=2)
@@ -67,7 +68,8 @@ def test_only_net_leaves_two_directions_on_a_symbol(view: AccountView, entries: 
 
 @given(view=desks(), entries=wishes())
 def test_kept_entries_come_in_the_resolvers_order(view: AccountView, entries: list[Candidate]) -> None:
-    ranks = [rank(kept, view.rules.conflict_strategy) for kept in resolve(view, entries, ()).kept]
+    rank = strategy_of(view.rules.conflict_strategy).rank
+    ranks = [rank(kept) for kept in resolve(view, entries, ()).kept]
     assert ranks == sorted(ranks)
 
 

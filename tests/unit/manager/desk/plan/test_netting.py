@@ -19,7 +19,8 @@ from desk_factory import (
 )
 from exchanges.types import Capabilities, Side
 from manager.desk.plan.netting import net
-from manager.desk.plan.values import AccountView, NetPlan, Reservation, SizedEntry
+from manager.desk.plan.outcomes import NetPlan, SizedEntry
+from manager.desk.plan.values import AccountView, Reservation
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 

@@ -12,7 +12,8 @@ from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, m
 from exchanges.precision import meets_minimum
 from exchanges.types import Capabilities, Side, Symbol
 from manager.desk.plan.netting import net
-from manager.desk.plan.values import AccountView, NetPlan, Reduce, SizedEntry
+from manager.desk.plan.outcomes import NetPlan, Reduce, SizedEntry
+from manager.desk.plan.values import AccountView
 from manager.state.records import OrderPurpose
 from traders.spec import TraderId
 

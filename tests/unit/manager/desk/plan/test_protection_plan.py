@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from desk_factory import AT, BTC, ETH, SOL, make_book, make_position, make_trader, make_view
 from exchanges.types import Instrument, OrderType, Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
+from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.protection import fired_take_profits, plan_protection
-from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg, TraderView
+from manager.desk.plan.values import AccountView, TraderView
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from desk_factory import BTC, ETH, SOL, make_book, make_candidate, make_position, make_reduce, make_trader, make_view
 from exchanges.types import Instrument
+from manager.desk.plan.outcomes import Candidate, Sizing
 from manager.desk.plan.resource_allocator import allocate, free_margin, margin_in_use
-from manager.desk.plan.values import AccountView, Candidate, ConflictStrategy, Reservation, Sizing
+from manager.desk.plan.values import AccountView, ConflictStrategy, Reservation
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 

@@ -21,8 +21,9 @@ from desk_factory import (
     make_view,
 )  # fmt: skip
 from exchanges.types import Side
+from manager.desk.plan.outcomes import Sizing
 from manager.desk.plan.risk_manager import check_account
-from manager.desk.plan.values import AccountRules, GlobalLimits, Reservation, Sizing
+from manager.desk.plan.values import AccountRules, GlobalLimits, Reservation
 from manager.desk.risk.registry import ACCOUNT_RULES
 from traders.book import EXTERNAL
 from traders.spec import TraderId

@@ -10,9 +10,10 @@ import pytest
 from desk_factory import AT, BTC, ETH, make_intent, make_marks, make_position, make_trader, make_view
 from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action, Decision
+from manager.desk.plan.outcomes import LocalVerdict
 from manager.desk.plan.risk_manager import check_local
-from manager.desk.plan.values import AccountRules, AccountView, LocalVerdict, TraderView
-from manager.state.records import IntentRow, TraderState, TradingState
+from manager.desk.plan.values import AccountRules, AccountView, TraderView
+from manager.state.records import IntentId, IntentRow, TraderState, TradingState
 
 D = Decimal
 
@@ -21,7 +22,7 @@ def wish(action: Action, number: int = 0, *, symbol: Symbol = BTC, batch: int = 
     """Build the `number`-th intent of a batch of trader a."""
     decision = Decision(symbol=symbol, action=action, **fields)
     return make_intent(
-        "a", decision, intent_id=f"a@{batch}#{number}", decision_id=f"a@{batch}",
+        "a", decision, intent_id=f"a@{batch}#{number}", n=number, decision_id=f"a@{batch}",
         decided_at=AT + timedelta(seconds=batch),
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ def test_a_fraction_is_floored_to_the_lot_and_all_is_all() -> None:
 
 def test_a_fraction_below_one_lot_is_done() -> None:
     verdict = check(holding("0.000001"), wish(Action.CLOSE_LONG, fraction=D("0.5")))
-    assert verdict == LocalVerdict(done=("a@0#0",))
+    assert verdict == LocalVerdict(done=(IntentId("a@0#0"),))
 
 
 @pytest.mark.parametrize("held", ["0", "-1"])
@@ -156,7 +157,7 @@ def test_the_order_of_the_input_does_not_matter() -> None:
 
 def test_holding_and_waiting_are_done() -> None:
     verdict = check(make_trader("a"), wish(Action.WAIT, 1), wish(Action.HOLD, 0))
-    assert verdict == LocalVerdict(done=("a@0#0", "a@0#1"))
+    assert verdict == LocalVerdict(done=(IntentId("a@0#0"), IntentId("a@0#1")))
 
 
 def test_an_unknown_trader_opens_nothing() -> None:

@@ -24,8 +24,9 @@ from desk_factory import (
 from exchanges.precision import floor_to_lot, quantity_for
 from exchanges.types import Side, Symbol
 from executor.contract import CLOSES, Action, Decision
+from manager.desk.plan.outcomes import Reduce, SizedEntry
 from manager.desk.plan.risk_manager import check_account, check_local
-from manager.desk.plan.values import AccountRules, AccountView, GlobalLimits, Reduce, Reservation, SizedEntry
+from manager.desk.plan.values import AccountRules, AccountView, GlobalLimits, Reservation
 from manager.state.records import IntentRow, TraderState, TradingState
 from traders.book import EXTERNAL, Book
 from traders.spec import TraderId
@@ -198,7 +199,11 @@ def batches(draw: st.DrawFn) -> list[IntentRow]:
         )
         intents.append(
             make_intent(
-                trader_id, decision, intent_id=f"{trader_id}@{batch}#{number}", decision_id=f"{trader_id}@{batch}"
+                trader_id,
+                decision,
+                intent_id=f"{trader_id}@{batch}#{number}",
+                n=number,
+                decision_id=f"{trader_id}@{batch}",
             )
         )
     return intents
@@ -246,7 +251,7 @@ def test_no_trader_limit_is_exceeded_and_input_order_is_irrelevant(
             worth[entry.symbol] = worth.get(entry.symbol, D(0)) + entry.size_usd
             leverage[entry.symbol] = entry.leverage
             assert entry.leverage <= trader.spec.limits.max_leverage(entry.symbol)
-        equity = trader.book.equity(view.prices())
+        equity = trader.book.equity({symbol: mark.price for symbol, mark in view.marks.items()})
         margin = sum((amount / leverage[s] for s, amount in worth.items()), D(0))
         assert margin <= min(equity * trader.spec.limits.max_margin_usage_pct / 100, trader.allocated) + NOISE
         assert all(worth[entry.symbol] <= trader.spec.limits.max_position_size_usd for entry in mine)
