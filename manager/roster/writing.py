@@ -14,7 +14,8 @@ from manager.roster.lifecycle import event_of, transition
 from manager.roster.registration import stored
 from manager.roster.schedules import FirstSchedule, first_due, rescheduled
 from manager.roster.terms import Claimant, terms_text
-from manager.spending.budget_incidents import budget_rows, end_obsolete
+from manager.spending.budget_incidents import end_obsolete
+from manager.spending.daily_budget import budget_rows
 from manager.state import records
 from manager.state.account_terms import differing_terms
 from manager.state.kinds import EventKind
