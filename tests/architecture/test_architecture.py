@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from house_figures import count
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
+from purity_rules import pure_stages
+from retired_words import retired_words
 from size_rules import file_length, function_length, parameter_count
 from source_files import PACKAGES, ROOT, Source, tracked_paths, tracked_sources
 from value_rules import decimal_money, frozen_stage_values, injected_clock
@@ -24,6 +27,8 @@ RULES = (
     documented,
     annotated,
     reasoned_ignores,
+    pure_stages,
+    retired_words,
 )
 
 
@@ -54,3 +59,9 @@ def test_no_file_names_a_machine() -> None:
         if b"\0" not in content:
             found += clean_words(path, content.decode("utf-8"))
     assert not found, "\n".join(found)
+
+
+def test_thoughts_are_not_cut_over_thin_neighbours(sources: tuple[Source, ...]) -> None:
+    figures = count(sources)
+    assert figures.private_share < 0.20, f"{figures.private} of {figures.functions} functions are private to a module"
+    assert figures.import_share < 0.075, f"{figures.import_lines} of {figures.lines} lines are imports"
