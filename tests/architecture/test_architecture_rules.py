@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from document_rules import dead_paths
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
 from purity_rules import pure_stages
 from retired_words import retired_words
@@ -130,3 +131,17 @@ def test_comments_over_five_percent_are_refused() -> None:
 def test_words_of_a_machine_are_refused(path: str, bad: str, good: str) -> None:
     assert clean_words(path, bad)
     assert not clean_words(path, good)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("see `manager/desk/plan/netting.py` and `manager/desk/`, [rules](../rules.md#7) and https://host/x.md", 0),
+        ("see `manager/desk/shop.py`", 1),
+        ("see [rules](rules.md)", 1),
+        ("`default/trend` is a tenant and a trader", 0),
+    ],
+)
+def test_dead_paths_of_a_document_are_refused(text: str, found: int) -> None:
+    known = frozenset({"manager/desk", "manager/desk/plan/netting.py", "docs/rules.md"})
+    assert len(dead_paths("docs/concepts/round.md", text, known)) == found
