@@ -13,6 +13,7 @@ from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.sync import ConfigSync, SyncReport
+from manager.state.kinds import EventKind
 from manager.state.records import (
     AccountId,
     AccountRow,
@@ -125,10 +126,10 @@ class Manager:
             at = self._clock.now()
             event = EventRow(
                 tenant_id=tenant,
-                event_id=f"{account_id}/{at.isoformat()}/trading_state/{uuid4().hex[:8]}",
+                event_id=f"{account_id}/{at.isoformat()}/{EventKind.TRADING_STATE}/{uuid4().hex[:8]}",
                 at=at,
                 actor=actor,
-                kind="trading_state",
+                kind=EventKind.TRADING_STATE,
                 account_id=account_id,
                 before=account.trading_state,
                 after=state,

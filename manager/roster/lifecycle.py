@@ -7,12 +7,11 @@ from uuid import uuid4
 from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import UnknownTrader
 from manager.roster.schedules import first_due
+from manager.state.kinds import EventKind
 from manager.state.records import EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from manager.state.store import Transaction
 from traders.spec import TraderId
 from traders.trader import move
-
-TRADER_STATE = "trader_state"
 
 
 async def transition(
@@ -33,12 +32,12 @@ async def transition(
     await end_safe_mode(tx, schedule, at)
     if to is TraderState.RUNNING:
         await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
-    event = event_of(row, at, kind=TRADER_STATE, actor=actor, reason=reason)
+    event = event_of(row, at, kind=EventKind.TRADER_STATE, actor=actor, reason=reason)
     await tx.insert([replace(event, before=row.state, after=to)])
     return changed
 
 
-def event_of(row: TraderRow, at: datetime, *, kind: str, actor: str, reason: str) -> EventRow:
+def event_of(row: TraderRow, at: datetime, *, kind: EventKind, actor: str, reason: str) -> EventRow:
     """Return the event of one act on a trader, still without what was before and after."""
     return EventRow(
         tenant_id=row.tenant_id,

@@ -1,8 +1,4 @@
-"""The rows of the database as values; each names its key, its writer and where it comes from.
-
-A row type has exactly one writer: the decide job, the account's round, or the manager. Both stores keep these values;
-`manager/state/keys.py` holds the primary key of each type.
-"""
+"""The rows of the database as values, the same in both stores; each says who alone writes it (keys are in keys.py)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,17 +8,15 @@ from typing import NamedTuple, NewType
 
 from exchanges.types import BracketId, FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
-from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
-from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
-from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
-from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
-from manager.state.kinds import StateCode as StateCode  # noqa: PLC0414 - re-exported to those who read rows
-from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
-from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose, OrderState, StateCode, TradingState, VerdictKind
 from traders.book import Book, Position
 from traders.performance import Performance
 from traders.spec import TraderId, TraderSpec
-from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
+from traders.trader import TraderState
+
+# What is read with rows is exported with them.
+__all__ = ["IntentStatus", "LedgerKind", "OrderPurpose", "OrderState", "StateCode", "TraderState", "TradingState"]
+__all__ += ["VerdictKind"]
 
 TenantId = NewType("TenantId", str)
 AccountId = NewType("AccountId", str)
@@ -73,7 +67,7 @@ class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
     `marks` are by symbol and of `updated_at`, `equity` and `utilization` too or, after it, of the last rebalance.
-    `terms` is what prices and fills it (manager/roster/terms.py), `config` the file they are from.
+    `terms` is what prices and fills it (manager/config/terms.py), `config` the file they are from.
     """
 
     tenant_id: TenantId

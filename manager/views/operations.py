@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from executor.contract import Outcome
+from manager.config.terms import changed_terms
 from manager.errors import UnknownAccount, UnknownTrader
-from manager.roster.terms import changed_terms
-from manager.roster.writing import ACCOUNT_TERMS, TRADER_UPDATED
+from manager.state.kinds import EventKind
 from manager.state.records import (
     AccountId,
     AccountRow,
@@ -237,8 +237,8 @@ def _incident(row: IncidentRow) -> Operation:
 def _event(row: EventRow) -> Operation:
     by = f"{row.actor}: {row.reason}" if row.reason else row.actor
     outcome = f"{row.before} -> {row.after}" if row.before else row.after
-    if row.kind in (TRADER_UPDATED, ACCOUNT_TERMS):
-        changes = row.after if row.kind == TRADER_UPDATED else changed_terms(row.before, row.after)
+    if row.kind in (EventKind.TRADER_UPDATED, EventKind.ACCOUNT_TERMS):
+        changes = row.after if row.kind == EventKind.TRADER_UPDATED else changed_terms(row.before, row.after)
         outcome, by = "changed", f"{changes} ({by})"
     return Operation(
         at=row.at,

@@ -2,27 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from hashlib import sha256
 from typing import Any, Final
 
 from manager.config.values import AccountConfig
-from manager.errors import OtherDeskRuns
 
-_MEND: Final = (
-    "stop that desk first, or give this one a database of its own with --data-dir DIR; a desk that has just died "
-    "counts for ten seconds"
-)
 _MOST_NAMED: Final = 3
 _DIGITS: Final = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimant:
-    """Name the config that asks for the accounts; `rivals` tells that a worker is at work on them already."""
-
-    config: str
-    rivals: bool = False
 
 
 def terms_text(account: AccountConfig) -> str:
@@ -60,22 +47,6 @@ def difference(there: str, here: str) -> str:
 def changed_terms(before: str, after: str) -> str:
     """Say field by field how terms changed."""
     return "; ".join(f"{name}: {old} -> {new}" for name, old, new in _differing(before, after))
-
-
-def other_terms(claimant: Claimant, owner: str, account: str, how: str) -> OtherDeskRuns:
-    """Return the error of an account that runs on other terms."""
-    return OtherDeskRuns(
-        f"{claimant.config}: a desk runs on this database with {owner}, and account {account} trades there on other "
-        f"terms: {how}; {_MEND}"
-    )
-
-
-def other_traders(claimant: Claimant, owner: str, change: str) -> OtherDeskRuns:
-    """Return the error of two configs that would take turns at changing the traders."""
-    return OtherDeskRuns(
-        f"{claimant.config}: a desk runs on this database with {owner}, and this config would change its traders "
-        f"({change}); {_MEND}, or change {owner} instead"
-    )
 
 
 def _differing(there: str, here: str) -> list[tuple[str, Any, Any]]:
