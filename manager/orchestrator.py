@@ -15,8 +15,8 @@ from exchanges.clock import Clock
 from manager.desk.incidents.log import log_resolved
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.spending.budget_incidents import end_before
+from manager.state.spending import day_of
 from manager.state.store import AccountKey, Claim, Store
-from manager.state.sums import day_of
 
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3

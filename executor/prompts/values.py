@@ -45,6 +45,47 @@ class Shown:
     others: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenMarket:
+    """Keep of one symbol what a prompt prints, as plain values; satisfies MarketView wherever it is sent or stored."""
+
+    symbol: str
+    mark: Decimal
+    age_s: float
+    indicators: Indicators
+    base_s: float = 0.0
+    funding_rate: Decimal | None = None
+    open_interest: Decimal | None = None
+    last_closes: tuple[float, ...] = ()
+    last_candles: tuple[Candle, ...] = ()
+    long_candles: tuple[Candle, ...] = ()
+
+    @staticmethod
+    def of(symbol: str, view: MarketView, *, candles: bool = True) -> "SeenMarket":
+        """Return a view as plain values, with its candles or without."""
+        return SeenMarket(
+            symbol=symbol,
+            mark=view.mark,
+            age_s=view.age_s,
+            indicators=view.indicators,
+            base_s=view.base_s,
+            funding_rate=view.funding_rate,
+            open_interest=view.open_interest,
+            last_closes=tuple(view.closes(CLOSES_SHOWN)),
+            last_candles=tuple(view.candles(CANDLES_SHOWN)) if candles else (),
+            long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if candles else (),
+        )
+
+    def closes(self, count: int) -> Sequence[float]:
+        """Return up to `count` closes, oldest first, of those that were kept."""
+        return self.last_closes[-count:] if count > 0 else ()
+
+    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
+        """Return up to `count` candles, oldest first; only the two series that a prompt prints are kept."""
+        kept = self.last_candles if every == 1 else self.long_candles if every == LONG_EVERY else ()
+        return kept[-count:] if count > 0 else ()
+
+
 # The order of docs/concepts/prompts.md: each step is taken only when all before it were not enough.
 CUTS: Final[tuple[tuple[str, Mapping[str, Any]], ...]] = (
     ("long candles", {"long": 0}),

@@ -5,7 +5,7 @@ context for its form, a decision item by item by the contract that a model's rep
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,16 +19,14 @@ from executor.contract import (
     Context,
     Decision,
     FullDecision,
-    Indicators,
     ItemError,
-    MarketView,
     Outcome,
     RenderedPrompt,
     Usage,
 )
 from executor.errors import ReplySyntaxError, RequestInvalid, UnreadableAnswer
 from executor.prompts.library import prompt_digest
-from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
+from executor.prompts.values import SeenMarket
 from executor.remote.endpoint import MAX_BYTES, MAX_SYMBOLS
 from executor.reply.item import decision_from_mapping
 from executor.reply.parser import MAX_ITEMS
@@ -49,51 +47,10 @@ _EXPECTED: Final = "expected `propdesk executor serve` of this version there"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentMarket:
-    """Show one symbol as far as a prompt prints it; satisfies MarketView."""
-
-    symbol: str
-    mark: Decimal
-    age_s: float
-    indicators: Indicators
-    base_s: float = 0.0
-    funding_rate: Decimal | None = None
-    open_interest: Decimal | None = None
-    last_closes: tuple[float, ...] = ()
-    last_candles: tuple[Candle, ...] = ()
-    long_candles: tuple[Candle, ...] = ()
-
-    @staticmethod
-    def of(symbol: str, view: MarketView) -> "SentMarket":
-        """Return a view as plain values."""
-        return SentMarket(
-            symbol=symbol,
-            mark=view.mark,
-            age_s=view.age_s,
-            indicators=view.indicators,
-            base_s=view.base_s,
-            funding_rate=view.funding_rate,
-            open_interest=view.open_interest,
-            last_closes=tuple(view.closes(CLOSES_SHOWN)),
-            last_candles=tuple(view.candles(CANDLES_SHOWN)),
-            long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)),
-        )
-
-    def closes(self, count: int) -> Sequence[float]:
-        """Return up to `count` closes, oldest first, of those that were sent."""
-        return self.last_closes[-count:] if count > 0 else ()
-
-    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
-        """Return up to `count` candles, oldest first; only the two series that a prompt prints are sent."""
-        kept = self.last_candles if every == 1 else self.long_candles if every == LONG_EVERY else ()
-        return kept[-count:] if count > 0 else ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SentContext(Context):
     """Carry a context whose market is plain values."""
 
-    market: Mapping[str, SentMarket]
+    market: Mapping[str, SeenMarket]
 
     @staticmethod
     def of(context: Context) -> "SentContext":
@@ -101,7 +58,7 @@ class SentContext(Context):
         if isinstance(context, SentContext):
             return context
         values = {field.name: getattr(context, field.name) for field in fields(context)}
-        market = {symbol: SentMarket.of(symbol, view) for symbol, view in context.market.items()}
+        market = {symbol: SeenMarket.of(symbol, view) for symbol, view in context.market.items()}
         return SentContext(**{**values, "market": market})
 
     def in_utc(self) -> Self:

@@ -16,6 +16,7 @@ from manager.desk.plan.booking import Execution, Part
 from manager.desk.plan.dust import still_dust
 from manager.desk.plan.outstanding import Outstanding
 from manager.state.keys import Row
+from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose
 from manager.state.records import (
     ROUNDING,
     UNALLOCATED,
@@ -24,11 +25,8 @@ from manager.state.records import (
     BookRow,
     FillPartRow,
     IntentRow,
-    IntentStatus,
-    LedgerKind,
     LedgerRow,
     OrderId,
-    OrderPurpose,
     OrderRow,
     PositionKey,
     PositionRow,

@@ -13,7 +13,7 @@ from traders.spec import TraderId
 
 
 class Freezer:
-    """Value books and build desk traders at the marks of one snapshot; rows and books are frozen, so identity tells."""
+    """Value books and build trader views at the marks of one snapshot; rows and books are frozen, so identity tells."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.marks = {
@@ -21,8 +21,8 @@ class Freezer:
             for symbol, view in snapshot.symbols.items()
         }
         self._prices = {symbol: mark.price for symbol, mark in self.marks.items()}
-        self._equities: dict[str, tuple[Book, Decimal]] = {}
-        self._traders: dict[str, tuple[TraderRow, BookRow, TraderView]] = {}
+        self._equities: dict[TraderId, tuple[Book, Decimal]] = {}
+        self._traders: dict[TraderId, tuple[TraderRow, BookRow, TraderView]] = {}
 
     def equity(self, books: Mapping[TraderId, Book]) -> Decimal:
         """Return the equity of all books in USD; a position without a price counts at its entry.
@@ -92,7 +92,7 @@ class _Reserved:
         self.found: list[Reservation] = []
         self._prices = prices
         self._state = state
-        self._grown: dict[tuple[str, Symbol, int], tuple[Decimal, Decimal]] = {}
+        self._grown: dict[tuple[TraderId, Symbol, int], tuple[Decimal, Decimal]] = {}
 
     def add(self, order: OrderRow) -> None:
         """Reserve the worst case of an order: notional and margin in USD.

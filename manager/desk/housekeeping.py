@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from manager.desk.incidents.log import Subject
 from manager.desk.legs import Legs
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
@@ -58,7 +57,7 @@ class Housekeeping:
         waiting = outstanding.reduces()
         for reduce in broken:
             key = reduce.key
-            told = self._session.incidents.keep(_failed(key))
+            told = self._keep_failed(key)
             planned = PlannedOrder(
                 symbol=reduce.symbol,
                 side=reduce.side,
@@ -95,14 +94,17 @@ class Housekeeping:
 
     def _tell_failed(self, reduce: Reduce, why: str) -> None:
         detail = f"equity is below the maintenance margin and {reduce.quantity} could not be closed: {why}"
-        self._session.incidents.tell(_failed(reduce.key), detail, self._session.clock.now())
+        self._session.incident("LIQUIDATION_FAILED", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
+
+    def _keep_failed(self, key: PositionKey) -> bool:
+        return self._session.keep_incident("LIQUIDATION_FAILED", trader_id=key.trader_id, symbol=key.symbol)
 
     def _keep_unmarked(self, view: AccountView) -> None:
         """Let what was told of books whose equity is not known now stay open."""
         for trader_id, trader in view.traders.items():
             if not view.is_marked(trader.book):
                 for symbol in trader.book.positions:
-                    self._session.incidents.keep(_failed(PositionKey(trader_id, symbol)))
+                    self._keep_failed(PositionKey(trader_id, symbol))
 
     def _basis(self) -> RebalanceBasis | None:
         account = self._state.account
@@ -142,7 +144,3 @@ class Housekeeping:
         equity, leaving = view.equity_of(trader.book), held and not move.allocated
         curve = performance.flow(head.performance, equity, move.amount, winding_down=leaving)
         self._state.set_head(replace(head, allocated=move.allocated, performance=curve))
-
-
-def _failed(key: PositionKey) -> Subject:
-    return Subject(code="LIQUIDATION_FAILED", trader_id=key.trader_id, symbol=key.symbol)

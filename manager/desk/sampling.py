@@ -1,4 +1,4 @@
-"""When equity is sampled: live by the clock, in replay at every candle close (RULES.md 1)."""
+"""When equity is sampled: live by the clock, in replay at every candle close (docs/rules.md 1)."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -124,6 +124,12 @@ class Session:
         subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
 
+    def keep_incident(
+        self, code: str, *, trader_id: TraderId = TraderId(""), symbol: str = "", which: str = ""
+    ) -> bool:
+        """Let an incident stay open that this pass does not look into again, and tell whether it is open."""
+        return self.incidents.keep(Subject(code=code, trader_id=trader_id, symbol=symbol, which=which))
+
     def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
         now, version = self.clock.now(), self.state.version

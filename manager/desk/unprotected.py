@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from exchanges.types import Side
-from manager.desk.incidents.log import Subject
 from manager.desk.legs import Legs
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import PlannedOrder, ProtectionPlan
@@ -85,7 +84,7 @@ class Unprotected:
     async def _send_close(self, key: PositionKey, planned: PlannedOrder) -> None:
         """Send a close and tell of it, before it leaves and after: again only if it was not told or took anything."""
         session, (trader_id, symbol) = self._session, key
-        told = session.incidents.keep(Subject(code="NAKED_POSITION", trader_id=trader_id, symbol=symbol))
+        told = session.keep_incident("NAKED_POSITION", trader_id=trader_id, symbol=symbol)
         what = f"no stop stood past the grace: the close of {planned.quantity}"
         if not told:
             session.incident("STOP_FAILED", f"{what} is sent", trader_id=trader_id, symbol=symbol)

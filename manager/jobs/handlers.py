@@ -25,7 +25,7 @@ from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
 from manager.roster.lifecycle import transition
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
-from manager.state.prompt_text import prompt_row
+from manager.state.recorded import prompt_row, storable_decision
 from manager.state.records import (
     AccountId,
     DecisionId,
@@ -40,7 +40,6 @@ from manager.state.records import (
     TraderState,
 )
 from manager.state.store import Conclusion, Fence, Store, TraderRows
-from manager.state.text import storable_decision
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance

@@ -2,24 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final
 
 from exchanges.clock import Clock
-from manager.config.terms import difference, terms_text
 from manager.config.values import Config, TenantConfig
-from manager.errors import OtherDeskRuns, RegistrationError
+from manager.errors import RegistrationError
 from manager.roster.registration import RegistrationCheck, stored
 from manager.roster.schedules import FirstSchedule, spread
-from manager.roster.writing import Claimant, RosterWriter
+from manager.roster.terms import Claimant, difference, other_terms, other_traders, terms_text
+from manager.roster.writing import RosterWriter
 from manager.state.errors import DuplicateRow
 from manager.state.records import AccountRow, StateCode, TraderRow, TraderState
 from manager.state.store import Store, Transaction
 from traders.spec import ManagedBy
 
-_MEND: Final = (
-    "stop that desk first, or give this one a database of its own with --data-dir DIR; a desk that has just died "
-    "counts for ten seconds"
-)
 _ATTEMPTS = 5
 _LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
@@ -156,17 +151,11 @@ class _TenantSync:
             here = self._tenant.accounts.get(row.account_id)
             how = difference(row.terms, terms_text(here)) if here is not None and row.terms else ""
             if how:
-                raise OtherDeskRuns(
-                    f"{self._claimant.config}: a desk runs on this database with {row.config}, and account "
-                    f"{row.account_id} trades there on other terms: {how}; {_MEND}"
-                )
+                raise other_terms(self._claimant, row.config, row.account_id, how)
         owner = next((row.config for row in accounts if row.config not in ("", self._claimant.config)), "")
         change = self._first_change(traders) if owner else ""
         if change:
-            raise OtherDeskRuns(
-                f"{self._claimant.config}: a desk runs on this database with {owner}, and this config would change its "
-                f"traders ({change}); {_MEND}, or change {owner} instead"
-            )
+            raise other_traders(self._claimant, owner, change)
 
     def _first_change(self, traders: Sequence[TraderRow]) -> str:
         """Say what a sync would do to which trader first; empty when it would do nothing."""

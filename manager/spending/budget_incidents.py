@@ -12,9 +12,9 @@ from typing import Any, Final
 from manager.config.values import TenantConfig
 from manager.desk.incidents.codes import INCIDENTS
 from manager.spending.daily_budget import DailyBudget, known_usd, model_budget, usd
-from manager.state.records import AccountId, IncidentRow, SpendingRow, TenantId, TraderRow, TraderState
+from manager.state.records import AccountId, IncidentRow, TenantId, TraderRow, TraderState
+from manager.state.spending import MODEL, TENANT, TRADER, SpendingRow
 from manager.state.store import Transaction
-from manager.state.sums import MODEL, TENANT, TRADER
 from traders.spec import TraderId
 
 WARNING: Final = "BUDGET_WARNING"

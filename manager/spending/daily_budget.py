@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from manager.config.values import TenantConfig
-from manager.state.records import BudgetRow, HoldRow, SpendingRow, TenantId
-from manager.state.sums import MODEL, TENANT, TRADER, used_usd
+from manager.state.records import TenantId
+from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, HoldRow, SpendingRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class DailyBudgetStop(Exception):
         self.row = row
         self.sums = sums
         self._hold = hold
-        super().__init__(self._refusal())
+        super().__init__(self._text())
 
     @property
     def for_the_day(self) -> bool:
@@ -52,7 +52,7 @@ class DailyBudgetStop(Exception):
         used = known_usd(self.row) + self._hold.usd
         return self.budget.is_exceeded(used, self._hold.usd)
 
-    def _refusal(self) -> str:
+    def _text(self) -> str:
         row, hold = self.row, self._hold
         others = row.reserved_usd - hold.usd
         parts = [f"{usd(row.spent_usd)} are spent"]
@@ -69,7 +69,7 @@ def stop_at_daily_budget(sums: Sequence[SpendingRow], budgets: Sequence[DailyBud
     """Raise DailyBudgetStop for the first budget that the sums of the day exceed, `hold` included."""
     found = {row.scope: row for row in sums}
     for budget in budgets:
-        if budget.is_exceeded(used_usd(found[budget.scope]), hold.usd):
+        if budget.is_exceeded(found[budget.scope].used_usd, hold.usd):
             raise DailyBudgetStop(budget, hold, found[budget.scope], sums)
 
 

@@ -21,9 +21,9 @@ from manager.desk.incidents.log import log_raised, log_resolved
 from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident, BudgetIncidents, end_before, warnings
 from manager.spending.daily_budget import DailyBudget, DailyBudgetStop, model_budget, stop_at_daily_budget
 from manager.state.errors import StateError
-from manager.state.records import AccountId, HoldRow, IncidentRow, SpendingRow, TenantId, TraderRow
+from manager.state.records import AccountId, IncidentRow, TenantId, TraderRow
+from manager.state.spending import MODEL, TENANT, TRADER, HoldRow, SpendingRow, day_of
 from manager.state.store import Store, Transaction
-from manager.state.sums import MODEL, TENANT, TRADER, day_of
 from traders.spec import TraderSpec
 
 GRACE: Final = timedelta(seconds=60)

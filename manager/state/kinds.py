@@ -18,17 +18,6 @@ class StateCode(StrEnum):
     REMOVED_FROM_CONFIG = "removed_from_config"
 
 
-class EventKind(StrEnum):
-    """Name the acts on traders and accounts that are kept as events."""
-
-    TRADER_REGISTERED = "trader_registered"
-    TRADER_UPDATED = "trader_updated"
-    TRADER_STATE = "trader_state"
-    TRADER_REMOVED = "trader_removed"
-    TRADING_STATE = "trading_state"
-    ACCOUNT_TERMS = "account_terms"
-
-
 class IntentStatus(StrEnum):
     """Name what became of an intent; only PENDING ones are read by a round."""
 
@@ -98,3 +87,14 @@ class LedgerKind(StrEnum):
     FEE = "fee"
     FUNDING = "funding"
     ROUNDING = "rounding"
+
+
+class EventKind(StrEnum):
+    """Name the acts on traders and accounts that are kept as events."""
+
+    TRADER_REGISTERED = "trader_registered"
+    TRADER_UPDATED = "trader_updated"
+    TRADER_STATE = "trader_state"
+    TRADER_REMOVED = "trader_removed"
+    TRADING_STATE = "trading_state"
+    ACCOUNT_TERMS = "account_terms"

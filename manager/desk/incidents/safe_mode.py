@@ -39,7 +39,7 @@ def log_changes(changed: Sequence[IncidentRow]) -> None:
 
 
 async def end_safe_mode(tx: Transaction, schedule: ScheduleRow, at: datetime) -> list[IncidentRow]:
-    """Resolve the trader's incident if one is open and return it; free for a trader that is not in safe mode."""
+    """Resolve the trader's incident if one is open and return it; it costs nothing outside safe mode."""
     if schedule.failed_decisions < SAFE_MODE_FAILURES:
         return []
     incidents = await _open(tx, schedule.account_id, schedule.trader_id)

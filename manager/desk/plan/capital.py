@@ -1,4 +1,4 @@
-"""Deal the account's capital to traders and tell how it is used (RULES.md 6); every move is a ledger entry."""
+"""Deal the account's capital to traders and tell how it is used (docs/rules.md 6); every move is a ledger entry."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ UNRANKED = Decimal(-1)
 
 
 class ConflictStrategy(StrEnum):
-    """Name how opens of several traders on one symbol are reconciled (RULES.md 4)."""
+    """Name how opens of several traders on one symbol are reconciled (docs/rules.md 4)."""
 
     FIRST_COME = "first_come"
     HIGHEST_CONFIDENCE = "highest_confidence"
@@ -26,7 +26,7 @@ class ConflictStrategy(StrEnum):
 
 
 class AllocationStrategy(StrEnum):
-    """Name how capital is dealt to traders (RULES.md 6)."""
+    """Name how capital is dealt to traders (docs/rules.md 6)."""
 
     EQUAL = "equal"
     CUSTOM = "custom"

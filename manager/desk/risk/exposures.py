@@ -50,7 +50,7 @@ class Sides:
 class Exposures:
     """Follow the account through a round: the books after its reduces, then what each accepted entry adds.
 
-    EXTERNAL and reserved orders count in full (RULES.md 5); `dust` positions count in everything but the number.
+    EXTERNAL and reserved orders count in full (docs/rules.md 5); `dust` positions count in everything but the number.
     """
 
     def __init__(self, view: AccountView, reduces: Iterable[Reduce], dust: frozenset[PositionKey]) -> None:
@@ -87,7 +87,7 @@ class Exposures:
         return (worth, margin) if held == direction else (ZERO, ZERO)
 
     def accept(self, entry: "Entry") -> None:
-        """Count an entry that passed; its leverage becomes that of the whole position (RULES.md 7).
+        """Count an entry that passed; its leverage becomes that of the whole position (docs/rules.md 7).
 
         A higher leverage frees no margin in this round, because the entry may not fill.
         """

@@ -24,7 +24,7 @@ class Planned:
 
 
 class Standing:
-    """Follow one trader through its batches; the round assumes that its reduces fill (RULES.md 2).
+    """Follow one trader through its batches; the round assumes that its reduces fill (docs/rules.md 2).
 
     `dust` are symbols of positions too small to send: they keep their margin but do not count as positions.
     """
@@ -77,16 +77,16 @@ class Standing:
 
     def reduce_to_target_position(self, intent: IntentRow) -> Reduce | None:
         """Return what a target position takes off the book, None when it wants no less; through zero it closes all."""
-        target, symbol = intent.decision.target_quantity, Symbol(intent.decision.symbol)
+        wanted, symbol = intent.decision.target_quantity, Symbol(intent.decision.symbol)
         held = self.held(symbol)
-        if target is None or not held:
+        if wanted is None or not held:
             return None
-        if target * held <= ZERO:
+        if wanted * held <= ZERO:
             return self._reduce(intent, abs(held))
-        return self._reduce(intent, self._floor(symbol, max(ZERO, abs(held) - abs(target))))
+        return self._reduce(intent, self._floor(symbol, max(ZERO, abs(held) - abs(wanted))))
 
     def add(self, case: "OpenCase") -> None:
-        """Count an accepted entry; its leverage becomes that of the whole position (RULES.md 7).
+        """Count an accepted entry; its leverage becomes that of the whole position (docs/rules.md 7).
 
         A higher leverage frees no margin in this round, because the entry may not fill.
         """

@@ -6,13 +6,12 @@ Those on size look at the position that would result.
 from datetime import timedelta
 from decimal import Decimal
 
-from manager.desk.plan.liquidation import nearer
+from manager.desk.plan.liquidation import liquidation_price
 from manager.desk.plan.outcomes import plain
 from manager.desk.plan.values import ZERO, AccountView, TraderView
 from manager.desk.risk.rule import Finding, cut_to, deny
 from manager.desk.risk.standing import OpenCase, sendable
 from manager.state.records import TraderState, TradingState
-from traders.book import liquidation_estimate
 
 HUNDRED = Decimal(100)
 SAFE_MODE_FAILURES = 3
@@ -295,8 +294,8 @@ def stop_beyond_liquidation(case: OpenCase) -> Finding | None:
     """Deny a stop that lies at or behind the price of liquidation, where it could never help."""
     if case.stop_loss is None:
         return None
-    own = liquidation_estimate(case.direction, case.entry_price, case.leverage, case.instrument.maintenance_rate)
-    price = nearer(case.direction, case.entry_price, own, case.view.liquidation_prices.get(case.symbol))
+    account, rate = case.view.liquidation_prices.get(case.symbol), case.instrument.maintenance_rate
+    price = liquidation_price(case.direction, case.entry_price, case.leverage, rate, account)
     if (case.stop_loss - price) * case.direction > ZERO:
         return None
     return deny(

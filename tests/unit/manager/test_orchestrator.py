@@ -31,11 +31,10 @@ from manager.state.records import (
     IntentRow,
     PromptRow,
     ScheduleRow,
-    SpendingRow,
     TenantId,
 )
+from manager.state.spending import SpendingRow, day_of
 from manager.state.store import AccountKey
-from manager.state.sums import day_of
 from state_rows import make_row
 from traders.spec import TraderId
 

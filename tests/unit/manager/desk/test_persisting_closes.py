@@ -119,16 +119,17 @@ def cut_short(desk: FaultyDesk, filled: int) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    ("wish", "left", "status"), [(close(fraction="0.5"), 6, "done"), (close(), 0, "done"), (target(5, 90), 5, "done")]
+    ("decision", "left", "status"),
+    [(close(fraction="0.5"), 6, "done"), (close(), 0, "done"), (target(5, 90), 5, "done")],
 )
 async def test_what_ended_part_filled_is_done_if_partial_and_goes_on_if_not(
-    wish: Decision, left: int, status: str
+    decision: Decision, left: int, status: str
 ) -> None:
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
     desk.pass_time()
     end = cut_short(desk, 4)
-    await desk.go("a", wish)
+    await desk.go("a", decision)
     end()
     for _ in range(3):
         desk.pass_time()

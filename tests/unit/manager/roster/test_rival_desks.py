@@ -9,11 +9,11 @@ from config_files import SOUND, changed
 from desk_factory import AT
 from exchanges.clock import ManualClock
 from manager.config import load_config
-from manager.config.terms import terms_text
 from manager.errors import OtherDeskRuns
 from manager.manager import Manager
 from manager.roster.registration import registration_check
 from manager.roster.sync import SyncReport
+from manager.roster.terms import terms_text
 from manager.state.kinds import EventKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState

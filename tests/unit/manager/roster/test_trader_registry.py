@@ -22,7 +22,8 @@ from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
+from manager.state.spending import BudgetRow
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 KEYED = """\

@@ -16,17 +16,8 @@ from manager.spending.budget_incidents import EXHAUSTED, WARNING, end_before, en
 from manager.spending.meter import GRACE, Spending
 from manager.state.errors import StoreUnavailable
 from manager.state.memory.store import MemoryStore
-from manager.state.records import (
-    DEFAULT_TENANT,
-    AccountId,
-    AccountRow,
-    HoldRow,
-    IncidentRow,
-    SpendingRow,
-    TraderRow,
-    TraderState,
-)
-from manager.state.sums import day_of
+from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, IncidentRow, TraderRow, TraderState
+from manager.state.spending import HoldRow, SpendingRow, day_of
 from spending_scene import budget_config, costs, quote, trader
 from state_rows import AT
 from traders.spec import TraderSpec

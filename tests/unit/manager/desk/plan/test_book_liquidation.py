@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from desk_factory import BTC, ETH, make_book, make_position, make_trader, make_view
-from exchanges.types import Instrument, Side
+from exchanges.types import Side
 from manager.desk.plan.liquidation import books_to_liquidate, liquidation_price
 from manager.desk.plan.values import AccountView
 from traders.book import EXTERNAL
@@ -45,12 +45,12 @@ def test_external_is_never_liquidated() -> None:
 )  # fmt: skip
 def test_the_nearer_liquidation_price_counts(quantity: int, estimate: str | None, expected: str) -> None:
     account = D(estimate) if estimate else None
-    assert liquidation_price(make_position(BTC, quantity), Instrument(symbol=BTC), account) == D(expected)
+    assert liquidation_price(quantity, D(100), 5, D("0.005"), account) == D(expected)
 
 
 def test_a_position_closed_at_its_liquidation_price_leaves_the_maintenance_margin() -> None:
     held = make_position(BTC, 3, leverage=8)
-    price = liquidation_price(held, Instrument(symbol=BTC))
+    price = liquidation_price(held.direction, held.entry_price, held.leverage, D("0.005"))
     margin = held.cost / held.leverage
     assert margin + held.unrealized(price) == held.cost * D("0.005")
 

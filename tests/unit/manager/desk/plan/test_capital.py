@@ -1,4 +1,4 @@
-"""Capital by each strategy of RULES.md 6, and what a rebalance may move."""
+"""Capital by each strategy of docs/rules.md 6, and what a rebalance may move."""
 
 from collections.abc import Sequence
 from datetime import timedelta
