@@ -148,10 +148,10 @@ async def working(config: Config, database: Database) -> AsyncIterator[Any]:
     """Run a worker within the block and give its store."""
     clock, stop = SystemClock(), asyncio.Event()
     async with open_parts(config, database, clock) as parts:
-        await build_manager(parts.store, config, clock).sync(config)
+        await build_manager(parts.desk.store, config, clock).sync(config)
         worker = asyncio.create_task(serve(parts, stop))
         try:
-            yield parts.store
+            yield parts.desk.store
         finally:
             stop.set()
             await worker

@@ -1,4 +1,4 @@
-"""Lots, ticks and minimums: how a wish in USD becomes a quantity a venue accepts."""
+"""Lots, ticks and minimums: how a size in USD becomes a quantity that a venue accepts."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 

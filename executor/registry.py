@@ -149,7 +149,7 @@ class ExecutorParts:
 
 def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
     """Return the executor that `spec` names; raise ExecutorConfigError or PromptError before anything runs."""
-    match spec.type:
+    match _member(ExecutorType, "type", spec.type):
         case ExecutorType.BASELINE:
             return BaselineExecutor(_member(Style, "style", spec.style))
         case ExecutorType.RECORDED:
@@ -175,16 +175,11 @@ def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
 
             endpoint = spec.remote_endpoint()
             return RemoteExecutor(endpoint, parts.remotes, parts.monotonic, meter=parts.meter, trader=parts.trader)
-        case _:
-            raise ExecutorConfigError(_expected(ExecutorType, "type", str(spec.type)))
 
 
 def _member(kind: type[_Kind], name: str, value: str) -> _Kind:
     try:
         return kind(value)
-    except ValueError as error:
-        raise ExecutorConfigError(_expected(kind, name, value)) from error
-
-
-def _expected(kind: type[StrEnum], name: str, value: str) -> str:
-    return f"executor {name} is {value!r}; expected one of {', '.join(kind)}"
+    except ValueError:
+        told = f"executor {name} is {value!r}; expected one of {', '.join(kind)}"
+        raise ExecutorConfigError(told) from None

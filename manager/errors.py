@@ -10,6 +10,8 @@ ManagerError
  +- PortTaken          the web's port is not free
  +- SettingsRefused    a variable of the environment cannot be used
  +- DatabaseUrlRefused DATABASE_URL is of another kind
+ +- ReplayError        a replay cannot go on or be written
+     +- ReplayInputError  config, candles, funding and decisions do not fit together
 """
 
 from dataclasses import dataclass
@@ -19,12 +21,21 @@ from traders.spec import TraderId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Hold what is wrong with which field of a trader's definition, for those who know where it was written."""
+    """Hold one mistake: the place of the field, the value as it may be shown, and how to mend it.
 
-    trader_id: TraderId
-    field: str
+    `lack` says what is wrong where several traders may have the same mistake; `trader_id` whose definition it is in.
+    """
+
+    loc: tuple[str | int, ...]
     value: str
     mend: str
+    lack: str = ""
+    trader_id: TraderId = TraderId("")
+
+    @property
+    def text(self) -> str:
+        """Return what is wrong and how to mend it."""
+        return f"{self.lack}; {self.mend}" if self.lack else self.mend
 
 
 class ManagerError(Exception):
@@ -33,6 +44,11 @@ class ManagerError(Exception):
 
 class UnknownTrader(ManagerError):
     """Report a trader id that nobody has."""
+
+    @staticmethod
+    def of(trader_id: str) -> "UnknownTrader":
+        """Return the error of this id."""
+        return UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
 
 
 class UnknownAccount(ManagerError):
@@ -69,3 +85,11 @@ class SettingsRefused(ManagerError):
 
 class DatabaseUrlRefused(ManagerError):
     """Report a DATABASE_URL that is no PostgreSQL URI, without its value."""
+
+
+class ReplayError(ManagerError):
+    """Report a replay that cannot go on, or whose files cannot be written."""
+
+
+class ReplayInputError(ReplayError):
+    """Report inputs that do not fit together, with file, field, value and mend."""

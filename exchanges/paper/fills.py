@@ -82,8 +82,8 @@ def limit_price(order: PaperOrder, price: Decimal, config: PaperConfig) -> Price
 def touch_price(order: PaperOrder, bar: Bar, config: PaperConfig) -> Price | None:
     """Return what a resting order pays in a bar that touches it; None when the bar does not.
 
-    A stop fills at its trigger, or at the open if the bar opened beyond it, then slips (taker). A target or a limit
-    fills at its price, or at the open if better (maker).
+    A stop fills at its trigger, or at the open if the bar opened beyond it, then slips (taker). A take-profit or
+    a limit fills at its price, or at the open if better (maker).
     """
     if not reaches(order, bar.low, bar.high):
         return None

@@ -6,18 +6,16 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from exchanges.clock import Clock, SystemClock
-from exchanges.registry import default_registry
 from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
-from manager.bootstrap.accounts import account_runtimes
-from manager.bootstrap.executors import ConfiguredExecutors, longest_decision_s
+from manager.bootstrap.assemble import Outside, account_runtimes, assemble
+from manager.bootstrap.executors import longest_decision_s
 from manager.config.load import load_config
 from manager.config.values import Config
 from manager.desk.sampling import LiveSampler
@@ -30,9 +28,8 @@ from manager.orchestrator import Pace
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
-from manager.roster.registration import prompt_library, registration_check
+from manager.roster.registration import registration_check
 from manager.settings import DATA_DIR_DEFAULT, Settings
-from manager.spending.meter import Spending
 from manager.state.database import Database, DatabasePlace
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
@@ -58,8 +55,7 @@ async def open_store(place: DatabasePlace) -> AsyncIterator[Store]:
 
 def build_manager(store: Store, config: Config, clock: Clock | None = None, *, check_prompts: bool = True) -> Manager:
     """Return the manager of a store, which registers what fits beside `config`."""
-    check = registration_check(config)
-    return Manager(store, clock or SystemClock(), check if check_prompts else replace(check, prompts=None))
+    return Manager(store, clock or SystemClock(), registration_check(config, check_prompts=check_prompts))
 
 
 def try_prompts(config: Config, prompts: PromptLibrary) -> None:
@@ -84,22 +80,25 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         runner = await stack.enter_async_context(QueueRunner(database.queue_dsn))
         clients = ModelClients()
         stack.push_async_callback(clients.close)
-        parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
-        try_prompts(config, parts.prompts)
-        stack.push_async_callback(parts.remotes.close)
-        accounts = await account_runtimes(
-            config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
-        )
+        deciding = ExecutorParts(prompts=config.prompt_library(), clients=clients, monotonic=clock.boot_s)
+        try_prompts(config, deciding.prompts)
+        stack.push_async_callback(deciding.remotes.close)
+        accounts = await account_runtimes(config, clock, lambda tenant: PostgresPaperLedger(store.engine, tenant))
         for runtime in accounts.values():
             stack.push_async_callback(runtime.exchange.close)
             stack.push_async_callback(runtime.market.close)
-        yield WorkerParts(
+        outside = Outside(
             store=store,
             clock=clock,
             runner=runner,
-            executors=ConfiguredExecutors(config, parts, Spending(store, clock, config)),
-            sampler=LiveSampler(config.monitoring.update_interval_s),
             accounts=accounts,
+            sampler=LiveSampler(config.monitoring.update_interval_s),
+            deciding=deciding,
+        )
+        holder, keep_prompts = f"{socket.gethostname()}:{os.getpid()}", config.manager.prompt_retention_s > 0
+        yield WorkerParts(
+            desk=assemble(config, outside, holder=holder, keep_prompts=keep_prompts),
+            runner=runner,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
             pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
         )
@@ -118,11 +117,11 @@ async def run_worker(config_path: Path, settings: Settings) -> int:
         open_parts(config, database, clock) as parts,
     ):
         rivals = await is_worker_alive(database.queue_dsn)
-        manager = build_manager(parts.store, config, clock, check_prompts=False)
+        manager = build_manager(parts.desk.store, config, clock, check_prompts=False)
         report = await manager.sync(config, rivals=rivals)
         _LOG.info(
             "worker_ready",
-            accounts=len(parts.accounts),
+            accounts=len(parts.desk.accounts),
             new=report.registered,
             changed=report.updated,
             stopped=report.stopped,

@@ -23,7 +23,6 @@ from manager.cli.progress import progress, ticking
 from manager.cli.render import print_json, say, show_table
 from manager.config import Config, ConfigError, load_config
 from manager.config.models import differing_limits
-from manager.roster.registration import prompt_library
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import TraderSpec
 
@@ -244,7 +243,7 @@ async def check_remotes(config: Config, clock: Clock) -> list[RemoteCheck]:
 
     A greeting costs nothing.
     """
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=clock.boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=clock.boot_s)
 
     async def greeted(tenant: TenantId, spec: TraderSpec) -> RemoteCheck:
         started, problem = clock.boot_s(), ""

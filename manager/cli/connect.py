@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
-from executor.prompts.library import PromptLibrary
 from manager.cli.guard import Refused
-from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, settings_with
+from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption
 from manager.cli.progress import progress, ticking
 from manager.config import Config
 from manager.manager import Manager
-from manager.resources import resource
 from manager.roster.registration import RegistrationCheck, registration_check
 from manager.state.errors import StoreUnavailable
 from manager.state.records import DEFAULT_TENANT, TenantId
@@ -73,8 +71,7 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
-    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts")))
-    return Manager(store, SystemClock(), nobody)
+    return Manager(store, SystemClock(), RegistrationCheck({}))
 
 
 async def _is_worker_alive(database: "Database") -> bool:
@@ -90,7 +87,9 @@ async def _is_worker_alive(database: "Database") -> bool:
 
 def _existing(data_dir: Path) -> "DatabasePlace":
     """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
-    place = settings_with(data_dir=data_dir).place()
+    from manager.settings import read_settings
+
+    place = read_settings(data_dir=data_dir).place()
     if not place.url and data_dir.exists() and not data_dir.is_dir():
         raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
     if not place.url and not (data_dir / "postgres").is_dir():

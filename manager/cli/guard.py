@@ -13,11 +13,11 @@ from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavaila
 from executor.errors import ExecutorConfigError
 from manager import errors
 from manager.config.errors import ConfigError
-from manager.replay.errors import ReplayError, ReplayInputError
 from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
 from traders.errors import TraderError
 
+OK: Final = 0
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
@@ -41,7 +41,7 @@ _BAD_INPUT: Final = (
     errors.UnknownAccount,
     errors.UnknownCursor,
     errors.RegistrationError,
-    ReplayInputError,
+    errors.ReplayInputError,
     errors.PortTaken,
     errors.SettingsRefused,
     errors.DatabaseUrlRefused,
@@ -51,7 +51,7 @@ _FAILED: Final = (
     Failed,
     errors.ManagerError,
     TraderError,
-    ReplayError,
+    errors.ReplayError,
     StateError,
     EmbeddedPostgresError,
     VenueUnavailable,

@@ -23,10 +23,8 @@ from manager.cli.progress import progress
 from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
 from manager.resources import resource
-from manager.roster.registration import prompt_library
 from manager.state.errors import InvalidRow
-from manager.state.prompt_text import prompt_text
-from manager.state.recorded import context_json, context_of_json
+from manager.state.recorded import context_json, context_of_json, prompt_text
 from manager.state.records import DecisionRow, PromptRow, TraderRow
 from manager.state.store import Store
 from manager.views.prompt_diff import Comparison, Side, Totals, compare
@@ -39,6 +37,10 @@ class PromptOptions(DeskOptions):
     """Hold what every command on prompts is given."""
 
     config: ConfigOption = CONFIG_DEFAULT
+
+    def known_config(self) -> Config | None:
+        """Return the config; None where there is none by default, and the shipped templates are looked at."""
+        return _known(self.config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,7 @@ def list_templates(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = 
 @taking(RenderOptions)
 def render(options: RenderOptions) -> None:
     """Render a template for a trader's last context, a recorded or a made-up one, with the tokens of each section."""
-    library = _library(_known(options.config))
+    library = _library(options.known_config())
     contexts = options.read_contexts(1)
     prompt = library.render(options.template, contexts[-1], token_budget=options.token_budget)
     options.save_contexts(contexts)
@@ -211,7 +213,7 @@ def sent(options: SentOptions) -> None:
     if made is None:
         raise Refused(f"there is no decision {decision!r} in tenant {options.tenant}; `propdesk why` names them")
     if row is None:
-        raise Refused(f"no prompt is kept for decision {decision!r}: {_why_not_kept(made, _known(options.config))}")
+        raise Refused(f"no prompt is kept for decision {decision!r}: {_why_not_kept(made, options.known_config())}")
     text = prompt_text(row)
     if options.as_json:
         told = {name: getattr(row, name) for name in ("decision_id", "at", "template", "version", "sha256")}
@@ -315,7 +317,7 @@ def _known(path: Path) -> Config | None:
 
 
 def _library(config: Config | None) -> PromptLibrary:
-    return PromptLibrary(resource("prompts")) if config is None else prompt_library(config)
+    return PromptLibrary(resource("prompts")) if config is None else config.prompt_library()
 
 
 def _described(library: PromptLibrary, template: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from manager.bootstrap.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 from manager.cli.guard import FAILED, Refused
 from manager.cli.options import JsonOption, taking
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
-from manager.replay.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 
 _FORMAT = "2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
 _TRADER_COLUMNS = (

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from exchanges.types import ZERO
 from executor.models.addresses import shown_url
 from executor.prompts.values import duration
 from executor.registry import ExecutorType
@@ -15,9 +16,10 @@ from manager.cli.connect import DeskOptions, actor, manager_of
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, ReasonOption, read_config, taking
 from manager.cli.render import print_json, say, show_table, usd
 from manager.config import load_traders
-from manager.config.placing import placed
+from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
-from manager.manager import Manager, Removal
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
 from manager.state import records
 from manager.state.records import AccountId, AccountRow, TraderRow, TradingState
 from manager.state.store import Search, Store
@@ -26,6 +28,7 @@ from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
+TraderArgument = Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
 _COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from")
 
 
@@ -33,7 +36,7 @@ _COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocat
 class MoveOptions(DeskOptions):
     """Hold which trader to move and why."""
 
-    trader: Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
+    trader: TraderArgument
     reason: ReasonOption = ""
 
     def move(self, act: Callable[..., Awaitable[TraderRow]]) -> None:
@@ -50,12 +53,14 @@ class MoveOptions(DeskOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveOptions(MoveOptions):
+class RemoveOptions(DeskOptions):
     """Hold which trader to let go and why."""
 
+    trader: TraderArgument
     force: Annotated[
         bool, typer.Option("--force", help="If it holds positions: stop it and close them; then remove it again.")
     ] = False
+    reason: ReasonOption = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +74,20 @@ class AddOptions(DeskOptions):
     def refuse_keys(self, spec: TraderSpec) -> None:
         """Raise ConfigError for a trader that needs a key, which this file cannot name."""
         if spec.executor.type is ExecutorType.REMOTE:
-            field, given = "executor.type", "remote"
+            field, given = "type", "remote"
             mend = (
-                f"trader {spec.id} has an executor elsewhere, whose key only a config can name; "
+                f"trader {spec.id} has a remote executor, whose key only a config can name; "
                 f"define the trader in {self.config} and start the desk again"
             )
         elif spec.executor.base_url:
-            field, given = "executor.model", spec.executor.model
+            field, given = "model", spec.executor.model
             mend = (
                 f"trader {spec.id} has a model of its own, whose key only a config can name; "
                 f"define it under `models:` of {self.config}, start the desk again and name it here"
             )
         else:
             return
-        raise placed(self.file, Fault(trader_id=spec.id, field=field, value=repr(given), mend=mend))
+        raise placed(self.file, Fault(trader_id=spec.id, loc=("executor", field), value=repr(given), mend=mend))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +171,7 @@ def list_traders(options: DeskOptions) -> None:
         async with store.transaction(options.owner) as tx:
             rows, books = await tx.search(Search(kind=TraderRow), Search(kind=records.BookRow))
         allocated = {book.trader_id: book.allocated for book in books}
-        return [_Listed(row=row, allocated_usd=allocated.get(row.trader_id, records.ZERO)) for row in rows]
+        return [_Listed(row=row, allocated_usd=allocated.get(row.trader_id, ZERO)) for row in rows]
 
     _show(options, sorted(options.on_store(read), key=lambda one: one.row.seq))
 

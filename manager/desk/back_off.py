@@ -9,29 +9,29 @@ MOST: Final = timedelta(seconds=5)
 _FORGOTTEN_AFTER: Final = timedelta(minutes=1)
 
 
-class Refusals:
+class BackOff:
     """Remember what was refused and how often in a row; anything else about the same position is asked at once.
 
     Only this process knows it, so another one asks at once too.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[int, datetime]] = {}
+        self._refused: dict[Hashable, tuple[int, datetime]] = {}
 
     def note(self, what: Hashable, now: datetime, *, refused: bool) -> None:
         """Take in an answer of the venue."""
-        times = self._known.pop(what, (0, now))[0] if self.recent(what, now) else 0
-        for old in [key for key, (_, at) in self._known.items() if now - at > _FORGOTTEN_AFTER]:
-            del self._known[old]
+        times = self._refused.pop(what, (0, now))[0] if self.recent(what, now) else 0
+        for old in [key for key, (_, at) in self._refused.items() if now - at > _FORGOTTEN_AFTER]:
+            del self._refused[old]
         if refused:
-            self._known[what] = (times + 1, now)
+            self._refused[what] = (times + 1, now)
 
     def waits(self, what: Hashable, now: datetime) -> bool:
         """Tell whether it is too early to ask again: FIRST after a refusal, twice as long after each other, to MOST."""
-        times, at = self._known.get(what, (0, now))
+        times, at = self._refused.get(what, (0, now))
         return times > 0 and now - at < min(MOST, FIRST * 2 ** min(times - 1, 8))
 
     def recent(self, what: Hashable, now: datetime) -> bool:
         """Tell whether it was refused when it was asked last, within the last minute."""
-        known = self._known.get(what)
+        known = self._refused.get(what)
         return known is not None and now - known[1] <= _FORGOTTEN_AFTER

@@ -3,183 +3,170 @@
 from dataclasses import replace
 
 from exchanges.types import Symbol
-from manager.desk.account_state import Execution, Part
+from manager.desk.legs import Legs
+from manager.desk.plan.booking import Execution, Part
+from manager.desk.plan.outcomes import Cross, Denial, PlannedOrder
 from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
-from manager.desk.plan.values import Cross, Denial, PlannedOrder
-from manager.desk.protector import clear_legs, protect
-from manager.desk.recording import finish_closes, held_by, record, set_intent, verdict
-from manager.desk.session import Session, must_clear, outstanding_reduces
+from manager.desk.protector import Protector
+from manager.desk.recording import Recorder
+from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, set_leverage
-from manager.state.records import (
-    IntentId,
-    IntentStatus,
-    OrderPurpose,
-    OrderRow,
-    OrderState,
-    PositionKey,
-    VerdictKind,
-)
+from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, VerdictKind
+from manager.state.records import IntentId, IntentRow, OrderRow, PositionKey
+from traders.spec import TraderId
 
 
-async def execute_round(session: Session) -> bool:
-    """Plan and carry out a round over the session's pending intents; truth and protection come before.
+class RoundExecution:
+    """Trade one session's pending intents, once; truth and protection come before."""
 
-    False when a stop or target filled while it was taken out of the way: the round starts anew from the truth.
-    """
-    under_way = {
-        share.intent_id
-        for order in session.state.orders.values()
-        if order.purpose is OrderPurpose.REDUCE and order.state.live
-        for share in order.shares
-    }
-    pending = (i for i in session.state.intents.values() if i.status is IntentStatus.PENDING)
-    intents = [intent for intent in pending if intent.intent_id not in under_way]
-    if not intents:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._state = session.state
+        self._legs = Legs(session)
+        self._protector = Protector(session)
+        self._recorder = Recorder(session)
+        self._incomplete: set[Symbol] = set()
+        self._short: set[TraderId] = set()
+
+    async def run(self) -> bool:
+        """Plan and carry out the round.
+
+        False when a stop or take-profit filled while it was taken out of the way: the round starts anew from the truth.
+        """
+        intents = self._intents()
+        if not intents:
+            return True
+        plan = plan_round(self._session.view(), intents, self._state.outstanding.reduces(), self._state.dust)
+        blocked, moved = await self._clear_the_way(plan)
+        if moved:
+            return False
+        await self._carry_out(plan, blocked)
         return True
-    dust = frozenset(key for key, row in session.state.positions.items() if row.dust)
-    plan = plan_round(session.view(), intents, outstanding_reduces(session.state), dust)
-    blocked, moved = await _clear_the_way(session, plan)
-    if moved:
-        return False
-    await _carry_out(session, plan, blocked)
-    return True
 
+    def _intents(self) -> list[IntentRow]:
+        """Return the pending intents, those left out that an order under way carries out."""
+        under_way = {
+            share.intent_id
+            for order in self._state.orders.values()
+            if order.purpose is OrderPurpose.REDUCE and order.state.live
+            for share in order.shares
+        }
+        pending = (i for i in self._state.intents.values() if i.status is IntentStatus.PENDING)
+        return [intent for intent in pending if intent.intent_id not in under_way]
 
-async def _clear_the_way(session: Session, plan: RoundPlan) -> tuple[frozenset[PositionKey], bool]:
-    """Cancel the legs of books about to be reduced; return what stays blocked, and whether a leg filled meanwhile.
+    async def _clear_the_way(self, plan: RoundPlan) -> tuple[frozenset[PositionKey], bool]:
+        """Cancel the legs of books about to be reduced; return what stays blocked, and whether a leg filled meanwhile.
 
-    A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, flow will
-    cross inside, or a stop is still plain, its cancel is confirmed first: left behind, it would trade another trader's
-    quantity or open a position.
-    """
-    blocked: set[PositionKey] = set()
-    moved = False
-    crossing = _crossing_symbols(plan)
-    for reduce in plan.reduces:
-        first = reduce.symbol in crossing or must_clear(session.state, reduce.trader_id, reduce.symbol)
-        gone, filled = await clear_legs(session, reduce.trader_id, reduce.symbol, stops_too=first)
-        if not gone and first:
-            blocked.add(PositionKey(reduce.trader_id, reduce.symbol))
-        moved = moved or filled
-    return frozenset(blocked), moved
+        A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, flow
+        will cross inside, or a stop is still plain, its cancel is confirmed first: left behind, it would trade another
+        trader's quantity or open a position.
+        """
+        blocked: set[PositionKey] = set()
+        moved = False
+        crossing = plan.crossing_symbols()
+        for reduce in plan.reduces:
+            first = reduce.symbol in crossing or self._state.outstanding.must_clear(reduce.key)
+            cleared = await self._legs.clear(reduce.key, stops_too=first)
+            if not cleared.gone and first:
+                blocked.add(reduce.key)
+            moved = moved or cleared.filled
+        return frozenset(blocked), moved
 
+    async def _carry_out(self, plan: RoundPlan, blocked: frozenset[PositionKey]) -> None:
+        session, netted = self._session, net_round(self._session.view(), plan, blocked)
+        rows = [order_row(session, planned) for planned in netted.orders]
+        self._recorder.record(plan, netted)
+        for cross in netted.crosses:
+            await set_leverage(session, cross.symbol)
+            self._book_cross(cross)
+        await persist(session, rows)
+        self._incomplete = {symbol for _, symbol in blocked}
+        self._short = {trader_id for trader_id, _ in blocked}
+        reduces = [row for row in rows if row.purpose is OrderPurpose.REDUCE]
+        for row in reduces:
+            sent = await send(session, row)
+            if sent.state is not OrderState.FILLED:
+                self._incomplete.add(row.symbol)
+                self._short.update(share.trader_id for share in row.shares)
+        if reduces or netted.crosses or plan.stops:
+            await self._protector.protect()
+        for row, planned in zip(rows, netted.orders, strict=True):
+            if row.purpose is OrderPurpose.ENTRY:
+                await self._enter(row, planned, plan)
+        self._recorder.finish_closes(plan, netted)
+        await session.flush()
 
-def _crossing_symbols(plan: RoundPlan) -> set[Symbol]:
-    buys = {r.symbol for r in plan.reduces if r.side.sign > 0}
-    buys |= {e.candidate.symbol for e in plan.entries if e.candidate.direction > 0}
-    sells = {r.symbol for r in plan.reduces if r.side.sign < 0}
-    sells |= {e.candidate.symbol for e in plan.entries if e.candidate.direction < 0}
-    return buys & sells
+    async def _enter(self, row: OrderRow, planned: PlannedOrder, plan: RoundPlan) -> None:
+        """Send one entry and place its stops, unless a reduce it counted on is incomplete."""
+        session = self._session
+        if any(share.trader_id in self._short for share in row.shares):
+            detail = "a trader's own limits counted on a reduce that is not terminal"
+            await self._deny(row, "REDUCE_INCOMPLETE", detail)
+        elif row.symbol in session.unresolved:
+            await self._deny(row, "SYMBOL_UNRESOLVED", "an order on this symbol has no known outcome yet")
+        elif self._incomplete and self._no_longer_fits(planned, plan):
+            await self._deny(row, "REDUCE_INCOMPLETE", "a reduce that this entry counted on is not terminal")
+        elif not await set_leverage(session, row.symbol):
+            await self._deny(row, "INSUFFICIENT_MARGIN", "the venue did not take the leverage")
+        else:
+            for share in row.shares:
+                self._consume(share.intent_id)
+            sent = await send(session, row)
+            if sent.filled:
+                await self._protector.protect()
 
+    def _no_longer_fits(self, planned: PlannedOrder, plan: RoundPlan) -> bool:
+        if planned.symbol in self._incomplete:
+            return True
+        wanted = {share.intent_id for share in planned.shares}
+        entries = [entry for entry in plan.entries if entry.candidate.intent.intent_id in wanted]
+        view = self._session.view()
+        view = replace(view, reservations=tuple(r for r in view.reservations if r.symbol != planned.symbol))
+        again = check_account(view, entries, ())
+        return bool(again.denials or again.clamps)
 
-async def _carry_out(session: Session, plan: RoundPlan, blocked: frozenset[PositionKey]) -> None:
-    netted = net_round(session.view(), plan, blocked)
-    before = {PositionKey(r.trader_id, r.symbol): held_by(session, r) for r in plan.reduces}
-    rows = [order_row(session, planned) for planned in netted.orders]
-    record(session, plan, netted)
-    for cross in netted.crosses:
-        await set_leverage(session, cross.symbol)
-        _book_cross(session, cross)
-    await persist(session, rows)
-    reduced: set[Symbol] = {cross.symbol for cross in netted.crosses}
-    incomplete: set[Symbol] = {symbol for _, symbol in blocked}
-    short: set[str] = {trader_id for trader_id, _ in blocked}
-    for row in [row for row in rows if row.purpose is OrderPurpose.REDUCE]:
-        sent = await send(session, row)
-        reduced.add(row.symbol)
-        if sent.state is not OrderState.FILLED:
-            incomplete.add(row.symbol)
-            short.update(share.trader_id for share in row.shares)
-    entries = [row for row in rows if row.purpose is OrderPurpose.ENTRY]
-    if reduced or plan.stops:
-        await protect(session)
-    for row, planned in zip(entries, [o for o in netted.orders if o.purpose is OrderPurpose.ENTRY], strict=True):
-        if any(share.trader_id in short for share in row.shares):
-            await _deny(
-                session, row, "REDUCE_INCOMPLETE", "a trader's own limits counted on a reduce that is not terminal"
+    def _consume(self, intent_id: IntentId) -> None:
+        intent = self._state.intents.get(intent_id)
+        if intent is not None and intent.status is IntentStatus.PENDING:
+            self._state.settle(intent, IntentStatus.CONSUMED, self._session.round_id)
+
+    async def _deny(self, row: OrderRow, code: str, detail: str) -> None:
+        """Deny an entry; a target position whose close is not through stays pending and is tried again as a whole."""
+        session = self._session
+        denied = replace(row, state=OrderState.DENIED, reason=f"{code}: {detail}", updated_at=session.clock.now())
+        self._state.put_order(denied)
+        for share in row.shares:
+            intent = self._state.intents.get(share.intent_id)
+            waits = code == "REDUCE_INCOMPLETE" and intent is not None and intent.status is IntentStatus.PENDING
+            if intent is not None and not waits:
+                self._state.settle(intent, IntentStatus.DENIED, session.round_id, code)
+            denial = Denial(
+                intent_id=share.intent_id, trader_id=share.trader_id, symbol=row.symbol, code=code, detail=detail
             )
-            continue
-        await _enter(session, row, planned, plan, incomplete)
-    finish_closes(session, plan, netted, before)
-    await session.flush()
+            self._recorder.verdict(VerdictKind.DENIAL, denial)
+        await session.flush()
 
-
-async def _enter(
-    session: Session, row: OrderRow, planned: PlannedOrder, plan: RoundPlan, incomplete: set[Symbol]
-) -> None:
-    """Send one entry and place its stops, unless a reduce it counted on is incomplete."""
-    if row.symbol in session.unresolved:
-        await _deny(session, row, "SYMBOL_UNRESOLVED", "an order on this symbol has no known outcome yet")
-        return
-    if incomplete and _no_longer_fits(session, planned, plan, incomplete):
-        await _deny(session, row, "REDUCE_INCOMPLETE", "a reduce that this entry counted on is not terminal")
-        return
-    if not await set_leverage(session, row.symbol):
-        await _deny(session, row, "INSUFFICIENT_MARGIN", "the venue did not take the leverage")
-        return
-    for share in row.shares:
-        _consume(session, share.intent_id)
-    sent = await send(session, row)
-    if sent.filled:
-        await protect(session)
-
-
-def _no_longer_fits(session: Session, planned: PlannedOrder, plan: RoundPlan, incomplete: set[Symbol]) -> bool:
-    if planned.symbol in incomplete:
-        return True
-    wanted = {share.intent_id for share in planned.shares}
-    entries = [entry for entry in plan.entries if entry.candidate.intent.intent_id in wanted]
-    view = session.view()
-    view = replace(view, reservations=tuple(r for r in view.reservations if r.symbol != planned.symbol))
-    again = check_account(view, entries, ())
-    return bool(again.denials or again.clamps)
-
-
-def _consume(session: Session, intent_id: IntentId) -> None:
-    intent = session.state.intents.get(intent_id)
-    if intent is not None and intent.status is IntentStatus.PENDING:
-        set_intent(session, intent, IntentStatus.CONSUMED, "")
-
-
-async def _deny(session: Session, row: OrderRow, code: str, detail: str) -> None:
-    """Refuse an entry; a target position whose close is not through stays pending and is tried again as a whole."""
-    session.state.put_order(
-        replace(row, state=OrderState.DENIED, reason=f"{code}: {detail}", updated_at=session.clock.now())
-    )
-    for share in row.shares:
-        intent = session.state.intents.get(share.intent_id)
-        waits = code == "REDUCE_INCOMPLETE" and intent is not None and intent.status is IntentStatus.PENDING
-        if intent is not None and not waits:
-            set_intent(session, intent, IntentStatus.DENIED, code)
-        verdict(
-            session,
-            VerdictKind.DENIAL,
-            Denial(intent_id=share.intent_id, trader_id=share.trader_id, symbol=row.symbol, code=code, detail=detail),
+    def _book_cross(self, cross: Cross) -> None:
+        parts = tuple(
+            Part(
+                trader_id=part.share.trader_id,
+                quantity=part.quantity,
+                leg=f"/{index}",
+                intent_id=part.share.intent_id,
+                purpose=part.purpose,
+                leverage=part.share.leverage,
+                stop_loss=part.share.stop_loss,
+                take_profit=part.share.take_profit,
+            )
+            for index, part in enumerate(cross.parts)
         )
-    await session.flush()
-
-
-def _book_cross(session: Session, cross: Cross) -> None:
-    parts = tuple(
-        Part(
-            trader_id=part.share.trader_id,
-            quantity=part.quantity,
-            leg=f"/{index}",
-            intent_id=part.share.intent_id,
-            purpose=part.purpose,
-            leverage=part.share.leverage,
-            stop_loss=part.share.stop_loss,
-            take_profit=part.share.take_profit,
+        self._state.book(
+            Execution(
+                trade_id=f"cross/{self._session.round_id}/{self._session.next_leg()}",
+                symbol=cross.symbol,
+                price=cross.price,
+                at=self._session.clock.now(),
+                parts=parts,
+            )
         )
-        for index, part in enumerate(cross.parts)
-    )
-    session.state.book(
-        Execution(
-            trade_id=f"cross/{session.round_id}/{session.next_leg()}",
-            symbol=cross.symbol,
-            price=cross.price,
-            at=session.clock.now(),
-            parts=parts,
-        )
-    )

@@ -1,165 +1,129 @@
 """Write down what a round decided: its verdicts, conflicts, and what became of each intent."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
-from executor.contract import Action
+from manager.desk.plan.outcomes import Clamp, Conflict, Denial, NetPlan
+from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
-from manager.desk.plan.values import Clamp, Conflict, Denial, NetPlan, Reduce
-from manager.desk.risk.rule import plain
 from manager.desk.session import Session
-from manager.state.records import (
-    ConflictRow,
-    IntentRow,
-    IntentStatus,
-    OrderPurpose,
-    PositionKey,
-    RoundRow,
-    VerdictKind,
-    VerdictRow,
-)
+from manager.state.kinds import IntentStatus, OrderPurpose, VerdictKind
+from manager.state.records import ConflictRow, IntentId, PositionKey, RoundRow, VerdictRow
 
 
-def record(session: Session, plan: RoundPlan, netted: NetPlan) -> None:
-    """Add the round, its verdicts, conflicts and the intents' new states to the next boundary."""
-    state = session.state
-    denials = (*plan.denials, *netted.denials)
-    for stop in plan.stops:
-        state.protect(stop.trader_id, stop.symbol, stop.stop_loss, stop.take_profit)
-    for denial in denials:
-        verdict(session, VerdictKind.DENIAL, denial)
-    for clamp in plan.clamps:
-        verdict(session, VerdictKind.CLAMP, _denial_of(clamp))
-    for conflict in plan.conflicts:
-        _conflict(session, conflict)
-    _settle_intents(session, plan, denials, _ordered(netted, OrderPurpose.REDUCE))
-    _mark_dust(session, netted.dust)
-    state.upsert(
-        RoundRow(
-            tenant_id=state.account.tenant_id,
-            account_id=state.account.account_id,
-            round_id=session.round_id,
-            at=session.clock.now(),
-            equity=session.view().equity,
-            counts={
-                "entries": len(plan.entries),
-                "reduces": len(plan.reduces),
-                "denials": len(denials),
-                "clamps": len(plan.clamps),
-                "conflicts": len(plan.conflicts),
-                "orders": len(netted.orders),
-                "crosses": len(netted.crosses),
-            },
+class Recorder:
+    """Add the rows of one session's round to its boundaries."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._state = session.state
+        self._held_before: dict[PositionKey, Decimal] = {}
+
+    def record(self, plan: RoundPlan, netted: NetPlan) -> None:
+        """Add the round, its verdicts, conflicts and the intents' new states to the next boundary."""
+        state, denials = self._state, (*plan.denials, *netted.denials)
+        self._held_before = {reduce.key: abs(self._held(reduce.key)) for reduce in plan.reduces}
+        for stop in plan.stops:
+            state.protect(stop.key, stop.stop_loss, stop.take_profit)
+        for denial in denials:
+            self.verdict(VerdictKind.DENIAL, denial)
+        for clamp in plan.clamps:
+            self.verdict(VerdictKind.CLAMP, clamp)
+        for conflict in plan.conflicts:
+            self._conflict(conflict)
+        self._settle_intents(plan, netted)
+        self._mark_dust(netted)
+        state.upsert(
+            RoundRow(
+                tenant_id=state.account.tenant_id,
+                account_id=state.account.account_id,
+                round_id=self._session.round_id,
+                at=self._session.clock.now(),
+                equity=self._session.view().equity,
+                counts={
+                    "entries": len(plan.entries),
+                    "reduces": len(plan.reduces),
+                    "denials": len(denials),
+                    "clamps": len(plan.clamps),
+                    "conflicts": len(plan.conflicts),
+                    "orders": len(netted.orders),
+                    "crosses": len(netted.crosses),
+                },
+            )
         )
-    )
 
+    def finish_closes(self, plan: RoundPlan, netted: NetPlan) -> None:
+        """End the intents of reduces that did their work; an untouched one waits for the next round."""
+        opening, waiting = netted.ordered(OrderPurpose.ENTRY), self._state.outstanding.reduces()
+        for reduce in plan.reduces:
+            intent = self._state.intents.get(reduce.intent_id)
+            if intent is None or intent.status is not IntentStatus.PENDING:
+                continue
+            held, asked = abs(self._held(reduce.key)), reduce.quantity
+            taken, unsettled = self._held_before[reduce.key] - held, intent.intent_id in opening
+            unsettled = unsettled or reduce.key in waiting
+            if close_is_done(intent.decision, flat=not held, taken=taken, asked=asked, unsettled=unsettled):
+                self._state.settle(intent, IntentStatus.DONE, self._session.round_id)
 
-def _ordered(netted: NetPlan, purpose: OrderPurpose) -> set[str]:
-    orders = (order for order in netted.orders if order.purpose is purpose)
-    return {share.intent_id for order in orders for share in order.shares}
-
-
-def _settle_intents(session: Session, plan: RoundPlan, denials: Sequence[Denial], closing_first: set[str]) -> None:
-    refused = {denial.intent_id: denial.code for denial in denials}
-    entered = {entry.candidate.intent.intent_id for entry in plan.entries}
-    reducing = {reduce.intent_id for reduce in plan.reduces}
-    done = {*plan.done, *(stop.intent_id for stop in plan.stops)}
-    for intent in list(session.state.intents.values()):
-        key = intent.intent_id
-        if key in entered and key not in refused and key not in closing_first:
-            set_intent(session, intent, IntentStatus.CONSUMED, "")
-        elif key in reducing:
-            continue
-        elif key in refused:
-            set_intent(session, intent, IntentStatus.DENIED, refused[key])
-        elif key in done:
-            set_intent(session, intent, IntentStatus.DONE, "")
-
-
-def finish_closes(session: Session, plan: RoundPlan, netted: NetPlan, before: Mapping[PositionKey, Decimal]) -> None:
-    """End the intents of reduces that did their work; an untouched one waits for the next round.
-
-    A whole close is done when the book is flat, a partial one when anything of it has filled, a target position when
-    all of it has and nothing is left to open: a target through zero waits until its open was sent.
-    """
-    opening = _ordered(netted, OrderPurpose.ENTRY)
-    for reduce in plan.reduces:
-        intent = session.state.intents.get(reduce.intent_id)
-        if intent is None or intent.status is not IntentStatus.PENDING or intent.intent_id in opening:
-            continue
-        held, held_before = held_by(session, reduce), before[PositionKey(reduce.trader_id, reduce.symbol)]
-        is_target = intent.decision.action is Action.TARGET
-        taken = held_before - held
-        if held == 0 or (not reduce.closes and taken > 0 and (taken >= reduce.quantity or not is_target)):
-            set_intent(session, intent, IntentStatus.DONE, "")
-
-
-def held_by(session: Session, reduce: Reduce) -> Decimal:
-    """Return the unsigned quantity that a reduce could still take."""
-    return abs(session.state.books[reduce.trader_id].quantity(reduce.symbol))
-
-
-def _mark_dust(session: Session, dust: Iterable[Reduce]) -> None:
-    for reduce in (one for one in dust if one.closes):
-        detail = f"{reduce.quantity} is below what the venue takes"
-        session.incident("DUST", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
-        session.state.flag(reduce.trader_id, reduce.symbol, dust=True, unprotected_since=None)
-
-
-def set_intent(session: Session, intent: IntentRow, status: IntentStatus, code: str) -> None:
-    """Record what became of an intent; the row is written at the next boundary."""
-    changed = replace(intent, status=status, code=code, round_id=session.round_id)
-    session.state.intents[intent.intent_id] = changed
-    session.state.upsert(changed)
-
-
-def verdict(session: Session, kind: VerdictKind, denial: Denial) -> None:
-    """Record one denial or clamp of this round."""
-    account = session.state.account
-    session.state.insert(
-        VerdictRow(
-            tenant_id=account.tenant_id,
-            account_id=account.account_id,
-            round_id=session.round_id,
-            n=session.next_leg(),
-            kind=kind,
-            code=denial.code,
-            trader_id=denial.trader_id,
-            symbol=denial.symbol,
-            intent_id=denial.intent_id,
-            detail=denial.detail,
-            at=session.clock.now(),
-            numbers=denial.numbers,
+    def verdict(self, kind: VerdictKind, verdict: Denial | Clamp) -> None:
+        """Record one denial or clamp of this round."""
+        account = self._state.account
+        self._state.insert(
+            VerdictRow(
+                tenant_id=account.tenant_id,
+                account_id=account.account_id,
+                round_id=self._session.round_id,
+                n=self._session.next_leg(),
+                kind=kind,
+                code=verdict.code,
+                trader_id=verdict.trader_id,
+                symbol=verdict.symbol,
+                intent_id=verdict.intent_id,
+                detail=verdict.detail,
+                at=self._session.clock.now(),
+                numbers=verdict.numbers,
+            )
         )
-    )
 
+    def _held(self, key: PositionKey) -> Decimal:
+        return self._state.books[key.trader_id].quantity(key.symbol)
 
-def _conflict(session: Session, conflict: Conflict) -> None:
-    account = session.state.account
-    session.state.insert(
-        ConflictRow(
-            tenant_id=account.tenant_id,
-            account_id=account.account_id,
-            round_id=session.round_id,
-            n=session.next_leg(),
-            type=conflict.type,
-            symbol=conflict.symbol,
-            traders=conflict.traders,
-            confidences=tuple("" if c is None else str(c) for c in conflict.confidences),
-            severity=conflict.severity,
-            outcome=conflict.outcome,
-            at=session.clock.now(),
+    def _conflict(self, conflict: Conflict) -> None:
+        account = self._state.account
+        self._state.insert(
+            ConflictRow(
+                tenant_id=account.tenant_id,
+                account_id=account.account_id,
+                round_id=self._session.round_id,
+                n=self._session.next_leg(),
+                type=conflict.type,
+                symbol=conflict.symbol,
+                traders=conflict.traders,
+                confidences=tuple("" if c is None else str(c) for c in conflict.confidences),
+                severity=conflict.severity,
+                outcome=conflict.outcome,
+                at=self._session.clock.now(),
+            )
         )
-    )
 
+    def _settle_intents(self, plan: RoundPlan, netted: NetPlan) -> None:
+        """Settle what is decided now; a reduce is settled once it is done, and an entry behind it with it."""
+        denied: dict[IntentId, str] = {denial.intent_id: denial.code for denial in (*plan.denials, *netted.denials)}
+        entered = {entry.candidate.intent.intent_id for entry in plan.entries}
+        reducing, closing_first = {reduce.intent_id for reduce in plan.reduces}, netted.ordered(OrderPurpose.REDUCE)
+        done = {*plan.done, *(stop.intent_id for stop in plan.stops)}
+        for intent in list(self._state.intents.values()):
+            key, round_id = intent.intent_id, self._session.round_id
+            if key in entered and key not in denied and key not in closing_first:
+                self._state.settle(intent, IntentStatus.CONSUMED, round_id)
+            elif key in reducing:
+                continue
+            elif key in denied:
+                self._state.settle(intent, IntentStatus.DENIED, round_id, denied[key])
+            elif key in done:
+                self._state.settle(intent, IntentStatus.DONE, round_id)
 
-def _denial_of(clamp: Clamp) -> Denial:
-    return Denial(
-        intent_id=clamp.intent_id,
-        trader_id=clamp.trader_id,
-        symbol=clamp.symbol,
-        code=clamp.code,
-        detail=f"cut from {plain(clamp.before)} to {plain(clamp.after)}",
-        numbers={"before": str(clamp.before), "after": str(clamp.after)},
-    )
+    def _mark_dust(self, netted: NetPlan) -> None:
+        for reduce in (one for one in netted.dust if one.closes):
+            detail = f"{reduce.quantity} is below what the venue takes"
+            self._session.incident("DUST", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
+            self._state.flag(reduce.key, dust=True, unprotected_since=None)

@@ -1,40 +1,26 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 from exchanges.clock import Clock
 from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
-from exchanges.types import Balance, Fill, Instrument, OrderReport, PositionReport, Symbol
+from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.back_off import Refusals
+from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.values import AccountRules, AccountView
-from manager.state.records import (
-    AccountId,
-    FillPartRow,
-    IntentRow,
-    IntentStatus,
-    OrderPurpose,
-    OrderRow,
-    OrderState,
-    PositionKey,
-    RoundId,
-    RoundRow,
-    TenantId,
-)
+from manager.state.records import AccountId, OrderId, RoundId, TenantId
 from manager.state.store import AccountRows, Fence, Store, Transaction
-from traders.book import EXTERNAL, Position
+from traders.book import EXTERNAL
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 LEASE_S = 20.0
-_PARTS_READ = 20
-_INTENTS_READ = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +36,7 @@ class AccountRuntime:
     instruments: Mapping[Symbol, Instrument]
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
-    refusals: Refusals = field(default_factory=Refusals)
+    back_off: BackOff = field(default_factory=BackOff)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +46,7 @@ class Truth:
     at: datetime
     balance: Balance
     positions: Mapping[Symbol, PositionReport]
-    open_orders: Mapping[str, OrderReport]
+    open_orders: Mapping[OrderId, OrderReport]
 
 
 class Session:
@@ -119,47 +105,9 @@ class Session:
         """Return an instrument, a plain one for a symbol that only others trade on this account."""
         return self.state.instruments.get(symbol) or Instrument(symbol=symbol)
 
-    async def unbooked(self, fills: Sequence[Fill]) -> Sequence[Fill]:
-        """Return the fills not booked yet, each once, with the orders of late ones, already ended here, read back."""
-        fresh = list({fill.trade_id: fill for fill in fills if fill.trade_id not in self.booked}.values())
-        if not fresh:
-            return fresh
-        orders, account_id = self.state.orders, self.runtime.account_id
-        async with self._store.transaction(self.runtime.tenant_id) as tx:
-            known = await tx.known_trades(account_id, [fill.trade_id for fill in fresh])
-            self.booked |= known
-            new = [fill for fill in fresh if fill.trade_id not in known]
-            for order_id in {fill.client_order_id for fill in new if fill.client_order_id} - orders.keys():
-                order = await tx.get(OrderRow, account_id, order_id)
-                if order is not None:
-                    orders[order_id] = order
-        return new
-
-    async def parts_after(self, at: datetime) -> Sequence[FillPartRow]:
-        """Return the booked parts of fills and crosses later than `at`, those not written yet included."""
-        parts = [row for row in self.state.pending.inserts if isinstance(row, FillPartRow)]
-        if at < self.clock.now():
-            async with self._store.transaction(self.runtime.tenant_id) as tx:
-                for owner in self.state.books:
-                    parts.extend(await _newest_parts(tx, self.runtime.account_id, owner, at))
-        return [part for part in parts if part.at > at]
-
-    async def take_profit_since(self, trader_id: TraderId, symbol: Symbol) -> datetime | None:
-        """Return since when a position's target stands: its newest entry fill, or the round that moved the target.
-
-        None when neither is stored.
-        """
-        mine = {"account_id": self.runtime.account_id, "trader_id": trader_id}
-        entries = {**mine, "symbol": symbol, "purpose": OrderPurpose.ENTRY.value}
-        async with self._store.transaction(self.runtime.tenant_id) as tx:
-            since = [part.at for part in await tx.find(FillPartRow, entries, newest_first="at", limit=1)]
-            done = {**mine, "status": IntentStatus.DONE}
-            for intent in await tx.find(IntentRow, done, newest_first="decided_at", limit=_INTENTS_READ):
-                if intent.decision.symbol == symbol and intent.decision.take_profit is not None:
-                    moved = await tx.get(RoundRow, self.runtime.account_id, intent.round_id)
-                    since.extend([moved.at] if moved is not None else [])
-                    break
-        return max(since, default=None)
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction to read in; what a job writes goes into its state and is written by `flush`."""
+        return self._store.transaction(self.runtime.tenant_id)
 
     async def flush(self) -> None:
         """Write everything pending in one fenced transaction; raise FenceLost if another worker took over."""
@@ -175,6 +123,12 @@ class Session:
         """Tell something an operator must see, with a code of docs/incident-codes.md: once, however long it lasts."""
         subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
+
+    def keep_incident(
+        self, code: str, *, trader_id: TraderId = TraderId(""), symbol: str = "", which: str = ""
+    ) -> bool:
+        """Let an incident stay open that this pass does not look into again, and tell whether it is open."""
+        return self.incidents.keep(Subject(code=code, trader_id=trader_id, symbol=symbol, which=which))
 
     def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
@@ -218,89 +172,3 @@ class Session:
         if self._freezer is None:
             self._freezer = Freezer(self.snapshot)
         return self._freezer
-
-
-async def _newest_parts(tx: Transaction, account_id: AccountId, owner: TraderId, at: datetime) -> Sequence[FillPartRow]:
-    where, limit = {"account_id": account_id, "trader_id": owner}, _PARTS_READ
-    while True:
-        parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
-        if len(parts) < limit or parts[-1].at <= at:
-            return parts
-        limit *= 10
-
-
-def outstanding_reduces(state: AccountState, *, harmless: bool = True) -> dict[PositionKey, Decimal]:
-    """Return, per trader and symbol, the reduce quantity still at the venue or unknown: it must not be sent again.
-
-    A plain target is one that the desk fired. Without `harmless`, reduce-only orders of books alone on their symbol are
-    left out: a reduce-only stop beside them is safe whether they fill or not.
-    """
-    waiting: dict[PositionKey, Decimal] = {}
-    for order in state.orders.values():
-        if not order.state.live or not _closes(order):
-            continue
-        left = order.quantity - order.filled
-        for share in order.shares:
-            key = PositionKey(share.trader_id, order.symbol)
-            if not harmless and order.reduce_only and not is_shared(state, *key):
-                continue
-            waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
-    return waiting
-
-
-def unresolved_reduces(state: AccountState) -> set[PositionKey]:
-    """Return the positions for which it is not known whether the venue has an order that closes them."""
-    orders = [order for order in state.orders.values() if is_unresolved(order) and _closes(order)]
-    return {PositionKey(share.trader_id, order.symbol) for order in orders for share in order.shares}
-
-
-def without_outstanding(view: AccountView, waiting: Mapping[PositionKey, Decimal]) -> AccountView:
-    """Return the desk with books as if every waiting reduce had filled, for what must not reduce twice."""
-    if not waiting:
-        return view
-    traders = dict(view.traders)
-    for (trader_id, symbol), quantity in waiting.items():
-        trader = traders.get(trader_id)
-        held = trader.book.positions.get(symbol) if trader is not None else None
-        if trader is None or held is None:
-            continue
-        positions = dict(trader.book.positions)
-        left = abs(held.quantity) - quantity
-        if left <= 0:
-            del positions[symbol]
-        else:
-            positions[symbol] = _shrunk(held, left)
-        traders[trader_id] = replace(trader, book=replace(trader.book, positions=positions))
-    return replace(view, traders=traders)
-
-
-def _closes(order: OrderRow) -> bool:
-    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
-    return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
-
-
-def _shrunk(held: Position, left: Decimal) -> Position:
-    return replace(held, quantity=held.direction * left, cost=held.cost * left / abs(held.quantity))
-
-
-def is_unresolved(order: OrderRow) -> bool:
-    """Tell whether it is not known if the venue has this order."""
-    return order.state in (OrderState.UNKNOWN, OrderState.PENDING)
-
-
-def is_shared(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
-    """Tell whether any book but this trader's, EXTERNAL included, holds `symbol`."""
-    return any(symbol in book.positions for owner, book in state.books.items() if owner != trader_id)
-
-
-def must_clear(state: AccountState, trader_id: TraderId, symbol: Symbol) -> bool:
-    """Tell whether a position's stops must surely be gone before it is closed in another way.
-
-    Left behind, they would trade what another book holds, or, where one of them is a plain order, open a position.
-    """
-    plain = (
-        order.purpose is OrderPurpose.STOP and not order.reduce_only and order.state.live
-        for order in state.orders.values()
-        if order.symbol == symbol and order.shares and order.shares[0].trader_id == trader_id
-    )
-    return is_shared(state, trader_id, symbol) or any(plain)

@@ -10,39 +10,24 @@ import structlog
 
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
-from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorType
-from manager.desk.execution import execute_round
-from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, keep_house
-from manager.desk.incidents.safe_mode import log_alerts, note_outcome
-from manager.desk.protector import fire_take_profits, protect
-from manager.desk.reconcile.reader import reconcile
+from manager.desk.execution import RoundExecution
+from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
+from manager.desk.incidents.safe_mode import log_changes, note_outcome
+from manager.desk.protector import Protector
+from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
 from manager.roster.lifecycle import transition
+from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
-from manager.state.prompt_text import prompt_row
-from manager.state.records import (
-    AccountId,
-    DecisionId,
-    DecisionRow,
-    IncidentRow,
-    IntentId,
-    IntentRow,
-    IntentStatus,
-    ScheduleRow,
-    TenantId,
-    TraderRow,
-    TraderState,
-)
+from manager.state.recorded import prompt_row, storable_decision
 from manager.state.store import Conclusion, Fence, Store, TraderRows
-from manager.state.text import storable_decision
-from traders.book import Book, Position
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
@@ -65,7 +50,7 @@ class _CameLate(Exception):
 class ExecutorSource(Protocol):
     """Say which executor decides for a trader."""
 
-    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+    def of(self, tenant: records.TenantId, spec: TraderSpec) -> Executor:
         """Return the trader's executor."""
         ...
 
@@ -83,7 +68,7 @@ class DeskParts:
     runner: JobRunner
     executors: ExecutorSource
     sampler: EquitySampler
-    accounts: Mapping[tuple[TenantId, AccountId], AccountRuntime]
+    accounts: Mapping[tuple[records.TenantId, records.AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
     keep_prompts: bool = True
@@ -109,7 +94,7 @@ class DeskHandlers:
         turn = _Turn(slot=slot, read_at=parts.clock.now())
         async with parts.store.transaction(job.tenant_id) as tx:
             rows = await tx.trader(job.trader_id)
-        if rows.schedule.in_flight_due_at != slot or rows.trader.state is not TraderState.RUNNING:
+        if rows.schedule.in_flight_due_at != slot or rows.trader.state is not records.TraderState.RUNNING:
             return
         try:
             in_time, acts = await self._decided(rows, turn, parts.accounts[(job.tenant_id, job.account_id)])
@@ -128,7 +113,7 @@ class DeskHandlers:
                 session = await self._open(job)
                 if not await self._prepare(session):
                     return
-                settled = await execute_round(session)
+                settled = await RoundExecution(session).run()
                 if settled and not await self._has_newer(session):
                     return
 
@@ -143,7 +128,7 @@ class DeskHandlers:
         with suppress(FenceLost):
             session = await self._open(job)
             if await self._read(session):
-                await fire_take_profits(session)
+                await Protector(session).fire_take_profits()
                 await session.flush()
 
     async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
@@ -151,9 +136,9 @@ class DeskHandlers:
         if not await self._read(session):
             return False
         if fire:
-            await fire_take_profits(session)
-        unfit = await keep_house(session, self._parts.sampler)
-        await protect(session)
+            await Protector(session).fire_take_profits()
+        unfit = await Housekeeping(session, self._parts.sampler).keep_house()
+        await Protector(session).protect()
         session.incidents.end(session.clock.now())
         await session.flush()
         if unfit:
@@ -163,7 +148,7 @@ class DeskHandlers:
     async def _read(self, session: Session) -> bool:
         self._parts.sampler.before(session)
         try:
-            await reconcile(session)
+            await Reconciler(session).reconcile()
         except ExchangeError as failure:
             session.incident("VENUE_UNAVAILABLE", str(failure))
             await session.flush()
@@ -175,7 +160,7 @@ class DeskHandlers:
         reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
         for trader_id in unfit:
             async with self._parts.store.transaction(tenant) as tx:
-                row = await transition(tx, trader_id, TraderState.ISOLATED, actor="desk", reason=reason, at=now)
+                row = await transition(tx, trader_id, records.TraderState.ISOLATED, actor="desk", reason=reason, at=now)
             session.state.note_trader(row)
 
     async def _open(self, job: Job) -> Session:
@@ -188,9 +173,9 @@ class DeskHandlers:
 
     async def _has_newer(self, session: Session) -> bool:
         seen = session.state.intents.keys()
-        where = {"account_id": session.runtime.account_id, "status": IntentStatus.PENDING}
+        where = {"account_id": session.runtime.account_id, "status": records.IntentStatus.PENDING}
         async with self._parts.store.transaction(session.runtime.tenant_id) as tx:
-            waiting = await tx.find(IntentRow, where)
+            waiting = await tx.find(records.IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
     async def _decided(self, rows: TraderRows, turn: _Turn, runtime: AccountRuntime) -> tuple[bool, bool]:
@@ -230,26 +215,26 @@ class DeskHandlers:
             await self._conclude_late(end)
             return False, False
         note_failure(decision)
-        log_alerts(alerts)
+        log_changes(alerts)
         return True, bool(intents)
 
     async def _conclude_late(self, end: Conclusion) -> None:
         """Keep a decision that is not acted on; one that the trader took too long for counts as failed."""
         decision = end.decision
-        alerts: list[IncidentRow] = []
+        alerts: list[records.IncidentRow] = []
         async with self._parts.store.transaction(decision.tenant_id) as tx:
-            trader = await tx.get(TraderRow, decision.trader_id)
-            schedule = await tx.get(ScheduleRow, decision.trader_id)
-            slow = trader is not None and trader.state is TraderState.RUNNING and end.failed is not None
+            trader = await tx.get(records.TraderRow, decision.trader_id)
+            schedule = await tx.get(records.ScheduleRow, decision.trader_id)
+            slow = trader is not None and trader.state is records.TraderState.RUNNING and end.failed is not None
             if slow:
                 outcome = Outcome.TIMEOUT if decision.outcome is Outcome.DECIDED else decision.outcome
                 decision = replace(decision, outcome=outcome, errors=(*decision.errors, _LATE))
             await tx.conclude(replace(end, decision=decision, intents=[]))
             if slow and schedule is not None:
                 failures = schedule.failed_decisions + 1
-                await tx.patch(ScheduleRow, (decision.trader_id,), failed_decisions=failures)
+                await tx.patch(records.ScheduleRow, (decision.trader_id,), failed_decisions=failures)
                 alerts = await note_outcome(tx, schedule, decision, True)
-        log_alerts(alerts)
+        log_changes(alerts)
 
     async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
         spec = rows.trader.spec
@@ -288,38 +273,17 @@ def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
 
 
 def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str]) -> OwnState:
-    head = rows.book
-    positions: dict[Symbol, Position] = {
-        row.symbol: Position(
-            symbol=row.symbol,
-            quantity=row.quantity,
-            cost=row.cost,
-            leverage=row.leverage,
-            opened_at=row.opened_at,
-            contract_size=row.contract_size,
-            stop_loss=row.stop_loss,
-            take_profit=row.take_profit,
-        )
-        for row in rows.positions
-    }
-    book = Book(
-        trader_id=TraderId(head.trader_id),
-        capital=head.capital,
-        realized=head.realized,
-        fees=head.fees,
-        funding=head.funding,
-        positions=positions,
-    )
     denials = told(rows.verdicts, actions)
-    return OwnState(book=book, allocated=head.allocated, performance=curve, denials=denials)
+    book = rows.book.book(rows.positions)
+    return OwnState(book=book, allocated=rows.book.allocated, performance=curve, denials=denials)
 
 
 def _record(
     rows: TraderRows, full: FullDecision, due_at: datetime, decided_at: datetime, context: Context | None
-) -> tuple[DecisionRow, list[IntentRow]]:
+) -> tuple[records.DecisionRow, list[records.IntentRow]]:
     trader, schedule = rows.trader, rows.schedule
-    decision_id = DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
-    decision = DecisionRow(
+    decision_id = records.DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
+    decision = records.DecisionRow(
         tenant_id=trader.tenant_id,
         decision_id=decision_id,
         trader_id=trader.trader_id,
@@ -341,14 +305,15 @@ def _record(
         prompt_cuts=full.prompt.cuts if full.prompt is not None else (),
     )
     intents = [
-        IntentRow(
+        records.IntentRow(
             tenant_id=trader.tenant_id,
-            intent_id=IntentId(f"{decision_id}#{number}"),
+            intent_id=records.IntentId(f"{decision_id}#{number}"),
             decision_id=decision_id,
             account_id=trader.account_id,
             trader_id=trader.trader_id,
             decided_at=decided_at,
             decision=item,
+            n=number,
             expires_at=schedule.next_due_at,
         )
         for number, item in enumerate(full.decisions)

@@ -16,7 +16,6 @@ from executor.remote.service import DecisionService, Desk, desk_of
 from manager.config.values import Config, TenantConfig
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import stop_on_signals
-from manager.roster.registration import prompt_library
 from manager.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
@@ -27,7 +26,7 @@ async def serve_executors(config: Config, listen: Listen, settings: Settings) ->
     configure_logging(settings, config.secrets.values())
     raise_file_limit()
     clients = ModelClients()
-    parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=SystemClock().boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=clients, monotonic=SystemClock().boot_s)
     served = ServedExecutors(config, parts)
     desks = served.desks()
     async with AsyncExitStack() as stack:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -29,9 +29,11 @@ class Claimant:
 def terms_text(account: AccountConfig) -> str:
     """Return what prices or fills an account's orders and shares it out, as JSON: the same for the same terms.
 
-    Risk limits are not in it, which may change from start to start; neither is any key.
+    Risk limits are not in it, which may change from start to start; neither is any key, nor what else settings do not
+    show of themselves.
     """
-    market, paper, venue = account.market, account.paper, account.venue
+    market, settings = account.market, account.settings
+    shown = [one.name for one in fields(settings) if one.repr] if is_dataclass(settings) else []
     terms: dict[str, Any] = {
         "type": account.type,
         "equity_usd": account.equity_usd,
@@ -44,8 +46,7 @@ def terms_text(account: AccountConfig) -> str:
             "venue": market.venue,
             "synthetic": _short(asdict(market.synthetic)) if market.synthetic is not None else {},
         },
-        "paper": _short({name: getattr(paper, name) for name in paper.__dataclass_fields__}) if paper else {},
-        "venue": {"testnet": venue.testnet, "live": venue.live} if venue is not None else {},
+        account.type: _short({name: getattr(settings, name) for name in shown}),
     }
     return json.dumps(terms, sort_keys=True, default=_plain)
 

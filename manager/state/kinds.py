@@ -11,6 +11,13 @@ class TradingState(StrEnum):
     HALTED = "halted"
 
 
+class StateCode(StrEnum):
+    """Name why a trader is in its state where that decides what becomes of it; a person's reason is text beside it."""
+
+    NONE = ""
+    REMOVED_FROM_CONFIG = "removed_from_config"
+
+
 class IntentStatus(StrEnum):
     """Name what became of an intent; only PENDING ones are read by a round."""
 
@@ -39,6 +46,11 @@ class OrderPurpose(StrEnum):
     TAKE_PROFIT = "take_profit"
     LIQUIDATION = "liquidation"
 
+    @property
+    def protects(self) -> bool:
+        """Tell whether such an order guards a position: a stop or a take-profit."""
+        return self is OrderPurpose.STOP or self is OrderPurpose.TAKE_PROFIT
+
 
 class OrderState(StrEnum):
     """Name the desk's knowledge of an order: PENDING is persisted and perhaps sent, ABSENT proven never arrived."""
@@ -57,6 +69,11 @@ class OrderState(StrEnum):
     def live(self) -> bool:
         """Tell whether the venue may still hold or fill it."""
         return self is OrderState.ACCEPTED or self is OrderState.PENDING or self is OrderState.UNKNOWN
+
+    @property
+    def unresolved(self) -> bool:
+        """Tell whether it is not known if the venue has it."""
+        return self is OrderState.PENDING or self is OrderState.UNKNOWN
 
 
 class LedgerKind(StrEnum):

@@ -4,20 +4,23 @@ A row type has exactly one writer: the decide job, the account's round, or the m
 `manager/state/keys.py` holds the primary key of each type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, NewType
 
-from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from exchanges.clock import EPOCH
+from exchanges.types import ZERO, BracketId, FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import StateCode as StateCode  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
+from traders.book import Book, Position
 from traders.performance import Performance
 from traders.spec import TraderId, TraderSpec
 from traders.trader import TraderState as TraderState  # noqa: PLC0414 - re-exported to those who read rows
@@ -38,7 +41,7 @@ class PositionKey(NamedTuple):
 
 
 DEFAULT_TENANT = TenantId("default")
-ZERO = Decimal(0)
+
 UNALLOCATED = TraderId("UNALLOCATED")
 ROUNDING = TraderId("ROUNDING")
 
@@ -104,6 +107,7 @@ class TraderRow:
     spec: TraderSpec
     state: TraderState = TraderState.STOPPED
     state_reason: str = ""
+    state_code: StateCode = StateCode.NONE
     trading_state: TradingState = TradingState.ACTIVE
 
 
@@ -127,6 +131,15 @@ class ScheduleRow:
     failed_decisions: int = 0
     told_at: datetime | None = None
 
+    def slot(self, now: datetime) -> datetime:
+        """Return the latest slot at or before `now`."""
+        elapsed = (now - EPOCH) // timedelta(seconds=1)
+        return EPOCH + timedelta(seconds=(elapsed - self.phase_s) // self.interval_s * self.interval_s + self.phase_s)
+
+    def next_slot(self, now: datetime) -> datetime:
+        """Return the earliest slot strictly after `now`."""
+        return self.slot(now) + timedelta(seconds=self.interval_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookRow:
@@ -145,6 +158,22 @@ class BookRow:
     recent_entries: tuple[datetime, ...] = ()
     sharpe_at_rebalance: float | None = None
     performance: Performance = field(default_factory=Performance)
+
+    @property
+    def cash(self) -> Decimal:
+        """Return equity without unrealized PnL."""
+        return self.capital + self.realized - self.fees + self.funding
+
+    def book(self, positions: "Iterable[PositionRow]") -> Book:
+        """Return the book that this row and the rows of its positions hold."""
+        return Book(
+            trader_id=self.trader_id,
+            capital=self.capital,
+            realized=self.realized,
+            fees=self.fees,
+            funding=self.funding,
+            positions={row.symbol: row.position for row in positions},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +194,21 @@ class PositionRow:
     realized: Decimal = ZERO
     dust: bool = False
     unprotected_since: datetime | None = None
+
+    @property
+    def position(self) -> Position:
+        """Return the position as a book holds it."""
+        return Position(
+            symbol=self.symbol,
+            quantity=self.quantity,
+            cost=self.cost,
+            leverage=self.leverage,
+            opened_at=self.opened_at,
+            contract_size=self.contract_size,
+            stop_loss=self.stop_loss,
+            take_profit=self.take_profit,
+            realized=self.realized,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +253,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one wish of a decision on its way through a round; `intent_id` is decision_id#n."""
+    """Hold one item of a decision on its way through a round; `n` is its place in the decision."""
 
     tenant_id: TenantId
     intent_id: IntentId
@@ -218,6 +262,7 @@ class IntentRow:
     trader_id: TraderId
     decided_at: datetime
     decision: Decision
+    n: int = 0
     expires_at: datetime | None = None
     status: IntentStatus = IntentStatus.PENDING
     round_id: RoundId = RoundId("")
@@ -254,7 +299,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRow:
-    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id."""
+    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id.
+
+    `n` is its place among the orders of its round. `fired` says that the desk fires a take-profit that does not rest:
+    what is not filled at once dies.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -267,14 +316,22 @@ class OrderRow:
     quantity: Decimal
     created_at: datetime
     shares: tuple[Share, ...]
+    n: int = 0
+    bracket: BracketId | None = None
     trigger_price: Decimal | None = None
     reduce_only: bool = False
+    fired: bool = False
     state: OrderState = OrderState.PENDING
     filled: Decimal = ZERO
     venue_order_id: str = ""
     reason: str = ""
     send_before: datetime | None = None
     updated_at: datetime | None = None
+
+    @property
+    def guards(self) -> PositionKey:
+        """Return the position that a stop or take-profit is for; it has one share."""
+        return PositionKey(self.shares[0].trader_id if self.shares else TraderId(""), self.symbol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,53 +438,6 @@ class IncidentRow:
     trader_id: TraderId = TraderId("")
     symbol: str = ""
     resolved_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendingRow:
-    """Sum what models cost on one UTC day within one scope: the tenant, one of its models or one of its traders.
-
-    `spent_usd` is known and final, `reserved_usd` set aside for calls under way, `unknown_usd` the worst case of calls
-    that ended without anybody telling their cost; all three count against a budget. Written by decide jobs, by adding.
-    """
-
-    tenant_id: TenantId
-    day: datetime
-    scope: str
-    name: str
-    spent_usd: Decimal = ZERO
-    reserved_usd: Decimal = ZERO
-    unknown_usd: Decimal = ZERO
-    calls: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetRow:
-    """Hold what a config allows a scope on a UTC day, so that who has no config can show it; written at a start.
-
-    Of the scope of traders it is the default, without a name.
-    """
-
-    tenant_id: TenantId
-    scope: str
-    name: str
-    usd: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldRow:
-    """Hold what one call under way has set aside; past `expires_at` its maker is gone. Written by decide jobs."""
-
-    tenant_id: TenantId
-    hold_id: str
-    day: datetime
-    model: str
-    trader_id: TraderId
-    usd: Decimal
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

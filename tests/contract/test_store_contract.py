@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from exchanges.types import ZERO
 from executor.contract import Outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StateError
 from manager.state.keys import KEYS
 from manager.state.records import (
     DEFAULT_TENANT,
-    ZERO,
     AccountId,
     AccountRow,
     BookRow,
@@ -300,6 +300,13 @@ async def test_18_find_matches_orders_and_limits(store: Store) -> None:
         some = await transaction.find(RoundRow, {"round_id": ("001", "007", "nine"), "equity": Decimal(7)})
         assert list(some) == [rounds[7]]
         assert len(await transaction.find(RoundRow, {"round_id": ()})) == 0
+
+
+async def test_18b_find_without_a_limit_returns_every_row(store: Store) -> None:
+    await _seed(store, *(make_row(RoundRow, round_id=f"{n:04}") for n in range(1001)))
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        assert len(await transaction.find(RoundRow, {})) == 1000
+        assert len(await transaction.find(RoundRow, {}, limit=None)) == 1001
 
 
 async def test_19_find_reads_nulls_and_states(store: Store) -> None:

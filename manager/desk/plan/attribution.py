@@ -1,4 +1,4 @@
-"""Split venue fills among traders, exactly (RULES.md 9); how large orders are split is in docs/decisions.
+"""Split venue fills among traders, exactly (docs/rules.md 9); how large orders are split is in docs/decisions.
 
 What each trader has received is a function of the cumulative fill alone, so a fill's parts are the difference between
 two values of that function, and several fills, however cut, give what one fill would have.
@@ -9,11 +9,11 @@ from decimal import Decimal
 from math import gcd
 from operator import add
 
+from manager.desk.plan.values import ZERO
 from manager.state.records import Share
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 FEE_STEP = Decimal("1E-12")
 MAX_LOTS = 10_000
 

@@ -2,18 +2,45 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
-from exchanges.types import Fill, FillKind, FundingPayment, Instrument
-from manager.desk.account_state import Execution, Part
+from exchanges.types import Fill, FillKind, FundingPayment, Instrument, Symbol
 from manager.desk.plan.attribution import attribute, liquidation_parts, split_fee
-from manager.state.records import OrderPurpose, OrderRow, OrderState
+from manager.desk.plan.values import ZERO
+from manager.state.records import IntentId, OrderId, OrderPurpose, OrderRow, OrderState
 from traders.book import EXTERNAL, Book
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
 FUNDING_STEP = Decimal("1E-12")
 EXCESS = "/excess"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Give one book its part of an execution; quantity is signed, fee in USD."""
+
+    trader_id: TraderId
+    quantity: Decimal
+    fee: Decimal = ZERO
+    leg: str = ""
+    order_id: OrderId = OrderId("")
+    intent_id: IntentId = IntentId("")
+    purpose: str = ""
+    leverage: int = 1
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Book one venue fill or one internal cross: its parts at one price; `trade_id` makes it once-only."""
+
+    trade_id: str
+    symbol: Symbol
+    price: Decimal
+    at: datetime
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +49,16 @@ class Booked:
 
     execution: Execution
     order: OrderRow | None
-    foreign: Decimal = ZERO
+    external: Decimal = ZERO
 
 
 def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
     """Split `fill` among the books it belongs to; the parts always add up to the fill.
 
-    A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any foreign fill.
+    A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any external fill.
     """
     if order is None:
-        return _book_foreign(fill, books, instrument)
+        return _book_external(fill, books, instrument)
     wanted = min(fill.quantity, order.quantity - order.filled)
     quantities = attribute(order.shares, order.filled, wanted, instrument.lot) if wanted else ()
     reducing = order.purpose is not OrderPurpose.ENTRY
@@ -63,7 +90,7 @@ def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book]
     state = OrderState.FILLED if filled >= order.quantity else order.state
     execution = _execution(fill, tuple(parts))
     return Booked(
-        execution=execution, order=replace(order, filled=filled, state=state, updated_at=fill.at), foreign=excess
+        execution=execution, order=replace(order, filled=filled, state=state, updated_at=fill.at), external=excess
     )
 
 
@@ -83,11 +110,11 @@ def funding_parts(
     return tuple(parts)
 
 
-def _book_foreign(fill: Fill, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
+def _book_external(fill: Fill, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
     signed = fill.quantity * fill.side.sign
     if fill.kind is FillKind.TRADE:
         parts: tuple[Part, ...] = (Part(trader_id=EXTERNAL, quantity=signed, fee=fill.fee, purpose="external"),)
-        return Booked(execution=_execution(fill, parts), order=None, foreign=fill.quantity)
+        return Booked(execution=_execution(fill, parts), order=None, external=fill.quantity)
     held = {
         trader_id: abs(book.quantity(fill.symbol))
         for trader_id, book in books.items()

@@ -1,60 +1,47 @@
-"""The two risk checks of a round: each trader's own, then the account's (RULES.md 3 and 5).
+"""The two risk checks of a round: each trader's own, then the account's (docs/rules.md 3 and 5).
 
 Reducing passes everything: no switch, state or limit blocks a close, and none takes more than the book holds.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from itertools import groupby
 
-from exchanges.precision import floor_to_lot, notional
-from exchanges.types import Instrument, Symbol
-from executor.contract import CLOSES, PASSIVE, Action
-from manager.desk.plan.values import (
-    AccountView,
-    Candidate,
-    Clamp,
-    Denial,
-    LocalVerdict,
-    Reduce,
-    SizedEntry,
-    Sizing,
-    StopChange,
-)
+from exchanges.types import Symbol
+from executor.contract import CLOSES, OPENS, PASSIVE, Action
+from manager.desk.plan.dust import NO_DUST
+from manager.desk.plan.outcomes import Candidate, Clamp, Denial, LocalVerdict, Reduce, SizedEntry, Sizing, StopChange
+from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.risk.exposures import Entry, Exposures
-from manager.desk.risk.reducing import close, holds, reduce_to_target
 from manager.desk.risk.registry import ACCOUNT_RULES, ADJUST_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
 from manager.desk.risk.rule import apply_rules
-from manager.desk.risk.standing import Standing, Wish
-from manager.state.records import IntentRow, PositionKey
+from manager.desk.risk.standing import OpenCase, Standing
+from manager.state.records import IntentId, IntentRow, PositionKey
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
-NO_DUST: frozenset[PositionKey] = frozenset()
 _CLOSING = CLOSES | {Action.TARGET}
 
 
 def check_local(
     view: AccountView, intents: Sequence[IntentRow], dust: frozenset[PositionKey] = NO_DUST
 ) -> LocalVerdict:
-    """Return what each trader's own limits let through; within a batch closes, then adjust_stop, then opens.
+    """Return what each trader's own limits let through; within a batch closes, then adjust_stop, then entries.
 
     The result does not depend on the order of the input. `dust` positions do not count as positions.
     """
-    outcome = _Outcome(done=[intent.intent_id for intent in intents if intent.decision.action in PASSIVE])
+    local = _LocalCheck(intent.intent_id for intent in intents if intent.decision.action in PASSIVE)
     active = sorted((intent for intent in intents if intent.decision.action not in PASSIVE), key=_order)
-    for trader_id, own in groupby(active, key=_trader):
+    for trader_id, own in groupby(active, key=lambda intent: intent.trader_id):
         trader = view.traders.get(trader_id)
         if trader is None:
-            outcome.denials.extend(_unknown(intent) for intent in own)
+            for intent in own:
+                local.deny(intent, "TRADER_NOT_RUNNING", f"{trader_id} is no trader of this account")
             continue
         small = frozenset(symbol for owner, symbol in dust if owner == trader_id)
         standing = Standing(view, trader, small)
-        for _, batch in groupby(own, key=_batch):
-            _check_batch(standing, tuple(batch), outcome)
-    return outcome.verdict()
+        for _, batch in groupby(own, key=lambda intent: intent.decision_id):
+            local.check(standing, tuple(batch))
+    return local.verdict()
 
 
 def check_account(
@@ -74,7 +61,7 @@ def check_account(
     denials: list[Denial] = []
     clamps: list[Clamp] = []
     for sized in entries:
-        checked = apply_rules(ACCOUNT_RULES, _entry(exposures, sized))
+        checked = apply_rules(ACCOUNT_RULES, Entry.of(exposures, sized))
         if checked.denial is not None:
             denials.append(checked.denial)
             continue
@@ -84,209 +71,110 @@ def check_account(
     return Sizing(entries=tuple(kept), denials=tuple(denials), clamps=tuple(clamps))
 
 
-@dataclass(slots=True, kw_only=True)
-class _Outcome:
-    entries: list[Candidate] = field(default_factory=list)
-    reduces: list[Reduce] = field(default_factory=list)
-    stops: list[StopChange] = field(default_factory=list)
-    denials: list[Denial] = field(default_factory=list)
-    clamps: list[Clamp] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
+class _LocalCheck:
+    """Collect what the traders' own checks say of their intents, batch by batch."""
+
+    def __init__(self, passive: Iterable[IntentId]) -> None:
+        self._entries: list[Candidate] = []
+        self._reduces: list[Reduce] = []
+        self._stops: list[StopChange] = []
+        self._denials: list[Denial] = []
+        self._clamps: list[Clamp] = []
+        self._done = list(passive)
 
     def verdict(self) -> LocalVerdict:
         return LocalVerdict(
-            entries=tuple(self.entries),
-            reduces=tuple(self.reduces),
-            stops=tuple(self.stops),
-            denials=tuple(self.denials),
-            clamps=tuple(self.clamps),
-            done=tuple(sorted(self.done)),
+            entries=tuple(self._entries),
+            reduces=tuple(self._reduces),
+            stops=tuple(self._stops),
+            denials=tuple(self._denials),
+            clamps=tuple(self._clamps),
+            done=tuple(sorted(self._done)),
         )
 
+    def deny(self, intent: IntentRow, code: str, detail: str, **numbers: object) -> None:
+        self._denials.append(Denial.of(intent, code, detail, **numbers))
 
-def _check_batch(standing: Standing, batch: Iterable[IntentRow], outcome: _Outcome) -> None:
-    moved: set[str] = set()
-    for intent in batch:
-        if intent.decision.action in _CLOSING and _take(standing, intent, outcome):
-            moved.add(intent.intent_id)
-    for intent in batch:
-        if intent.decision.action is Action.ADJUST_STOP:
-            _adjust(standing, intent, outcome)
-    for intent in batch:
-        action = intent.decision.action
-        if action in (Action.OPEN_LONG, Action.OPEN_SHORT):
-            _open(standing, _open_wish(standing, intent), outcome)
-        elif action is Action.TARGET:
-            wish = _target_wish(standing, intent)
-            if wish is not None:
-                _open(standing, wish, outcome)
-            elif intent.intent_id not in moved:
-                outcome.done.append(intent.intent_id)
+    def check(self, standing: Standing, batch: Sequence[IntentRow]) -> None:
+        """Check one trader's batch: closes, then adjust_stop, then entries."""
+        reduced = {i.intent_id for i in batch if i.decision.action in _CLOSING and self._reduce(standing, i)}
+        for intent in batch:
+            if intent.decision.action is Action.ADJUST_STOP:
+                self._adjust(standing, intent)
+        for intent in batch:
+            if intent.decision.action in OPENS:
+                self._enter(OpenCase.of_open(standing, intent))
+            elif intent.decision.action is Action.TARGET:
+                case = OpenCase.of_target_position(standing, intent)
+                if case is not None:
+                    self._enter(case)
+                elif intent.intent_id not in reduced:
+                    self._done.append(intent.intent_id)
 
+    def _reduce(self, standing: Standing, intent: IntentRow) -> bool:
+        is_target = intent.decision.action is Action.TARGET
+        if not is_target and not standing.holds(intent):
+            self._deny_without_position(standing, intent)
+            return False
+        reduce = standing.reduce_to_target_position(intent) if is_target else standing.close(intent)
+        if reduce is not None:
+            self._reduces.append(reduce)
+        elif not is_target:
+            self._done.append(intent.intent_id)
+        return reduce is not None
 
-def _take(standing: Standing, intent: IntentRow, outcome: _Outcome) -> bool:
-    is_target = intent.decision.action is Action.TARGET
-    if not is_target and not holds(standing, intent):
-        outcome.denials.append(_no_position(standing, intent))
-        return False
-    reduce = reduce_to_target(standing, intent) if is_target else close(standing, intent)
-    if reduce is not None:
-        outcome.reduces.append(reduce)
-    elif not is_target:
-        outcome.done.append(intent.intent_id)
-    return reduce is not None
-
-
-def _adjust(standing: Standing, intent: IntentRow, outcome: _Outcome) -> None:
-    decision, symbol = intent.decision, Symbol(intent.decision.symbol)
-    position = standing.position(symbol)
-    if position is None:
-        outcome.denials.append(_no_position(standing, intent))
-        return
-    if decision.stop_loss is None and decision.take_profit is None:
-        outcome.done.append(intent.intent_id)
-        return
-    mark = standing.view.marks.get(symbol)
-    wish = Wish(
-        standing=standing,
-        intent=intent,
-        symbol=symbol,
-        direction=position.direction,
-        mark=mark,
-        price=mark.price if mark is not None else ZERO,
-        entry=position.entry_price,
-        instrument=_instrument(standing.view, symbol),
-        leverage=position.leverage,
-        stop=decision.stop_loss,
-        target=decision.take_profit,
-    )
-    old = position.stop_loss
-    widens = wish.stop is not None and old is not None and (wish.stop - old) * position.direction < ZERO
-    checked = apply_rules(WIDENING_RULES if widens or mark is None else ADJUST_RULES, wish)
-    if checked.denial is not None:
-        outcome.denials.append(checked.denial)
-        return
-    outcome.stops.append(
-        StopChange(
-            trader_id=intent.trader_id,
-            symbol=symbol,
-            intent_id=intent.intent_id,
-            stop_loss=decision.stop_loss,
-            take_profit=decision.take_profit,
+    def _adjust(self, standing: Standing, intent: IntentRow) -> None:
+        decision, position = intent.decision, standing.position(Symbol(intent.decision.symbol))
+        if position is None:
+            self._deny_without_position(standing, intent)
+            return
+        if decision.stop_loss is None and decision.take_profit is None:
+            self._done.append(intent.intent_id)
+            return
+        case, old, new = OpenCase.of_adjustment(standing, intent, position), position.stop_loss, decision.stop_loss
+        widens = new is not None and old is not None and (new - old) * case.direction < ZERO
+        checked = apply_rules(WIDENING_RULES if widens or case.mark is None else ADJUST_RULES, case)
+        if checked.denial is not None:
+            self._denials.append(checked.denial)
+            return
+        self._stops.append(
+            StopChange(
+                trader_id=intent.trader_id,
+                symbol=case.symbol,
+                intent_id=intent.intent_id,
+                stop_loss=decision.stop_loss,
+                take_profit=decision.take_profit,
+            )
         )
-    )
 
-
-def _open(standing: Standing, wish: Wish, outcome: _Outcome) -> None:
-    checked = apply_rules(LOCAL_RULES, wish)
-    if checked.denial is not None:
-        outcome.denials.append(checked.denial)
-        return
-    passed, decision = checked.case, wish.intent.decision
-    standing.add(passed)
-    outcome.clamps.extend(checked.clamps)
-    outcome.entries.append(
-        Candidate(
-            intent=wish.intent,
-            trader_id=wish.trader_id,
-            symbol=passed.symbol,
-            direction=passed.direction,
-            size_usd=passed.size_usd,
-            leverage=passed.leverage,
-            confidence=decision.confidence,
-            decided_at=wish.intent.decided_at,
-            stop_loss=decision.stop_loss,
-            take_profit=decision.take_profit,
+    def _enter(self, case: OpenCase) -> None:
+        checked = apply_rules(LOCAL_RULES, case)
+        if checked.denial is not None:
+            self._denials.append(checked.denial)
+            return
+        passed, decision = checked.case, case.intent.decision
+        case.standing.add(passed)
+        self._clamps.extend(checked.clamps)
+        self._entries.append(
+            Candidate(
+                intent=case.intent,
+                trader_id=case.trader_id,
+                symbol=passed.symbol,
+                direction=passed.direction,
+                size_usd=passed.size_usd,
+                leverage=passed.leverage,
+                confidence=decision.confidence,
+                decided_at=case.intent.decided_at,
+                stop_loss=decision.stop_loss,
+                take_profit=decision.take_profit,
+            )
         )
-    )
+
+    def _deny_without_position(self, standing: Standing, intent: IntentRow) -> None:
+        held = standing.held(Symbol(intent.decision.symbol))
+        detail = f"{intent.decision.action} names a position that the book does not hold"
+        self.deny(intent, NO_POSITION.code, detail, held=held)
 
 
-def _open_wish(standing: Standing, intent: IntentRow) -> Wish:
-    direction = 1 if intent.decision.action is Action.OPEN_LONG else -1
-    return _wish(standing, intent, direction, intent.decision.position_size_usd or ZERO)
-
-
-def _target_wish(standing: Standing, intent: IntentRow) -> Wish | None:
-    target, symbol = intent.decision.target_quantity, Symbol(intent.decision.symbol)
-    if not target:
-        return None
-    held = standing.held(symbol)
-    instrument, mark = _instrument(standing.view, symbol), standing.view.marks.get(symbol)
-    opening = standing.planned_usd(symbol) / (mark.price * instrument.contract_size) if mark is not None else ZERO
-    more = floor_to_lot(abs(target) - abs(held) - opening, instrument.lot)
-    if held * target < ZERO or more <= ZERO:
-        return None
-    size = notional(more, mark.price, instrument) if mark is not None else ZERO
-    return _wish(standing, intent, 1 if target > ZERO else -1, size)
-
-
-def _wish(standing: Standing, intent: IntentRow, direction: int, size_usd: Decimal) -> Wish:
-    decision, symbol = intent.decision, Symbol(intent.decision.symbol)
-    mark = standing.view.marks.get(symbol)
-    price = mark.price if mark is not None else ZERO
-    position = standing.position(symbol)
-    same = position if position is not None and position.direction == direction else None
-    leverage = decision.leverage or (same.leverage if same is not None else 1)
-    return Wish(
-        standing=standing,
-        intent=intent,
-        symbol=symbol,
-        direction=direction,
-        mark=mark,
-        price=price,
-        entry=price,
-        instrument=_instrument(standing.view, symbol),
-        leverage=max(1, leverage),
-        size_usd=size_usd,
-        stop=decision.stop_loss if decision.stop_loss is not None or same is None else same.stop_loss,
-        target=decision.take_profit if decision.take_profit is not None or same is None else same.take_profit,
-    )
-
-
-def _entry(exposures: Exposures, sized: SizedEntry) -> Entry:
-    symbol = sized.candidate.symbol
-    instrument, price = _instrument(exposures.view, symbol), exposures.view.marks[symbol].price
-    worth = notional(sized.quantity, price, instrument)
-    return Entry(exposures=exposures, sized=sized, price=price, instrument=instrument, size_usd=worth)
-
-
-def _instrument(view: AccountView, symbol: Symbol) -> Instrument:
-    listed = view.instruments.get(symbol)
-    return listed if listed is not None else Instrument(symbol=symbol, tradable=False)
-
-
-def _no_position(standing: Standing, intent: IntentRow) -> Denial:
-    symbol = Symbol(intent.decision.symbol)
-    held = standing.held(symbol)
-    return Denial(
-        intent_id=intent.intent_id,
-        trader_id=intent.trader_id,
-        symbol=symbol,
-        code=NO_POSITION.code,
-        detail=f"{intent.decision.action} names a position that the book does not hold",
-        numbers={"held": str(held)},
-    )
-
-
-def _unknown(intent: IntentRow) -> Denial:
-    return Denial(
-        intent_id=intent.intent_id,
-        trader_id=intent.trader_id,
-        symbol=Symbol(intent.decision.symbol),
-        code="TRADER_NOT_RUNNING",
-        detail=f"{intent.trader_id} is no trader of this account",
-    )
-
-
-def _order(intent: IntentRow) -> tuple[str, datetime, str, int, str]:
-    number = intent.intent_id.rpartition("#")[2]
-    place = int(number) if number.isdecimal() else 0
-    return intent.trader_id, intent.decided_at, intent.decision_id, place, intent.intent_id
-
-
-def _trader(intent: IntentRow) -> TraderId:
-    return intent.trader_id
-
-
-def _batch(intent: IntentRow) -> str:
-    return intent.decision_id
+def _order(intent: IntentRow) -> tuple[TraderId, datetime, str, int, IntentId]:
+    return intent.trader_id, intent.decided_at, intent.decision_id, intent.n, intent.intent_id

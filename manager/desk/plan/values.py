@@ -6,19 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from exchanges.types import Capabilities, Instrument, Side, Symbol
-from manager.state.records import (
-    AccountId,
-    IntentId,
-    IntentRow,
-    OrderId,
-    OrderPurpose,
-    PositionKey,
-    Share,
-    TraderState,
-    TradingState,
-)
-from traders.book import Book
+from exchanges.types import Capabilities, Instrument, Symbol
+from manager.state.records import AccountId, PositionKey, TraderState, TradingState
+from traders.book import Book, Position
 from traders.spec import TraderId, TraderSpec
 
 ZERO = Decimal(0)
@@ -26,7 +16,7 @@ UNRANKED = Decimal(-1)
 
 
 class ConflictStrategy(StrEnum):
-    """Name how opens of several traders on one symbol are reconciled (RULES.md 4)."""
+    """Name how opens of several traders on one symbol are reconciled (docs/rules.md 4)."""
 
     FIRST_COME = "first_come"
     HIGHEST_CONFIDENCE = "highest_confidence"
@@ -36,7 +26,7 @@ class ConflictStrategy(StrEnum):
 
 
 class AllocationStrategy(StrEnum):
-    """Name how capital is dealt to traders (RULES.md 6)."""
+    """Name how capital is dealt to traders (docs/rules.md 6)."""
 
     EQUAL = "equal"
     CUSTOM = "custom"
@@ -99,11 +89,22 @@ class TraderView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """Hold the worst case of an entry order whose outcome is not known: signed quantity, notional and margin in USD."""
+class OfPosition:
+    """Name the position that a value is about."""
 
     trader_id: TraderId
     symbol: Symbol
+
+    @property
+    def key(self) -> PositionKey:
+        """Return the two as one key."""
+        return PositionKey(self.trader_id, self.symbol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation(OfPosition):
+    """Hold the worst case of an entry order whose outcome is not known: signed quantity, notional and margin in USD."""
+
     quantity: Decimal
     notional: Decimal
     margin: Decimal
@@ -130,188 +131,29 @@ class AccountView:
     truth_at: datetime | None = None
     began_at: datetime | None = None
 
-    def prices(self) -> dict[Symbol, Decimal]:
-        """Return the price of each mark."""
-        return {symbol: mark.price for symbol, mark in self.marks.items()}
+    def instrument(self, symbol: Symbol) -> Instrument:
+        """Return an instrument, one that cannot be traded for a symbol that the venue does not list."""
+        listed = self.instruments.get(symbol)
+        return listed if listed is not None else Instrument(symbol=symbol, tradable=False)
 
+    def price_of(self, position: Position) -> Decimal:
+        """Return the mark of a position, its entry price where there is none."""
+        mark = self.marks.get(position.symbol)
+        return mark.price if mark is not None else position.entry_price
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
-    """Refuse one intent, with a code of docs/risk-codes.md and the numbers that decided."""
+    def is_marked(self, book: Book) -> bool:
+        """Tell whether every position of a book has a mark, so that its equity is known."""
+        return all(symbol in self.marks for symbol in book.positions)
 
-    intent_id: IntentId
-    trader_id: TraderId
-    symbol: Symbol
-    code: str
-    detail: str
-    numbers: Mapping[str, str] = field(default_factory=dict)
+    def equity_of(self, book: Book) -> Decimal:
+        """Return capital + realized - fees + funding + unrealized of a book, in USD (docs/rules.md 1).
 
+        Without a mark the PnL of a position is not known and counts as nothing.
+        """
+        marks = self.marks
+        held = ((position, marks.get(symbol)) for symbol, position in book.positions.items())
+        return sum((position.unrealized(mark.price) for position, mark in held if mark is not None), book.cash)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clamp:
-    """Record that an intent was cut to a limit: LEVERAGE or the code of the limit that cut the size."""
-
-    intent_id: IntentId
-    trader_id: TraderId
-    symbol: Symbol
-    code: str
-    before: Decimal
-    after: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """Record one conflict: `type` is direction, duplicate or resource, `severity` high, medium or low."""
-
-    type: str
-    symbol: Symbol
-    traders: tuple[str, ...]
-    confidences: tuple[Decimal | None, ...]
-    severity: str
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """Hold an entry that passed its trader's own checks; direction is +1 long or -1 short, size notional USD.
-
-    A target-position intent fixes `quantity` and has no size in USD of its own.
-    """
-
-    intent: IntentRow
-    trader_id: TraderId
-    symbol: Symbol
-    direction: int
-    size_usd: Decimal
-    leverage: int
-    confidence: Decimal | None
-    decided_at: datetime
-    stop_loss: Decimal | None = None
-    take_profit: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizedEntry:
-    """Hold an entry with its quantity, floored to the lot; notional and margin in USD at the mark."""
-
-    candidate: Candidate
-    quantity: Decimal
-    notional: Decimal
-    margin: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reduce:
-    """Take `quantity` (unsigned, at most what the book holds) off one position; `side` is the order's side."""
-
-    trader_id: TraderId
-    symbol: Symbol
-    side: Side
-    quantity: Decimal
-    intent_id: IntentId = IntentId("")
-    closes: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopChange:
-    """Move a position's stop or target; None leaves it."""
-
-    trader_id: TraderId
-    symbol: Symbol
-    intent_id: IntentId
-    stop_loss: Decimal | None = None
-    take_profit: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalVerdict:
-    """Return what survived the traders' own checks; `done` are intents with nothing to do, such as holds."""
-
-    entries: tuple[Candidate, ...] = ()
-    reduces: tuple[Reduce, ...] = ()
-    stops: tuple[StopChange, ...] = ()
-    denials: tuple[Denial, ...] = ()
-    clamps: tuple[Clamp, ...] = ()
-    done: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
-    """Return the entries that stand, in the resolver's order; a denial's code is DIRECTION or DUPLICATE."""
-
-    kept: tuple[Candidate, ...] = ()
-    denials: tuple[Denial, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizing:
-    """Return sized entries in the resolver's order, what was denied or cut, and resource conflicts."""
-
-    entries: tuple[SizedEntry, ...] = ()
-    denials: tuple[Denial, ...] = ()
-    clamps: tuple[Clamp, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrossPart:
-    """Give one book its part of an internal cross: signed quantity, at the mark, fee-free."""
-
-    purpose: OrderPurpose
-    quantity: Decimal
-    share: Share
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cross:
-    """Trade opposite flow of one symbol inside the desk; the parts' quantities add up to zero."""
-
-    symbol: Symbol
-    price: Decimal
-    parts: tuple[CrossPart, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedOrder:
-    """Plan one account order; the shares' quantities add up to `quantity`."""
-
-    symbol: Symbol
-    side: Side
-    purpose: OrderPurpose
-    quantity: Decimal
-    shares: tuple[Share, ...]
-    reduce_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetPlan:
-    """Return crosses and account orders, reduces before entries; crosses + orders + cuts = the requests."""
-
-    crosses: tuple[Cross, ...] = ()
-    orders: tuple[PlannedOrder, ...] = ()
-    denials: tuple[Denial, ...] = ()
-    dust: tuple[Reduce, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProtectiveLeg:
-    """Plan one resting stop or target of one trader."""
-
-    trader_id: TraderId
-    symbol: Symbol
-    side: Side
-    purpose: OrderPurpose
-    quantity: Decimal
-    trigger_price: Decimal
-    reduce_only: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProtectionPlan:
-    """Return legs to place, then order ids to cancel, targets the desk must fire, and positions without a stop."""
-
-    place: tuple[ProtectiveLeg, ...] = ()
-    cancel: tuple[OrderId, ...] = ()
-    watch: tuple[ProtectiveLeg, ...] = ()
-    unprotected: tuple[PositionKey, ...] = ()
+    def margin_of(self, book: Book) -> Decimal:
+        """Return the virtual margin of a book's positions in USD (docs/rules.md 7)."""
+        return sum((position.margin(self.price_of(position)) for position in book.positions.values()), ZERO)

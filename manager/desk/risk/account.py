@@ -2,43 +2,43 @@
 
 from decimal import Decimal
 
+from manager.desk.plan.values import ZERO
 from manager.desk.risk.exposures import Entry
-from manager.desk.risk.rule import Finding, cut_to, refuse
+from manager.desk.risk.rule import Finding, cut_to, deny
 
-ZERO = Decimal(0)
 HUNDRED = Decimal(100)
 
 
 def unrealized_loss(entry: Entry) -> Finding | None:
-    """Refuse while the account's unrealized loss, EXTERNAL included, is above its share of equity."""
+    """Deny while the account's unrealized loss, EXTERNAL included, is above its share of equity."""
     loss, pct = -entry.exposures.unrealized, entry.exposures.view.rules.limits.max_unrealized_loss_pct
     limit = _share(entry, pct)
     if loss <= limit:
         return None
-    return refuse("the account's unrealized loss is above its limit", loss_usd=loss, limit_usd=limit)
+    return deny("the account's unrealized loss is above its limit", loss_usd=loss, limit_usd=limit)
 
 
 def max_positions_global(entry: Entry) -> Finding | None:
-    """Refuse one book position more than the account may hold; adding to one is no new position."""
+    """Deny one book position more than the account may hold; adding to one is no new position."""
     count, limit = len(entry.exposures.positions), entry.exposures.view.rules.limits.max_positions
     if not entry.is_new or count < limit:
         return None
-    return refuse("the account holds as many positions as it may", positions=count, limit=limit)
+    return deny("the account holds as many positions as it may", positions=count, limit=limit)
 
 
 def open_orders_limit(entry: Entry) -> Finding | None:
-    """Refuse what could leave more orders open than the venue takes, stop and target of a new position included."""
+    """Deny what could leave more orders open than the venue takes, stop and take-profit of a new position included."""
     limit, count, more = entry.exposures.view.rules.max_open_orders, entry.exposures.orders, entry.new_orders
     if count + more <= limit:
         return None
-    return refuse("the account would have too many open orders", open_orders=count, new_orders=more, limit=limit)
+    return deny("the account would have too many open orders", open_orders=count, new_orders=more, limit=limit)
 
 
 def below_min_notional(entry: Entry) -> Finding | None:
-    """Refuse a quantity that is below the venue's minimum."""
+    """Deny a quantity that is below the venue's minimum."""
     if entry.sized.quantity > ZERO and entry.size_usd >= entry.instrument.min_notional:
         return None
-    return refuse(
+    return deny(
         "the entry is below the venue's minimum", size_usd=entry.size_usd, minimum_usd=entry.instrument.min_notional
     )
 
@@ -71,17 +71,17 @@ def _within_margin(entry: Entry, limit: Decimal, detail: str) -> Finding | None:
     exposures, direction = entry.exposures, entry.direction
     sides = exposures.sides(entry.symbol)
     worth, margin = exposures.own(entry.trader_id, entry.symbol, direction)
-    elsewhere = exposures.margin_without(entry.symbol)
+    others = exposures.margin_without(entry.symbol)
     beside = sides.side_margin(direction) - margin
     result = max(margin, (worth + entry.size_usd) / entry.leverage)
-    after = elsewhere + max(beside + result, sides.side_margin(-direction))
+    after = others + max(beside + result, sides.side_margin(-direction))
     if after <= limit:
         return None
-    fits = elsewhere + sides.margin <= limit
-    room = (limit - elsewhere - beside) * entry.leverage - worth if fits else ZERO
+    fits = others + sides.margin <= limit
+    room = (limit - others - beside) * entry.leverage - worth if fits else ZERO
     return cut_to(
         room, detail, size_usd=entry.size_usd, leverage=entry.leverage, margin_after_usd=after,
-        other_margin_usd=elsewhere, limit_usd=limit, equity=exposures.view.equity,
+        other_margin_usd=others, limit_usd=limit, equity=exposures.view.equity,
     )  # fmt: skip
 
 

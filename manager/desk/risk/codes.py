@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manager.desk.risk.registry import ACCOUNT_RULES, LOCAL_RULES, OTHER_CODES
 from manager.desk.risk.rule import Code, Reach, Rule, Stage
-from manager.desk.risk.standing import Wish
+from manager.desk.risk.standing import OpenCase
 
 PAGE = Path("docs/risk-codes.md")
 _INTRO = """\
@@ -18,13 +18,13 @@ Reducing passes all of them: no code on this page blocks a close, but for NO_POS
 INVALID_ITEM and INVALID_REPLY, which a model is told of its own reply, are none of them: concepts/prompts.md.
 """
 _LOCAL = """\
-Checked for each trader alone: closes of a batch first, then adjust_stop, then opens. A rule marked **w** also refuses
-to widen a stop, one marked **a** refuses any change of a stop that breaks it; tightening passes all others.
+Checked for each trader alone: closes of a batch first, then adjust_stop, then entries. A rule marked **w** also
+denies to widen a stop, one marked **a** denies any change of a stop that breaks it; tightening passes all others.
 """
 _DESK = "Checked for the whole account, cumulatively, in the order that the resolver gave.\n"
 _ROUND = "Given by other stages of a round.\n"
 _LATER = "Reserved for venues and products to come; nothing gives them yet.\n"
-_MARKS = {Reach.OPEN: "", Reach.WIDENING: " **w**", Reach.ADJUST: " **a**"}
+_MARKS = {Reach.ENTRY: "", Reach.WIDENING: " **w**", Reach.ADJUST: " **a**"}
 
 
 def render() -> str:
@@ -50,12 +50,12 @@ def render() -> str:
 
 def main() -> None:
     """Write the page to the given file, docs/risk-codes.md by default."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(), encoding="utf-8")
+    page = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(), encoding="utf-8")
 
 
-def _local_rows(rules: Iterable[Rule[Wish]]) -> list[tuple[str, str]]:
+def _local_rows(rules: Iterable[Rule[OpenCase]]) -> list[tuple[str, str]]:
     return [(rule.code + _MARKS[rule.reach], rule.doc) for rule in rules]
 
 

@@ -7,14 +7,12 @@ from typing import Self
 
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
-from manager.desk.plan.valuation import price_of
-from manager.desk.plan.values import AccountView, Reduce, SizedEntry
+from manager.desk.plan.outcomes import Reduce, SizedEntry
+from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.risk.standing import sendable
-from manager.state.records import IntentId, PositionKey
+from manager.state.records import IntentRow, PositionKey
 from traders.book import Book, Position
 from traders.spec import TraderId
-
-ZERO = Decimal(0)
 
 
 @dataclass(slots=True)
@@ -52,7 +50,7 @@ class Sides:
 class Exposures:
     """Follow the account through a round: the books after its reduces, then what each accepted entry adds.
 
-    EXTERNAL and reserved orders count in full (RULES.md 5); `dust` positions count in everything but the number.
+    EXTERNAL and reserved orders count in full (docs/rules.md 5); `dust` positions count in everything but the number.
     """
 
     def __init__(self, view: AccountView, reduces: Iterable[Reduce], dust: frozenset[PositionKey]) -> None:
@@ -65,7 +63,7 @@ class Exposures:
         self._own: dict[PositionKey, tuple[int, Decimal, Decimal]] = {}
         taken: dict[PositionKey, Decimal] = {}
         for reduce in reduces:
-            key = PositionKey(reduce.trader_id, reduce.symbol)
+            key = reduce.key
             taken[key] = taken.get(key, ZERO) + reduce.quantity
         for trader_id, trader in view.traders.items():
             if trader.book.positions:
@@ -89,7 +87,7 @@ class Exposures:
         return (worth, margin) if held == direction else (ZERO, ZERO)
 
     def accept(self, entry: "Entry") -> None:
-        """Count an entry that passed; its leverage becomes that of the whole position (RULES.md 7).
+        """Count an entry that passed; its leverage becomes that of the whole position (docs/rules.md 7).
 
         A higher leverage frees no margin in this round, because the entry may not fill.
         """
@@ -107,7 +105,7 @@ class Exposures:
             left = abs(position.quantity) - taken.get(key, ZERO)
             if left <= ZERO:
                 continue
-            worth = left * price_of(self.view, position) * position.contract_size
+            worth = left * self.view.price_of(position) * position.contract_size
             margin = worth / position.leverage
             self.sides(symbol).add(position.direction, worth, margin)
             self.unrealized += self._unrealized(position, left, worth)
@@ -134,10 +132,18 @@ class Entry:
     instrument: Instrument
     size_usd: Decimal
 
+    @classmethod
+    def of(cls, exposures: Exposures, sized: SizedEntry) -> Self:
+        """Hold an entry against the account, at the mark."""
+        view, symbol = exposures.view, sized.candidate.symbol
+        instrument, price = view.instrument(symbol), view.marks[symbol].price
+        worth = notional(sized.quantity, price, instrument)
+        return cls(exposures=exposures, sized=sized, price=price, instrument=instrument, size_usd=worth)
+
     @property
-    def intent_id(self) -> IntentId:
-        """Return the id of the intent."""
-        return self.sized.candidate.intent.intent_id
+    def intent(self) -> IntentRow:
+        """Return the intent."""
+        return self.sized.candidate.intent
 
     @property
     def trader_id(self) -> TraderId:
@@ -166,7 +172,7 @@ class Entry:
 
     @property
     def new_orders(self) -> int:
-        """Count the orders it may leave open: itself, and for a new position its stop and target."""
+        """Count the orders it may leave open: itself, and for a new position its stop and take-profit."""
         wanted = self.sized.candidate
         legs = (wanted.stop_loss is not None) + (wanted.take_profit is not None)
         return 1 + legs if self.is_new else 1

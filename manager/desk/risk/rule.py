@@ -1,6 +1,6 @@
 """What a risk rule is, and how a list of them is applied to one case.
 
-A rule is a function of a case. It returns nothing or a finding: a refusal, a size to cut to, a leverage to lower to.
+A rule is a function of a case. It returns nothing or a finding: a denial, a size to cut to, a leverage to lower to.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,32 +9,30 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Generic, Protocol, Self, TypeVar
 
-from exchanges.types import Symbol
-from manager.desk.plan.values import Clamp, Denial
-from manager.state.records import IntentId
-from traders.spec import TraderId
+from manager.desk.plan.outcomes import Clamp, Denial, plain
+from manager.state.records import IntentRow
 
 
 class Stage(StrEnum):
     """Name who gives a code: the trader's own checks, the account's, another stage of the round, or a later venue."""
 
     LOCAL = "local"
-    DESK = "desk"
+    ACCOUNT = "account"
     ROUND = "round"
     LATER = "later"
 
 
 class Reach(StrEnum):
-    """Name what a local rule may refuse: opens; a widened stop too; or any change of a stop too."""
+    """Name what a local rule may deny: entries; a widened stop too; or any change of a stop too."""
 
-    OPEN = "open"
+    ENTRY = "entry"
     WIDENING = "widening"
     ADJUST = "adjust"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Say what a rule found: a refusal, or with `limit` (USD notional) or `leverage` set, what to cut to."""
+    """Say what a rule found: a denial, or with `limit` (USD notional) or `leverage` set, what to cut to."""
 
     detail: str
     numbers: Mapping[str, str] = field(default_factory=dict)
@@ -46,11 +44,7 @@ class Case(Protocol):
     """Present one entry to the rules; `cut` returns None when the rest is below the venue's minimum."""
 
     @property
-    def intent_id(self) -> IntentId: ...
-    @property
-    def trader_id(self) -> TraderId: ...
-    @property
-    def symbol(self) -> Symbol: ...
+    def intent(self) -> IntentRow: ...
     @property
     def size_usd(self) -> Decimal: ...
     @property
@@ -71,7 +65,7 @@ class Rule(Generic[CaseT_contra]):
     stage: Stage
     function: Callable[[CaseT_contra], Finding | None]
     doc: str
-    reach: Reach = Reach.OPEN
+    reach: Reach = Reach.ENTRY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +87,7 @@ class Checked(Generic[CaseT]):
 
 
 def apply_rules(rules: Iterable[Rule[CaseT]], case: CaseT) -> Checked[CaseT]:
-    """Apply rules in order until one refuses; a case that is cut below the minimum is refused with that code."""
+    """Apply rules in order until one denies; a case that is cut below the minimum is denied with that code."""
     clamps: tuple[Clamp, ...] = ()
     for rule in rules:
         finding = rule.function(case)
@@ -101,57 +95,22 @@ def apply_rules(rules: Iterable[Rule[CaseT]], case: CaseT) -> Checked[CaseT]:
             continue
         if finding.leverage is not None:
             after = case.lever(finding.leverage)
-            clamps += (_clamp(rule.code, case, Decimal(case.leverage), Decimal(after.leverage)),)
+            clamps += (Clamp.of(case.intent, rule.code, Decimal(case.leverage), Decimal(after.leverage)),)
         else:
             rest = case.cut(finding.limit) if finding.limit is not None else None
             if rest is None:
-                return Checked(case=case, denial=deny(case, rule.code, finding))
+                return Checked(case=case, denial=Denial.of(case.intent, rule.code, finding.detail, **finding.numbers))
             after = rest
-            clamps += (_clamp(rule.code, case, case.size_usd, after.size_usd),)
+            clamps += (Clamp.of(case.intent, rule.code, case.size_usd, after.size_usd),)
         case = after
     return Checked(case=case, clamps=clamps)
 
 
-def deny(case: Case, code: str, finding: Finding) -> Denial:
-    """Return the denial of a case with the numbers that decided."""
-    return Denial(
-        intent_id=case.intent_id,
-        trader_id=case.trader_id,
-        symbol=case.symbol,
-        code=code,
-        detail=finding.detail,
-        numbers=finding.numbers,
-    )
-
-
-def refuse(detail: str, **numbers: object) -> Finding:
-    """Return a refusal with its numbers as plain text."""
-    return Finding(detail=detail, numbers=_texts(numbers))
+def deny(detail: str, **numbers: object) -> Finding:
+    """Return a denial with its numbers as plain text."""
+    return Finding(detail=detail, numbers={name: plain(value) for name, value in numbers.items()})
 
 
 def cut_to(limit: Decimal, detail: str, **numbers: object) -> Finding:
     """Return a cut to `limit` USD of notional, nothing when that is not above zero."""
-    return Finding(detail=detail, numbers=_texts(numbers), limit=limit)
-
-
-def plain(value: object) -> str:
-    """Write a number without exponent or trailing zeros, to eight decimals; anything else as it is."""
-    if isinstance(value, Decimal):
-        text = f"{value:.8f}".rstrip("0").rstrip(".")
-        return "0" if text == "-0" else text
-    return str(value)
-
-
-def _texts(numbers: Mapping[str, object]) -> dict[str, str]:
-    return {name: plain(value) for name, value in numbers.items()}
-
-
-def _clamp(code: str, case: Case, before: Decimal, after: Decimal) -> Clamp:
-    return Clamp(
-        intent_id=case.intent_id,
-        trader_id=case.trader_id,
-        symbol=case.symbol,
-        code=code,
-        before=before,
-        after=after,
-    )
+    return Finding(detail=detail, numbers={name: plain(value) for name, value in numbers.items()}, limit=limit)

@@ -1,18 +1,17 @@
-"""One trader's book as it will stand after what the round has accepted so far, and one wish held against it."""
+"""One trader's book as it will stand after what the round has accepted so far, and one entry held against it."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Self
 
-from exchanges.precision import meets_minimum, quantity_for
-from exchanges.types import Instrument, Symbol
-from manager.desk.plan.valuation import book_equity, price_of
-from manager.desk.plan.values import AccountView, Mark, TraderView
-from manager.state.records import IntentId, IntentRow
+from exchanges.precision import floor_to_lot, meets_minimum, notional, quantity_for
+from exchanges.types import Instrument, Side, Symbol
+from executor.contract import Action
+from manager.desk.plan.outcomes import Reduce
+from manager.desk.plan.values import ZERO, AccountView, Mark, TraderView
+from manager.state.records import IntentRow
 from traders.book import Position
 from traders.spec import TraderId
-
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,7 @@ class Planned:
 
 
 class Standing:
-    """Follow one trader through its batches; the round assumes that its reduces fill (RULES.md 2).
+    """Follow one trader through its batches; the round assumes that its reduces fill (docs/rules.md 2).
 
     `dust` are symbols of positions too small to send: they keep their margin but do not count as positions.
     """
@@ -65,22 +64,43 @@ class Standing:
         self._held[symbol] = held - taken if held > ZERO else held + taken
         return taken
 
-    def add(self, wish: "Wish") -> None:
-        """Count an accepted open; its leverage becomes that of the whole position (RULES.md 7).
+    def holds(self, intent: IntentRow) -> bool:
+        """Tell whether the book holds the side that a close names."""
+        wanted = 1 if intent.decision.action is Action.CLOSE_LONG else -1
+        return self.held(Symbol(intent.decision.symbol)) * wanted > ZERO
 
-        A higher leverage frees no margin in this round, because the open may not fill.
+    def close(self, intent: IntentRow) -> Reduce | None:
+        """Return the reduce of a close, None when its fraction is below one lot; a fraction of 1 closes all."""
+        symbol, fraction = Symbol(intent.decision.symbol), intent.decision.fraction
+        held = abs(self.held(symbol))
+        return self._reduce(intent, held if fraction >= 1 else self._floor(symbol, held * fraction))
+
+    def reduce_to_target_position(self, intent: IntentRow) -> Reduce | None:
+        """Return what a target position takes off the book, None when it wants no less; through zero it closes all."""
+        wanted, symbol = intent.decision.target_quantity, Symbol(intent.decision.symbol)
+        held = self.held(symbol)
+        if wanted is None or not held:
+            return None
+        if wanted * held <= ZERO:
+            return self._reduce(intent, abs(held))
+        return self._reduce(intent, self._floor(symbol, max(ZERO, abs(held) - abs(wanted))))
+
+    def add(self, case: "OpenCase") -> None:
+        """Count an accepted entry; its leverage becomes that of the whole position (docs/rules.md 7).
+
+        A higher leverage frees no margin in this round, because the entry may not fill.
         """
-        symbol = wish.symbol
-        needed = (self.notional(symbol) + wish.size_usd) / wish.leverage
+        symbol = case.symbol
+        needed = (self.notional(symbol) + case.size_usd) / case.leverage
         self._planned[symbol] = Planned(
-            direction=wish.direction,
-            notional=self.planned_usd(symbol) + wish.size_usd,
+            direction=case.direction,
+            notional=self.planned_usd(symbol) + case.size_usd,
             margin=max(needed, self.margin(symbol)),
         )
         self.entries += 1
 
     def planned_usd(self, symbol: Symbol) -> Decimal:
-        """Return the notional in USD of this round's accepted opens on the symbol."""
+        """Return the notional in USD of this round's accepted entries on the symbol."""
         planned = self._planned.get(symbol)
         return planned.notional if planned is not None else ZERO
 
@@ -88,7 +108,7 @@ class Standing:
     def equity(self) -> Decimal:
         """Return the trader's equity in USD; closing at the mark does not change it."""
         if self._equity is None:
-            self._equity = book_equity(self.view, self.trader.book)
+            self._equity = self.view.equity_of(self.trader.book)
         return self._equity
 
     def notional(self, symbol: Symbol) -> Decimal:
@@ -119,6 +139,25 @@ class Standing:
         counted = (self._symbols() - self._dust) | set(self._planned) | reserved
         return len(counted - {symbol})
 
+    def _floor(self, symbol: Symbol, quantity: Decimal) -> Decimal:
+        instrument = self.view.instruments.get(symbol)
+        return floor_to_lot(quantity, instrument.lot) if instrument is not None else quantity
+
+    def _reduce(self, intent: IntentRow, quantity: Decimal) -> Reduce | None:
+        symbol = Symbol(intent.decision.symbol)
+        side = Side.SELL if self.held(symbol) > ZERO else Side.BUY
+        taken = self.take(symbol, quantity)
+        if not taken:
+            return None
+        return Reduce(
+            trader_id=intent.trader_id,
+            symbol=symbol,
+            side=side,
+            quantity=taken,
+            intent_id=intent.intent_id,
+            closes=not self.held(symbol),
+        )
+
     def _symbols(self) -> set[Symbol]:
         held = {symbol for symbol in self.trader.book.positions if self.held(symbol)}
         return held | set(self._planned)
@@ -127,15 +166,15 @@ class Standing:
         position = self.position(symbol)
         if position is None:
             return ZERO
-        return abs(self.held(symbol)) * price_of(self.view, position) * position.contract_size
+        return abs(self.held(symbol)) * self.view.price_of(position) * position.contract_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """Hold one open, or one change of a stop, as the local rules see it.
+class OpenCase:
+    """Hold one entry, or one change of a stop, as the local rules see it.
 
-    `entry` is the mark for an open and the average entry price for a held position; `stop` and `target` are those the
-    position would have; `price` is 0 without a mark.
+    `entry_price` is the mark for an entry and the average entry price for a held position; `stop_loss` and
+    `take_profit` are those the position would have; `price` is 0 without a mark.
     """
 
     standing: Standing
@@ -144,12 +183,77 @@ class Wish:
     direction: int
     mark: Mark | None
     price: Decimal
-    entry: Decimal
+    entry_price: Decimal
     instrument: Instrument
     leverage: int
     size_usd: Decimal = ZERO
-    stop: Decimal | None = None
-    target: Decimal | None = None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+    @classmethod
+    def of_open(cls, standing: Standing, intent: IntentRow) -> Self:
+        """Return the case of an open."""
+        direction = 1 if intent.decision.action is Action.OPEN_LONG else -1
+        return cls._of_entry(standing, intent, direction, intent.decision.position_size_usd or ZERO)
+
+    @classmethod
+    def of_target_position(cls, standing: Standing, intent: IntentRow) -> Self | None:
+        """Return the case of what a target position still lacks, None when it lacks no lot."""
+        wanted, symbol = intent.decision.target_quantity, Symbol(intent.decision.symbol)
+        if not wanted:
+            return None
+        view, held = standing.view, standing.held(symbol)
+        instrument, mark = view.instrument(symbol), view.marks.get(symbol)
+        opening = standing.planned_usd(symbol) / (mark.price * instrument.contract_size) if mark is not None else ZERO
+        more = floor_to_lot(abs(wanted) - abs(held) - opening, instrument.lot)
+        if held * wanted < ZERO or more <= ZERO:
+            return None
+        size = notional(more, mark.price, instrument) if mark is not None else ZERO
+        return cls._of_entry(standing, intent, 1 if wanted > ZERO else -1, size)
+
+    @classmethod
+    def of_adjustment(cls, standing: Standing, intent: IntentRow, position: Position) -> Self:
+        """Return the case of a moved stop or take-profit."""
+        mark = standing.view.marks.get(position.symbol)
+        return cls(
+            standing=standing,
+            intent=intent,
+            symbol=position.symbol,
+            direction=position.direction,
+            mark=mark,
+            price=mark.price if mark is not None else ZERO,
+            entry_price=position.entry_price,
+            instrument=standing.view.instrument(position.symbol),
+            leverage=position.leverage,
+            stop_loss=intent.decision.stop_loss,
+            take_profit=intent.decision.take_profit,
+        )
+
+    @classmethod
+    def _of_entry(cls, standing: Standing, intent: IntentRow, direction: int, size_usd: Decimal) -> Self:
+        decision, symbol = intent.decision, Symbol(intent.decision.symbol)
+        mark = standing.view.marks.get(symbol)
+        price = mark.price if mark is not None else ZERO
+        position = standing.position(symbol)
+        same = position if position is not None and position.direction == direction else None
+        stop_loss, take_profit = decision.stop_loss, decision.take_profit
+        if same is not None:
+            stop_loss = same.stop_loss if stop_loss is None else stop_loss
+            take_profit = same.take_profit if take_profit is None else take_profit
+        return cls(
+            standing=standing,
+            intent=intent,
+            symbol=symbol,
+            direction=direction,
+            mark=mark,
+            price=price,
+            entry_price=price,
+            instrument=standing.view.instrument(symbol),
+            leverage=max(1, decision.leverage or (same.leverage if same is not None else 1)),
+            size_usd=size_usd,
+            stop_loss=stop_loss,
+            take_profit=take_profit,
+        )
 
     @property
     def view(self) -> AccountView:
@@ -158,13 +262,8 @@ class Wish:
 
     @property
     def trader(self) -> TraderView:
-        """Return the trader whose wish this is."""
+        """Return the trader whose intent this is."""
         return self.standing.trader
-
-    @property
-    def intent_id(self) -> IntentId:
-        """Return the id of the intent."""
-        return self.intent.intent_id
 
     @property
     def trader_id(self) -> TraderId:
@@ -172,12 +271,12 @@ class Wish:
         return self.intent.trader_id
 
     def cut(self, limit: Decimal) -> Self | None:
-        """Return the wish cut to `limit` USD, None when what can be sent is below the venue's minimum."""
+        """Return the case cut to `limit` USD, None when what can be sent is below the venue's minimum."""
         size = min(self.size_usd, limit)
         return replace(self, size_usd=size) if sendable(size, self.price, self.instrument) else None
 
     def lever(self, leverage: int) -> Self:
-        """Return the wish at another leverage."""
+        """Return the case at another leverage."""
         return replace(self, leverage=leverage)
 
 

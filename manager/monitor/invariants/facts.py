@@ -8,7 +8,6 @@ from exchanges.types import Balance, PositionReport, Symbol
 from manager.state.records import OrderPurpose, OrderRow
 from manager.state.store import AccountRows
 
-ZERO = Decimal(0)
 REDUCING = (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
+from exchanges.types import ZERO
 from manager.monitor.invariants.facts import Violation
 from manager.state.records import FillPartRow, FillRow
-
-ZERO = Decimal(0)
 
 
 def fills_split_exactly(fills: Iterable[FillRow], parts: Iterable[FillPartRow]) -> list[Violation]:

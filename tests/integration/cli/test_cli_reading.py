@@ -344,7 +344,7 @@ def registered(store: MemoryStore) -> set[str]:
         (
             "id: fifth",
             "id: fifth\n    allocation_pct: 1",
-            "more.yaml:12: traders[2].allocation_pct is 1: expected at most 0: the others of account paper have 100 %",
+            "more.yaml:12: traders[2].allocation_pct is 1: the allocations of account paper add up to 101 %",
         ),
     ],
 )

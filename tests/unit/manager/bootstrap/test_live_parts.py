@@ -17,18 +17,17 @@ from config_files import SOUND, write_config
 from desk_factory import AT, BTC
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Outcome
 from executor.models.chat import Message
 from executor.models.clients import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ModelClients
-from manager.bootstrap.accounts import account_runtimes
+from manager.bootstrap.assemble import account_runtimes
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable
 from manager.config import Config, load_config
 from manager.processes.logs import HIDDEN, configure_logging
-from manager.roster.registration import prompt_library, stored
+from manager.roster.registration import stored
 from manager.settings import LogForm, read_settings
 from manager.state.records import DEFAULT_TENANT, AccountId
 from openai_endpoint import endpoint, says
@@ -77,7 +76,7 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
         return object()
 
     monkeypatch.setattr("manager.bootstrap.executors.build_executor", build)
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
     executors = ConfiguredExecutors(config, parts)
     spec = stored(config.tenants[DEFAULT_TENANT].traders[-1])
     assert executors.of(DEFAULT_TENANT, spec) is executors.of(DEFAULT_TENANT, spec)
@@ -88,7 +87,7 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
 
 
 async def test_a_trader_whose_executor_cannot_be_built_takes_no_new_risk(config: Config) -> None:
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
     spec = replace(config.tenants[DEFAULT_TENANT].traders[0], executor=ExecutorSpec(style="lucky"))
     executor = ConfiguredExecutors(config, parts).of(DEFAULT_TENANT, spec)
     assert isinstance(executor, Unusable)
@@ -99,7 +98,7 @@ async def test_a_trader_whose_executor_cannot_be_built_takes_no_new_risk(config:
 async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_config(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, RICH), {})
     clock = ManualClock(AT)
-    runtimes = await account_runtimes(config, default_registry(), lambda _: MemoryPaperLedger(), clock)
+    runtimes = await account_runtimes(config, clock, lambda _: MemoryPaperLedger())
     runtime = runtimes[(DEFAULT_TENANT, AccountId("paper"))]
     assert (runtime.instruments[BTC].lot, runtime.instruments[BTC].max_leverage) == (Decimal("0.01"), 9)
     assert (await runtime.exchange.fetch_balance()).cash == 500

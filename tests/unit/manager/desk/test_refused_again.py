@@ -24,7 +24,7 @@ from faulty_desk import (
     open_short,
     when,
 )
-from manager.desk.back_off import FIRST, MOST, Refusals
+from manager.desk.back_off import FIRST, MOST, BackOff
 from manager.desk.plan.values import ConflictStrategy, GlobalLimits
 from manager.state.records import IncidentRow, PositionRow
 
@@ -216,19 +216,19 @@ async def test_a_close_of_another_size_is_asked_for_at_once() -> None:
 
 
 def test_waits_double_up_to_a_bound_and_start_anew_with_a_success_or_a_minute() -> None:
-    refusals, now, waits = Refusals(), NOW, []
+    back_off, now, waits = BackOff(), NOW, []
     for _ in range(7):
-        refusals.note("x", now, refused=True)
+        back_off.note("x", now, refused=True)
         begun = now
-        while refusals.waits("x", now):
+        while back_off.waits("x", now):
             now += FIRST / 2
         waits.append(now - begun)
     assert waits == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, MOST, MOST, MOST]
-    assert not refusals.waits("y", now)
-    refusals.note("x", now, refused=False)
-    assert not refusals.recent("x", now)
+    assert not back_off.waits("y", now)
+    back_off.note("x", now, refused=False)
+    assert not back_off.recent("x", now)
     for passed in (timedelta(0), timedelta(minutes=2)):
-        refusals.note("x", now + passed, refused=True)
-        assert not refusals.waits("x", now + passed + FIRST)
-    assert refusals.recent("x", now + passed + SECOND)
-    assert not refusals.recent("x", now + passed + timedelta(minutes=2))
+        back_off.note("x", now + passed, refused=True)
+        assert not back_off.waits("x", now + passed + FIRST)
+    assert back_off.recent("x", now + passed + SECOND)
+    assert not back_off.recent("x", now + passed + timedelta(minutes=2))

@@ -58,10 +58,9 @@ async def test_stops_are_kept_where_a_slow_venue_lets_the_lease_pass() -> None:
 
     desk.venue.plan = slow
     for trader_id in "abc":
-        await desk.wish(trader_id, adjust(stop=95))
+        await desk.decide(trader_id, adjust(stop=95))
     await desk.round()
-    guarded = {order.client_order_id.split(".")[0] for order in await desk.resting()}
-    assert guarded == {"a", "b", "c"}
+    assert await desk.guarded() == ["a", "b", "c"]
     desk.venue.plan = no_faults
     await desk.maintain(3)
     assert [order.trigger_price for order in await desk.resting()] == [D(95)] * 3
@@ -76,13 +75,13 @@ async def test_a_process_that_lost_its_lease_cancels_nothing() -> None:
 
     def freeze(call: str, argument: Any) -> Fault | None:
         if call == "cancel_order" and not frozen:
-            frozen.append(argument)
+            frozen.append(argument.client_order_id)
             desk.pass_time(3600)
             return Fault.LOST
         return None
 
     desk.venue.plan = freeze
-    await desk.wish("b", close())
+    await desk.decide("b", close())
     await desk.go("a", close())
     assert desk.venue.canceled == frozen
     assert len(await desk.resting()) == 2
@@ -100,8 +99,8 @@ async def test_a_close_persisted_by_a_dead_process_leaves_the_stops() -> None:
         return None
 
     desk.venue.plan = die
-    await desk.wish("a", close())
-    await desk.wish("b", close(ETH, "0.5"))
+    await desk.decide("a", close())
+    await desk.decide("b", close(ETH, "0.5"))
     with pytest.raises(Killed):
         await desk.round()
     desk.venue.plan = no_faults
@@ -122,7 +121,7 @@ async def test_a_target_that_cannot_be_canceled_keeps_the_stop() -> None:
     await desk.go("a", open_long(target=200))
     await desk.go("b", open_long())
     desk.pass_time()
-    desk.venue.plan = when(Fault.LOST, "cancel_order", lambda order_id: "take_profit" in order_id)
+    desk.venue.plan = when(Fault.LOST, "cancel_order", is_type(OrderType.TAKE_PROFIT))
     await desk.go("a", close())
     assert await desk.held("a") == 10
     assert len(await desk.resting()) == 2
@@ -169,8 +168,7 @@ async def test_a_close_keeps_the_confirmed_stop_beside_one_without_an_outcome() 
     desk.venue.plan = no_faults
     await desk.go("a", close())
     assert await desk.held("a") == 10
-    guarded = sorted(order.client_order_id.split(".")[0] for order in await desk.resting())
-    assert guarded == ["a", "b"]
+    assert await desk.guarded() == ["a", "b"]
     await desk.maintain(45)
     await desk.round()
     assert await desk.held("a") == 0

@@ -16,22 +16,16 @@ import anyio
 from config_files import changed, write_config
 from exchanges.clock import ManualClock, to_ms
 from exchanges.market import BaseCandle, IndicatorRow, Snapshot
-from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from exchanges.types import Instrument, OrderType, Side, Symbol
 from executor.models.chat import Completion, Message
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from manager.bootstrap.accounts import account_runtimes
 from manager.bootstrap.live import build_manager
 from manager.config import load_config
-from manager.desk.sampling import LiveSampler
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
-from manager.roster.registration import prompt_library
 from manager.state.memory.store import MemoryStore
-from manager.state.prompt_text import prompt_text
+from manager.state.recorded import prompt_text
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
@@ -48,6 +42,7 @@ from manager.state.records import (
     VerdictKind,
     VerdictRow,
 )
+from memory_desk import desk_of
 from state_rows import make_row
 from traders.performance import Performance
 from traders.spec import TraderId
@@ -269,27 +264,18 @@ async def prompt(folder: Path) -> str:
     clock.set(NOW)
     async with store.service() as service:
         (due,) = [claim.due_at for claim in await service.claim_due(NOW, 10) if claim.trader_id == "one"]
-    accounts = await account_runtimes(config, default_registry(), lambda tenant: MemoryPaperLedger(), clock)
+    desk = await desk_of(config, store, clock)
     instruments = {
         symbol: Instrument(symbol=symbol, contract_size=Decimal(size))
         for symbol, size in ((BTC, "0.1"), (ETH, "1"), (SOL, "1"))
     }
     changes: Any = {"market": Market(), "instruments": instruments}
-    desk: Any = {key: replace(one, **changes) for key, one in accounts.items()}
-    parts: Any = {"prompts": prompt_library(config), "clients": Clients(), "monotonic": lambda: 0.0}
+    accounts: Any = {key: replace(one, **changes) for key, one in desk.accounts.items()}
+    parts: Any = {"prompts": config.prompt_library(), "clients": Clients(), "monotonic": lambda: 0.0}
     profile: Any = ModelProfile(name="m", endpoint=None)  # type: ignore[arg-type]  # the model is made up
     spec = ExecutorSpec(type=ExecutorType.LLM, model="m", prompt_template="prompts/general.md")
-    handlers = DeskHandlers(
-        DeskParts(
-            store=store,
-            clock=clock,
-            runner=InlineRunner(),
-            executors=Source(build_executor(spec, ExecutorParts(**parts, models={"m": profile}))),
-            sampler=LiveSampler(10),
-            accounts=desk,
-            holder="test",
-        )
-    )
+    source = Source(build_executor(spec, ExecutorParts(**parts, models={"m": profile})))
+    handlers = DeskHandlers(replace(desk, executors=source, accounts=accounts))
     await handlers.decide(
         Job(
             kind=JobKind.DECIDE,

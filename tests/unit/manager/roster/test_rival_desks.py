@@ -12,7 +12,7 @@ from manager.config import load_config
 from manager.errors import OtherDeskRuns
 from manager.manager import Manager
 from manager.roster.registration import registration_check
-from manager.roster.registry import SyncReport
+from manager.roster.sync import SyncReport
 from manager.roster.terms import terms_text
 from manager.state.kinds import EventKind
 from manager.state.memory.store import MemoryStore

@@ -16,7 +16,8 @@ from executor.contract import Action
 from manager.config import load_config
 from manager.desk.account_state import AccountState
 from manager.errors import NotFlat, UnknownAccount, UnknownTrader
-from manager.manager import Manager, Removal
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
@@ -41,7 +42,6 @@ from manager.state.records import (
     TraderState,
     TradingState,
 )
-from manager.state.slots import last_slot
 from traders.errors import IllegalMove
 from traders.spec import TraderId
 
@@ -161,7 +161,7 @@ async def test_one_that_resumes_makes_up_for_nothing_and_never_repeats_a_slot(li
     await lives.manager.resume(DEFAULT_TENANT, TraderId("one"), actor="ann")
     soon = await lives.get(ScheduleRow, "one")
     assert soon.next_due_at > AT
-    assert last_slot(soon.next_due_at, soon.interval_s, soon.phase_s) > AT
+    assert soon.slot(soon.next_due_at) > AT
     assert soon.failed_decisions == 0
     lives.clock.set(AT + timedelta(days=2))
     await lives.manager.pause(DEFAULT_TENANT, TraderId("one"), actor="ann")
@@ -177,7 +177,7 @@ async def test_a_flat_trader_leaves_and_its_money_goes_to_unallocated(lives: Liv
     assert await lives.get(TraderRow, "one") is None
     assert await lives.get(ScheduleRow, "one") is None
     own, common = await lives.get(BookRow, "paper", "one"), await lives.get(BookRow, "paper", UNALLOCATED)
-    assert own.capital + own.realized - own.fees + own.funding == 0
+    assert own.cash == 0
     assert common.capital == Decimal("1510.25")
     amounts = [row.amount for row in await lives.find(LedgerRow)]
     assert sorted(amounts) == [Decimal("-510.25"), Decimal("510.25")]

@@ -42,7 +42,7 @@ from manager.state.store import AccountRows
 
 DOWN = when(Fault.DOWN, "fetch_positions")
 REFUSE_STOPS = when(Fault.REFUSED, "create_order", is_type(OrderType.STOP))
-LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", lambda order_id: "take_profit" in order_id)
+LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", is_type(OrderType.TAKE_PROFIT))
 Span = tuple[datetime, datetime | None]
 
 
@@ -165,7 +165,7 @@ async def test_a_mismatch_stays_open_while_an_order_hides_it() -> None:
 
 
 async def a_close_whose_target_stays() -> FaultyDesk:
-    """Let `a` wish a close that waits, because the cancel of its target has no outcome."""
+    """Let `a` ask for a close that waits, because the cancel of its take-profit has no outcome."""
     desk = await FaultyDesk.of(traders=("a", "b"))
     await desk.go("a", open_long(target=200))
     await desk.go("b", open_long())

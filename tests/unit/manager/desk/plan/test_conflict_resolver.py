@@ -1,4 +1,4 @@
-"""The table of RULES.md 4, row by row, with its own numbers."""
+"""The table of docs/rules.md 4, row by row, with its own numbers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,9 @@ import pytest
 
 from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, make_trader, make_view
 from exchanges.types import Side
-from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.values import Candidate, ConflictStrategy, Reservation, Resolution
+from manager.desk.plan.conflict_resolver import STRATEGIES, resolve, strategy_of
+from manager.desk.plan.outcomes import Candidate, Resolution
+from manager.desk.plan.values import ConflictStrategy, Reservation
 from manager.state.records import IntentId
 from traders.spec import TraderId
 
@@ -29,7 +30,7 @@ def kept(result: Resolution) -> list[tuple[str, Decimal]]:
     return [(candidate.trader_id, candidate.size_usd) for candidate in result.kept]
 
 
-def dropped(result: Resolution) -> set[tuple[str, str]]:
+def denied(result: Resolution) -> set[tuple[str, str]]:
     return {(denial.trader_id, denial.code) for denial in result.denials}
 
 
@@ -60,10 +61,10 @@ def test_first_come_keeps_the_earliest_side_and_only_the_earliest() -> None:
         make_candidate("early", 1, confidence=75),
     )
     assert kept(result) == [("early", Decimal(100))]
-    assert dropped(result) == {("short", "DIRECTION"), ("late", "DUPLICATE")}
+    assert denied(result) == {("short", "DIRECTION"), ("late", "DUPLICATE")}
     assert types(result) == [("direction", "high"), ("duplicate", "low")]
-    assert result.conflicts[0].outcome == "kept early, late (long); dropped short"
-    assert result.conflicts[1].outcome == "kept early; dropped late"
+    assert result.conflicts[0].outcome == "kept early, late (long); denied short"
+    assert result.conflicts[1].outcome == "kept early; denied late"
 
 
 def test_first_come_breaks_a_tie_by_trader_id() -> None:
@@ -79,7 +80,7 @@ def test_the_side_of_the_most_confident_stays_and_merges(strategy: ConflictStrat
         make_candidate("meek", -1, confidence=None),
     )
     assert kept(result) == [("sure", Decimal(100)), ("meek", Decimal(100))]
-    assert dropped(result) == {("long", "DIRECTION")}
+    assert denied(result) == {("long", "DIRECTION")}
     assert types(result) == [("direction", "high"), ("duplicate", "low")]
     assert result.conflicts[0].traders == ("sure", "long", "meek")
     assert result.conflicts[0].confidences == (Decimal(90), Decimal(80), None)
@@ -94,7 +95,7 @@ def test_equal_confidence_falls_back_on_time_then_trader_id() -> None:
 
 def test_opens_of_one_trader_keep_the_order_of_its_batch() -> None:
     first = make_candidate("a", 1, 100)
-    batch = [replace(first, intent=replace(first.intent, intent_id=IntentId(f"a@0#{place}"))) for place in (10, 2, 1)]
+    batch = [replace(first, intent=replace(first.intent, intent_id=IntentId(f"a@0#{n}"), n=n)) for n in (10, 2, 1)]
     for strategy in ConflictStrategy:
         result = decide(strategy, *batch)
         assert [candidate.intent.intent_id for candidate in result.kept] == ["a@0#1", "a@0#2", "a@0#10"]
@@ -109,16 +110,16 @@ def test_aggregate_cancels_equal_notional_pro_rata() -> None:
         make_candidate("c", -1, 600, confidence=95),
     )
     assert kept(result) == [("a", Decimal(300)), ("b", Decimal(100))]
-    assert dropped(result) == {("c", "DIRECTION")}
+    assert denied(result) == {("c", "DIRECTION")}
     assert result.conflicts[0].outcome == (
-        "cancelled 600 USD of each side; kept a 300.00000000 USD, b 100.00000000 USD; dropped c"
+        "cancelled 600 USD of each side; kept a 300.00000000 USD, b 100.00000000 USD; denied c"
     )
 
 
-def test_aggregate_drops_both_sides_when_they_are_equal() -> None:
+def test_aggregate_denies_both_sides_when_they_are_equal() -> None:
     result = decide(AGGREGATE, make_candidate("a", 1, 500), make_candidate("b", -1, 500))
     assert kept(result) == []
-    assert dropped(result) == {("a", "DIRECTION"), ("b", "DIRECTION")}
+    assert denied(result) == {("a", "DIRECTION"), ("b", "DIRECTION")}
 
 
 def test_aggregate_rounds_what_is_left_down() -> None:
@@ -136,22 +137,22 @@ def test_net_lets_all_stand_in_their_books() -> None:
 
 
 @pytest.mark.parametrize("strategy", [FIRST_COME, HIGHEST, AGGREGATE, PROPORTIONAL])
-def test_an_open_against_a_standing_position_is_dropped(strategy: ConflictStrategy) -> None:
+def test_an_open_against_a_standing_position_is_denied(strategy: ConflictStrategy) -> None:
     view = make_view(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
     result = resolve(view, [make_candidate("b", -1, confidence=99)], ())
-    assert dropped(result) == {("b", "DIRECTION")}
+    assert denied(result) == {("b", "DIRECTION")}
     assert result.conflicts[0].traders == ("b", "holder")
     assert result.conflicts[0].confidences == (Decimal(99), None)
-    assert result.conflicts[0].outcome == "kept the standing long that holder holds; dropped b"
+    assert result.conflicts[0].outcome == "kept the standing long that holder holds; denied b"
 
 
 def test_several_holders_hold_and_one_holds() -> None:
     one, two = (make_trader(name, make_position(BTC, -1)) for name in ("one", "two"))
     several = resolve(make_view(one, two), [make_candidate("b", 1)], ())
-    assert several.denials[0].detail == "long of b refused: one, two hold a short"
-    assert several.conflicts[0].outcome == "kept the standing short that one, two hold; dropped b"
+    assert several.denials[0].detail == "long of b denied: one, two hold a short"
+    assert several.conflicts[0].outcome == "kept the standing short that one, two hold; denied b"
     single = resolve(make_view(one), [make_candidate("b", 1)], ())
-    assert single.denials[0].detail == "long of b refused: one holds a short"
+    assert single.denials[0].detail == "long of b denied: one holds a short"
 
 
 def test_net_ignores_standing_positions() -> None:
@@ -175,7 +176,7 @@ def test_a_reservation_stands_like_a_position() -> None:
         trader_id=TraderId("a"), symbol=BTC, quantity=Decimal(1), notional=Decimal(100), margin=Decimal(20)
     )
     view = make_view(reservations=(reservation,))
-    assert dropped(resolve(view, [make_candidate("b", -1)], ())) == {("b", "DIRECTION")}
+    assert denied(resolve(view, [make_candidate("b", -1)], ())) == {("b", "DIRECTION")}
     assert len(resolve(view, [make_candidate("a", -1)], ()).kept) == 1
 
 
@@ -183,16 +184,22 @@ def test_first_come_counts_a_standing_position_of_another_as_earlier() -> None:
     view = make_view(make_trader("holder", make_position(BTC, 1)), make_trader("b"), strategy=FIRST_COME)
     result = resolve(view, [make_candidate("b", 1), make_candidate("holder", 1, after_s=9)], ())
     assert kept(result) == [("holder", Decimal(100))]
-    assert dropped(result) == {("b", "DUPLICATE")}
+    assert denied(result) == {("b", "DUPLICATE")}
     assert types(result) == [("duplicate", "low")]
 
 
 @pytest.mark.parametrize("strategy", MERGING)
-def test_same_direction_joins_a_standing_position_elsewhere(strategy: ConflictStrategy) -> None:
+def test_same_direction_joins_a_standing_position_of_another(strategy: ConflictStrategy) -> None:
     view = make_view(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
     result = resolve(view, [make_candidate("b", 1)], ())
     assert len(result.kept) == 1
     assert not result.conflicts
+
+
+def test_a_strategy_without_a_row_is_an_error() -> None:
+    assert STRATEGIES.keys() == set(ConflictStrategy)
+    with pytest.raises(ValueError, match="'coin_toss' has no row; expected one of first_come, highest_confidence"):
+        strategy_of("coin_toss")  # type: ignore[arg-type]  # what a new member without a row would be
 
 
 def test_nothing_in_is_nothing_out() -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from desk_factory import AT, BTC, ETH, SOL, make_book, make_position, make_trader, make_view
 from exchanges.types import Instrument, OrderType, Side, Symbol
 from manager.desk.plan.external_overlap import automatic_limits
+from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.protection import fired_take_profits, plan_protection
-from manager.desk.plan.values import AccountView, ProtectionPlan, ProtectiveLeg, TraderView
+from manager.desk.plan.values import AccountView, TraderView
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
@@ -164,7 +165,7 @@ def test_a_position_that_never_had_a_stop_is_unprotected_unless_stops_are_off() 
     assert plan_protection(make_view(replace(bare, spec=replace(bare.spec, limits=limits))), ()) == ProtectionPlan()
 
 
-def test_dust_gets_no_legs_and_is_not_naked() -> None:
+def test_dust_gets_no_legs_and_is_not_unprotected() -> None:
     view = make_view(holder("a", "1"))
     assert plan_protection(view, (), frozenset({PositionKey(TraderId("a"), BTC)})) == ProtectionPlan()
 

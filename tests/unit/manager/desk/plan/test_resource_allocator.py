@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from desk_factory import BTC, ETH, SOL, make_book, make_candidate, make_position, make_reduce, make_trader, make_view
 from exchanges.types import Instrument
+from manager.desk.plan.outcomes import Candidate, Sizing
 from manager.desk.plan.resource_allocator import allocate, free_margin, margin_in_use
-from manager.desk.plan.values import AccountView, Candidate, ConflictStrategy, Reservation, Sizing
+from manager.desk.plan.values import AccountView, ConflictStrategy, Reservation
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
@@ -128,8 +129,8 @@ def test_margin_never_exceeds_what_is_free(
     used = sum((entry.margin for entry in result.entries), Decimal(0))
     assert used <= max(free_margin(view, ()), Decimal(0))
     done = [entry.candidate.intent.intent_id for entry in result.entries] + [d.intent_id for d in result.denials]
-    assert sorted(done) == sorted(wish.intent.intent_id for wish in kept)
-    asked = {wish.intent.intent_id: wish.size_usd for wish in kept}
+    assert sorted(done) == sorted(entry.intent.intent_id for entry in kept)
+    asked = {entry.intent.intent_id: entry.size_usd for entry in kept}
     assert all(entry.notional <= asked[entry.candidate.intent.intent_id] for entry in result.entries)
     assert all(entry.notional >= 5 for entry in result.entries)
 

@@ -11,8 +11,9 @@ import pytest
 from desk_factory import AT, BTC, ETH, SOL, make_book, make_intent, make_marks, make_position, make_trader, make_view
 from exchanges.types import Instrument
 from executor.contract import Action, Decision
+from manager.desk.plan.outcomes import LocalVerdict
 from manager.desk.plan.risk_manager import check_local
-from manager.desk.plan.values import AccountRules, LocalVerdict, Mark, Reservation
+from manager.desk.plan.values import AccountRules, Mark, Reservation
 from manager.desk.risk.registry import LOCAL_RULES
 from manager.state.records import PositionKey, TraderState, TradingState
 from traders.book import EXTERNAL

@@ -37,7 +37,7 @@ def test_a_stage_lists_a_code_once() -> None:
     for codes_of_stage in ([rule.code for rule in LOCAL_RULES], [rule.code for rule in ACCOUNT_RULES]):
         assert len(set(codes_of_stage)) == len(codes_of_stage)
     assert {rule.stage for rule in LOCAL_RULES} == {Stage.LOCAL}
-    assert {rule.stage for rule in ACCOUNT_RULES} == {Stage.DESK}
+    assert {rule.stage for rule in ACCOUNT_RULES} == {Stage.ACCOUNT}
 
 
 def test_whatever_refuses_every_change_refuses_widening() -> None:
