@@ -63,7 +63,7 @@ def check(file: FileArgument, as_json: JsonOption = False) -> None:
 def models(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -> None:
     """Call each configured model once and say what it can do and what is wrong; exit code 1 if any fails.
 
-    Executors elsewhere are greeted: whether each is there, takes the key and can decide for its trader.
+    Remote executors are greeted: whether each is there, takes the key and can decide for its trader.
     """
     read = read_config(config)
     configured = tuple(configured_models(read))
@@ -77,7 +77,7 @@ def models(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = False) -
     elif asked or remotes:
         show_checks(asked, remotes)
     else:
-        say(f"{config} names no model and no executor elsewhere; there is nothing to check.")
+        say(f"{config} names no model and no remote executor; there is nothing to check.")
     if not ok:
         raise typer.Exit(FAILED)
 
@@ -239,7 +239,7 @@ class _Prober:
 
 
 async def check_remotes(config: Config, clock: Clock) -> list[RemoteCheck]:
-    """Greet the executor of every trader that decides elsewhere: is it there, is the key right, can it decide.
+    """Greet the executor of every trader that has a remote one: is it there, is the key right, can it decide.
 
     A greeting costs nothing.
     """
@@ -254,20 +254,20 @@ async def check_remotes(config: Config, clock: Clock) -> list[RemoteCheck]:
         url, latency_s = shown_url(spec.executor.base_url), clock.boot_s() - started
         return RemoteCheck(tenant=tenant, trader=spec.id, url=url, latency_s=latency_s, problem=problem)
 
-    elsewhere = [
+    remote = [
         (tenant_id, spec)
         for tenant_id, tenant in config.tenants.items()
         for spec in tenant.traders
         if spec.executor.type is ExecutorType.REMOTE
     ]
     try:
-        return list(await asyncio.gather(*(greeted(*one) for one in elsewhere)))
+        return list(await asyncio.gather(*(greeted(*one) for one in remote)))
     finally:
         await parts.remotes.close()
 
 
 def show_checks(models: Sequence[ModelCheck], remotes: Sequence[RemoteCheck]) -> None:
-    """Print a table of models and one of executors elsewhere, each if there are any, and what is wrong."""
+    """Print a table of models and one of remote executors, each if there are any, and what is wrong."""
     if models:
         show_table("Models", _MODEL_COLUMNS, [one.cells for one in models])
     for one in models:
@@ -277,7 +277,7 @@ def show_checks(models: Sequence[ModelCheck], remotes: Sequence[RemoteCheck]) ->
             say(f"{one.configured.title}: note: {hint}", style="yellow")
     if remotes:
         rows = [[one.title, one.url, "ok" if one.ok else "failed", f"{one.latency_s:.2f} s"] for one in remotes]
-        show_table("Executors elsewhere", _REMOTE_COLUMNS, rows)
+        show_table("Remote executors", _REMOTE_COLUMNS, rows)
     for remote in remotes:
         if remote.problem:
             say(f"{remote.title}: failed: {remote.problem}", style="red")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
 from manager.cli.guard import Refused
-from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption
+from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, settings_with
 from manager.cli.progress import progress, ticking
 from manager.config import Config
 from manager.manager import Manager
@@ -87,9 +87,7 @@ async def _is_worker_alive(database: "Database") -> bool:
 
 def _existing(data_dir: Path) -> "DatabasePlace":
     """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
-    from manager.settings import read_settings
-
-    place = read_settings(data_dir=data_dir).place()
+    place = settings_with(data_dir=data_dir).place()
     if not place.url and data_dir.exists() and not data_dir.is_dir():
         raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
     if not place.url and not (data_dir / "postgres").is_dir():

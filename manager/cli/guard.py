@@ -17,7 +17,6 @@ from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
 from traders.errors import TraderError
 
-OK: Final = 0
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -13,14 +13,22 @@ from manager.config import Config, load_config
 from manager.config.accounts import InstrumentsOf, instruments_of_market
 from manager.resources import resource
 
+if TYPE_CHECKING:
+    from manager.settings import Settings
+
+
+def settings_with(**given: Any) -> "Settings":
+    """Return the settings of the environment, with what the command line gives before them."""
+    from manager.settings import read_settings
+
+    return read_settings(**given)
+
 
 def setting(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
     """Return what the command line gives for an option, else the setting of its name; an option's callback."""
-    from manager.settings import read_settings
-
     name = param.name or ""
     source = ctx.get_parameter_source(name)
-    return given if source and source.name == "COMMANDLINE" else getattr(read_settings(), name)
+    return given if source and source.name == "COMMANDLINE" else getattr(settings_with(), name)
 
 
 ConfigOption = Annotated[

@@ -38,10 +38,6 @@ class PromptOptions(DeskOptions):
 
     config: ConfigOption = CONFIG_DEFAULT
 
-    def known_config(self) -> Config | None:
-        """Return the config; None where there is none by default, and the shipped templates are looked at."""
-        return _known(self.config)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions(PromptOptions):
@@ -178,7 +174,7 @@ def list_templates(config: ConfigOption = CONFIG_DEFAULT, as_json: JsonOption = 
 @taking(RenderOptions)
 def render(options: RenderOptions) -> None:
     """Render a template for a trader's last context, a recorded or a made-up one, with the tokens of each section."""
-    library = _library(options.known_config())
+    library = _library(_known(options.config))
     contexts = options.read_contexts(1)
     prompt = library.render(options.template, contexts[-1], token_budget=options.token_budget)
     options.save_contexts(contexts)
@@ -213,7 +209,7 @@ def sent(options: SentOptions) -> None:
     if made is None:
         raise Refused(f"there is no decision {decision!r} in tenant {options.tenant}; `propdesk why` names them")
     if row is None:
-        raise Refused(f"no prompt is kept for decision {decision!r}: {_why_not_kept(made, options.known_config())}")
+        raise Refused(f"no prompt is kept for decision {decision!r}: {_why_not_kept(made, _known(options.config))}")
     text = prompt_text(row)
     if options.as_json:
         told = {name: getattr(row, name) for name in ("decision_id", "at", "template", "version", "sha256")}

@@ -69,14 +69,12 @@ class ReplayOptions:
         ModelsMode,
         typer.Option(
             "--models",
-            help="Where a model or an executor elsewhere decides: read recordings only, ask it, or ask it and record.",
+            help="Where a model or a remote executor decides: read recordings only, ask it, or ask it and record.",
         ),
     ] = ModelsMode.RECORDED
     recordings: Annotated[
         Path,
-        typer.Option(
-            "--recordings", metavar="DIR", help="Where calls of models and of executors elsewhere are recorded."
-        ),
+        typer.Option("--recordings", metavar="DIR", help="Where calls of models and of remote executors are recorded."),
     ] = RECORDINGS_DEFAULT
     out: Annotated[
         Path | None,

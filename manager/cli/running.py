@@ -46,7 +46,7 @@ GraceOption = Annotated[
     ),
 ]
 
-executors = typer.Typer(no_args_is_help=True, help="Decide for desks elsewhere.")
+executors = typer.Typer(no_args_is_help=True, help="Decide for remote desks.")
 databases = typer.Typer(no_args_is_help=True, help="Care for the database.")
 
 
@@ -58,9 +58,8 @@ def run(
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
     path = _real_time(config)
     from manager.bootstrap.live import run_supervised
-    from manager.settings import read_settings
 
-    raise typer.Exit(asyncio.run(run_supervised(path, read_settings(data_dir=data_dir, port=port))))
+    raise typer.Exit(asyncio.run(run_supervised(path, options.settings_with(data_dir=data_dir, port=port))))
 
 
 def worker(
@@ -69,9 +68,8 @@ def worker(
     """Run jobs only; start as many as you like on one DATABASE_URL."""
     path = _real_time(config)
     from manager.bootstrap.live import run_worker
-    from manager.settings import read_settings
 
-    raise typer.Exit(asyncio.run(run_worker(path, read_settings(data_dir=data_dir))))
+    raise typer.Exit(asyncio.run(run_worker(path, options.settings_with(data_dir=data_dir))))
 
 
 @executors.command("serve")
@@ -88,20 +86,17 @@ def serve(
     check_grpc()
     from executor.remote.server import Listen
     from manager.processes.executor_server import longest_decision_s, serve_executors
-    from manager.settings import read_settings
 
     read = options.read_config(config)
     grace_s = longest_decision_s(read) if grace is None else grace
     listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port, grace_s=grace_s)
-    asyncio.run(serve_executors(read, listen, read_settings()))
+    asyncio.run(serve_executors(read, listen, options.settings_with()))
 
 
 @databases.command("upgrade")
 def upgrade(data_dir: options.DataDirOption = options.DATA_DEFAULT, as_json: options.JsonOption = False) -> None:
     """Create or upgrade the tables in DATABASE_URL, or in the embedded PostgreSQL of the data directory."""
-    from manager.settings import read_settings
-
-    place = read_settings(data_dir=data_dir).place()
+    place = options.settings_with(data_dir=data_dir).place()
     with progress("upgrading the database") as meter:
         meter(None)
         with place.reach(prepare=True):

@@ -11,18 +11,10 @@ from manager.cli.options import taking
 from manager.cli.render import fine_usd, instant, percent, price, print_json, say, short, show_table, usd
 from manager.state.records import TraderState, UtilizationReport
 from manager.state.store import Store
+from manager.views import status as view
 from manager.views.costs import CostQuery, ModelCost, read_model_costs
-from manager.views.status import (
-    AccountStatus,
-    LastDecision,
-    Light,
-    PositionStatus,
-    StatusQuery,
-    TraderStatus,
-    read_status,
-)
 
-COLOURS: Final = {Light.RUNNING: "green", Light.PAUSED: "yellow", Light.ERROR: "bold red", Light.STOPPED: "dim"}
+_COLOURS: Final = {"running": "green", "paused": "yellow", "error": "bold red", "stopped": "dim"}
 _ACTIONS_SHOWN: Final = 2
 _LONGEST_REASON: Final = 48
 _IDLE: Final = (Action.HOLD, Action.WAIT)
@@ -43,8 +35,8 @@ def status(options: connect.DeskOptions) -> None:
     """Show equity, traders, positions, last decisions and what stands in the way."""
     now, tenant = SystemClock().now(), options.owner
 
-    async def read(store: Store, worker_alive: bool) -> tuple[tuple[AccountStatus, ...], tuple[ModelCost, ...]]:
-        found = await read_status(store, tenant, StatusQuery(now=now, worker_alive=worker_alive))
+    async def read(store: Store, worker_alive: bool) -> tuple[tuple[view.AccountStatus, ...], tuple[ModelCost, ...]]:
+        found = await view.read_status(store, tenant, view.StatusQuery(now=now, worker_alive=worker_alive))
         return found.accounts, (await read_model_costs(store, tenant, CostQuery(now=now))).costs
 
     accounts, models = connect.with_desk(options.data_dir, read)
@@ -61,14 +53,14 @@ def status(options: connect.DeskOptions) -> None:
 class AccountText:
     """Tell in text how an account, its traders and its positions are; times of today are without their date."""
 
-    def __init__(self, account: AccountStatus, now: datetime) -> None:
+    def __init__(self, account: view.AccountStatus, now: datetime) -> None:
         self._account = account
         self._now = now
 
     def show(self) -> None:
         """Print it."""
         account = self._account
-        say(f"{account.id} ({account.venue}): {account.light}", COLOURS[account.light])
+        say(f"{account.id} ({account.venue}): {account.light}", _COLOURS[account.light])
         for reason in account.reasons:
             say(f"  {reason}")
         use = self._use(account.utilization)
@@ -94,7 +86,7 @@ class AccountText:
             f" {usd(report.utilized)} ({percent(report.utilization_pct)}){over}"
         )
 
-    def _trader(self, trader: TraderStatus) -> list[str]:
+    def _trader(self, trader: view.TraderStatus) -> list[str]:
         last, deciding = trader.last_decision, trader.deciding_since
         denial = trader.denials[0] if trader.denials else None
         return [
@@ -110,7 +102,7 @@ class AccountText:
             f"{denial.code} {denial.symbol}" if denial else "-",
         ]
 
-    def _state(self, trader: TraderStatus) -> str:
+    def _state(self, trader: view.TraderStatus) -> str:
         if trader.state == TraderState.RUNNING:
             return trader.state if trader.watched else f"{trader.state} (no worker runs)"
         return f"{trader.state} ({trader.reason})" if trader.reason else trader.state
@@ -118,7 +110,7 @@ class AccountText:
     def _time(self, at: datetime | None) -> str:
         return f"{at:%H:%M:%S}" if at is not None and at.date() == self._now.date() else instant(at)
 
-    def _position(self, position: PositionStatus) -> list[str]:
+    def _position(self, position: view.PositionStatus) -> list[str]:
         unprotected = position.unprotected_since
         return [
             position.trader_id,
@@ -134,7 +126,7 @@ class AccountText:
         ]
 
 
-def decided_text(last: LastDecision) -> str:
+def decided_text(last: view.LastDecision) -> str:
     """Say in a few words how a decision ended: acts before what is held, or why nothing was decided."""
     if last.outcome != Outcome.DECIDED:
         return f"{last.outcome}: {short(next(iter(last.errors), 'no reason is known'), _LONGEST_REASON)}"

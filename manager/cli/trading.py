@@ -28,7 +28,6 @@ from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
-TraderArgument = Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
 _COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from")
 
 
@@ -36,7 +35,7 @@ _COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocat
 class MoveOptions(DeskOptions):
     """Hold which trader to move and why."""
 
-    trader: TraderArgument
+    trader: Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
     reason: ReasonOption = ""
 
     def move(self, act: Callable[..., Awaitable[TraderRow]]) -> None:
@@ -53,14 +52,12 @@ class MoveOptions(DeskOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveOptions(DeskOptions):
+class RemoveOptions(MoveOptions):
     """Hold which trader to let go and why."""
 
-    trader: TraderArgument
     force: Annotated[
         bool, typer.Option("--force", help="If it holds positions: stop it and close them; then remove it again.")
     ] = False
-    reason: ReasonOption = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`propdesk check models` where traders decide elsewhere: each server is greeted, with the trader's id."""
+"""`propdesk check models` where traders have remote executors: each server is greeted, with the trader's id."""
 
 import json
 from collections.abc import Iterator
