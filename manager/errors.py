@@ -3,6 +3,7 @@
 ManagerError
  +- UnknownTrader      no trader has this id
  +- UnknownAccount     no account has this name
+ +- UnknownCursor      no page of this view ended there
  +- RegistrationError  the trader cannot be taken on as defined
  |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
@@ -52,6 +53,10 @@ class UnknownTrader(ManagerError):
 
 class UnknownAccount(ManagerError):
     """Report an account name that nobody has."""
+
+
+class UnknownCursor(ManagerError):
+    """Report a text that no page of the view has given as the cursor of the next."""
 
 
 class RegistrationError(ManagerError):

@@ -8,12 +8,22 @@ from exchanges.clock import Clock
 from manager.config.values import Config
 from manager.errors import RegistrationError, UnknownAccount, UnknownTrader
 from manager.roster.dismissal import Dismissal, Removal
-from manager.roster.lifecycle import REMOVED_FROM_CONFIG, transition
+from manager.roster.lifecycle import transition
 from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.sync import ConfigSync, SyncReport
-from manager.state.records import AccountId, AccountRow, EventRow, TenantId, TraderRow, TraderState, TradingState
+from manager.state.kinds import EventKind
+from manager.state.records import (
+    AccountId,
+    AccountRow,
+    EventRow,
+    StateCode,
+    TenantId,
+    TraderRow,
+    TraderState,
+    TradingState,
+)
 from manager.state.store import Store
 from traders.spec import TraderId, TraderSpec
 
@@ -59,7 +69,7 @@ class Manager:
         """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it."""
         async with self._store.transaction(tenant) as tx:
             row = await tx.get(TraderRow, trader_id)
-            if row is not None and row.state_reason == REMOVED_FROM_CONFIG:
+            if row is not None and row.state_code is StateCode.REMOVED_FROM_CONFIG:
                 raise RegistrationError(
                     f"trader {trader_id} is no longer in the config; put it back there and start the desk again"
                 )
@@ -116,10 +126,10 @@ class Manager:
             at = self._clock.now()
             event = EventRow(
                 tenant_id=tenant,
-                event_id=f"{account_id}/{at.isoformat()}/trading_state/{uuid4().hex[:8]}",
+                event_id=f"{account_id}/{at.isoformat()}/{EventKind.TRADING_STATE}/{uuid4().hex[:8]}",
                 at=at,
                 actor=actor,
-                kind="trading_state",
+                kind=EventKind.TRADING_STATE,
                 account_id=account_id,
                 before=account.trading_state,
                 after=state,

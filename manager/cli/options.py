@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -12,9 +12,6 @@ from manager.cli.guard import Refused
 from manager.config import Config, load_config
 from manager.config.accounts import InstrumentsOf, instruments_of_market
 from manager.resources import resource
-
-if TYPE_CHECKING:
-    from manager.state.database import DatabasePlace
 
 
 def setting(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
@@ -60,21 +57,10 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
     return load_config(path, instruments_of=instruments_of)
 
 
-def existing_desk(data_dir: Path) -> "DatabasePlace":
-    """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
-    from manager.settings import read_settings
-
-    place = read_settings(data_dir=data_dir).place()
-    if not place.url and data_dir.exists() and not data_dir.is_dir():
-        raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
-    if not place.url and not (data_dir / "postgres").is_dir():
-        raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
-    return place
-
-
 def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:
-    """Make a command of a function over one dataclass: each field becomes an option of the command."""
+    """Make a command of a function over one dataclass: each field becomes an option, its own before inherited ones."""
     hints = get_type_hints(kind, include_extras=True)
+    homes = {name: depth for depth, cls in enumerate(kind.__mro__) for name in inspect.get_annotations(cls)}
     parameters = [
         inspect.Parameter(
             field.name,
@@ -82,7 +68,7 @@ def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..
             annotation=hints[field.name],
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
         )
-        for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, which no type variable can say
+        for field in sorted(fields(kind), key=lambda field: homes[field.name])  # type: ignore[arg-type]  # a dataclass
     ]
 
     def decorate(act: Callable[[Given], None]) -> Callable[..., None]:

@@ -1,1 +1,1 @@
-"""The stages of a round: pure functions over frozen values, and the submission that is not."""
+"""Act on one account: reconcile it, plan a round, carry it out, protect the books and keep house."""

@@ -99,6 +99,11 @@ class AccountState:
         """Return the positions that are too small for the venue."""
         return frozenset(key for key, row in self.positions.items() if row.dust)
 
+    def held_row(self, key: PositionKey) -> PositionRow | None:
+        """Return the row of a position as it was flagged last, None for one that is not held."""
+        book = self.books.get(key.trader_id)
+        return self.positions.get(key) if book is not None and key.symbol in book.positions else None
+
     def head(self, trader_id: TraderId) -> BookRow:
         """Return the money row of a book, a new one when it has none yet."""
         found = self.heads.get(trader_id)

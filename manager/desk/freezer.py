@@ -7,14 +7,13 @@ from exchanges.market import Snapshot
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.plan.values import ZERO, Mark, Reservation, TraderView
-from manager.state.kinds import OrderPurpose
-from manager.state.records import BookRow, OrderRow, Share, TraderRow
+from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
 from traders.spec import TraderId
 
 
 class Freezer:
-    """Value books and build desk traders at the marks of one snapshot; rows and books are frozen, so identity tells."""
+    """Value books and build trader views at the marks of one snapshot; rows and books are frozen, so identity tells."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.marks = {
@@ -22,8 +21,8 @@ class Freezer:
             for symbol, view in snapshot.symbols.items()
         }
         self._prices = {symbol: mark.price for symbol, mark in self.marks.items()}
-        self._equities: dict[str, tuple[Book, Decimal]] = {}
-        self._traders: dict[str, tuple[TraderRow, BookRow, TraderView]] = {}
+        self._equities: dict[TraderId, tuple[Book, Decimal]] = {}
+        self._traders: dict[TraderId, tuple[TraderRow, BookRow, TraderView]] = {}
 
     def equity(self, books: Mapping[TraderId, Book]) -> Decimal:
         """Return the equity of all books in USD; a position without a price counts at its entry.
@@ -93,7 +92,7 @@ class _Reserved:
         self.found: list[Reservation] = []
         self._prices = prices
         self._state = state
-        self._grown: dict[tuple[str, Symbol, int], tuple[Decimal, Decimal]] = {}
+        self._grown: dict[tuple[TraderId, Symbol, int], tuple[Decimal, Decimal]] = {}
 
     def add(self, order: OrderRow) -> None:
         """Reserve the worst case of an order: notional and margin in USD.

@@ -2,18 +2,15 @@
 
 from dataclasses import replace
 
-from manager.desk.incidents.log import Subject
 from manager.desk.legs import Legs
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.outcomes import PlannedOrder, Reduce
-from manager.desk.plan.valuation import book_equity, is_marked
 from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.state.kinds import LedgerKind, OrderPurpose, OrderState
-from manager.state.records import UNALLOCATED, PositionKey, Share, TraderState
+from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, PositionKey, Share, TraderState
 from traders import performance
 from traders.spec import TraderId
 
@@ -39,7 +36,7 @@ class Housekeeping:
         view = session.view()
         if not session.all_marked():
             self._keep_unmarked(view)
-        broken = tuple(r for r in books_to_liquidate(view) if is_marked(view, view.traders[r.trader_id].book))
+        broken = tuple(r for r in books_to_liquidate(view) if view.is_marked(view.traders[r.trader_id].book))
         if broken:
             await self._liquidate(broken)
             view = session.view()
@@ -60,7 +57,7 @@ class Housekeeping:
         waiting = outstanding.reduces()
         for reduce in broken:
             key = reduce.key
-            told = self._session.incidents.keep(_failed(key))
+            told = self._keep_failed(key)
             planned = PlannedOrder(
                 symbol=reduce.symbol,
                 side=reduce.side,
@@ -97,14 +94,17 @@ class Housekeeping:
 
     def _tell_failed(self, reduce: Reduce, why: str) -> None:
         detail = f"equity is below the maintenance margin and {reduce.quantity} could not be closed: {why}"
-        self._session.incidents.tell(_failed(reduce.key), detail, self._session.clock.now())
+        self._session.incident("LIQUIDATION_FAILED", detail, trader_id=reduce.trader_id, symbol=reduce.symbol)
+
+    def _keep_failed(self, key: PositionKey) -> bool:
+        return self._session.keep_incident("LIQUIDATION_FAILED", trader_id=key.trader_id, symbol=key.symbol)
 
     def _keep_unmarked(self, view: AccountView) -> None:
         """Let what was told of books whose equity is not known now stay open."""
         for trader_id, trader in view.traders.items():
-            if not is_marked(view, trader.book):
+            if not view.is_marked(trader.book):
                 for symbol in trader.book.positions:
-                    self._session.incidents.keep(_failed(PositionKey(trader_id, symbol)))
+                    self._keep_failed(PositionKey(trader_id, symbol))
 
     def _basis(self) -> RebalanceBasis | None:
         account = self._state.account
@@ -141,10 +141,6 @@ class Housekeeping:
         trader = view.traders[move.trader_id]
         head = self._state.head(move.trader_id)
         held = bool(trader.book.positions) or trader.reserved_margin > ZERO
-        equity, leaving = book_equity(view, trader.book), held and not move.allocated
+        equity, leaving = view.equity_of(trader.book), held and not move.allocated
         curve = performance.flow(head.performance, equity, move.amount, winding_down=leaving)
         self._state.set_head(replace(head, allocated=move.allocated, performance=curve))
-
-
-def _failed(key: PositionKey) -> Subject:
-    return Subject(code="LIQUIDATION_FAILED", trader_id=key.trader_id, symbol=key.symbol)

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from manager.desk.incidents.log import Subject
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import Session
 from manager.desk.submission import CancelResult, cancel, leg_row, persist, send, was_refused
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import OrderId, OrderRow, PositionKey
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
 
 
 class Legs:
@@ -71,28 +69,28 @@ class Legs:
     def keep_cancels(self, key: PositionKey) -> None:
         """Let the incidents of cancels stay open in a pass that does not try these cancels again yet."""
         for order in self._outstanding.legs():
-            which = order.order_id
-            self._session.incidents.keep(
-                Subject(code="CANCEL_UNKNOWN", trader_id=key.trader_id, symbol=key.symbol, which=which)
+            self._session.keep_incident(
+                "CANCEL_UNKNOWN", trader_id=key.trader_id, symbol=key.symbol, which=order.order_id
             )
 
     def waits(self, leg: ProtectiveLeg) -> bool:
         """Tell whether the venue refused this very leg a moment ago; then it stays told."""
         waits = self._session.runtime.back_off.waits(leg, self._session.clock.now())
         if waits:
-            self.keep_refusal(leg)
+            self.keep_refused(leg)
         return waits
 
-    def keep_refusal(self, leg: ProtectiveLeg) -> None:
+    def keep_refused(self, leg: ProtectiveLeg) -> None:
         """Let what was told of a refused leg stay open."""
-        self._session.incidents.keep(_refusal(leg))
+        trader_id, symbol = leg.key
+        self._session.keep_incident("PROTECTION_REFUSED", trader_id=trader_id, symbol=symbol, which=leg.purpose)
 
     def _note(self, leg: ProtectiveLeg, sent: OrderRow) -> None:
         now, refused = self._session.clock.now(), was_refused(sent)
         self._session.runtime.back_off.note(leg, now, refused=refused)
         if refused:
-            detail = f"{leg.purpose} at {leg.trigger_price}: {sent.reason}"
-            self._session.incidents.tell(_refusal(leg), detail, now)
+            detail, (trader_id, symbol) = f"{leg.purpose} at {leg.trigger_price}: {sent.reason}", leg.key
+            self._session.incident("PROTECTION_REFUSED", detail, trader_id=trader_id, symbol=symbol, which=leg.purpose)
 
     def _goes_first(self, order_id: OrderId, leg: ProtectiveLeg) -> bool:
         """Tell whether an order must go before `leg` replaces it: were one plain, both could open a position."""
@@ -113,10 +111,6 @@ class Legs:
         if old.reduce_only and not self._outstanding.is_shared(key):
             return True
         return old.quantity - old.filled <= automatic_limits(self._session.view()).get(key, abs(held))
-
-
-def _refusal(leg: ProtectiveLeg) -> Subject:
-    return Subject(code="PROTECTION_REFUSED", trader_id=leg.trader_id, symbol=leg.symbol, which=leg.purpose)
 
 
 def _clearing_order(order: OrderRow) -> tuple[bool, bool]:

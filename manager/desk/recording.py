@@ -53,14 +53,15 @@ class Recorder:
 
     def finish_closes(self, plan: RoundPlan, netted: NetPlan) -> None:
         """End the intents of reduces that did their work; an untouched one waits for the next round."""
-        opening = netted.ordered(OrderPurpose.ENTRY)
+        opening, waiting = netted.ordered(OrderPurpose.ENTRY), self._state.outstanding.reduces()
         for reduce in plan.reduces:
             intent = self._state.intents.get(reduce.intent_id)
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
-            held = self._held(reduce.key)
-            taken, opens = self._held_before[reduce.key] - abs(held), intent.intent_id in opening
-            if close_is_done(intent.decision, held=held, taken=taken, asked=reduce.quantity, opens=opens):
+            held, asked = abs(self._held(reduce.key)), reduce.quantity
+            taken, unsettled = self._held_before[reduce.key] - held, intent.intent_id in opening
+            unsettled = unsettled or reduce.key in waiting
+            if close_is_done(intent.decision, flat=not held, taken=taken, asked=asked, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, self._session.round_id)
 
     def verdict(self, kind: VerdictKind, verdict: Denial | Clamp) -> None:

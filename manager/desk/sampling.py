@@ -1,4 +1,4 @@
-"""When equity is sampled: live by the clock, in replay at every candle close (RULES.md 1)."""
+"""When equity is sampled: live by the clock, in replay at every candle close (docs/rules.md 1)."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Protocol
 
 from manager.desk.plan.capital import utilization
-from manager.desk.plan.valuation import book_equity, is_marked
 from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
 from manager.state.records import BookRow, EquityRow, SampledMark
@@ -47,10 +46,10 @@ class LiveSampler:
         if last is not None and now - last < self._interval:
             return
         for trader_id, trader in view.traders.items():
-            if not is_marked(view, trader.book):
+            if not view.is_marked(trader.book):
                 continue
             head = state.head(trader_id)
-            equity = book_equity(view, trader.book)
+            equity = view.equity_of(trader.book)
             curve = performance.sample(head.performance, equity, now)
             state.set_head(replace(head, performance=curve))
             self._store(session, trader_id, equity, curve.drawdown)

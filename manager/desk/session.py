@@ -15,12 +15,7 @@ from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.values import AccountRules, AccountView
-from manager.state.records import (
-    AccountId,
-    OrderId,
-    RoundId,
-    TenantId,
-)
+from manager.state.records import AccountId, OrderId, RoundId, TenantId
 from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL
 from traders.spec import TraderId
@@ -128,6 +123,12 @@ class Session:
         """Tell something an operator must see, with a code of docs/incident-codes.md: once, however long it lasts."""
         subject = Subject(code=code, trader_id=trader_id, symbol=symbol, which=which)
         self.incidents.tell(subject, detail, self.clock.now())
+
+    def keep_incident(
+        self, code: str, *, trader_id: TraderId = TraderId(""), symbol: str = "", which: str = ""
+    ) -> bool:
+        """Let an incident stay open that this pass does not look into again, and tell whether it is open."""
+        return self.incidents.keep(Subject(code=code, trader_id=trader_id, symbol=symbol, which=which))
 
     def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""

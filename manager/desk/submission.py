@@ -16,8 +16,7 @@ from exchanges.types import BracketId, ClientOrderId, OrderRequest, OrderType, S
 from manager.desk.plan.outcomes import PlannedOrder, ProtectiveLeg
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.session import Session
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import OrderId, OrderRow, Share
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, Share
 from traders.spec import TraderId
 
 _LOG = structlog.get_logger(__name__)

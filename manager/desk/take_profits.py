@@ -1,17 +1,13 @@
 """Fire the take-profits that cannot rest at the venue: the desk watches them itself (docs/rules.md 8)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from exchanges.types import Symbol
 from manager.desk.legs import Legs
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.protection import fired_take_profits
-from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
-from manager.state.kinds import IntentStatus, OrderPurpose
-from manager.state.records import FillPartRow, IntentRow, RoundRow
+from manager.state.records import FillPartRow, IntentRow, IntentStatus, OrderPurpose, RoundRow
 
 _INTENTS_READ = 50
 
@@ -38,14 +34,15 @@ class TakeProfits:
         """Let what was told of take-profits that could not be fired stay open: rounds protect, they do not fire."""
         for leg in plan.watch:
             if self._session.runtime.back_off.recent(leg, self._session.clock.now()):
-                self._legs.keep_refusal(leg)
+                self._legs.keep_refused(leg)
                 self._legs.keep_cancels(leg.key)
 
     async def _fire(self, watch: Sequence[ProtectiveLeg]) -> bool:
         session, view = self._session, self._session.view()
-        waiting = self._state.outstanding.reduces()
+        waiting, markets = self._state.outstanding.reduces(), session.snapshot.symbols
+        ranges = {symbol: one.last_range or (one.mark, one.mark) for symbol, one in markets.items()}
         fired = False
-        for leg in fired_take_profits(view, watch, self._ranges(view)):
+        for leg in fired_take_profits(view, watch, ranges):
             held = view.traders[leg.trader_id].book.positions.get(leg.symbol)
             if held is None or held.opened_at >= view.at or leg.key in waiting or self._legs.waits(leg):
                 continue
@@ -58,14 +55,6 @@ class TakeProfits:
                 await self._legs.place([leg], fire=True)
                 fired = True
         return fired
-
-    def _ranges(self, view: AccountView) -> Mapping[Symbol, tuple[Decimal, Decimal]]:
-        """Return low and high of each symbol's last candle, the mark alone where a feed has none."""
-        return {
-            symbol: one.last_range if one.last_range is not None else (one.mark, one.mark)
-            for symbol, one in self._session.snapshot.symbols.items()
-            if symbol in view.marks
-        }
 
     async def _touched_since_set(self, leg: ProtectiveLeg, opened_at: datetime) -> bool:
         """Tell whether a price was reached while it stood: by a candle that began after it, or by a later mark."""

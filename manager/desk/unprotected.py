@@ -4,15 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from exchanges.types import Side
-from manager.desk.incidents.log import Subject
 from manager.desk.legs import Legs
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import PlannedOrder, ProtectionPlan
 from manager.desk.plan.protection import plan_protection
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import PositionKey, Share
+from manager.state.records import OrderPurpose, OrderState, PositionKey, Share
 from traders.book import Position
 
 
@@ -86,7 +84,7 @@ class Unprotected:
     async def _send_close(self, key: PositionKey, planned: PlannedOrder) -> None:
         """Send a close and tell of it, before it leaves and after: again only if it was not told or took anything."""
         session, (trader_id, symbol) = self._session, key
-        told = session.incidents.keep(Subject(code="NAKED_POSITION", trader_id=trader_id, symbol=symbol))
+        told = session.keep_incident("NAKED_POSITION", trader_id=trader_id, symbol=symbol)
         what = f"no stop stood past the grace: the close of {planned.quantity}"
         if not told:
             session.incident("STOP_FAILED", f"{what} is sent", trader_id=trader_id, symbol=symbol)

@@ -15,7 +15,7 @@ from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemErro
 from executor.errors import ExecutorConfigError
 from manager.desk.execution import RoundExecution
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
-from manager.desk.incidents.safe_mode import log_alerts, note_outcome
+from manager.desk.incidents.safe_mode import log_changes, note_outcome
 from manager.desk.protector import Protector
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
@@ -248,7 +248,7 @@ class Turn:
             await self._conclude_late(end)
             return False, False
         self._log_failure(decision)
-        log_alerts(alerts)
+        log_changes(alerts)
         return True, bool(intents)
 
     async def _conclude_late(self, end: Conclusion) -> None:
@@ -267,7 +267,7 @@ class Turn:
                 failures = schedule.failed_decisions + 1
                 await tx.patch(records.ScheduleRow, (decision.trader_id,), failed_decisions=failures)
                 alerts = await note_outcome(tx, schedule, decision, True)
-        log_alerts(alerts)
+        log_changes(alerts)
 
     def _decision(self, full: FullDecision, context: Context | None) -> DecisionRow:
         trader, prompt = self._trader, full.prompt

@@ -7,10 +7,11 @@ from enum import StrEnum
 from exchanges.clock import to_ms
 from exchanges.types import ZERO
 from executor.contract import Action, Decision, Outcome
-from manager.desk.incidents.safe_mode import end_alert
+from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import NotFlat
 from manager.roster.lifecycle import event_of, transition
 from manager.state import records
+from manager.state.kinds import EventKind
 from manager.state.records import UNALLOCATED, IntentStatus, LedgerKind, TraderState
 from manager.state.store import AccountRows, Transaction
 
@@ -47,9 +48,11 @@ class Dismissal:
         await self._withdraw(ref)
         for schedule in self._desk.schedules:
             if schedule.trader_id == trader_id:
-                await end_alert(self._tx, schedule, self._at)
+                await end_safe_mode(self._tx, schedule, self._at)
         await self._tx.delete(records.TraderRow, [(trader_id,)])
-        await self._tx.insert([event_of(self._row, self._at, kind="trader_removed", actor=actor, reason=reason)])
+        await self._tx.insert(
+            [event_of(self._row, self._at, kind=EventKind.TRADER_REMOVED, actor=actor, reason=reason)]
+        )
         return Removal.REMOVED
 
     async def _close(self, actor: str, reason: str, *, force: bool) -> Removal:

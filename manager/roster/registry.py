@@ -9,12 +9,11 @@ from exchanges.clock import Clock
 from exchanges.types import Symbol
 from executor.contract import Limits
 from manager.errors import RegistrationError, UnknownTrader
-from manager.roster.lifecycle import REMOVED_FROM_CONFIG
 from manager.roster.registration import RegistrationCheck, id_of_another
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.writing import RosterWriter
 from manager.state.errors import DuplicateRow
-from manager.state.records import TenantId, TraderRow
+from manager.state.records import StateCode, TenantId, TraderRow
 from manager.state.store import Store, Transaction
 from traders.spec import TraderId, TraderSpec
 
@@ -107,4 +106,5 @@ class TraderRegistry:
     @staticmethod
     def _others(known: Sequence[TraderRow], trader_id: str = "") -> list[TraderSpec]:
         """Return the definitions that count beside a trader's own: not those that a config no longer has."""
-        return [row.spec for row in known if row.trader_id != trader_id and row.state_reason != REMOVED_FROM_CONFIG]
+        removed = StateCode.REMOVED_FROM_CONFIG
+        return [row.spec for row in known if row.trader_id != trader_id and row.state_code is not removed]

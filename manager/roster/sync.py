@@ -6,13 +6,12 @@ from dataclasses import dataclass, fields
 from exchanges.clock import Clock
 from manager.config.values import Config, TenantConfig
 from manager.errors import RegistrationError
-from manager.roster.lifecycle import REMOVED_FROM_CONFIG
 from manager.roster.registration import RegistrationCheck, stored
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.terms import Claimant, difference, other_terms, other_traders, terms_text
 from manager.roster.writing import RosterWriter
 from manager.state.errors import DuplicateRow
-from manager.state.records import AccountRow, TraderRow, TraderState
+from manager.state.records import AccountRow, StateCode, TraderRow, TraderState
 from manager.state.store import Store, Transaction
 from traders.spec import ManagedBy
 
@@ -135,7 +134,7 @@ class _TenantSync:
             if stored(spec) != old.spec:
                 await writer.change(old, spec, "changed in the config")
                 done["updated"].append(name)
-            if old.state is TraderState.STOPPED and old.state_reason == REMOVED_FROM_CONFIG:
+            if old.state is TraderState.STOPPED and old.state_code is StateCode.REMOVED_FROM_CONFIG:
                 await writer.take_back(spec)
                 done["returned"].append(name)
         for row in filter(self._is_gone, rows.values()):
@@ -166,7 +165,7 @@ class _TenantSync:
         known = {row.trader_id: row for row in traders}
         for spec in self._tenant.traders:
             row = known.get(spec.id)
-            if row is None or row.state_reason == REMOVED_FROM_CONFIG:
+            if row is None or row.state_code is StateCode.REMOVED_FROM_CONFIG:
                 return f"add {spec.id}"
             if row.spec != stored(spec):
                 return f"change {spec.id}"

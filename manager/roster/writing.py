@@ -8,21 +8,22 @@ from typing import Any
 from uuid import uuid4
 
 from manager.config.values import TenantConfig
-from manager.desk.incidents.logging import log_resolved
+from manager.desk.incidents.log import log_resolved
 from manager.errors import UnknownTrader
-from manager.roster.lifecycle import REMOVED_FROM_CONFIG, TRADER_STATE, event_of, transition
+from manager.roster.lifecycle import event_of, transition
 from manager.roster.registration import stored
 from manager.roster.schedules import FirstSchedule, first_due, rescheduled
-from manager.roster.terms import Claimant, changed_terms, terms_text
-from manager.spending.budget_incidents import budget_rows, end_obsolete
+from manager.roster.terms import Claimant, terms_text
+from manager.spending.budget_incidents import end_obsolete
+from manager.spending.daily_budget import budget_rows
 from manager.state import records
-from manager.state.records import AccountId, AccountRow, TenantId, TraderRow, TraderState
+from manager.state.account_terms import differing_terms
+from manager.state.kinds import EventKind
+from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState
 from manager.state.spending import BudgetRow, day_of
 from manager.state.store import Transaction
 from traders.spec import TraderSpec
 
-ACCOUNT_TERMS = "account_terms"
-TRADER_UPDATED = "trader_updated"
 _BACK = "back in the config"
 
 
@@ -57,7 +58,7 @@ class RosterWriter:
         schedule = self._schedule(self._tenant, spec, self._now)
         if not spec.auto_start:
             schedule = replace(schedule, next_due_at=None)
-        await self.tx.insert([row, schedule, self._event(row, "trader_registered", state, reason)])
+        await self.tx.insert([row, schedule, self._event(row, EventKind.TRADER_REGISTERED, state, reason)])
         return row
 
     async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
@@ -67,20 +68,21 @@ class RosterWriter:
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, spec.decision_interval_s)
         changes = "; ".join(_differences(row.spec, changed.spec))
-        await self.tx.insert([self._event(row, TRADER_UPDATED, changes, reason)])
+        await self.tx.insert([self._event(row, EventKind.TRADER_UPDATED, changes, reason)])
         return changed
 
     async def remove(self, row: TraderRow) -> None:
         """Stop a trader that the config no longer has; its books and its stops stay."""
-        await self._move(row.spec, TraderState.STOPPED, REMOVED_FROM_CONFIG)
+        await self._move(row.spec, TraderState.STOPPED, "no longer in the config")
+        await self.tx.patch(TraderRow, (row.trader_id,), state_code=StateCode.REMOVED_FROM_CONFIG)
 
     async def take_back(self, spec: TraderSpec) -> None:
         """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
-        where = {"trader_id": spec.id, "kind": TRADER_STATE}
+        where = {"trader_id": spec.id, "kind": EventKind.TRADER_STATE}
         last = await self.tx.find(records.EventRow, where, newest_first="at", limit=3)
         was_paused = bool(last) and last[0].before == TraderState.PAUSED
         if not spec.auto_start and not was_paused:
-            await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK)
+            await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK, state_code=StateCode.NONE)
             return
         await self._move(spec, TraderState.RUNNING, _BACK)
         if was_paused:
@@ -102,7 +104,7 @@ class RosterWriter:
                 await self.tx.insert([replace(row, terms=terms, config=claimant.config)])
             elif old.terms != terms:
                 await self.tx.patch(AccountRow, (name,), terms=terms)
-                if old.terms and changed_terms(old.terms, terms):
+                if old.terms and differing_terms(old.terms, terms):
                     await self.tx.insert([self._terms_event(old, terms, claimant)])
         if not claimant.rivals:
             for old in known.values():
@@ -130,16 +132,16 @@ class RosterWriter:
             records.ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
         )
 
-    def _event(self, row: TraderRow, kind: str, after: str, reason: str) -> records.EventRow:
+    def _event(self, row: TraderRow, kind: EventKind, after: str, reason: str) -> records.EventRow:
         return replace(event_of(row, self._now, kind=kind, actor=self._actor, reason=reason), after=after)
 
     def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> records.EventRow:
         return records.EventRow(
             tenant_id=self._tenant,
-            event_id=f"{old.account_id}/{self._now.isoformat()}/{ACCOUNT_TERMS}/{uuid4().hex[:8]}",
+            event_id=f"{old.account_id}/{self._now.isoformat()}/{EventKind.ACCOUNT_TERMS}/{uuid4().hex[:8]}",
             at=self._now,
             actor=self._actor,
-            kind=ACCOUNT_TERMS,
+            kind=EventKind.ACCOUNT_TERMS,
             account_id=old.account_id,
             before=old.terms,
             after=terms,

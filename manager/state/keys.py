@@ -53,6 +53,8 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     records.EventRow: ("event_id",),
     records.EquityRow: ("account_id", "trader_id", "at"),
 }
+TRADERS_IN: Mapping[type[Any], str] = {records.OrderRow: "shares", records.ConflictRow: "traders"}
+"""Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""
 RANK: Mapping[type[Any], int] = {kind: rank for rank, kind in enumerate(KEYS)}
 SORTED_BY: Mapping[type[Any], tuple[str, ...]] = {**KEYS, records.OrderRow: ("account_id", "round_id", "n", "order_id")}
 _OF_THE_TENANT = (

@@ -17,6 +17,7 @@ from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - 
 from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import StateCode as StateCode  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
 from traders.book import Book, Position
@@ -106,6 +107,7 @@ class TraderRow:
     spec: TraderSpec
     state: TraderState = TraderState.STOPPED
     state_reason: str = ""
+    state_code: StateCode = StateCode.NONE
     trading_state: TradingState = TradingState.ACTIVE
 
 

@@ -88,7 +88,7 @@ def closes(order: OrderRow) -> bool:
 
 
 async def uncovered(desk: FaultyDesk) -> dict[Key, str]:
-    """Return the positions that what rests at the venue neither closes nor stops, as far as it may (RULES.md 7)."""
+    """Return the positions that nothing at the venue closes or stops, as far as it may (docs/rules.md 7)."""
     orders = {order.order_id: order for order in await desk.live()}
     covered: dict[tuple[str, Symbol, int], Decimal] = defaultdict(lambda: ZERO)
     for report in await desk.paper.fetch_open_orders():
@@ -164,7 +164,7 @@ async def misbooked(desk: FaultyDesk) -> list[str]:
         whole = sum((part.quantity for part in parts[fill.trade_id]), ZERO) == fill.quantity * fill.side.sign
         paid = sum((part.fee for part in parts[fill.trade_id]), ZERO) == fill.fee
         ours = str(fill.client_order_id) in orders
-        stranger = any(part.trader_id == EXTERNAL and not part.order_id for part in parts[fill.trade_id])
-        if booked.count(fill.trade_id) != 1 or not whole or not paid or ours is stranger:
+        external = any(part.trader_id == EXTERNAL and not part.order_id for part in parts[fill.trade_id])
+        if booked.count(fill.trade_id) != 1 or not whole or not paid or ours is external:
             found.append(f"fill {fill.trade_id} of {fill.quantity} is booked as {parts[fill.trade_id]}")
     return found

@@ -1,4 +1,4 @@
-"""Build desks, books and wishes for tests of the round's stages: short calls, plain numbers, everything overridable."""
+"""Build views, books and entries for tests of a round's stages: short calls, plain numbers, everything overridable."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,7 +64,7 @@ def make_trader(trader_id: str, *positions: Position, capital: Number = 1000, **
 
 
 def make_view(*traders: TraderView, strategy: ConflictStrategy | None = None, **changes: Any) -> AccountView:
-    """Build a desk of 10,000 USD with marks 100, 50 and 10 for BTC, ETH and SOL."""
+    """Build an account of 10,000 USD with marks 100, 50 and 10 for BTC, ETH and SOL."""
     rules = AccountRules() if strategy is None else AccountRules(conflict_strategy=strategy)
     view = AccountView(
         at=AT,

@@ -163,7 +163,7 @@ class Scene:
 
 
 class FaultyDesk:
-    """Drive one paper account by hand: wishes in, jobs run, faults planned, books and venue read."""
+    """Drive one paper account by hand: decisions in, jobs run, faults planned, books and venue read."""
 
     def __init__(self, scene: Scene, store: Store | None = None, ledger: PaperLedger | None = None) -> None:
         self.clock = ManualClock(AT)
@@ -177,7 +177,7 @@ class FaultyDesk:
         self.feed = HandFeed(self.path, self.clock)
         self.store: Store = store or MemoryStore()
         self._scene = scene
-        self._wishes = 0
+        self._decisions = 0
         rules = AccountRules(
             conflict_strategy=scene.strategy, limits=scene.account_limits, reserve_equity_pct=Decimal(0)
         )
@@ -229,15 +229,15 @@ class FaultyDesk:
         """Run a round now."""
         await self.handlers.round(Job(kind=JobKind.ROUND, tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT)))
 
-    async def wish(self, trader_id: str, *decisions: Decision) -> None:
+    async def decide(self, trader_id: str, *decisions: Decision) -> None:
         """Leave a trader's decisions for the next round."""
-        self._wishes += 1
-        now, decision_id = self.clock.now(), f"{trader_id}@{self._wishes}"
+        self._decisions += 1
+        now, decision_id = self.clock.now(), f"{trader_id}@{self._decisions}"
         names: dict[str, Any] = {
             "tenant_id": DEFAULT_TENANT, "decision_id": decision_id, "account_id": ACCOUNT, "trader_id": trader_id,
             "decided_at": now,
         }  # fmt: skip
-        due = now + timedelta(microseconds=self._wishes)
+        due = now + timedelta(microseconds=self._decisions)
         rows: list[Any] = [DecisionRow(**names, due_at=due, outcome=Outcome.DECIDED, decisions=decisions)]
         rows += [
             IntentRow(**names, intent_id=IntentId(f"{decision_id}#{n}"), n=n, decision=one)
@@ -248,7 +248,7 @@ class FaultyDesk:
 
     async def go(self, trader_id: str, *decisions: Decision) -> None:
         """Let a trader decide and run the round."""
-        await self.wish(trader_id, *decisions)
+        await self.decide(trader_id, *decisions)
         await self.round()
 
     def pass_time(self, seconds: float = 1) -> None:
@@ -311,7 +311,7 @@ class FaultyDesk:
         """Return the codes of the incidents that stand."""
         return {incident.code for incident in await self.find(IncidentRow, resolved_at=None)}
 
-    async def refusals(self) -> list[tuple[str, str]]:
+    async def denials(self) -> list[tuple[str, str]]:
         """Return trader and code of every verdict."""
         return [(verdict.trader_id, verdict.code) for verdict in await self.find(VerdictRow)]
 

@@ -1,4 +1,4 @@
-"""Audit what a replay of recorded candles wrote, fill by fill, from the candles alone (RULES.md 10); default fees."""
+"""Audit what a replay of candles wrote, fill by fill, from the candles alone (docs/rules.md 10); default fees."""
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass

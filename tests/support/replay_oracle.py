@@ -1,4 +1,4 @@
-"""Recompute a replay from RULES.md alone, candle by candle, in Decimal; it shares no code with what it judges.
+"""Recompute a replay from docs/rules.md alone, candle by candle, in Decimal; it shares no code with what it judges.
 
 Fills, fees, funding, realized PnL, capital, equity and curves are computed here. Which item is refused and to what
 size one is cut is written by hand in the scenario.

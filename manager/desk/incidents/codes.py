@@ -11,8 +11,7 @@ from typing import Final
 
 from exchanges.types import Symbol
 from manager.desk.account_state import AccountState
-from manager.state.kinds import IntentStatus, TradingState
-from manager.state.records import IncidentRow, PositionKey
+from manager.state.records import IncidentRow, IntentStatus, PositionKey, TradingState
 
 
 class Severity(StrEnum):
@@ -23,12 +22,8 @@ class Severity(StrEnum):
     LOW = "low"
 
 
-def _only_told(state: AccountState, row: IncidentRow) -> bool:
-    return False
-
-
-def _must_still_go(state: AccountState, row: IncidentRow) -> bool:
-    """Tell whether a wish waits for the cancel: upkeep between two rounds does not try it again."""
+def _waits_for_cancel(state: AccountState, row: IncidentRow) -> bool:
+    """Tell whether an intent waits for the cancel: upkeep between two rounds does not try it again."""
     stands = any(order.state.live and row.incident_id.endswith(f"/{key}") for key, order in state.orders.items())
     return stands and any(
         intent.status is IntentStatus.PENDING
@@ -37,18 +32,14 @@ def _must_still_go(state: AccountState, row: IncidentRow) -> bool:
     )
 
 
-def _unprotected(state: AccountState, row: IncidentRow) -> bool:
-    position = state.positions.get(_key(row))
-    return position is not None and position.unprotected_since is not None and _held(state, row)
+def _is_unprotected(state: AccountState, row: IncidentRow) -> bool:
+    position = state.held_row(PositionKey(row.trader_id, Symbol(row.symbol)))
+    return position is not None and position.unprotected_since is not None
 
 
-def _dust(state: AccountState, row: IncidentRow) -> bool:
-    position = state.positions.get(_key(row))
-    return position is not None and position.dust and _held(state, row)
-
-
-def _halted(state: AccountState, row: IncidentRow) -> bool:
-    return state.account.trading_state is TradingState.HALTED
+def _is_dust(state: AccountState, row: IncidentRow) -> bool:
+    position = state.held_row(PositionKey(row.trader_id, Symbol(row.symbol)))
+    return position is not None and position.dust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +50,7 @@ class IncidentCode:
     severity: Severity
     doc: str
     ends: str = ""
-    lasts: Callable[[AccountState, IncidentRow], bool] = _only_told
+    lasts: Callable[[AccountState, IncidentRow], bool] = lambda state, row: False
 
 
 _DESK: Final = (
@@ -90,21 +81,21 @@ _DESK: Final = (
     IncidentCode(
         code="CANCEL_UNKNOWN",
         severity=Severity.HIGH,
-        doc="A stop or target must go and its cancel was not confirmed, so it may still be executed.",
+        doc="A stop or take-profit must go and its cancel was not confirmed, so it may still be executed.",
         ends="when it is gone, or need not go any more",
-        lasts=_must_still_go,
+        lasts=_waits_for_cancel,
     ),
     IncidentCode(
         code="NAKED_POSITION",
         severity=Severity.HIGH,
         doc="No stop is confirmed past the grace, and the close was refused, or what may stand already forbids one.",
         ends="when a stop stands or the position is closed",
-        lasts=_unprotected,
+        lasts=_is_unprotected,
     ),
     IncidentCode(
         code="PROTECTION_REFUSED",
         severity=Severity.HIGH,
-        doc="The venue refused a stop or a target; the desk keeps trying.",
+        doc="The venue refused a stop or a take-profit; the desk keeps trying.",
         ends="when one stands, or none is needed any more",
     ),
     IncidentCode(
@@ -128,7 +119,7 @@ _DESK: Final = (
         severity=Severity.HIGH,
         doc="The venue liquidated or deleveraged the account, which is halted.",
         ends="when an operator has resumed the account",
-        lasts=_halted,
+        lasts=lambda state, row: state.account.trading_state is TradingState.HALTED,
     ),
     IncidentCode(
         code="EXTERNAL_OVERLAP",
@@ -156,7 +147,7 @@ _DESK: Final = (
         severity=Severity.LOW,
         doc="What is left of a position is too small for the venue; it has no stop.",
         ends="when the position is gone or has grown",
-        lasts=_dust,
+        lasts=_is_dust,
     ),
 )
 _OTHER: Final = (
@@ -181,12 +172,3 @@ _OTHER: Final = (
 )
 DESK_INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in _DESK}
 INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in (*_DESK, *_OTHER)}
-
-
-def _key(row: IncidentRow) -> PositionKey:
-    return PositionKey(row.trader_id, Symbol(row.symbol))
-
-
-def _held(state: AccountState, row: IncidentRow) -> bool:
-    book = state.books.get(row.trader_id)
-    return book is not None and Symbol(row.symbol) in book.positions

@@ -1,20 +1,27 @@
-"""The incidents of one account within one pass: told as often as they are met, stored once as long as they last."""
+"""The incidents of one account within one pass: told as often as they are met, stored once as long as they last.
 
-from collections.abc import Sequence
+The lines in the service's log hold nothing that a model said.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+
+import structlog
 
 from manager.desk.account_state import AccountState
 from manager.desk.incidents.codes import DESK_INCIDENTS
 from manager.state.records import IncidentRow, RoundId
 from traders.spec import TraderId
 
+_LOG = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Say what an incident is about; two of one subject are the same one while it lasts.
 
-    `which` tells several of one trader and symbol apart: an order's id, or whether it is a stop or a target.
+    `which` tells several of one trader and symbol apart: an order's id, or whether it is a stop or a take-profit.
     """
 
     code: str
@@ -97,3 +104,23 @@ class IncidentLog:
 
 def _subject_of(row: IncidentRow) -> str:
     return row.incident_id.removeprefix(f"{row.account_id}/").partition("/")[2]
+
+
+def log_raised(row: IncidentRow, detail: str) -> None:
+    """Log a warning for an incident that was stored as open."""
+    _LOG.warning(
+        "incident_raised",
+        code=row.code,
+        tenant=row.tenant_id,
+        account=row.account_id,
+        trader=row.trader_id,
+        detail=detail,
+    )
+
+
+def log_resolved(rows: Iterable[IncidentRow]) -> None:
+    """Log a line for each incident that was ended."""
+    for row in rows:
+        _LOG.info(
+            "incident_resolved", code=row.code, tenant=row.tenant_id, account=row.account_id, trader=row.trader_id
+        )

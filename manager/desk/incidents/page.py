@@ -36,9 +36,9 @@ def render() -> str:
 
 def main() -> None:
     """Write the page to the given file, docs/incident-codes.md by default."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(), encoding="utf-8")
+    page = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(), encoding="utf-8")
 
 
 def _cells(row: IncidentCode) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""The alert of a trader whose decisions keep failing: raised once, ended when it decides again or is moved."""
+"""The incident of a trader whose decisions keep failing: raised once, ended when it decides again or is moved."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from manager.desk.incidents.codes import INCIDENTS
-from manager.desk.incidents.logging import log_raised, log_resolved
-from manager.desk.risk.states import SAFE_MODE_FAILURES
+from manager.desk.incidents.log import log_raised, log_resolved
+from manager.desk.risk.trader import SAFE_MODE_FAILURES
 from manager.state.records import AccountId, DecisionRow, IncidentRow, ScheduleRow
 from manager.state.store import Transaction
 from traders.spec import TraderId
@@ -18,19 +18,19 @@ SAFE_MODE: Final = "SAFE_MODE"
 async def note_outcome(
     tx: Transaction, before: ScheduleRow, decision: DecisionRow, failed: bool | None
 ) -> list[IncidentRow]:
-    """Raise the alert with the failure that blocks entries, and end it with the first success after it.
+    """Raise the incident with the failure that blocks entries, and end it with the first success after it.
 
-    `before` is the schedule as the decision began. Decisions that change nothing cost no statement. Return the alerts
-    that are new or ended.
+    `before` is the schedule as the decision began. Decisions that change nothing cost no statement. Return the
+    incidents that are new or ended.
     """
     if failed and before.failed_decisions + 1 >= SAFE_MODE_FAILURES:
         return await _raise(tx, decision)
     if failed is False and before.failed_decisions >= SAFE_MODE_FAILURES:
-        return await end_alert(tx, before, decision.decided_at)
+        return await end_safe_mode(tx, before, decision.decided_at)
     return []
 
 
-def log_alerts(changed: Sequence[IncidentRow]) -> None:
+def log_changes(changed: Sequence[IncidentRow]) -> None:
     """Log what `note_outcome` returned, when it is stored."""
     for row in changed:
         if row.resolved_at is None:
@@ -38,8 +38,8 @@ def log_alerts(changed: Sequence[IncidentRow]) -> None:
     log_resolved(row for row in changed if row.resolved_at is not None)
 
 
-async def end_alert(tx: Transaction, schedule: ScheduleRow, at: datetime) -> list[IncidentRow]:
-    """Resolve the trader's alert if one is open and return it; free for a trader that is not in safe mode."""
+async def end_safe_mode(tx: Transaction, schedule: ScheduleRow, at: datetime) -> list[IncidentRow]:
+    """Resolve the trader's incident if one is open and return it; it costs nothing outside safe mode."""
     if schedule.failed_decisions < SAFE_MODE_FAILURES:
         return []
     incidents = await _open(tx, schedule.account_id, schedule.trader_id)

@@ -1,4 +1,4 @@
-"""Split venue fills among traders, exactly (RULES.md 9); how large orders are split is in docs/decisions.
+"""Split venue fills among traders, exactly (docs/rules.md 9); how large orders are split is in docs/decisions.
 
 What each trader has received is a function of the cumulative fill alone, so a fill's parts are the difference between
 two values of that function, and several fills, however cut, give what one fill would have.

@@ -1,12 +1,12 @@
-"""Deal the account's capital to traders and tell how it is used (RULES.md 6); every move is a ledger entry."""
+"""Deal the account's capital to traders and tell how it is used (docs/rules.md 6); every move is a ledger entry."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from statistics import median
+from typing import Final
 
-from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import ZERO, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
 from traders.spec import TraderId
@@ -16,7 +16,7 @@ MIN_RANKED_TRADES = 20
 SHARPE_CHANGE = 0.2
 CAPITAL_STEP = Decimal("1E-8")
 HUNDRED = Decimal(100)
-_RELEASED = frozenset({TraderState.STOPPED, TraderState.ISOLATED})
+_WITHDRAWN = frozenset({TraderState.STOPPED, TraderState.ISOLATED})
 _EXACT_DIGITS = 80
 
 
@@ -35,58 +35,88 @@ class RebalanceBasis:
 
     at: datetime
     members: frozenset[TraderId]
-    sharpes: Mapping[str, float]
+    sharpes: Mapping[TraderId, float]
 
 
-def targets(
+def allocations(
     strategy: AllocationStrategy, distributable: Decimal, traders: Sequence[TraderView]
 ) -> Mapping[TraderId, Decimal]:
-    """Return each trader's capital in USD, rounded down, together never more than `distributable`.
+    """Return each trader's capital in USD, rounded down, together never more than `distributable`."""
+    deal = ALLOCATIONS.get(strategy)
+    if deal is None:
+        raise ValueError(f"allocation strategy {strategy!r} has no row; expected one of {', '.join(ALLOCATIONS)}")
+    return deal(max(distributable, ZERO), traders)
 
-    That `custom` shares add up to at most 100 % is checked where traders are registered.
-    """
-    money = max(distributable, ZERO)
-    if strategy is AllocationStrategy.CUSTOM:
-        return {trader.spec.id: _part(money, trader.spec.allocation_pct, HUNDRED) for trader in traders}
-    if strategy is AllocationStrategy.EQUAL:
-        return {trader.spec.id: _part(money, Decimal(1), Decimal(len(traders))) for trader in traders}
-    return _by_performance(money, traders)
+
+def deal_equally(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
+    """Deal the same to all."""
+    return {trader.spec.id: _part(money, Decimal(1), Decimal(len(traders))) for trader in traders}
+
+
+def deal_by_percentage(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
+    """Deal each its allocation_pct; that they add up to at most 100 % is checked where traders are registered."""
+    return {trader.spec.id: _part(money, trader.spec.allocation_pct, HUNDRED) for trader in traders}
+
+
+def deal_by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
+    """Deal floors by rank, then the rest by max(0, Sharpe); too few trades count at the median of the others."""
+    ranked = _sharpes(traders)
+    typical = median(ranked.values()) if ranked else 0.0
+    sharpes = {trader.spec.id: ranked.get(trader.spec.id, typical) for trader in traders}
+    order = sorted(traders, key=lambda trader: (-sharpes[trader.spec.id], trader.seq, trader.spec.id))
+    fitting = min(int(money // FLOOR_USD), len(traders))
+    dealt = {trader.spec.id: ZERO for trader in traders}
+    if not fitting:
+        return dealt
+    winners = [trader.spec.id for trader in order[:fitting]]
+    rest = money - FLOOR_USD * fitting
+    weights = [Decimal(repr(max(0.0, sharpes[winner]))) for winner in winners]
+    total = sum(weights, ZERO)
+    if not total:
+        weights, total = [Decimal(1)] * fitting, Decimal(fitting)
+    for winner, weight in zip(winners, weights, strict=True):
+        dealt[winner] = FLOOR_USD + _part(rest, weight, total)
+    return dealt
+
+
+ALLOCATIONS: Final[Mapping[AllocationStrategy, Callable[[Decimal, Sequence[TraderView]], dict[TraderId, Decimal]]]] = {
+    AllocationStrategy.EQUAL: deal_equally,
+    AllocationStrategy.CUSTOM: deal_by_percentage,
+    AllocationStrategy.PERFORMANCE_BASED: deal_by_performance,
+}
 
 
 def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...]:
-    """Return the capital entries that bring each running trader's equity to its target, withdrawals first.
+    """Return the capital entries that bring each running trader's equity to its allocation, withdrawals first.
 
-    A withdrawal stops at the margin in use; deposits are scaled to what UNALLOCATED can give above the reserve.
-    Stopped and isolated traders give back what is free; paused and failed ones keep what they have.
+    A withdrawal stops at the margin in use; deposits are scaled to what UNALLOCATED can give above the reserve. Paused
+    and failed traders keep what they have.
     """
-    aims: dict[TraderId, Decimal] = {}
-    kept = ZERO
-    running = []
-    for trader_id in sorted(view.traders):
-        trader = view.traders[trader_id]
-        if trader.state is TraderState.RUNNING:
-            running.append(trader)
-        elif trader.state in _RELEASED:
-            aims[trader_id] = ZERO
-        else:
-            kept += max(book_equity(view, trader.book), ZERO)
-    reserve = _reserve(view)
-    strategy = view.rules.allocation_strategy
+    traders, strategy, reserve = view.traders, view.rules.allocation_strategy, _reserve(view)
+    allocated = withdraw_isolated(view)
+    running = [traders[trader_id] for trader_id in sorted(traders) if traders[trader_id].state is TraderState.RUNNING]
     distributable = view.equity - reserve
     if strategy is not AllocationStrategy.CUSTOM:
-        distributable -= kept
-    aims.update(targets(strategy, distributable, running))
-    wanted = {trader_id: _wanted(view, view.traders[trader_id], aim) for trader_id, aim in aims.items()}
+        idle = (traders[trader_id] for trader_id in sorted(traders) if trader_id not in allocated)
+        kept = (view.equity_of(trader.book) for trader in idle if trader.state is not TraderState.RUNNING)
+        distributable -= sum((max(equity, ZERO) for equity in kept), ZERO)
+    allocated.update(allocations(strategy, distributable, running))
+    wanted = {trader_id: _wanted(view, traders[trader_id], amount) for trader_id, amount in allocated.items()}
     amounts = _affordable(wanted, unallocated, reserve)
     return tuple(
-        CapitalMove(trader_id=trader_id, amount=amounts[trader_id], allocated=aims[trader_id])
-        for trader_id in sorted(aims)
-        if amounts[trader_id] or aims[trader_id] != view.traders[trader_id].allocated
+        CapitalMove(trader_id=trader_id, amount=amounts[trader_id], allocated=allocated[trader_id])
+        for trader_id in sorted(allocated)
+        if amounts[trader_id] or allocated[trader_id] != traders[trader_id].allocated
     )
 
 
+def withdraw_isolated(view: AccountView) -> dict[TraderId, Decimal]:
+    """Return an allocation of nothing for isolated and stopped traders: what is free of their capital is withdrawn."""
+    return {trader_id: ZERO for trader_id, trader in view.traders.items() if trader.state in _WITHDRAWN}
+
+
 def basis_of(view: AccountView) -> RebalanceBasis:
-    """Return what a rebalance of `desk` stands on, to be kept for `needs_rebalance`."""
+    """Return what a rebalance stands on, to be kept for `needs_rebalance`."""
     return RebalanceBasis(at=view.at, members=_members(view), sharpes=_sharpes(view.traders.values()))
 
 
@@ -114,7 +144,7 @@ def utilization(view: AccountView) -> UtilizationReport:
     over = []
     for trader_id in sorted(view.traders):
         trader = view.traders[trader_id]
-        used = book_margin(view, trader.book) + trader.reserved_margin
+        used = view.margin_of(trader.book) + trader.reserved_margin
         allocated += trader.allocated
         utilized += used
         if used > trader.allocated:
@@ -129,34 +159,13 @@ def utilization(view: AccountView) -> UtilizationReport:
     )
 
 
-def _by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
-    """Deal floors by rank, then the rest by max(0, Sharpe); too few trades count at the median of the others."""
-    ranked = _sharpes(traders)
-    typical = median(ranked.values()) if ranked else 0.0
-    sharpes = {trader.spec.id: ranked.get(trader.spec.id, typical) for trader in traders}
-    order = sorted(traders, key=lambda trader: (-sharpes[trader.spec.id], trader.seq, trader.spec.id))
-    fitting = min(int(money // FLOOR_USD), len(traders))
-    aims: dict[TraderId, Decimal] = {trader.spec.id: ZERO for trader in traders}
-    if not fitting:
-        return aims
-    winners = [trader.spec.id for trader in order[:fitting]]
-    rest = money - FLOOR_USD * fitting
-    weights = [Decimal(repr(max(0.0, sharpes[winner]))) for winner in winners]
-    total = sum(weights, ZERO)
-    if not total:
-        weights, total = [Decimal(1)] * fitting, Decimal(fitting)
-    for winner, weight in zip(winners, weights, strict=True):
-        aims[winner] = FLOOR_USD + _part(rest, weight, total)
-    return aims
-
-
-def _wanted(view: AccountView, trader: TraderView, aim: Decimal) -> Decimal:
-    """Return target - equity, a withdrawal limited to what is free; a released trader is never topped up."""
-    equity = book_equity(view, trader.book)
-    gap = aim - equity
+def _wanted(view: AccountView, trader: TraderView, allocated: Decimal) -> Decimal:
+    """Return allocation - equity, a withdrawal limited to what is free; who is withdrawn from is never topped up."""
+    equity = view.equity_of(trader.book)
+    gap = allocated - equity
     if gap >= ZERO:
-        return ZERO if trader.state in _RELEASED else gap.quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
-    free = equity - book_margin(view, trader.book) - trader.reserved_margin
+        return ZERO if trader.state in _WITHDRAWN else gap.quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
+    free = equity - view.margin_of(trader.book) - trader.reserved_margin
     return -min(-gap, max(free, ZERO)).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
 
 
@@ -181,10 +190,10 @@ def _reserve(view: AccountView) -> Decimal:
 
 
 def _members(view: AccountView) -> frozenset[TraderId]:
-    return frozenset(trader_id for trader_id, trader in view.traders.items() if trader.state not in _RELEASED)
+    return frozenset(trader_id for trader_id, trader in view.traders.items() if trader.state not in _WITHDRAWN)
 
 
-def _sharpes(traders: Iterable[TraderView]) -> dict[str, float]:
+def _sharpes(traders: Iterable[TraderView]) -> dict[TraderId, float]:
     return {
         trader.spec.id: trader.sharpe
         for trader in traders

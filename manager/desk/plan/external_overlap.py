@@ -1,4 +1,4 @@
-"""What EXTERNAL leaves of the books: while it opposes them, nothing automatic trades the overlap (RULES.md 7).
+"""What EXTERNAL leaves of the books: while it opposes them, nothing automatic trades the overlap (docs/rules.md 7).
 
 Of a symbol the overlap is the smaller of |EXTERNAL| and the opposed books' total. The venue nets it away, so an order
 for it would open a position that no book has. What is left over, the room, is dealt to the opposed books pro rata.
@@ -14,8 +14,6 @@ from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import ZERO, AccountView
 from manager.state.records import PositionKey
 from traders.spec import TraderId
-
-_Key = PositionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +54,12 @@ def overlaps(view: AccountView) -> tuple[Overlap, ...]:
     return tuple(found)
 
 
-def automatic_limits(view: AccountView) -> dict[_Key, Decimal]:
-    """Return what stops, targets and forced closes may take off each opposed position, floored to the lot.
+def automatic_limits(view: AccountView) -> dict[PositionKey, Decimal]:
+    """Return what stops, take-profits and forced closes may take off each opposed position, floored to the lot.
 
     The limits of a symbol never add up to more than its room; what the venue would find too small is none.
     """
-    limits: dict[_Key, Decimal] = {}
+    limits: dict[PositionKey, Decimal] = {}
     for overlap in overlaps(view):
         total, room = overlap.total, overlap.room
         for trader_id, quantity in overlap.books.items():
@@ -70,12 +68,14 @@ def automatic_limits(view: AccountView) -> dict[_Key, Decimal]:
     return limits
 
 
-def within_room(view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[_Key, Decimal]) -> tuple[Reduce, ...]:
+def within_room(
+    view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[PositionKey, Decimal]
+) -> tuple[Reduce, ...]:
     """Return traders' own closes cut to the room that `waiting` reduces leave, pro rata; what has none waits.
 
     A close for more would open a position at the venue in the trader's name, which no stop guards.
     """
-    cut: dict[int, Reduce | None] = {}
+    cut: dict[int, Decimal] = {}
     for overlap in overlaps(view):
         mine = [i for i, r in enumerate(reduces) if r.symbol == overlap.symbol and r.trader_id in overlap.books]
         asked = sum((reduces[i].quantity for i in mine), ZERO)
@@ -84,24 +84,19 @@ def within_room(view: AccountView, reduces: Sequence[Reduce], waiting: Mapping[_
         )
         room = max(ZERO, overlap.room - under_way)
         if asked > room:
-            cut |= {i: _shrunk(view, reduces[i], reduces[i].quantity * room / asked) for i in mine}
+            cut |= {i: _sendable(view, overlap.symbol, reduces[i].quantity * room / asked) for i in mine}
     if not cut:
         return tuple(reduces)
-    return tuple(kept for i, reduce in enumerate(reduces) if (kept := cut.get(i, reduce)) is not None)
+    kept = (replace(reduce, quantity=cut[i]) if i in cut else reduce for i, reduce in enumerate(reduces))
+    return tuple(reduce for reduce in kept if reduce.quantity)
 
 
-def limited(limits: Mapping[_Key, Decimal], reduces: Iterable[Reduce]) -> tuple[Reduce, ...]:
+def limited(limits: Mapping[PositionKey, Decimal], reduces: Iterable[Reduce]) -> tuple[Reduce, ...]:
     """Return forced closes cut to their limits, those with none left out."""
     cut = (
-        replace(r, quantity=min(r.quantity, limits.get(PositionKey(r.trader_id, r.symbol), r.quantity)))
-        for r in reduces
+        replace(reduce, quantity=min(reduce.quantity, limits.get(reduce.key, reduce.quantity))) for reduce in reduces
     )
     return tuple(reduce for reduce in cut if reduce.quantity > ZERO)
-
-
-def _shrunk(view: AccountView, reduce: Reduce, quantity: Decimal) -> Reduce | None:
-    left = _sendable(view, reduce.symbol, quantity)
-    return replace(reduce, quantity=left) if left else None
 
 
 def _sendable(view: AccountView, symbol: Symbol, quantity: Decimal) -> Decimal:

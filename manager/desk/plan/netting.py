@@ -7,12 +7,11 @@ from decimal import Decimal
 
 from exchanges.precision import meets_minimum, notional
 from exchanges.types import Side, Symbol
-from manager.desk.plan.conflict_strategies import strategy_of
+from manager.desk.plan.conflict_resolver import strategy_of
 from manager.desk.plan.dust import leaves_dust
 from manager.desk.plan.outcomes import Cross, CrossPart, Denial, NetPlan, PlannedOrder, Reduce, SizedEntry
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.kinds import OrderPurpose
-from manager.state.records import Share
+from manager.state.records import OrderPurpose, Share
 
 
 def net(view: AccountView, reduces: Sequence[Reduce], entries: Sequence[SizedEntry]) -> NetPlan:

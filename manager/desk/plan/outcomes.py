@@ -7,8 +7,7 @@ from decimal import Decimal
 
 from exchanges.types import Side, Symbol
 from manager.desk.plan.values import OfPosition
-from manager.state.kinds import OrderPurpose
-from manager.state.records import IntentId, IntentRow, OrderId, PositionKey, Share
+from manager.state.records import IntentId, IntentRow, OrderId, OrderPurpose, PositionKey, Share
 from traders.book import Position
 from traders.spec import TraderId
 
@@ -162,7 +161,7 @@ class Reduce(OfPosition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopChange(OfPosition):
-    """Move a position's stop or target; None leaves it."""
+    """Move a position's stop or take-profit; None leaves it."""
 
     intent_id: IntentId
     stop_loss: Decimal | None = None
@@ -246,7 +245,7 @@ class NetPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtectiveLeg(OfPosition):
-    """Plan one resting stop or target of one trader."""
+    """Plan one stop or take-profit of one trader."""
 
     side: Side
     purpose: OrderPurpose
@@ -257,7 +256,7 @@ class ProtectiveLeg(OfPosition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtectionPlan:
-    """Return legs to place, then order ids to cancel, targets the desk must fire, and positions without a stop."""
+    """Return legs to place, then order ids to cancel, take-profits the desk must fire, and positions without a stop."""
 
     place: tuple[ProtectiveLeg, ...] = ()
     cancel: tuple[OrderId, ...] = ()

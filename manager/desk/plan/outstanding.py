@@ -11,8 +11,7 @@ from exchanges.precision import floor_to_lot
 from executor.contract import Action, Decision
 from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.kinds import OrderPurpose
-from manager.state.records import OrderId, OrderRow, PositionKey
+from manager.state.records import OrderId, OrderPurpose, OrderRow, PositionKey
 from traders.book import Book
 from traders.spec import TraderId
 
@@ -107,17 +106,16 @@ def beside_outstanding(
     return tuple(kept)
 
 
-def close_is_done(decision: Decision, *, held: Decimal, taken: Decimal, asked: Decimal, opens: bool) -> bool:
+def close_is_done(decision: Decision, *, flat: bool, taken: Decimal, asked: Decimal, unsettled: bool) -> bool:
     """Tell whether a close or target position has done its work, so that no round carries it out again.
 
-    `held` is the signed rest of the position, `taken` what came of the `asked` quantity. A whole close is done when
-    the book is flat, a partial one when anything of it has filled, a target position when all of it has, the book holds
-    nothing that it would reduce and nothing is left to open (`opens`), so one through zero waits for its entry.
+    A whole close is done when the book is `flat`, a partial one when anything was `taken`, a target position when all
+    that was `asked` has been taken, unless it is `unsettled`: its entry is still to come, or an earlier reduce that it
+    left room for may turn out never to have arrived.
     """
     if decision.action is not Action.TARGET:
-        return taken > ZERO if decision.fraction < 1 else not held
-    target = decision.target_quantity or ZERO
-    return not opens and taken >= asked and (not held or held * target > ZERO)
+        return taken > ZERO if decision.fraction < 1 else flat
+    return taken >= asked and not unsettled
 
 
 def _closes(order: OrderRow) -> bool:

@@ -1,43 +1,47 @@
-"""The resting stops and targets that the books call for, against those that rest (RULES.md 8).
+"""The resting stops and take-profits that the books call for, against those that rest (docs/rules.md 8).
 
 A leg covers exactly the position of one trader. It is reduce-only unless the symbol has opposite books or EXTERNAL:
-then stops rest as plain stop orders, and targets do not rest: the desk fires them. What EXTERNAL holds against the
-books no leg trades: there a leg covers less than the position.
+then stops rest as plain stop orders, and take-profits do not rest: the desk fires them. What EXTERNAL holds against
+the books no leg trades: there a leg covers less than the position.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeAlias
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
 from exchanges.types import Side, Symbol
+from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import OrderRow, PositionKey
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
 from traders.book import Position
-from traders.spec import TraderId
-
-NO_DUST: frozenset[PositionKey] = frozenset()
-_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
-_Key: TypeAlias = tuple[str, Symbol, OrderPurpose]
 
 
 class _Held:
     """One position, its closing side, what its legs cover and whether they must not be reduce-only."""
 
-    __slots__ = ("plain", "position", "quantity", "side", "symbol", "trader_id")
+    __slots__ = ("key", "plain", "position", "quantity", "side")
 
-    def __init__(self, trader_id: TraderId, position: Position, limit: Decimal | None, *, plain: bool) -> None:
-        self.trader_id = trader_id
+    def __init__(self, key: PositionKey, position: Position, limit: Decimal | None, *, plain: bool) -> None:
+        self.key = key
         self.position = position
-        self.symbol = position.symbol
         self.plain = plain
         self.quantity = abs(position.quantity) if limit is None else limit
         self.side = Side.SELL if position.quantity > ZERO else Side.BUY
+
+    def leg(self, purpose: OrderPurpose, trigger: Decimal) -> ProtectiveLeg:
+        return ProtectiveLeg(
+            trader_id=self.key.trader_id,
+            symbol=self.key.symbol,
+            side=self.side,
+            purpose=purpose,
+            quantity=self.quantity,
+            trigger_price=trigger,
+            reduce_only=not self.plain,
+        )
 
     def fits(self, order: OrderRow, trigger: Decimal) -> bool:
         return (
@@ -56,42 +60,60 @@ class _Held:
         return covered >= self.quantity
 
 
-@dataclass(slots=True, kw_only=True)
 class _Plan:
-    view: AccountView
-    resting: dict[_Key, list[OrderRow]]
-    place: list[ProtectiveLeg] = field(default_factory=list)
-    cancel: list[OrderRow] = field(default_factory=list)
-    watch: list[ProtectiveLeg] = field(default_factory=list)
-    unprotected: list[PositionKey] = field(default_factory=list)
+    """Match what the books call for with the legs that stand or may stand, position by position."""
+
+    def __init__(self, view: AccountView, orders: Iterable[OrderRow]) -> None:
+        self.resting: dict[tuple[PositionKey, OrderPurpose], list[OrderRow]] = {}
+        self._view = view
+        self._place: list[ProtectiveLeg] = []
+        self._cancel: list[OrderRow] = []
+        self._watch: list[ProtectiveLeg] = []
+        self._unprotected: list[PositionKey] = []
+        for order in orders:
+            if order.state.live and order.purpose.protects:
+                self.resting.setdefault((order.guards, order.purpose), []).append(order)
+        for same in self.resting.values():
+            if len(same) > 1:
+                same.sort(key=_keep_order)
 
     def cover(self, held: _Held, *, needs_stop: bool) -> None:
         position = held.position
-        if needs_stop and not held.covered(self.resting.get((held.trader_id, held.symbol, OrderPurpose.STOP), ())):
-            self.unprotected.append(PositionKey(held.trader_id, held.symbol))
+        if needs_stop and not held.covered(self.resting.get((held.key, OrderPurpose.STOP), ())):
+            self._unprotected.append(held.key)
         if position.stop_loss is not None:
             self._match(held, OrderPurpose.STOP, position.stop_loss)
         if position.take_profit is not None:
             self._match(held, OrderPurpose.TAKE_PROFIT, position.take_profit)
+
+    def result(self) -> ProtectionPlan:
+        """Return the plan; the legs that nothing called for go."""
+        unmatched = [order for left in self.resting.values() for order in left]
+        return ProtectionPlan(
+            place=tuple(self._place),
+            cancel=tuple(order.order_id for order in sorted([*self._cancel, *unmatched], key=_cancel_order)),
+            watch=tuple(self._watch),
+            unprotected=tuple(self._unprotected),
+        )
 
     def _match(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> None:
         trigger = self._trigger(held, purpose, price)
         if held.quantity == ZERO:
             return
         if held.plain and purpose is OrderPurpose.TAKE_PROFIT:
-            self.watch.append(_leg(held, purpose, trigger))
+            self._watch.append(held.leg(purpose, trigger))
             return
         right: list[OrderRow] = []
-        for order in self.resting.pop((held.trader_id, held.symbol, purpose), ()):
-            (right if held.fits(order, trigger) else self.cancel).append(order)
+        for order in self.resting.pop((held.key, purpose), ()):
+            (right if held.fits(order, trigger) else self._cancel).append(order)
         if not right:
-            self.place.append(_leg(held, purpose, trigger))
+            self._place.append(held.leg(purpose, trigger))
         if len(right) > 1:
-            self.cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
+            self._cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
 
     def _trigger(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> Decimal:
         """Move a trigger towards the mark to a tick, so that a stop never risks more than the trader asked for."""
-        instrument = self.view.instruments.get(held.symbol)
+        instrument = self._view.instruments.get(held.key.symbol)
         if instrument is None or instrument.tick is None:
             return price
         up = (purpose is OrderPurpose.STOP) is (held.side is Side.SELL)
@@ -105,40 +127,32 @@ def plan_protection(
     *,
     held: AccountView | None = None,
 ) -> ProtectionPlan:
-    """Return the legs to place, then those to cancel, the targets to watch and the positions without a confirmed stop.
+    """Return the legs to place, those to cancel, the take-profits to watch and the positions without a confirmed stop.
 
     A leg of the right shape whose outcome is not known is neither placed again nor canceled, and confirms nothing.
     Applied to the orders, the plan leads to a second plan that places and cancels nothing. `dust` gets no legs. Where
-    `desk` has the books as they will be after waiting reduces, `held` has them as they are: until these fill, the venue
+    `view` has the books as they will be after waiting reduces, `held` has them as they are: until these fill, the venue
     nets what is held, and would refuse a reduce-only leg against it.
     """
-    resting = _resting(orders)
+    plan = _Plan(view, orders)
     holding = sorted(trader_id for trader_id, trader in view.traders.items() if trader.book.positions)
-    if not resting and not holding:
+    if not plan.resting and not holding:
         return ProtectionPlan()
     contested, limits = _contested(held or view), automatic_limits(view)
-    plan = _Plan(view=view, resting=resting)
     for trader_id in holding:
         trader = view.traders[trader_id]
         for symbol, position in sorted(trader.book.positions.items()):
-            if PositionKey(trader_id, symbol) not in dust:
-                needs_stop = trader.spec.limits.stop_loss_enabled
-                one = _Held(trader_id, position, limits.get(PositionKey(trader_id, symbol)), plain=symbol in contested)
-                plan.cover(one, needs_stop=needs_stop)
-    for left in resting.values():
-        plan.cancel.extend(left)
-    return ProtectionPlan(
-        place=tuple(plan.place),
-        cancel=tuple(order.order_id for order in sorted(plan.cancel, key=_cancel_order)),
-        watch=tuple(plan.watch),
-        unprotected=tuple(plan.unprotected),
-    )
+            key = PositionKey(trader_id, symbol)
+            if key not in dust:
+                one = _Held(key, position, limits.get(key), plain=symbol in contested)
+                plan.cover(one, needs_stop=trader.spec.limits.stop_loss_enabled)
+    return plan.result()
 
 
 def fired_take_profits(
     view: AccountView, watch: Iterable[ProtectiveLeg], last_bars: Mapping[Symbol, tuple[Decimal, Decimal]]
 ) -> tuple[ProtectiveLeg, ...]:
-    """Return the watched targets that the last bar's (low, high) reached: a long's by the high, a short's by the low.
+    """Return the watched legs that the last bar's (low, high) reached: a long's by the high, a short's by the low.
 
     A leg never asks for more than the book still holds on its side.
     """
@@ -155,18 +169,6 @@ def fired_take_profits(
     return tuple(fired)
 
 
-def _resting(orders: Iterable[OrderRow]) -> dict[_Key, list[OrderRow]]:
-    resting: dict[_Key, list[OrderRow]] = {}
-    for order in orders:
-        if order.purpose in _PURPOSES and order.state.live:
-            trader_id = order.shares[0].trader_id if order.shares else ""
-            resting.setdefault((trader_id, order.symbol, order.purpose), []).append(order)
-    for same in resting.values():
-        if len(same) > 1:
-            same.sort(key=_keep_order)
-    return resting
-
-
 def _contested(view: AccountView) -> frozenset[Symbol]:
     contested = {symbol for symbol, position in view.external.positions.items() if position.quantity}
     directions: dict[Symbol, int] = {}
@@ -177,22 +179,9 @@ def _contested(view: AccountView) -> frozenset[Symbol]:
     return frozenset(contested)
 
 
-def _leg(held: _Held, purpose: OrderPurpose, trigger: Decimal) -> ProtectiveLeg:
-    return ProtectiveLeg(
-        trader_id=held.trader_id,
-        symbol=held.symbol,
-        side=held.side,
-        purpose=purpose,
-        quantity=held.quantity,
-        trigger_price=trigger,
-        reduce_only=not held.plain,
-    )
-
-
-def _keep_order(order: OrderRow) -> tuple[bool, datetime, str, int, str]:
+def _keep_order(order: OrderRow) -> tuple[bool, datetime, str, int, OrderId]:
     return order.state is not OrderState.ACCEPTED, order.created_at, order.round_id, order.n, order.order_id
 
 
-def _cancel_order(order: OrderRow) -> tuple[str, str, bool, str, int, str]:
-    trader_id = order.shares[0].trader_id if order.shares else ""
-    return trader_id, order.symbol, order.purpose is OrderPurpose.STOP, order.round_id, order.n, order.order_id
+def _cancel_order(order: OrderRow) -> tuple[PositionKey, bool, str, int, OrderId]:
+    return order.guards, order.purpose is OrderPurpose.STOP, order.round_id, order.n, order.order_id

@@ -10,9 +10,8 @@ from decimal import Decimal
 
 from exchanges.precision import quantity_for
 from exchanges.types import Symbol
-from manager.desk.plan.conflict_strategies import strategy_of
+from manager.desk.plan.conflict_resolver import strategy_of
 from manager.desk.plan.outcomes import Candidate, Clamp, Conflict, Denial, Reduce, SizedEntry, Sizing
-from manager.desk.plan.valuation import price_of
 from manager.desk.plan.values import ZERO, AccountView
 from manager.state.records import PositionKey
 
@@ -60,7 +59,7 @@ def margin_in_use(view: AccountView, reduces: Iterable[Reduce] = ()) -> Decimal:
     for position, left in held:
         if left > ZERO:
             margins = sides.setdefault(position.symbol, [ZERO, ZERO])
-            worth = left * price_of(view, position) * position.contract_size
+            worth = left * view.price_of(position) * position.contract_size
             margins[position.quantity > ZERO] += worth / position.leverage
     return sum((max(margins) for margins in sides.values()), ZERO)
 

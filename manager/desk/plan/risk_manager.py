@@ -13,7 +13,6 @@ from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.outcomes import Candidate, Clamp, Denial, LocalVerdict, Reduce, SizedEntry, Sizing, StopChange
 from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.risk.exposures import Entry, Exposures
-from manager.desk.risk.reducing import close, holds, reduce_to_target
 from manager.desk.risk.registry import ACCOUNT_RULES, ADJUST_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
 from manager.desk.risk.rule import apply_rules
 from manager.desk.risk.standing import OpenCase, Standing
@@ -114,10 +113,10 @@ class _LocalCheck:
 
     def _reduce(self, standing: Standing, intent: IntentRow) -> bool:
         is_target = intent.decision.action is Action.TARGET
-        if not is_target and not holds(standing, intent):
+        if not is_target and not standing.holds(intent):
             self._deny_without_position(standing, intent)
             return False
-        reduce = reduce_to_target(standing, intent) if is_target else close(standing, intent)
+        reduce = standing.reduce_to_target_position(intent) if is_target else standing.close(intent)
         if reduce is not None:
             self._reduces.append(reduce)
         elif not is_target:

@@ -1,4 +1,4 @@
-"""What one round decides, as one pure function over the stages (RULES.md 3)."""
+"""What one round decides, as one pure function over the stages (docs/rules.md 3)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -7,9 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from exchanges.types import Capabilities, Instrument, Symbol
-from manager.state.kinds import TradingState
-from manager.state.records import AccountId, PositionKey, TraderState
-from traders.book import Book
+from manager.state.records import AccountId, PositionKey, TraderState, TradingState
+from traders.book import Book, Position
 from traders.spec import TraderId, TraderSpec
 
 ZERO = Decimal(0)
@@ -17,7 +16,7 @@ UNRANKED = Decimal(-1)
 
 
 class ConflictStrategy(StrEnum):
-    """Name how opens of several traders on one symbol are reconciled (RULES.md 4)."""
+    """Name how opens of several traders on one symbol are reconciled (docs/rules.md 4)."""
 
     FIRST_COME = "first_come"
     HIGHEST_CONFIDENCE = "highest_confidence"
@@ -27,7 +26,7 @@ class ConflictStrategy(StrEnum):
 
 
 class AllocationStrategy(StrEnum):
-    """Name how capital is dealt to traders (RULES.md 6)."""
+    """Name how capital is dealt to traders (docs/rules.md 6)."""
 
     EQUAL = "equal"
     CUSTOM = "custom"
@@ -132,11 +131,29 @@ class AccountView:
     truth_at: datetime | None = None
     began_at: datetime | None = None
 
-    def prices(self) -> dict[Symbol, Decimal]:
-        """Return the price of each mark."""
-        return {symbol: mark.price for symbol, mark in self.marks.items()}
-
     def instrument(self, symbol: Symbol) -> Instrument:
         """Return an instrument, one that cannot be traded for a symbol that the venue does not list."""
         listed = self.instruments.get(symbol)
         return listed if listed is not None else Instrument(symbol=symbol, tradable=False)
+
+    def price_of(self, position: Position) -> Decimal:
+        """Return the mark of a position, its entry price where there is none."""
+        mark = self.marks.get(position.symbol)
+        return mark.price if mark is not None else position.entry_price
+
+    def is_marked(self, book: Book) -> bool:
+        """Tell whether every position of a book has a mark, so that its equity is known."""
+        return all(symbol in self.marks for symbol in book.positions)
+
+    def equity_of(self, book: Book) -> Decimal:
+        """Return capital + realized - fees + funding + unrealized of a book, in USD (docs/rules.md 1).
+
+        Without a mark the PnL of a position is not known and counts as nothing.
+        """
+        marks = self.marks
+        held = ((position, marks.get(symbol)) for symbol, position in book.positions.items())
+        return sum((position.unrealized(mark.price) for position, mark in held if mark is not None), book.cash)
+
+    def margin_of(self, book: Book) -> Decimal:
+        """Return the virtual margin of a book's positions in USD (docs/rules.md 7)."""
+        return sum((position.margin(self.price_of(position)) for position in book.positions.values()), ZERO)

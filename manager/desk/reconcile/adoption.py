@@ -8,8 +8,7 @@ from exchanges.errors import ExchangeError
 from exchanges.types import ClientOrderId, OrderReport
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.session import Session
-from manager.state.kinds import OrderState
-from manager.state.records import OrderId, OrderRow
+from manager.state.records import OrderId, OrderRow, OrderState
 
 ABSENCE_PROOF = timedelta(seconds=30)
 

@@ -10,7 +10,7 @@ from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
 from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, TradingState
-from manager.state.records import FillRow, OrderId, OrderRow
+from manager.state.records import FillRow, OrderId, OrderRow, PositionKey
 
 ENDED = {
     OrderStatus.FILLED: OrderState.FILLED,
@@ -120,9 +120,10 @@ class FillBooking:
             intent = self._state.intents.get(share.intent_id)
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
-            decision, held = intent.decision, self._state.books[share.trader_id].quantity(order.symbol)
-            opens = not held and bool(decision.target_quantity)
-            if close_is_done(decision, held=held, taken=taken, asked=share.quantity, opens=opens):
+            key, decision = PositionKey(share.trader_id, order.symbol), intent.decision
+            flat = not self._state.books[share.trader_id].quantity(order.symbol)
+            unsettled = (flat and bool(decision.target_quantity)) or key in self._state.outstanding.reduces()
+            if close_is_done(decision, flat=flat, taken=taken, asked=share.quantity, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, order.round_id)
 
     def _halt(self, reason: str) -> None:

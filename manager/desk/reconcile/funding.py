@@ -9,8 +9,6 @@ from manager.desk.plan.booking import funding_parts
 from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
 from manager.state.records import ROUNDING, FillPartRow
-from manager.state.store import Transaction
-from traders.spec import TraderId
 
 DIFFERENCE_USD = Decimal("0.01")
 _PARTS_READ = 20
@@ -55,17 +53,14 @@ class FundingBooking:
 
     async def _parts_after(self, at: datetime) -> Sequence[FillPartRow]:
         """Return the booked parts of fills and crosses later than `at`, those not written yet included."""
-        parts = [row for row in self._state.pending.inserts if isinstance(row, FillPartRow)]
+        found = [row for row in self._state.pending.inserts if isinstance(row, FillPartRow)]
         if at < self._session.clock.now():
             async with self._session.reading() as tx:
                 for owner in self._state.books:
-                    parts.extend(await self._newest_parts(tx, owner, at))
-        return [part for part in parts if part.at > at]
-
-    async def _newest_parts(self, tx: Transaction, owner: TraderId, at: datetime) -> Sequence[FillPartRow]:
-        where, limit = {"account_id": self._session.runtime.account_id, "trader_id": owner}, _PARTS_READ
-        while True:
-            parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
-            if len(parts) < limit or parts[-1].at <= at:
-                return parts
-            limit *= 10
+                    where, limit = {"account_id": self._session.runtime.account_id, "trader_id": owner}, _PARTS_READ
+                    parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
+                    while len(parts) == limit and parts[-1].at > at:
+                        limit *= 10
+                        parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
+                    found.extend(parts)
+        return [part for part in found if part.at > at]

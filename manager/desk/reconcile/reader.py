@@ -7,14 +7,12 @@ from decimal import Decimal
 from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
 from exchanges.types import Fill, FundingPayment, Symbol
-from manager.desk.incidents.log import Subject
 from manager.desk.plan.values import ZERO
 from manager.desk.reconcile.adoption import Adoption
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.reconcile.funding import FundingBooking
 from manager.desk.session import Session, Truth
-from manager.state.kinds import LedgerKind
-from manager.state.records import UNALLOCATED, OrderId
+from manager.state.records import UNALLOCATED, LedgerKind, OrderId
 
 SINCE_FIRST = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -110,14 +108,12 @@ class Reconciler:
         """Take no entries on symbols whose orders or positions are not known, and tell of each once."""
         session, unresolved = self._session, self._state.outstanding.unresolved()
         for order in unresolved:
-            about = Subject(code="ORDER_UNKNOWN", symbol=order.symbol, which=order.order_id)
-            if not session.incidents.keep(about):
+            if not session.keep_incident("ORDER_UNKNOWN", symbol=order.symbol, which=order.order_id):
                 detail = f"{order.order_id}: {order.reason or 'it has no known outcome'}"
-                session.incident(about.code, detail, symbol=order.symbol, which=order.order_id)
+                session.incident("ORDER_UNKNOWN", detail, symbol=order.symbol, which=order.order_id)
         session.unresolved = {order.symbol for order in unresolved}
         for symbol in sorted(wrong):
-            about = Subject(code="POSITION_MISMATCH", symbol=symbol)
-            if symbol not in session.unresolved or session.incidents.keep(about):
+            if symbol not in session.unresolved or session.keep_incident("POSITION_MISMATCH", symbol=symbol):
                 detail = "the venue's position differs from the sum of the books"
-                session.incident(about.code, detail, symbol=symbol)
+                session.incident("POSITION_MISMATCH", detail, symbol=symbol)
         session.unresolved |= wrong

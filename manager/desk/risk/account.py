@@ -71,17 +71,17 @@ def _within_margin(entry: Entry, limit: Decimal, detail: str) -> Finding | None:
     exposures, direction = entry.exposures, entry.direction
     sides = exposures.sides(entry.symbol)
     worth, margin = exposures.own(entry.trader_id, entry.symbol, direction)
-    elsewhere = exposures.margin_without(entry.symbol)
+    others = exposures.margin_without(entry.symbol)
     beside = sides.side_margin(direction) - margin
     result = max(margin, (worth + entry.size_usd) / entry.leverage)
-    after = elsewhere + max(beside + result, sides.side_margin(-direction))
+    after = others + max(beside + result, sides.side_margin(-direction))
     if after <= limit:
         return None
-    fits = elsewhere + sides.margin <= limit
-    room = (limit - elsewhere - beside) * entry.leverage - worth if fits else ZERO
+    fits = others + sides.margin <= limit
+    room = (limit - others - beside) * entry.leverage - worth if fits else ZERO
     return cut_to(
         room, detail, size_usd=entry.size_usd, leverage=entry.leverage, margin_after_usd=after,
-        other_margin_usd=elsewhere, limit_usd=limit, equity=exposures.view.equity,
+        other_margin_usd=others, limit_usd=limit, equity=exposures.view.equity,
     )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from typing import Self
 from exchanges.precision import notional, quantity_for
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.outcomes import Reduce, SizedEntry
-from manager.desk.plan.valuation import price_of
 from manager.desk.plan.values import ZERO, AccountView
 from manager.desk.risk.standing import sendable
 from manager.state.records import IntentRow, PositionKey
@@ -51,7 +50,7 @@ class Sides:
 class Exposures:
     """Follow the account through a round: the books after its reduces, then what each accepted entry adds.
 
-    EXTERNAL and reserved orders count in full (RULES.md 5); `dust` positions count in everything but the number.
+    EXTERNAL and reserved orders count in full (docs/rules.md 5); `dust` positions count in everything but the number.
     """
 
     def __init__(self, view: AccountView, reduces: Iterable[Reduce], dust: frozenset[PositionKey]) -> None:
@@ -88,7 +87,7 @@ class Exposures:
         return (worth, margin) if held == direction else (ZERO, ZERO)
 
     def accept(self, entry: "Entry") -> None:
-        """Count an entry that passed; its leverage becomes that of the whole position (RULES.md 7).
+        """Count an entry that passed; its leverage becomes that of the whole position (docs/rules.md 7).
 
         A higher leverage frees no margin in this round, because the entry may not fill.
         """
@@ -106,7 +105,7 @@ class Exposures:
             left = abs(position.quantity) - taken.get(key, ZERO)
             if left <= ZERO:
                 continue
-            worth = left * price_of(self.view, position) * position.contract_size
+            worth = left * self.view.price_of(position) * position.contract_size
             margin = worth / position.leverage
             self.sides(symbol).add(position.direction, worth, margin)
             self.unrealized += self._unrealized(position, left, worth)

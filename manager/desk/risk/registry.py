@@ -3,7 +3,7 @@
 To add a rule, write one function and one row here. Rules that cut a size stand after BELOW_MIN_NOTIONAL.
 """
 
-from manager.desk.risk import account, freshness, sizes, states, stops
+from manager.desk.risk import account, trader
 from manager.desk.risk.exposures import Entry
 from manager.desk.risk.rule import Code, Reach, Rule, Stage
 from manager.desk.risk.standing import OpenCase
@@ -12,126 +12,126 @@ LOCAL, ACCOUNT = Stage.LOCAL, Stage.ACCOUNT
 
 LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     Rule(
-        code="TRADING_DISABLED", stage=LOCAL, function=states.trading_disabled, reach=Reach.WIDENING,
+        code="TRADING_DISABLED", stage=LOCAL, function=trader.trading_disabled, reach=Reach.WIDENING,
         doc="The service's switch `manager.trading_enabled` is off.",
     ),
     Rule(
-        code="HALTED", stage=LOCAL, function=states.halted, reach=Reach.WIDENING,
+        code="HALTED", stage=LOCAL, function=trader.halted, reach=Reach.WIDENING,
         doc="The account or the trader is halted.",
     ),
     Rule(
-        code="REDUCING", stage=LOCAL, function=states.reducing, reach=Reach.WIDENING,
+        code="REDUCING", stage=LOCAL, function=trader.reducing, reach=Reach.WIDENING,
         doc="The account or the trader may only reduce.",
     ),
     Rule(
-        code="TRADER_ISOLATED", stage=LOCAL, function=states.trader_isolated, reach=Reach.WIDENING,
+        code="TRADER_ISOLATED", stage=LOCAL, function=trader.trader_isolated, reach=Reach.WIDENING,
         doc="The trader is isolated.",
     ),
     Rule(
-        code="TRADER_NOT_RUNNING", stage=LOCAL, function=states.trader_not_running, reach=Reach.WIDENING,
+        code="TRADER_NOT_RUNNING", stage=LOCAL, function=trader.trader_not_running, reach=Reach.WIDENING,
         doc="The trader is stopped, paused, in error or not known to the account.",
     ),
     Rule(
-        code="SAFE_MODE", stage=LOCAL, function=states.safe_mode, reach=Reach.WIDENING,
-        doc=f"The trader's last {states.SAFE_MODE_FAILURES} decisions, or more, failed.",
+        code="SAFE_MODE", stage=LOCAL, function=trader.safe_mode, reach=Reach.WIDENING,
+        doc=f"The trader's last {trader.SAFE_MODE_FAILURES} decisions, or more, failed.",
     ),
     Rule(
-        code="MAX_DRAWDOWN", stage=LOCAL, function=states.max_drawdown, reach=Reach.WIDENING,
+        code="MAX_DRAWDOWN", stage=LOCAL, function=trader.max_drawdown, reach=Reach.WIDENING,
         doc="The trader's fall from its equity peak, flows excluded, is above max_drawdown_pct.",
     ),
     Rule(
-        code="COOLDOWN", stage=LOCAL, function=states.cooldown, reach=Reach.WIDENING,
+        code="COOLDOWN", stage=LOCAL, function=trader.cooldown, reach=Reach.WIDENING,
         doc="A stop of the trader was hit less than cooldown_after_stop ago.",
     ),
     Rule(
-        code="ENTRY_RATE", stage=LOCAL, function=states.entry_rate, reach=Reach.WIDENING,
+        code="ENTRY_RATE", stage=LOCAL, function=trader.entry_rate, reach=Reach.WIDENING,
         doc="The trader has made max_entries_per_hour entries within the hour, those of this round included.",
     ),
     Rule(
-        code="INTENT_STALE", stage=LOCAL, function=freshness.intent_stale, reach=Reach.WIDENING,
+        code="INTENT_STALE", stage=LOCAL, function=trader.intent_stale, reach=Reach.WIDENING,
         doc="The trader's next decision is due.",
     ),
     Rule(
-        code="ACCOUNT_STALE", stage=LOCAL, function=freshness.account_stale, reach=Reach.WIDENING,
+        code="ACCOUNT_STALE", stage=LOCAL, function=trader.account_stale, reach=Reach.WIDENING,
         doc="The account was not read from the venue in this round.",
     ),
     Rule(
-        code="SYMBOL_NOT_ALLOWED", stage=LOCAL, function=freshness.symbol_not_allowed, reach=Reach.WIDENING,
+        code="SYMBOL_NOT_ALLOWED", stage=LOCAL, function=trader.symbol_not_allowed, reach=Reach.WIDENING,
         doc="The symbol is not among the trader's.",
     ),
     Rule(
-        code="INSTRUMENT_HALTED", stage=LOCAL, function=freshness.instrument_halted, reach=Reach.WIDENING,
+        code="INSTRUMENT_HALTED", stage=LOCAL, function=trader.instrument_halted, reach=Reach.WIDENING,
         doc="The venue does not list the symbol or does not trade it now.",
     ),
     Rule(
-        code="MARKET_STALE", stage=LOCAL, function=freshness.market_stale, reach=Reach.WIDENING,
+        code="MARKET_STALE", stage=LOCAL, function=trader.market_stale, reach=Reach.WIDENING,
         doc="There is no mark, or it is older than max_data_age (live) or data_age_intervals candles (replay).",
     ),
     Rule(
-        code="SYMBOL_UNRESOLVED", stage=LOCAL, function=freshness.symbol_unresolved, reach=Reach.WIDENING,
+        code="SYMBOL_UNRESOLVED", stage=LOCAL, function=trader.symbol_unresolved, reach=Reach.WIDENING,
         doc="An order on the symbol has no known outcome, or EXTERNAL opposes the books or the entry itself.",
     ),
     Rule(
-        code="ENTRY_PRICE_MOVED", stage=LOCAL, function=freshness.entry_price_moved,
+        code="ENTRY_PRICE_MOVED", stage=LOCAL, function=trader.entry_price_moved,
         doc="The mark is outside min_entry_price and max_entry_price.",
     ),
     Rule(
-        code="OPPOSITE_OWN_POSITION", stage=LOCAL, function=sizes.opposite_own_position,
+        code="OPPOSITE_OWN_POSITION", stage=LOCAL, function=trader.opposite_own_position,
         doc="The trader holds or opens the other side, and the batch does not close all of it first.",
     ),
     Rule(
-        code="MAX_POSITIONS_TRADER", stage=LOCAL, function=sizes.max_positions_trader,
+        code="MAX_POSITIONS_TRADER", stage=LOCAL, function=trader.max_positions_trader,
         doc="The trader holds max_positions; adding to one of them is no new position.",
     ),
     Rule(
-        code="CONFIDENCE_TOO_LOW", stage=LOCAL, function=stops.confidence_too_low,
+        code="CONFIDENCE_TOO_LOW", stage=LOCAL, function=trader.confidence_too_low,
         doc="Confidence is below min_confidence; a missing one passes.",
     ),
     Rule(
-        code="LEVERAGE", stage=LOCAL, function=sizes.leverage,
+        code="LEVERAGE", stage=LOCAL, function=trader.leverage,
         doc="Lowers leverage to the smaller of the trader's cap for the symbol and the venue's; never denies.",
     ),
     Rule(
-        code="STOP_LOSS_MISSING", stage=LOCAL, function=stops.stop_loss_missing,
+        code="STOP_LOSS_MISSING", stage=LOCAL, function=trader.stop_loss_missing,
         doc="stop_loss_enabled, and neither the entry nor the position it adds to has a stop.",
     ),
     Rule(
-        code="TAKE_PROFIT_MISSING", stage=LOCAL, function=stops.take_profit_missing,
+        code="TAKE_PROFIT_MISSING", stage=LOCAL, function=trader.take_profit_missing,
         doc="take_profit_enabled, and neither the entry nor the position it adds to has a take-profit.",
     ),
     Rule(
-        code="STOP_LOSS_WRONG_SIDE", stage=LOCAL, function=stops.stop_loss_wrong_side, reach=Reach.ADJUST,
+        code="STOP_LOSS_WRONG_SIDE", stage=LOCAL, function=trader.stop_loss_wrong_side, reach=Reach.ADJUST,
         doc="The stop is not strictly on the losing side of the mark.",
     ),
     Rule(
-        code="TAKE_PROFIT_WRONG_SIDE", stage=LOCAL, function=stops.take_profit_wrong_side, reach=Reach.ADJUST,
+        code="TAKE_PROFIT_WRONG_SIDE", stage=LOCAL, function=trader.take_profit_wrong_side, reach=Reach.ADJUST,
         doc="The take-profit is not strictly on the winning side of the mark.",
     ),
     Rule(
-        code="RISK_REWARD_TOO_LOW", stage=LOCAL, function=stops.risk_reward_too_low,
+        code="RISK_REWARD_TOO_LOW", stage=LOCAL, function=trader.risk_reward_too_low,
         doc="(take_profit - mark) / (mark - stop_loss) is below min_risk_reward_ratio.",
     ),
     Rule(
-        code="STOP_BEYOND_LIQUIDATION", stage=LOCAL, function=stops.stop_beyond_liquidation, reach=Reach.WIDENING,
+        code="STOP_BEYOND_LIQUIDATION", stage=LOCAL, function=trader.stop_beyond_liquidation, reach=Reach.WIDENING,
         doc="The stop is at or behind the nearer of the account's estimated liquidation price and "
         "entry x (1 -/+ (1/leverage - maintenance)).",
     ),
     Rule(
-        code="BELOW_MIN_NOTIONAL", stage=LOCAL, function=sizes.below_min_notional,
+        code="BELOW_MIN_NOTIONAL", stage=LOCAL, function=trader.below_min_notional,
         doc="The size, floored to the lot, is below the venue's minimum.",
     ),
     Rule(
-        code="MAX_POSITION_SIZE", stage=LOCAL, function=sizes.max_position_size,
+        code="MAX_POSITION_SIZE", stage=LOCAL, function=trader.max_position_size,
         doc="Cuts an entry so that the resulting position is within max_position_size_usd; "
         "denies when the rest is below the minimum.",
     ),
     Rule(
-        code="MARGIN_USAGE_TRADER", stage=LOCAL, function=sizes.margin_usage_trader,
+        code="MARGIN_USAGE_TRADER", stage=LOCAL, function=trader.margin_usage_trader,
         doc="Cuts an entry so that the trader's margin is within max_margin_usage_pct of its equity; "
         "denies when the rest is below the minimum.",
     ),
     Rule(
-        code="ALLOCATION_EXCEEDED", stage=LOCAL, function=sizes.allocation_exceeded,
+        code="ALLOCATION_EXCEEDED", stage=LOCAL, function=trader.allocation_exceeded,
         doc="Cuts an entry to min(allocated, equity) - margin in use and reserved; "
         "denies when the rest is below the minimum.",
     ),

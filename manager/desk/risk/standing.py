@@ -5,9 +5,9 @@ from decimal import Decimal
 from typing import Self
 
 from exchanges.precision import floor_to_lot, meets_minimum, notional, quantity_for
-from exchanges.types import Instrument, Symbol
+from exchanges.types import Instrument, Side, Symbol
 from executor.contract import Action
-from manager.desk.plan.valuation import book_equity, price_of
+from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import ZERO, AccountView, Mark, TraderView
 from manager.state.records import IntentRow
 from traders.book import Position
@@ -24,7 +24,7 @@ class Planned:
 
 
 class Standing:
-    """Follow one trader through its batches; the round assumes that its reduces fill (RULES.md 2).
+    """Follow one trader through its batches; the round assumes that its reduces fill (docs/rules.md 2).
 
     `dust` are symbols of positions too small to send: they keep their margin but do not count as positions.
     """
@@ -64,8 +64,29 @@ class Standing:
         self._held[symbol] = held - taken if held > ZERO else held + taken
         return taken
 
+    def holds(self, intent: IntentRow) -> bool:
+        """Tell whether the book holds the side that a close names."""
+        wanted = 1 if intent.decision.action is Action.CLOSE_LONG else -1
+        return self.held(Symbol(intent.decision.symbol)) * wanted > ZERO
+
+    def close(self, intent: IntentRow) -> Reduce | None:
+        """Return the reduce of a close, None when its fraction is below one lot; a fraction of 1 closes all."""
+        symbol, fraction = Symbol(intent.decision.symbol), intent.decision.fraction
+        held = abs(self.held(symbol))
+        return self._reduce(intent, held if fraction >= 1 else self._floor(symbol, held * fraction))
+
+    def reduce_to_target_position(self, intent: IntentRow) -> Reduce | None:
+        """Return what a target position takes off the book, None when it wants no less; through zero it closes all."""
+        wanted, symbol = intent.decision.target_quantity, Symbol(intent.decision.symbol)
+        held = self.held(symbol)
+        if wanted is None or not held:
+            return None
+        if wanted * held <= ZERO:
+            return self._reduce(intent, abs(held))
+        return self._reduce(intent, self._floor(symbol, max(ZERO, abs(held) - abs(wanted))))
+
     def add(self, case: "OpenCase") -> None:
-        """Count an accepted entry; its leverage becomes that of the whole position (RULES.md 7).
+        """Count an accepted entry; its leverage becomes that of the whole position (docs/rules.md 7).
 
         A higher leverage frees no margin in this round, because the entry may not fill.
         """
@@ -87,7 +108,7 @@ class Standing:
     def equity(self) -> Decimal:
         """Return the trader's equity in USD; closing at the mark does not change it."""
         if self._equity is None:
-            self._equity = book_equity(self.view, self.trader.book)
+            self._equity = self.view.equity_of(self.trader.book)
         return self._equity
 
     def notional(self, symbol: Symbol) -> Decimal:
@@ -118,6 +139,25 @@ class Standing:
         counted = (self._symbols() - self._dust) | set(self._planned) | reserved
         return len(counted - {symbol})
 
+    def _floor(self, symbol: Symbol, quantity: Decimal) -> Decimal:
+        instrument = self.view.instruments.get(symbol)
+        return floor_to_lot(quantity, instrument.lot) if instrument is not None else quantity
+
+    def _reduce(self, intent: IntentRow, quantity: Decimal) -> Reduce | None:
+        symbol = Symbol(intent.decision.symbol)
+        side = Side.SELL if self.held(symbol) > ZERO else Side.BUY
+        taken = self.take(symbol, quantity)
+        if not taken:
+            return None
+        return Reduce(
+            trader_id=intent.trader_id,
+            symbol=symbol,
+            side=side,
+            quantity=taken,
+            intent_id=intent.intent_id,
+            closes=not self.held(symbol),
+        )
+
     def _symbols(self) -> set[Symbol]:
         held = {symbol for symbol in self.trader.book.positions if self.held(symbol)}
         return held | set(self._planned)
@@ -126,7 +166,7 @@ class Standing:
         position = self.position(symbol)
         if position is None:
             return ZERO
-        return abs(self.held(symbol)) * price_of(self.view, position) * position.contract_size
+        return abs(self.held(symbol)) * self.view.price_of(position) * position.contract_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The invariants of DESIGN.md 3 as checks on one account's facts; a violation is a value with its numbers."""
+"""The invariants of an account as checks on its facts (docs/rules.md); a violation is a value with its numbers."""

@@ -5,13 +5,11 @@ from decimal import Decimal
 
 from exchanges.types import ZERO, Symbol
 from manager.monitor.invariants.facts import REDUCING, AccountFacts, Violation
-from manager.state.kinds import OrderPurpose, OrderState
-from manager.state.records import PositionKey, PositionRow
+from manager.state.records import OrderPurpose, OrderState, PositionKey, PositionRow
 from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")
 HALF_CENT = Decimal("0.005")
-_PROTECTIVE = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
 
 
 def positions_match(facts: AccountFacts) -> list[Violation]:
@@ -69,12 +67,12 @@ def positions_protected(facts: AccountFacts) -> list[Violation]:
 
 
 def no_orphan_protection(facts: AccountFacts) -> list[Violation]:
-    """Invariant 6: no stop or target rests for a position that is gone."""
+    """Invariant 6: no stop or take-profit rests for a position that is gone."""
     held = {PositionKey(row.trader_id, row.symbol) for row in facts.rows.positions}
     return [
         _violation("orphan", order.order_id, f"{order.purpose} of {order.quantity} {order.symbol} without a position")
         for order in facts.live_orders()
-        if order.purpose in _PROTECTIVE and (order.shares[0].trader_id, order.symbol) not in held
+        if order.purpose.protects and order.guards not in held
     ]
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from exchanges.types import Balance, PositionReport, Symbol
-from manager.state.kinds import OrderPurpose
-from manager.state.records import OrderRow
+from manager.state.records import OrderPurpose, OrderRow
 from manager.state.store import AccountRows
 
 REDUCING = (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)

@@ -102,21 +102,34 @@ def array(rows: sa.Select[Any], limit: Any = None) -> ScalarSelect[Any]:
 def find(kind: type[Any], shape: Shape, newest_first: str) -> sa.Select[Any]:
     """Build a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
     table = TABLES[kind]
+    clauses = equal(table, shape)
+    limit = sa.bindparam("limit", type_=sa.Integer())
+    return sa.select(listed(kind, *clauses, order=newest(table, newest_first), limit=limit))
+
+
+def equal(
+    table: FromClause, shape: Sequence[tuple[str, type | None]], prefix: str = ""
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a search by fields; the names of its parameters begin with `prefix`."""
     clauses: list[sa.ColumnElement[bool]] = []
     for name, wanted in shape:
         col = table.c[name]
         if wanted is None:
             clauses.append(col.is_(None))
         elif wanted is tuple:
-            clauses.append(col == sa.func.any(sa.bindparam(f"in_{name}", type_=ARRAY(col.type))))
+            clauses.append(col == sa.func.any(sa.bindparam(f"{prefix}in_{name}", type_=ARRAY(col.type))))
         else:
-            clauses.append(col == sa.bindparam(f"is_{name}", type_=col.type))
-    order: tuple[sa.ColumnElement[Any], ...] = ()
-    if newest_first:
-        # NULLS LAST where there are none would keep an index from giving the order.
-        newest = table.c[newest_first].desc()
-        order = (newest.nulls_last() if table.c[newest_first].nullable else newest,)
-    return sa.select(listed(kind, *clauses, order=order, limit=sa.bindparam("limit", type_=sa.Integer())))
+            clauses.append(col == sa.bindparam(f"{prefix}is_{name}", type_=col.type))
+    return clauses
+
+
+def newest(table: sa.Table, by: str) -> tuple[sa.ColumnElement[Any], ...]:
+    """Return the order by a field, the newest first; without a field there is none."""
+    if not by:
+        return ()
+    # NULLS LAST where there are none would keep an index from giving the order.
+    column = table.c[by].desc()
+    return (column.nulls_last() if table.c[by].nullable else column,)
 
 
 def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
@@ -310,8 +323,11 @@ class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
     def __init__(self) -> None:
-        kept = {records.AccountRow: OWNED_BY_ACQUIRE}
-        self.tables = {kind: TableCommands.of(writes(table, kept=kept.get(kind, ()))) for kind, table in TABLES.items()}
+        kept, made = {records.AccountRow: OWNED_BY_ACQUIRE}, {records.EventRow: ("xact", "seq")}
+        self.tables = {
+            kind: TableCommands.of(writes(table, kept=kept.get(kind, ()), generated=made.get(kind, ())))
+            for kind, table in TABLES.items()
+        }
         self.desk = Command.of(desk())
         self.trader = Command.of(trader())
         self.known_trades = Command.of(known_trades())

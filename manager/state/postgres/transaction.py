@@ -11,12 +11,14 @@ from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, RANK, Row
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.connection import translated
+from manager.state.postgres.searches import events_command, search_command, shapes_of
 from manager.state.postgres.statements import Command, Statements, shape_of
 from manager.state.records import (
     AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
+    EventRow,
     IncidentRow,
     IntentRow,
     OrderRow,
@@ -27,7 +29,7 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.spending import SpendingRow
-from manager.state.store import AccountRows, Conclusion, Fence, TraderRows, fence_lost
+from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
 from manager.state.tables import REVISION
 from traders.spec import TraderId
 
@@ -153,6 +155,25 @@ class PostgresTransaction:
         statement = self._statements.find(kind, shape, newest_first)
         row = await self._row(statement, parameters | {"tenant": self._tenant, "limit": limit})
         return self._codecs[kind].load(row[0])
+
+    async def search(self, *searches: Search) -> Sequence[Sequence[Any]]:
+        """Return the rows of each search, all from one statement and so one snapshot."""
+        for one in searches:
+            self._guard(check_fields, one.kind, one.fields)
+        shapes, parameters = shapes_of(searches)
+        row = await self._row(search_command(shapes), parameters | {"tenant": self._tenant})
+        return [self._codecs[one.kind].load(text) for one, text in zip(searches, row, strict=True)]
+
+    async def events(
+        self, after: EventPlace, where: Mapping[str, Any], limit: int
+    ) -> Sequence[tuple[EventPlace, EventRow]]:
+        """Return events after a place, in order, as far as all transactions have ended that may add to them."""
+        self._guard(check_fields, EventRow, tuple(where))
+        shape, values = shape_of(where)
+        parameters = {**values, **after._asdict(), "tenant": self._tenant, "limit": limit}
+        found = await (await self._execute(events_command(shape), parameters)).fetchall()
+        rows = self._codecs[EventRow].load(f"[{','.join(text for _, _, text in found)}]")
+        return [(EventPlace(xact, seq), row) for (xact, seq, _), row in zip(found, rows, strict=True)]
 
     async def acquire(self, account_id: AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""

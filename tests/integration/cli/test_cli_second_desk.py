@@ -14,8 +14,8 @@ from manager.bootstrap.live import run_worker
 from manager.errors import OtherDeskRuns
 from manager.jobs.heartbeat import is_worker_alive
 from manager.process import main
-from manager.roster.writing import ACCOUNT_TERMS
 from manager.settings import read_settings
+from manager.state.kinds import EventKind
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
@@ -44,7 +44,7 @@ async def test_a_second_config_is_refused_while_a_worker_beats(tmp_path: Path, d
             assert {row.state for row in await tx.find(TraderRow, {})} == {TraderState.RUNNING}
     assert not await alive()
     async with LiveDesk.of(other, database.dsn).trading() as store, store.transaction(DEFAULT_TENANT) as tx:
-        [event] = await tx.find(EventRow, {"kind": ACCOUNT_TERMS})
+        [event] = await tx.find(EventRow, {"kind": EventKind.ACCOUNT_TERMS})
         account = await tx.get(AccountRow, "paper")
         assert account is not None
         assert (event.after, account.config) == (account.terms, str(other))

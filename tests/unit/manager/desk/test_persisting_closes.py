@@ -69,6 +69,25 @@ async def test_a_target_below_what_is_held_is_reached_and_done() -> None:
     assert await statuses(desk) == ["consumed", "done"]
 
 
+async def test_a_target_position_beside_a_close_that_never_arrived_is_reached_all_the_same() -> None:
+    desk = await FaultyDesk.of()
+    await desk.go("a", open_long())
+    desk.pass_time()
+    desk.venue.plan = when(Fault.LOST, "create_order", is_type(OrderType.MARKET))
+    await desk.go("a", close(fraction="0.5"))
+    desk.venue.plan = no_faults
+    desk.pass_time()
+    await desk.go("a", target(0, 90))
+    assert await desk.held("a") == 5
+    assert (await statuses(desk))[-1] == "pending"
+    for _ in range(ABSENT_AFTER_S):
+        await desk.maintain(seconds=1)
+        await desk.round()
+    assert await desk.held("a") == await desk.net() == 0
+    assert (await statuses(desk))[-1] == "done"
+    assert await desk.wrongs() == []
+
+
 def cut_short(desk: FaultyDesk, filled: int) -> Callable[[], None]:
     """Let the venue fill only `filled` of the next close and lose its answer; return what lets it be found, ended."""
     inner: Any = desk.paper
@@ -100,16 +119,17 @@ def cut_short(desk: FaultyDesk, filled: int) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    ("wish", "left", "status"), [(close(fraction="0.5"), 6, "done"), (close(), 0, "done"), (target(5, 90), 5, "done")]
+    ("decision", "left", "status"),
+    [(close(fraction="0.5"), 6, "done"), (close(), 0, "done"), (target(5, 90), 5, "done")],
 )
 async def test_what_ended_part_filled_is_done_if_partial_and_goes_on_if_not(
-    wish: Decision, left: int, status: str
+    decision: Decision, left: int, status: str
 ) -> None:
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
     desk.pass_time()
     end = cut_short(desk, 4)
-    await desk.go("a", wish)
+    await desk.go("a", decision)
     end()
     for _ in range(3):
         desk.pass_time()

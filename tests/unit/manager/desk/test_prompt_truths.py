@@ -15,10 +15,9 @@ from executor.prompts.sample import sample_context
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.outcomes import Clamp
 from manager.desk.plan.values import ConflictStrategy
-from manager.desk.risk.freshness import symbol_unresolved
 from manager.desk.risk.registry import ACCOUNT_RULES
 from manager.desk.risk.standing import OpenCase, Standing
-from manager.desk.risk.states import cooldown
+from manager.desk.risk.trader import cooldown, symbol_unresolved
 from manager.state.records import IntentId
 from traders.context import told_denial
 from traders.spec import TraderId
@@ -35,14 +34,14 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
         make_trader("hidden_bear", make_position(ETH, 7)),
         strategy=strategy,
     )
-    wishes = [
+    entries = [
         make_candidate(name, direction, confidence=80 + rank, symbol=symbol, after_s=rank)
         for symbol in (BTC, ETH, SOL)
         for rank, (name, direction) in enumerate(zip(HOLDERS, (1, -1, 1), strict=True))
     ]
-    dropped = resolve(desk, wishes, []).denials
-    assert bool(dropped) == (strategy is not ConflictStrategy.NET)
-    for one in dropped:
+    denied = resolve(desk, entries, []).denials
+    assert bool(denied) == (strategy is not ConflictStrategy.NET)
+    for one in denied:
         told = told_denial(one.symbol, "open_long", one.code, one.detail)
         assert not [name for name in HOLDERS if name in told.detail]
         assert not [digit for digit in "0123456789" if digit in told.detail]
@@ -51,7 +50,7 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
 def test_a_position_from_outside_tells_no_name_either() -> None:
     external = make_trader("EXTERNAL", make_position(BTC, 9)).book
     desk = make_view(make_trader("quiet"), make_trader("secret_whale", make_position(BTC, -50)), external=external)
-    finding = symbol_unresolved(_wish(desk.traders[TraderId("quiet")], desk, BTC))
+    finding = symbol_unresolved(_case(desk.traders[TraderId("quiet")], desk, BTC))
     assert finding is not None
     assert "secret_whale" in finding.detail
     assert "secret_whale" not in told_denial(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
@@ -83,7 +82,7 @@ def test_a_cut_is_told_in_plain_figures() -> None:
 def test_the_cooldown_is_printed_as_it_is_enforced(symbol: str) -> None:
     trader = make_trader("one", last_stop_at=AT - timedelta(minutes=1))
     desk = make_view(trader)
-    assert cooldown(_wish(trader, desk, symbol)) is not None
+    assert cooldown(_case(trader, desk, symbol)) is not None
     printed = PROMPTS.render("general.md", sample_context()).system
     assert "- After any of your stops is hit: no entry in any symbol for 900 seconds.\n" in printed
 
@@ -96,7 +95,7 @@ def test_a_held_symbol_off_the_list_may_be_closed_and_the_prompt_says_so() -> No
     assert "A symbol that is neither yours to trade nor held by you" in printed
 
 
-def _wish(trader: object, desk: object, symbol: str) -> OpenCase:
+def _case(trader: object, desk: object, symbol: str) -> OpenCase:
     decision = Decision(symbol=symbol, action=Action.OPEN_LONG)
     return OpenCase(
         standing=Standing(desk, trader),  # type: ignore[arg-type]  # both from the factory

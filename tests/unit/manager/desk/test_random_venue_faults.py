@@ -1,4 +1,4 @@
-"""Random wishes under random faults, late arrivals and deaths: no stop is missing untold, and at last all adds up.
+"""Random decisions under random faults, late arrivals and deaths: no stop is missing untold, and at last all adds up.
 
 FAULT_SEEDS=1000 tries a thousand seeds for each strategy instead of a few, FAULT_FIRST=5000 others than the first ones.
 """
@@ -105,22 +105,22 @@ class Weather:
         self.drift()
 
 
-async def wish(desk: FaultyDesk, weather: Weather) -> None:
-    """Let a random trader wish something that fits what it holds, in place of what it wished before."""
+async def decide(desk: FaultyDesk, weather: Weather) -> None:
+    """Let a random trader decide something that fits what it holds, in place of what it wanted before."""
     dice = weather.random
     trader_id, symbol = dice.choice(TRADERS), dice.choice((BTC, ETH))
     mark = desk.path.execution_price(symbol, desk.clock.now())
     assert mark is not None
-    decision = _wish(dice, await desk.held(trader_id, symbol), symbol, mark)
+    decision = _decision(dice, await desk.held(trader_id, symbol), symbol, mark)
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
         for intent in (await tx.account_rows(AccountId("paper"))).intents:
             old = intent.decision
             if intent.trader_id == trader_id and (old.symbol == symbol or old.action in OPENS):
                 await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
-    await desk.wish(trader_id, decision)
+    await desk.decide(trader_id, decision)
 
 
-def _wish(dice: random.Random, held: Decimal, symbol: Symbol, mark: Decimal) -> Decision:
+def _decision(dice: random.Random, held: Decimal, symbol: Symbol, mark: Decimal) -> Decision:
     draw = dice.random()
     sign = (1 if held > 0 else -1) if held else dice.choice((1, -1))
     opening = open_long if sign > 0 else open_short
@@ -148,7 +148,7 @@ async def survive(desk: FaultyDesk, job: Callable[[], Awaitable[None]]) -> bool:
 
 
 class Rough:
-    """Drive a desk through random prices, wishes and faults, and then through a time without any."""
+    """Drive a desk through random prices, decisions and faults, and then through a time without any."""
 
     def __init__(self, desk: FaultyDesk, weather: Weather) -> None:
         self.desk, self.weather = desk, weather
@@ -162,7 +162,7 @@ class Rough:
         desk.pass_time(weather.random.choice((0.5, 1, 1, 2)))
         weather.drift()
         if weather.random.random() < 0.5:
-            await wish(desk, weather)
+            await decide(desk, weather)
         await self._work()
 
     async def meddle(self, step: int) -> None:
@@ -239,7 +239,7 @@ async def test_no_order_opens_what_somebody_closed_by_hand(seed: int, strategy: 
         desk.pass_time()
         weather.drift()
         if dice.random() < 0.5:
-            await wish(desk, weather)
+            await decide(desk, weather)
         before = {symbol: await unbacked(desk, symbol) for symbol in (BTC, ETH)}
         await desk.maintain()
         await desk.round()

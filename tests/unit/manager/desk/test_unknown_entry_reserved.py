@@ -77,7 +77,7 @@ async def test_it_reserves_what_a_lower_leverage_makes_of_the_position(monkeypat
     assert HALF * Decimal("0.99") < await margin(desk) <= HALF
 
 
-async def test_two_wishes_in_one_unknown_order_are_reserved_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_entries_in_one_unknown_order_are_reserved_together(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await one_trader()
     await desk.go("a", replace(open_long(usd=2000, stop=95), leverage=10))
     desk.pass_time()

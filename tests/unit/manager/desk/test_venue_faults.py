@@ -123,7 +123,7 @@ async def test_an_entry_waits_for_the_close_that_it_counted_on(limits: Any, acco
     await desk.go("a", close(), open_long(ETH))
     assert await desk.held("a") == 10
     assert await desk.held("a", ETH) == 0
-    assert ("a", "REDUCE_INCOMPLETE") in await desk.refusals()
+    assert ("a", "REDUCE_INCOMPLETE") in await desk.denials()
     desk.pass_time()
     await desk.go("a", open_long(ETH))
     assert await desk.held("a", ETH) == 0
@@ -134,10 +134,10 @@ async def test_no_entry_where_a_stop_lost_its_outcome_in_the_same_round() -> Non
     await desk.go("a", open_long())
     desk.pass_time()
     desk.venue.plan = when(Fault.ANSWER_LOST, "create_order", is_type(OrderType.STOP))
-    await desk.wish("a", adjust(stop=95))
+    await desk.decide("a", adjust(stop=95))
     await desk.go("b", open_long())
     assert await desk.held("b") == 0
-    assert ("b", "SYMBOL_UNRESOLVED") in await desk.refusals()
+    assert ("b", "SYMBOL_UNRESOLVED") in await desk.denials()
     desk.venue.plan = no_faults
     await desk.maintain(2)
     assert [order.trigger_price for order in await desk.resting()] == [D(95)]

@@ -58,7 +58,7 @@ async def test_stops_are_kept_where_a_slow_venue_lets_the_lease_pass() -> None:
 
     desk.venue.plan = slow
     for trader_id in "abc":
-        await desk.wish(trader_id, adjust(stop=95))
+        await desk.decide(trader_id, adjust(stop=95))
     await desk.round()
     assert await desk.guarded() == ["a", "b", "c"]
     desk.venue.plan = no_faults
@@ -81,7 +81,7 @@ async def test_a_process_that_lost_its_lease_cancels_nothing() -> None:
         return None
 
     desk.venue.plan = freeze
-    await desk.wish("b", close())
+    await desk.decide("b", close())
     await desk.go("a", close())
     assert desk.venue.canceled == frozen
     assert len(await desk.resting()) == 2
@@ -99,8 +99,8 @@ async def test_a_close_persisted_by_a_dead_process_leaves_the_stops() -> None:
         return None
 
     desk.venue.plan = die
-    await desk.wish("a", close())
-    await desk.wish("b", close(ETH, "0.5"))
+    await desk.decide("a", close())
+    await desk.decide("b", close(ETH, "0.5"))
     with pytest.raises(Killed):
         await desk.round()
     desk.venue.plan = no_faults

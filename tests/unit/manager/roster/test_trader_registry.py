@@ -22,7 +22,7 @@ from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, EventRow, ScheduleRow, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from manager.state.spending import BudgetRow
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
@@ -172,6 +172,26 @@ async def test_an_update_is_checked_like_a_registration(desk: Desk) -> None:
     assert (await desk.rows(TraderRow))["one"].spec.allocation_pct == 60
 
 
+async def test_no_words_of_an_operator_undo_his_own_stop(desk: Desk) -> None:
+    await desk.sync()
+    await desk.manager.stop(DEFAULT_TENANT, TraderId("two"), actor="me", reason="no longer in the config")
+    assert (await desk.sync()).returned == ()
+    row = (await desk.rows(TraderRow))["two"]
+    assert (row.state, row.state_reason) == (TraderState.STOPPED, "no longer in the config")
+    changes = TraderChanges(allocation_pct=Decimal(61))
+    with pytest.raises(RegistrationError, match="add up to 101 %"):
+        await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
+    assert (await desk.manager.start(DEFAULT_TENANT, TraderId("two"), actor="me")).state is TraderState.RUNNING
+
+
+async def test_what_a_config_no_longer_has_is_known_by_its_code_until_it_comes_back(desk: Desk) -> None:
+    await desk.sync()
+    await desk.sync(SOUND[: SOUND.index("  - id: two")])
+    assert (await desk.rows(TraderRow))["two"].state_code is StateCode.REMOVED_FROM_CONFIG
+    await desk.sync()
+    assert (await desk.rows(TraderRow))["two"].state_code is StateCode.NONE
+
+
 async def test_a_sync_registers_updates_stops_and_takes_back(desk: Desk) -> None:
     assert (await desk.sync()).registered == ("default/one", "default/two")
     assert await desk.sync() == type(await desk.sync())()
@@ -291,8 +311,8 @@ async def test_the_default_budget_counts_for_traders_that_were_added_before_it(t
     row = await desk.manager.register(DEFAULT_TENANT, api_spec(executor=asks), actor="me")
     for usd in (1, 2):
         spending = Spending(desk.store, desk.clock, desk.load(budgets(f"trader_usd_per_day: {usd}")))
-        limits = spending.limits(DEFAULT_TENANT, row.spec, "priced", None)
-        assert [limit.usd for limit in limits] == [None, usd, None]
+        budgets_of_call = spending.budgets(DEFAULT_TENANT, row.spec, "priced", None)
+        assert [budget.usd for budget in budgets_of_call] == [None, usd, None]
 
 
 async def test_a_sync_stores_the_budgets_of_the_config_and_no_others(desk: Desk) -> None:

@@ -95,7 +95,7 @@ async def test_a_used_up_budget_stops_free_calls_too() -> None:
         await meter.reserve(quote(0))
 
 
-async def test_a_new_day_is_a_new_budget_and_ends_yesterdays_alarms() -> None:
+async def test_a_new_day_is_a_new_budget_and_ends_yesterdays_incidents() -> None:
     scene = Scene(Decimal(10))
     meter = (await scene.start()).meter(DEFAULT_TENANT, trader("t", None))
     await meter.settle(await meter.reserve(quote(9)), costs(9))
@@ -130,7 +130,7 @@ async def test_eighty_percent_warn_once() -> None:
     assert warned == [("the tenant has used 8 of its 10 USD for models today", "medium")]
 
 
-async def test_waiting_for_others_is_no_alarm() -> None:
+async def test_waiting_for_others_is_no_incident() -> None:
     scene = Scene(Decimal(10))
     meter = (await scene.start()).meter(DEFAULT_TENANT, trader("t", None))
     held = await meter.reserve(quote(9))

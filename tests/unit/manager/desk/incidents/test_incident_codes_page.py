@@ -21,8 +21,7 @@ def told() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                codes = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-                found = node.args[:1] if name == "incident" else codes if name == "Subject" else []
+                found = node.args[:1] if name in {"incident", "keep_incident"} else []
                 yield from (str(code.value) for code in found if isinstance(code, ast.Constant))
 
 

@@ -165,7 +165,7 @@ async def test_a_mismatch_stays_open_while_an_order_hides_it() -> None:
 
 
 async def a_close_whose_target_stays() -> FaultyDesk:
-    """Let `a` wish a close that waits, because the cancel of its target has no outcome."""
+    """Let `a` ask for a close that waits, because the cancel of its take-profit has no outcome."""
     desk = await FaultyDesk.of(traders=("a", "b"))
     await desk.go("a", open_long(target=200))
     await desk.go("b", open_long())

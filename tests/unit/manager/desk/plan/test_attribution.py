@@ -1,4 +1,4 @@
-"""Attribution against RULES.md 9 worded as a loop, and its properties."""
+"""Attribution against docs/rules.md 9 worded as a loop, and its properties."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -22,7 +22,7 @@ def shares_of(*requests: tuple[str, Decimal | int | str]) -> list[Share]:
 
 
 def by_the_rule(shares: Sequence[Share], lots: int, lot: Decimal) -> tuple[Decimal, ...]:
-    """Deal lot by lot, as RULES.md 9 says it."""
+    """Deal lot by lot, as docs/rules.md 9 says it."""
     total = Fraction(sum(share.quantity for share in shares))
     received = [Fraction(0)] * len(shares)
     for count in range(1, lots + 1):

@@ -5,9 +5,8 @@ from decimal import Decimal
 import pytest
 
 from desk_factory import BTC, ETH, make_book, make_position, make_trader, make_view
-from exchanges.types import Instrument, Side
+from exchanges.types import Side
 from manager.desk.plan.liquidation import books_to_liquidate, liquidation_price
-from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import AccountView
 from traders.book import EXTERNAL
 
@@ -46,12 +45,12 @@ def test_external_is_never_liquidated() -> None:
 )  # fmt: skip
 def test_the_nearer_liquidation_price_counts(quantity: int, estimate: str | None, expected: str) -> None:
     account = D(estimate) if estimate else None
-    assert liquidation_price(make_position(BTC, quantity), Instrument(symbol=BTC), account) == D(expected)
+    assert liquidation_price(quantity, D(100), 5, D("0.005"), account) == D(expected)
 
 
 def test_a_position_closed_at_its_liquidation_price_leaves_the_maintenance_margin() -> None:
     held = make_position(BTC, 3, leverage=8)
-    price = liquidation_price(held, Instrument(symbol=BTC))
+    price = liquidation_price(held.direction, held.entry_price, held.leverage, D("0.005"))
     margin = held.cost / held.leverage
     assert margin + held.unrealized(price) == held.cost * D("0.005")
 
@@ -59,12 +58,12 @@ def test_a_position_closed_at_its_liquidation_price_leaves_the_maintenance_margi
 def test_a_position_counts_at_the_mark() -> None:
     trader = make_trader("a", make_position(BTC, 10, price=110))
     view = make_view(trader)
-    assert book_equity(view, trader.book) == D(900)
-    assert book_margin(view, trader.book) == D(200)
+    assert view.equity_of(trader.book) == D(900)
+    assert view.margin_of(trader.book) == D(200)
 
 
 def test_without_a_mark_a_position_counts_at_its_entry_price() -> None:
     trader = make_trader("a", make_position(BTC, 10, price=110))
     view = make_view(trader, marks={})
-    assert book_equity(view, trader.book) == D(1000)
-    assert book_margin(view, trader.book) == D(220)
+    assert view.equity_of(trader.book) == D(1000)
+    assert view.margin_of(trader.book) == D(220)

@@ -1,4 +1,4 @@
-"""Capital by each strategy of RULES.md 6, and what a rebalance may move."""
+"""Capital by each strategy of docs/rules.md 6, and what a rebalance may move."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from desk_factory import AT, BTC, make_position, make_spec, make_trader, make_view
 from manager.desk.plan.capital import (
+    ALLOCATIONS,
     CapitalMove,
+    allocations,
     basis_of,
     needs_rebalance,
     rebalance,
-    targets,
     utilization,
 )
-from manager.desk.plan.valuation import book_equity, book_margin
 from manager.desk.plan.values import AccountRules, AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
 from traders.spec import TraderId
@@ -33,7 +33,7 @@ def scored(name: str, sharpe: float | None, trades: int = 20, **changes: Any) ->
 
 
 def dealt(distributable: int, *traders: TraderView) -> dict[str, Decimal]:
-    return {str(name): amount for name, amount in targets(PERFORMANCE, Decimal(distributable), traders).items()}
+    return {str(name): amount for name, amount in allocations(PERFORMANCE, Decimal(distributable), traders).items()}
 
 
 def moved(moves: Sequence[CapitalMove]) -> dict[str, Decimal]:
@@ -41,13 +41,13 @@ def moved(moves: Sequence[CapitalMove]) -> dict[str, Decimal]:
 
 
 def test_equal_gives_all_the_same_rounded_down() -> None:
-    found = targets(EQUAL, Decimal(1000), [make_trader(name) for name in "abc"])
+    found = allocations(EQUAL, Decimal(1000), [make_trader(name) for name in "abc"])
     assert set(found.values()) == {Decimal("333.33333333")}
 
 
 def test_custom_gives_each_its_percentage() -> None:
     traders = [make_trader(n, spec=make_spec(n, allocation_pct=Decimal(p))) for n, p in (("a", 30), ("b", "12.5"))]
-    assert targets(CUSTOM, Decimal(9000), traders) == {"a": Decimal(2700), "b": Decimal(1125)}
+    assert allocations(CUSTOM, Decimal(9000), traders) == {"a": Decimal(2700), "b": Decimal(1125)}
 
 
 def test_performance_deals_floors_then_by_sharpe() -> None:
@@ -159,6 +159,12 @@ def test_utilization_names_who_uses_more_than_allocated() -> None:
     )
 
 
+def test_an_allocation_strategy_without_a_row_is_an_error() -> None:
+    assert ALLOCATIONS.keys() == set(AllocationStrategy)
+    with pytest.raises(ValueError, match="'by_size' has no row; expected one of equal, custom, performance_based"):
+        allocations("by_size", Decimal(1), ())  # type: ignore[arg-type]  # what a new member without a row would be
+
+
 @st.composite
 def funds(draw: st.DrawFn) -> tuple[AccountView, Decimal]:
     money = st.decimals(min_value=-100, max_value=4000, places=9)
@@ -180,7 +186,7 @@ def funds(draw: st.DrawFn) -> tuple[AccountView, Decimal]:
     unallocated = draw(st.decimals(min_value=-500, max_value=4000, places=9))
     rules = AccountRules(allocation_strategy=draw(st.sampled_from(AllocationStrategy)))
     view = make_view(*traders, rules=rules)
-    equity = unallocated + sum(book_equity(view, trader.book) for trader in traders)
+    equity = unallocated + sum(view.equity_of(trader.book) for trader in traders)
     return make_view(*traders, rules=rules, equity=equity), unallocated
 
 
@@ -193,10 +199,10 @@ def test_a_rebalance_conserves_money_and_never_cuts_into_margin(fund: tuple[Acco
     assert deposits == 0 or sum(amounts.values()) <= unallocated
     for trader_id, amount in amounts.items():
         book = view.traders[TraderId(trader_id)].book
-        equity = book_equity(view, book)
+        equity = view.equity_of(book)
         assert amount == amount.quantize(Decimal("1E-8"))
         if amount < 0:
-            assert equity + amount >= book_margin(view, book)
+            assert equity + amount >= view.margin_of(book)
         if amount > 0:
             assert view.traders[TraderId(trader_id)].state is TraderState.RUNNING
     running = [move.allocated for move in moves if view.traders[move.trader_id].state is TraderState.RUNNING]

@@ -1,4 +1,4 @@
-"""The table of RULES.md 4, row by row, with its own numbers."""
+"""The table of docs/rules.md 4, row by row, with its own numbers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,7 @@ import pytest
 
 from desk_factory import BTC, ETH, make_candidate, make_position, make_reduce, make_trader, make_view
 from exchanges.types import Side
-from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.conflict_strategies import STRATEGIES, strategy_of
+from manager.desk.plan.conflict_resolver import STRATEGIES, resolve, strategy_of
 from manager.desk.plan.outcomes import Candidate, Resolution
 from manager.desk.plan.values import ConflictStrategy, Reservation
 from manager.state.records import IntentId
@@ -190,7 +189,7 @@ def test_first_come_counts_a_standing_position_of_another_as_earlier() -> None:
 
 
 @pytest.mark.parametrize("strategy", MERGING)
-def test_same_direction_joins_a_standing_position_elsewhere(strategy: ConflictStrategy) -> None:
+def test_same_direction_joins_a_standing_position_of_another(strategy: ConflictStrategy) -> None:
     view = make_view(make_trader("holder", make_position(BTC, 1)), strategy=strategy)
     result = resolve(view, [make_candidate("b", 1)], ())
     assert len(result.kept) == 1

@@ -1,4 +1,4 @@
-"""What holds for every set of wishes, whatever the strategy."""
+"""What holds for every set of entries, whatever the strategy."""
 
 from decimal import Decimal
 
@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk_factory import BTC, ETH, make_candidate, make_position, make_trader, make_view
-from manager.desk.plan.conflict_resolver import resolve
-from manager.desk.plan.conflict_strategies import strategy_of
+from manager.desk.plan.conflict_resolver import resolve, strategy_of
 from manager.desk.plan.outcomes import Candidate
 from manager.desk.plan.values import AccountView, ConflictStrategy
 
@@ -16,7 +15,7 @@ SIZES = st.decimals(min_value=1, max_value=5000, places=2)
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> list[Candidate]:
+def candidates(draw: st.DrawFn) -> list[Candidate]:
     found = []
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=5)):
         for symbol in draw(st.lists(st.sampled_from([BTC, ETH]), unique=True, min_size=1)):
@@ -42,14 +41,14 @@ def desks(draw: st.DrawFn) -> AccountView:
     return make_view(*traders, strategy=draw(st.sampled_from(ConflictStrategy)))
 
 
-@given(view=desks(), entries=wishes(), data=st.data())
+@given(view=desks(), entries=candidates(), data=st.data())
 def test_the_order_of_the_input_is_irrelevant(view: AccountView, entries: list[Candidate], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(entries))
     assert resolve(view, entries, ()) == resolve(view, shuffled, ())
 
 
-@given(view=desks(), entries=wishes())
-def test_every_wish_is_kept_or_dropped_and_none_grows(view: AccountView, entries: list[Candidate]) -> None:
+@given(view=desks(), entries=candidates())
+def test_every_entry_is_kept_or_denied_and_none_grows(view: AccountView, entries: list[Candidate]) -> None:
     result = resolve(view, entries, ())
     out = [kept.intent.intent_id for kept in result.kept] + [denial.intent_id for denial in result.denials]
     assert sorted(out) == sorted(entry.intent.intent_id for entry in entries)
@@ -57,7 +56,7 @@ def test_every_wish_is_kept_or_dropped_and_none_grows(view: AccountView, entries
     assert all(kept.size_usd <= asked[kept.intent.intent_id] for kept in result.kept)
 
 
-@given(view=desks(), entries=wishes())
+@given(view=desks(), entries=candidates())
 def test_only_net_leaves_two_directions_on_a_symbol(view: AccountView, entries: list[Candidate]) -> None:
     result = resolve(view, entries, ())
     if view.rules.conflict_strategy is ConflictStrategy.NET:
@@ -67,14 +66,14 @@ def test_only_net_leaves_two_directions_on_a_symbol(view: AccountView, entries: 
         assert len({kept.direction for kept in result.kept if kept.symbol == symbol}) <= 1
 
 
-@given(view=desks(), entries=wishes())
+@given(view=desks(), entries=candidates())
 def test_kept_entries_come_in_the_resolvers_order(view: AccountView, entries: list[Candidate]) -> None:
     rank = strategy_of(view.rules.conflict_strategy).rank
     ranks = [rank(kept) for kept in resolve(view, entries, ()).kept]
     assert ranks == sorted(ranks)
 
 
-@given(entries=wishes())
+@given(entries=candidates())
 def test_aggregate_keeps_the_imbalance_and_nothing_more(entries: list[Candidate]) -> None:
     result = resolve(make_view(strategy=ConflictStrategy.AGGREGATE), entries, ())
     for symbol in (BTC, ETH):

@@ -1,4 +1,4 @@
-"""Somebody trades against the books by hand: what nets away at the venue, nothing automatic trades (RULES.md 7)."""
+"""Somebody trades against the books by hand: nothing automatic trades what nets away at the venue (docs/rules.md 7)."""
 
 from decimal import Decimal
 

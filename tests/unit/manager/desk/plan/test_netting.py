@@ -1,4 +1,4 @@
-"""Crossing, account orders, cuts and dust of RULES.md 7."""
+"""Crossing, account orders, cuts and dust of docs/rules.md 7."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -47,12 +47,12 @@ def test_nothing_in_is_nothing_out() -> None:
 
 
 def test_one_entry_is_one_order_with_its_protection() -> None:
-    wish = make_candidate("a", 1, stop_loss=Decimal(90), take_profit=Decimal(130))
-    plan = net(make_view(), (), [make_sized(wish, 2)])
+    candidate = make_candidate("a", 1, stop_loss=Decimal(90), take_profit=Decimal(130))
+    plan = net(make_view(), (), [make_sized(candidate, 2)])
     assert orders(plan) == [("entry", "buy", Decimal(2), {"a": Decimal(2)})]
     share = plan.orders[0].shares[0]
     assert (share.intent_id, share.leverage, share.stop_loss, share.take_profit) == (
-        wish.intent.intent_id,
+        candidate.intent.intent_id,
         5,
         Decimal(90),
         Decimal(130),

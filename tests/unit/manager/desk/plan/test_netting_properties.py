@@ -46,8 +46,8 @@ def flows(draw: st.DrawFn) -> Flow:
                 reduces.append(make_reduce(name, part, Side.SELL if held > 0 else Side.BUY, symbol))
             if draw(st.booleans()):
                 confidence = draw(st.integers(75, 77))
-                wish = make_candidate(name, draw(st.sampled_from([1, -1])), symbol=symbol, confidence=confidence)
-                entries.append(make_sized(wish, Decimal(draw(st.integers(1, 300))) / 100))
+                candidate = make_candidate(name, draw(st.sampled_from([1, -1])), symbol=symbol, confidence=confidence)
+                entries.append(make_sized(candidate, Decimal(draw(st.integers(1, 300))) / 100))
         traders.append(make_trader(name, *positions))
     capabilities = Capabilities(reduce_below_minimum=draw(st.booleans()))
     view = make_view(*traders, capabilities=capabilities)
@@ -65,8 +65,8 @@ def asked(flow: Flow) -> Iterable[Amount]:
     for reduce in flow.reduces:
         yield reduce.trader_id, reduce.symbol, OrderPurpose.REDUCE, reduce.quantity * reduce.side.sign
     for sized in flow.entries:
-        wish = sized.candidate
-        yield wish.trader_id, wish.symbol, OrderPurpose.ENTRY, sized.quantity * wish.direction
+        candidate = sized.candidate
+        yield candidate.trader_id, candidate.symbol, OrderPurpose.ENTRY, sized.quantity * candidate.direction
 
 
 def traded(plan: NetPlan) -> Iterable[Amount]:

@@ -165,7 +165,7 @@ def test_a_position_that_never_had_a_stop_is_unprotected_unless_stops_are_off() 
     assert plan_protection(make_view(replace(bare, spec=replace(bare.spec, limits=limits))), ()) == ProtectionPlan()
 
 
-def test_dust_gets_no_legs_and_is_not_naked() -> None:
+def test_dust_gets_no_legs_and_is_not_unprotected() -> None:
     view = make_view(holder("a", "1"))
     assert plan_protection(view, (), frozenset({PositionKey(TraderId("a"), BTC)})) == ProtectionPlan()
 

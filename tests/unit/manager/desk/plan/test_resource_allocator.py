@@ -129,8 +129,8 @@ def test_margin_never_exceeds_what_is_free(
     used = sum((entry.margin for entry in result.entries), Decimal(0))
     assert used <= max(free_margin(view, ()), Decimal(0))
     done = [entry.candidate.intent.intent_id for entry in result.entries] + [d.intent_id for d in result.denials]
-    assert sorted(done) == sorted(wish.intent.intent_id for wish in kept)
-    asked = {wish.intent.intent_id: wish.size_usd for wish in kept}
+    assert sorted(done) == sorted(entry.intent.intent_id for entry in kept)
+    asked = {entry.intent.intent_id: entry.size_usd for entry in kept}
     assert all(entry.notional <= asked[entry.candidate.intent.intent_id] for entry in result.entries)
     assert all(entry.notional >= 5 for entry in result.entries)
 

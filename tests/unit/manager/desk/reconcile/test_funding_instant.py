@@ -84,7 +84,7 @@ async def test_what_crossed_inside_after_the_instant_does_not_move_funding() -> 
     await desk.go("a", open_long())
     desk.clock.set(HOUR - MOMENT)
     answer_after_the_hour(desk, "fetch_balance")
-    await desk.wish("b", open_short(usd=400))
+    await desk.decide("b", open_short(usd=400))
     await desk.go("a", open_long(usd=1000))
     assert await desk.held("b") == -4
     await settle(desk)

@@ -9,7 +9,7 @@ from desk_factory import AT, make_intent, make_trader, make_view
 from executor.contract import Action, Decision
 from manager.desk.plan.risk_manager import check_local
 
-WISH = Decision(
+INTENT = Decision(
     symbol="BTC/USDT:USDT",
     action=Action.OPEN_LONG,
     leverage=2,
@@ -25,5 +25,5 @@ SECOND = timedelta(seconds=1)
 def test_truth_read_since_the_round_began_is_fresh(read_after_s: int, denied: list[str]) -> None:
     began = AT - 3 * SECOND
     desk = make_view(make_trader("t"), began_at=began, truth_at=began + read_after_s * SECOND)
-    verdict = check_local(desk, [make_intent("t", WISH)])
+    verdict = check_local(desk, [make_intent("t", INTENT)])
     assert [denial.code for denial in verdict.denials] == denied

@@ -191,8 +191,8 @@ def test_limits_are_used_up_in_the_order_given() -> None:
 def test_each_new_position_of_a_round_counts() -> None:
     rules = AccountRules(limits=GlobalLimits(max_positions=2))
     view = make_view(make_trader("a"), make_trader("b"), rules=rules)
-    wishes = [make_candidate(name, symbol=symbol) for name, symbol in (("a", BTC), ("b", BTC), ("a", ETH))]
-    sizing = check_account(view, [make_sized(wish, 1) for wish in wishes], ())
+    candidates = [make_candidate(name, symbol=symbol) for name, symbol in (("a", BTC), ("b", BTC), ("a", ETH))]
+    sizing = check_account(view, [make_sized(one, 1) for one in candidates], ())
     assert len(sizing.entries) == 2
     assert [(d.symbol, d.code) for d in sizing.denials] == [(ETH, "MAX_POSITIONS_GLOBAL")]
 

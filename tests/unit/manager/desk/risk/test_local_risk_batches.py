@@ -18,7 +18,7 @@ from manager.state.records import IntentId, IntentRow, TraderState, TradingState
 D = Decimal
 
 
-def wish(action: Action, number: int = 0, *, symbol: Symbol = BTC, batch: int = 0, **fields: Any) -> IntentRow:
+def asking(action: Action, number: int = 0, *, symbol: Symbol = BTC, batch: int = 0, **fields: Any) -> IntentRow:
     """Build the `number`-th intent of a batch of trader a."""
     decision = Decision(symbol=symbol, action=action, **fields)
     return make_intent(
@@ -31,7 +31,7 @@ def opening(action: Action = Action.OPEN_LONG, number: int = 0, **fields: Any) -
     """Build an open of 100 USD that passes."""
     long = action is Action.OPEN_LONG
     stops = {"stop_loss": D(95 if long else 105), "take_profit": D(115 if long else 85)}
-    return wish(action, number, **{"leverage": 5, "position_size_usd": D(100), **stops, **fields})
+    return asking(action, number, **{"leverage": 5, "position_size_usd": D(100), **stops, **fields})
 
 
 def holding(quantity: str, **changes: Any) -> TraderView:
@@ -59,7 +59,7 @@ def blocked_desk(trader: TraderView) -> AccountView:
 
 def test_nothing_blocks_a_close() -> None:
     view = blocked_desk(holding("3"))
-    for intent in (wish(Action.CLOSE_LONG), wish(Action.TARGET, target_quantity=D(0))):
+    for intent in (asking(Action.CLOSE_LONG), asking(Action.TARGET, target_quantity=D(0))):
         verdict = check_local(view, [intent])
         assert not verdict.denials
         assert [(r.side, r.quantity, r.closes) for r in verdict.reduces] == [(Side.SELL, D(3), True)]
@@ -67,39 +67,43 @@ def test_nothing_blocks_a_close() -> None:
 
 def test_a_fraction_is_floored_to_the_lot_and_all_is_all() -> None:
     trader = holding("-0.0000105")
-    half = check(trader, wish(Action.CLOSE_SHORT, fraction=D("0.5"))).reduces[0]
+    half = check(trader, asking(Action.CLOSE_SHORT, fraction=D("0.5"))).reduces[0]
     assert (half.side, half.quantity, half.closes) == (Side.BUY, D("0.000005"), False)
-    assert check(trader, wish(Action.CLOSE_SHORT)).reduces[0].quantity == D("0.0000105")
+    assert check(trader, asking(Action.CLOSE_SHORT)).reduces[0].quantity == D("0.0000105")
 
 
 def test_a_fraction_below_one_lot_is_done() -> None:
-    verdict = check(holding("0.000001"), wish(Action.CLOSE_LONG, fraction=D("0.5")))
+    verdict = check(holding("0.000001"), asking(Action.CLOSE_LONG, fraction=D("0.5")))
     assert verdict == LocalVerdict(done=(IntentId("a@0#0"),))
 
 
 @pytest.mark.parametrize("held", ["0", "-1"])
 def test_closing_what_is_not_held_is_no_position(held: str) -> None:
     trader = holding(held) if held != "0" else make_trader("a")
-    verdict = check(trader, wish(Action.CLOSE_LONG))
+    verdict = check(trader, asking(Action.CLOSE_LONG))
     assert [denial.code for denial in verdict.denials] == ["NO_POSITION"]
     assert not verdict.reduces
 
 
 def test_a_second_close_takes_only_what_is_left() -> None:
-    closes = (wish(Action.CLOSE_LONG, 0, fraction=D("0.6")), wish(Action.CLOSE_LONG, 1), wish(Action.CLOSE_LONG, 2))
+    closes = (
+        asking(Action.CLOSE_LONG, 0, fraction=D("0.6")),
+        asking(Action.CLOSE_LONG, 1),
+        asking(Action.CLOSE_LONG, 2),
+    )
     verdict = check(holding("10"), *closes)
     assert [(r.quantity, r.closes) for r in verdict.reduces] == [(D(6), False), (D(4), True)]
     assert [(d.intent_id, d.code) for d in verdict.denials] == [("a@0#2", "NO_POSITION")]
 
 
 def test_a_batch_may_turn_a_position_by_closing_it_first() -> None:
-    turned = check(holding("1"), opening(Action.OPEN_SHORT, 0), wish(Action.CLOSE_LONG, 1))
+    turned = check(holding("1"), opening(Action.OPEN_SHORT, 0), asking(Action.CLOSE_LONG, 1))
     assert [entry.direction for entry in turned.entries] == [-1]
     assert [reduce.quantity for reduce in turned.reduces] == [D(1)]
 
 
 def test_a_partial_close_does_not_let_the_other_side_open() -> None:
-    verdict = check(holding("1"), opening(Action.OPEN_SHORT, 0), wish(Action.CLOSE_LONG, 1, fraction=D("0.9")))
+    verdict = check(holding("1"), opening(Action.OPEN_SHORT, 0), asking(Action.CLOSE_LONG, 1, fraction=D("0.9")))
     assert [denial.code for denial in verdict.denials] == ["OPPOSITE_OWN_POSITION"]
 
 
@@ -112,7 +116,7 @@ def test_two_sides_of_one_symbol_in_a_batch_do_not_both_open() -> None:
 def test_a_close_frees_what_the_opens_of_its_batch_use() -> None:
     trader = replace(holding("4"), allocated=D(90))
     assert check(trader, opening(position_size_usd=D(100))).entries[0].size_usd == D(50)
-    freed = check(trader, opening(), wish(Action.CLOSE_LONG, 1))
+    freed = check(trader, opening(), asking(Action.CLOSE_LONG, 1))
     assert freed.entries[0].size_usd == D(100)
 
 
@@ -149,14 +153,14 @@ def test_opens_of_a_batch_share_the_entry_rate() -> None:
 
 def test_the_order_of_the_input_does_not_matter() -> None:
     intents = [
-        opening(number=0), opening(Action.OPEN_SHORT, 1), wish(Action.CLOSE_LONG, 2), wish(Action.HOLD, 3),
-        wish(Action.WAIT, 4), wish(Action.CLOSE_LONG, 0, batch=1), opening(number=1, batch=1),
+        opening(number=0), opening(Action.OPEN_SHORT, 1), asking(Action.CLOSE_LONG, 2), asking(Action.HOLD, 3),
+        asking(Action.WAIT, 4), asking(Action.CLOSE_LONG, 0, batch=1), opening(number=1, batch=1),
     ]  # fmt: skip
     assert check(holding("1"), *intents) == check(holding("1"), *reversed(intents))
 
 
 def test_holding_and_waiting_are_done() -> None:
-    verdict = check(make_trader("a"), wish(Action.WAIT, 1), wish(Action.HOLD, 0))
+    verdict = check(make_trader("a"), asking(Action.WAIT, 1), asking(Action.HOLD, 0))
     assert verdict == LocalVerdict(done=(IntentId("a@0#0"), IntentId("a@0#1")))
 
 
@@ -185,7 +189,7 @@ def test_a_target_position_is_a_reduce_and_an_entry(
     held: str, target: str, reduced: tuple[str, bool] | None, opened: tuple[str, str] | None
 ) -> None:
     long = D(target) > 0
-    intent = wish(
+    intent = asking(
         Action.TARGET, target_quantity=D(target), leverage=5,
         stop_loss=D(95 if long else 105), take_profit=D(115 if long else 85),
     )  # fmt: skip
@@ -198,7 +202,7 @@ def test_a_target_position_is_a_reduce_and_an_entry(
 
 def test_two_targets_do_not_add_up() -> None:
     stops: dict[str, Any] = {"leverage": 5, "stop_loss": D(95), "take_profit": D(115)}
-    pair = [wish(Action.TARGET, number, target_quantity=D(2), **stops) for number in (0, 1)]
+    pair = [asking(Action.TARGET, number, target_quantity=D(2), **stops) for number in (0, 1)]
     verdict = check(make_trader("a"), *pair)
     assert [entry.size_usd for entry in verdict.entries] == [D(200)]
     assert verdict.done == ("a@0#1",)
@@ -206,14 +210,14 @@ def test_two_targets_do_not_add_up() -> None:
 
 def test_a_refused_target_still_reduces() -> None:
     view = make_view(holding("3"), trading_state=TradingState.HALTED)
-    verdict = check_local(view, [wish(Action.TARGET, target_quantity=D(-2))])
+    verdict = check_local(view, [asking(Action.TARGET, target_quantity=D(-2))])
     assert [reduce.quantity for reduce in verdict.reduces] == [D(3)]
     assert [denial.code for denial in verdict.denials] == ["HALTED"]
 
 
 def adjusting(stop: str | None = None, target: str | None = None) -> IntentRow:
     """Build a change of stop and target."""
-    return wish(
+    return asking(
         Action.ADJUST_STOP, stop_loss=D(stop) if stop else None, take_profit=D(target) if target else None
     )  # fmt: skip
 
@@ -254,7 +258,7 @@ def test_a_stop_cannot_be_judged_without_a_mark() -> None:
 
 
 def test_a_stop_of_a_closed_position_is_no_position() -> None:
-    verdict = check(holding("1"), adjusting("96"), wish(Action.CLOSE_LONG, 1))
+    verdict = check(holding("1"), adjusting("96"), asking(Action.CLOSE_LONG, 1))
     assert [denial.code for denial in verdict.denials] == ["NO_POSITION"]
 
 

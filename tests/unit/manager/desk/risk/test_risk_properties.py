@@ -101,9 +101,12 @@ def after(view: AccountView, reduces: Iterable[Reduce], entries: Iterable[SizedE
         amount, leverage = held[reduce.trader_id, reduce.symbol]
         held[reduce.trader_id, reduce.symbol] = (amount + reduce.side.sign * reduce.quantity, leverage)
     for entry in entries:
-        wish = entry.candidate
-        amount, _ = held.get((wish.trader_id, wish.symbol), (D(0), 1))
-        held[wish.trader_id, wish.symbol] = (amount + wish.direction * entry.quantity, wish.leverage)
+        candidate = entry.candidate
+        amount, _ = held.get((candidate.trader_id, candidate.symbol), (D(0), 1))
+        held[candidate.trader_id, candidate.symbol] = (
+            amount + candidate.direction * entry.quantity,
+            candidate.leverage,
+        )
     return {key: value for key, value in held.items() if value[0]}
 
 
@@ -147,10 +150,10 @@ def test_no_account_limit_is_exceeded_for_any_order_of_arrivals(data: st.DataObj
     assert len(counted) <= max(limits.max_positions, len(before))
     assert margin <= view.equity * min(limits.max_margin_usage_pct, D(100)) / 100 + NOISE
     for entry in sizing.entries:
-        wish = entry.candidate
-        assert exposure[wish.symbol] <= view.equity * limits.max_symbol_exposure_pct / 100
-        assert D(5) <= entry.notional == entry.quantity * view.marks[wish.symbol].price
-        assert entry.quantity <= asked[wish.intent.intent_id].quantity
+        candidate = entry.candidate
+        assert exposure[candidate.symbol] <= view.equity * limits.max_symbol_exposure_pct / 100
+        assert D(5) <= entry.notional == entry.quantity * view.marks[candidate.symbol].price
+        assert entry.quantity <= asked[candidate.intent.intent_id].quantity
 
 
 @given(st.data())
@@ -251,7 +254,7 @@ def test_no_trader_limit_is_exceeded_and_input_order_is_irrelevant(
             worth[entry.symbol] = worth.get(entry.symbol, D(0)) + entry.size_usd
             leverage[entry.symbol] = entry.leverage
             assert entry.leverage <= trader.spec.limits.max_leverage(entry.symbol)
-        equity = trader.book.equity(view.prices())
+        equity = trader.book.equity({symbol: mark.price for symbol, mark in view.marks.items()})
         margin = sum((amount / leverage[s] for s, amount in worth.items()), D(0))
         assert margin <= min(equity * trader.spec.limits.max_margin_usage_pct / 100, trader.allocated) + NOISE
         assert all(worth[entry.symbol] <= trader.spec.limits.max_position_size_usd for entry in mine)

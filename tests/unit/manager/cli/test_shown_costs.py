@@ -6,10 +6,11 @@ from decimal import Decimal
 import pytest
 
 from executor.contract import Usage
-from manager.cli.story_text import show_story
+from manager.cli.status import cost_text, show_model_costs
+from manager.cli.why import StoryText
 from manager.state.records import DecisionId, IntentId
-from manager.views.costs import ModelCost, cost_text, show_model_costs
-from manager.views.story import OrderStory, Wish
+from manager.views.costs import ModelCost
+from manager.views.why import ExplainedIntent, Story
 from state_rows import AT
 from traders.spec import TraderId
 
@@ -61,31 +62,27 @@ def test_why_tells_the_tokens_of_a_decision(capsys: pytest.CaptureFixture[str]) 
     usage = Usage(
         input_tokens=700, cached_tokens=300, output_tokens=50, cost_usd=Decimal("0.0025"), unknown_usd=Decimal("0.5")
     )
-    wish = Wish(
+    intent = ExplainedIntent(
         intent_id=IntentId("i"),
-        role="",
         trader_id=TraderId("t"),
-        status="",
-        code="",
-        asked=None,
         decision_id=DecisionId("d"),
         decided_at=AT,
         usage=usage,
     )
     nothing: tuple[()] = ()
-    story = OrderStory(
+    story = Story(
         kind="intent",
         order=None,
         other_orders=nothing,
         round=None,
-        wishes=(wish,),
+        intents=(intent,),
         origins=nothing,
         verdicts=nothing,
         conflicts=nothing,
         fills=nothing,
         parts=nothing,
     )
-    show_story(story)
+    StoryText(story).show()
     assert (
         "700 tokens in (300 cached), 50 out, 0.0025 USD and up to 0.5 USD that nobody told" in capsys.readouterr().out
     )
