@@ -10,7 +10,6 @@ from executor.prompts.values import TRADES_SHOWN
 from executor.registry import ExecutorType
 from manager.config.models import asked_models
 from manager.state import records
-from manager.state.records import FillPartRow, OrderPurpose, OrderRow, PositionRow, VerdictKind
 from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Store, TraderRows, Transaction
 from traders.book import EXTERNAL
@@ -20,7 +19,7 @@ from traders.performance import Performance
 
 _WITHOUT_RECORD = (ExecutorType.BASELINE, ExecutorType.RECORDED)
 _LIVE = tuple(state for state in records.OrderState if state.live)
-_RESTING = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
+_RESTING = (records.OrderPurpose.STOP, records.OrderPurpose.TAKE_PROFIT)
 _PARTS_READ = 10 * TRADES_SHOWN
 _DECISIONS_READ = 3
 
@@ -56,15 +55,16 @@ class ContextReader:
         """Return the record of the trader; others' holdings only where its definition shows them."""
         rows, trader = self._rows, self._trader
         of_account = {"account_id": trader.account_id}
-        orders = await tx.find(OrderRow, {**of_account, "state": _LIVE})
+        orders = await tx.find(records.OrderRow, {**of_account, "state": _LIVE})
         mine = {**of_account, "trader_id": trader.trader_id}
-        parts = await tx.find(FillPartRow, mine, newest_first="at", limit=_PARTS_READ)
-        held: Sequence[PositionRow] | None = None
+        parts = await tx.find(records.FillPartRow, mine, newest_first="at", limit=_PARTS_READ)
+        closing = [part for part in parts if part.purpose != records.OrderPurpose.ENTRY]
+        held: Sequence[records.PositionRow] | None = None
         if trader.spec.show_desk_exposure:
-            held = await tx.find(PositionRow, {**of_account, "symbol": trader.spec.symbols})
+            held = await tx.find(records.PositionRow, {**of_account, "symbol": trader.spec.symbols})
         return OwnRecord(
             orders=tuple(found for row in orders for found in self._resting(row)),
-            trades=tuple(self._trade(part) for part in parts if part.purpose != OrderPurpose.ENTRY)[:TRADES_SHOWN],
+            trades=tuple(self._trade(part) for part in closing[:TRADES_SHOWN]),
             recent_entries=rows.book.recent_entries,
             live_entries=tuple(found for row in orders for found in self._live_entries(row)),
             dust=frozenset(row.symbol for row in rows.positions if row.dust),
@@ -76,7 +76,7 @@ class ContextReader:
     async def _denials(self, with_actions: bool) -> tuple[Denial, ...]:
         """Return the verdicts as their trader reads them: with the action it asked for and its numbers of the check."""
         verdicts = self._rows.verdicts
-        about = {row.intent_id for row in verdicts if row.kind != VerdictKind.INVALID and row.intent_id}
+        about = {row.intent_id for row in verdicts if row.kind != records.VerdictKind.INVALID and row.intent_id}
         actions: dict[str, str] = {}
         if with_actions and verdicts:
             async with self._store.transaction(self._trader.tenant_id) as tx:
@@ -120,7 +120,7 @@ class ContextReader:
             bounds.append(max(one for one in of_models if one is not None))
         return min((one for one in bounds if one is not None), default=None)
 
-    def _resting(self, row: OrderRow) -> list[RestingOrder]:
+    def _resting(self, row: records.OrderRow) -> list[RestingOrder]:
         if row.purpose not in _RESTING:
             return []
         return [
@@ -135,8 +135,8 @@ class ContextReader:
             if share.trader_id == self._trader.trader_id
         ]
 
-    def _live_entries(self, row: OrderRow) -> list[LiveEntry]:
-        if row.purpose is not OrderPurpose.ENTRY:
+    def _live_entries(self, row: records.OrderRow) -> list[LiveEntry]:
+        if row.purpose is not records.OrderPurpose.ENTRY:
             return []
         instrument, left = self._instruments.get(row.symbol), row.quantity - row.filled
         return [
@@ -151,7 +151,7 @@ class ContextReader:
             if share.trader_id == self._trader.trader_id
         ]
 
-    def _held_by_others(self, held: Sequence[PositionRow]) -> dict[str, Holding]:
+    def _held_by_others(self, held: Sequence[records.PositionRow]) -> dict[str, Holding]:
         net: dict[str, Holding] = {}
         for row in held:
             if row.trader_id not in (self._trader.trader_id, EXTERNAL):
@@ -160,7 +160,7 @@ class ContextReader:
         return net
 
     @staticmethod
-    def _trade(part: FillPartRow) -> ClosedTrade:
+    def _trade(part: records.FillPartRow) -> ClosedTrade:
         return ClosedTrade(
             symbol=part.symbol,
             at=part.at,

@@ -26,7 +26,6 @@ from manager.roster.lifecycle import transition
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.recorded import prompt_row, storable_decision
-from manager.state.records import AccountId, DecisionRow, IntentId, IntentRow, TenantId, TraderState, VerdictRow
 from manager.state.store import Conclusion, Fence, Store, TraderRows
 from traders.context import MarketViews
 from traders.spec import TraderId, TraderSpec
@@ -57,7 +56,7 @@ class _CameLate(Exception):
 class ExecutorSource(Protocol):
     """Say which executor decides for a trader."""
 
-    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+    def of(self, tenant: records.TenantId, spec: TraderSpec) -> Executor:
         """Return the trader's executor."""
         ...
 
@@ -75,7 +74,7 @@ class DeskParts:
     runner: JobRunner
     executors: ExecutorSource
     sampler: EquitySampler
-    accounts: Mapping[tuple[TenantId, AccountId], AccountRuntime]
+    accounts: Mapping[tuple[records.TenantId, records.AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
     keep_prompts: bool = True
@@ -93,7 +92,7 @@ class DeskHandlers:
         parts, read_at = self._parts, self._parts.clock.now()
         async with parts.store.transaction(job.tenant_id) as tx:
             rows = await tx.trader(job.trader_id)
-        if rows.schedule.in_flight_due_at != job.slot or rows.trader.state is not TraderState.RUNNING:
+        if rows.schedule.in_flight_due_at != job.slot or rows.trader.state is not records.TraderState.RUNNING:
             return
         views = self._views.setdefault(job.account_id, MarketViews())
         turn = Turn(parts, rows, job.slot, read_at)
@@ -161,7 +160,7 @@ class DeskHandlers:
         reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
         for trader_id in unfit:
             async with self._parts.store.transaction(tenant) as tx:
-                row = await transition(tx, trader_id, TraderState.ISOLATED, actor="desk", reason=reason, at=now)
+                row = await transition(tx, trader_id, records.TraderState.ISOLATED, actor="desk", reason=reason, at=now)
             session.state.note_trader(row)
 
     async def _open(self, job: Job) -> Session:
@@ -176,7 +175,7 @@ class DeskHandlers:
         seen = session.state.intents.keys()
         where = {"account_id": session.runtime.account_id, "status": records.IntentStatus.PENDING}
         async with self._parts.store.transaction(session.runtime.tenant_id) as tx:
-            waiting = await tx.find(IntentRow, where)
+            waiting = await tx.find(records.IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
 
@@ -258,7 +257,7 @@ class Turn:
         async with self._parts.store.transaction(decision.tenant_id) as tx:
             trader = await tx.get(records.TraderRow, decision.trader_id)
             schedule = await tx.get(records.ScheduleRow, decision.trader_id)
-            slow = trader is not None and trader.state is TraderState.RUNNING and end.failed is not None
+            slow = trader is not None and trader.state is records.TraderState.RUNNING and end.failed is not None
             if slow:
                 outcome = Outcome.TIMEOUT if decision.outcome is Outcome.DECIDED else decision.outcome
                 decision = replace(decision, outcome=outcome, errors=(*decision.errors, _LATE))
@@ -269,9 +268,9 @@ class Turn:
                 alerts = await note_outcome(tx, schedule, decision, True)
         log_changes(alerts)
 
-    def _decision(self, full: FullDecision, context: Context | None) -> DecisionRow:
+    def _decision(self, full: FullDecision, context: Context | None) -> records.DecisionRow:
         trader, prompt = self._trader, full.prompt
-        return DecisionRow(
+        return records.DecisionRow(
             tenant_id=trader.tenant_id,
             decision_id=records.DecisionId(f"{trader.trader_id}@{to_ms(self._slot)}"),
             trader_id=trader.trader_id,
@@ -293,11 +292,11 @@ class Turn:
             prompt_cuts=prompt.cuts if prompt is not None else (),
         )
 
-    def _intents(self, decision: DecisionRow) -> list[IntentRow]:
+    def _intents(self, decision: records.DecisionRow) -> list[records.IntentRow]:
         return [
-            IntentRow(
+            records.IntentRow(
                 tenant_id=decision.tenant_id,
-                intent_id=IntentId(f"{decision.decision_id}#{number}"),
+                intent_id=records.IntentId(f"{decision.decision_id}#{number}"),
                 decision_id=decision.decision_id,
                 account_id=decision.account_id,
                 trader_id=decision.trader_id,
@@ -311,7 +310,7 @@ class Turn:
         ]
 
     @staticmethod
-    def _log_failure(decision: DecisionRow) -> None:
+    def _log_failure(decision: records.DecisionRow) -> None:
         """Log a decision that failed in one line, without a word of the reply: what the model said is in its row."""
         if decision.outcome is Outcome.DECIDED:
             return
@@ -329,7 +328,7 @@ class Turn:
         )
 
 
-def invalid_parts(decision: DecisionRow) -> list[VerdictRow]:
+def invalid_parts(decision: records.DecisionRow) -> list[records.VerdictRow]:
     """Return a verdict for each part of the reply that was dropped; of the reply that counts, not of one before it."""
     whole = INVALID_REPLY if decision.outcome is Outcome.INVALID_REPLY else ""
     codes = [
@@ -337,7 +336,7 @@ def invalid_parts(decision: DecisionRow) -> list[VerdictRow]:
         for error in decision.errors
     ]
     return [
-        VerdictRow(
+        records.VerdictRow(
             tenant_id=decision.tenant_id,
             account_id=decision.account_id,
             round_id=records.RoundId(decision.decision_id),
@@ -346,7 +345,7 @@ def invalid_parts(decision: DecisionRow) -> list[VerdictRow]:
             code=code,
             trader_id=decision.trader_id,
             symbol=Symbol(""),
-            intent_id=IntentId(decision.decision_id),
+            intent_id=records.IntentId(decision.decision_id),
             detail=f"{error.path}: {error.message}",
             at=decision.decided_at,
         )

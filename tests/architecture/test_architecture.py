@@ -1,7 +1,6 @@
 """Every tracked file keeps the rules of the code base."""
 
 from collections.abc import Callable
-from pathlib import PurePosixPath
 
 import pytest
 
