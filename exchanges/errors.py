@@ -23,7 +23,7 @@ class MarketDataError(ExchangeError):
 
 
 class OrderRejected(ExchangeError):
-    """Report that the venue refused the order; `code` is the venue's or ours."""
+    """Report that the venue said no to the order; `code` is the venue's or ours."""
 
     def __init__(self, reason: str, *, code: str = "REJECTED") -> None:
         super().__init__(reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig:
-    """Name the files of a recorded market, and from when to when they are read; both None: all of them."""
+    """Name the files of a recorded market; `start` and `end` leave out what lies before and after."""
 
     candles: Path
     funding: Path | None = None

@@ -7,7 +7,7 @@ from decimal import Decimal
 from exchanges.clock import from_ms, to_ms
 from exchanges.paper.path import Bar
 from exchanges.replay.columns import CandleColumns, Floats, FundingColumns, SymbolColumns
-from exchanges.types import Instrument, Symbol
+from exchanges.types import ZERO, Instrument, Symbol
 
 WIDENED = 1e-9
 FIRST_CHUNK = 256
@@ -75,7 +75,7 @@ class ReplayPath:
         """Return the volume of the candle that begins at `at`, zero in a gap."""
         columns = self._columns.by_symbol[symbol]
         row = columns.row_beginning(self._ms(at))
-        return Decimal(0) if row is None else exact(columns.volume[row])
+        return ZERO if row is None else exact(columns.volume[row])
 
     def last_bar(self, symbol: Symbol, at: datetime) -> Bar | None:
         """Return the candle that ended in the interval up to `at`; None in a gap."""

@@ -34,7 +34,7 @@ from manager.config.values import AccountConfig, Config, TenantConfig
 from manager.desk.session import AccountRuntime
 from manager.errors import ReplayInputError
 from manager.jobs.handlers import DeskHandlers
-from manager.jobs.inline import InlineRunner
+from manager.jobs.runner import InlineRunner
 from manager.manager import Manager
 from manager.roster.registration import registration_check
 from manager.roster.schedules import on_the_grid

@@ -112,7 +112,7 @@ async def cancel(session: Session, order_id: OrderId) -> CancelResult:
 async def set_leverage(session: Session, symbol: Symbol) -> bool:
     """Set the venue's leverage before the first entry: min(venue maximum, the largest cap among its traders).
 
-    Source: RULES.md 7. It is never lowered under a position. False when the venue did not take it.
+    Source: docs/rules.md 7. It is never lowered under a position. False when the venue did not take it.
     """
     runtime = session.runtime
     caps = [

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import ExchangeError
+from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
-from executor.registry import ExecutorType
 from manager.desk.execution import RoundExecution
 from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
 from manager.desk.incidents.safe_mode import log_changes, note_outcome
@@ -20,27 +20,33 @@ from manager.desk.protector import Protector
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
-from manager.jobs.details import read_record
+from manager.jobs.context import ContextReader
 from manager.jobs.runner import Job, JobKind, JobRunner
-from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
 from manager.roster.lifecycle import transition
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.recorded import prompt_row, storable_decision
 from manager.state.store import Conclusion, Fence, Store, TraderRows
-from traders.context import MarketViews, OwnState, build_context
-from traders.details import OwnRecord, with_details
-from traders.performance import Performance
+from traders.context import MarketViews
 from traders.spec import TraderId, TraderSpec
 
 _LOG = structlog.get_logger(__name__)
 _LATE = ItemError(
     path="deadline",
-    message="came after its claim was given free and is not acted on; use a faster model, or raise decision_timeout",
+    message="came after its claim was released and is not acted on; use a faster model, or raise decision_timeout",
 )
 _ROUNDS_AT_ONCE = 5
 _STORED_LATE = timedelta(seconds=5)
-_WITHOUT_DETAILS = (ExecutorType.BASELINE, ExecutorType.RECORDED)
+INVALID_ITEM: Final = "INVALID_ITEM"
+INVALID_REPLY: Final = "INVALID_REPLY"
+_MOST_VERDICTS: Final = 20
+_ANSWERED: Final = frozenset(
+    {Outcome.DECIDED, Outcome.INVALID_REPLY, Outcome.REFUSED, Outcome.TRUNCATED, Outcome.EMPTY}
+)
+_OUR_PATHS: Final = ("model", "deadline", "prompt", "market", "config", "executor", "decision")
+_SAYS_WHY: Final = (Outcome.TRUNCATED, Outcome.EMPTY)
+_WHERE_TO_LOOK: Final = "see `propdesk why` with the decision; a replay writes decisions.jsonl with --out DIR"
+_REPLY_PATHS: Final = ("reply", "decisions", "reasoning")
 
 
 class _CameLate(Exception):
@@ -59,8 +65,8 @@ class ExecutorSource(Protocol):
 class DeskParts:
     """Hold the injected parts that every job uses.
 
-    Without `keep_prompts` a decision keeps its prompt's hash, neither prompt nor context. A replay fires targets in
-    a job of its own, before the funding of an instant: then `maintain_fires` is False.
+    Without `keep_prompts` a decision keeps its prompt's hash, neither prompt nor context. A replay fires
+    take-profits in a job of its own, before the funding of an instant: then `maintain_fires` is False.
     """
 
     store: Store
@@ -74,12 +80,6 @@ class DeskParts:
     keep_prompts: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    slot: datetime
-    read_at: datetime
-
-
 class DeskHandlers:
     """Run the jobs on the injected parts; nothing here knows whether it is live, paper or replay."""
 
@@ -89,20 +89,20 @@ class DeskHandlers:
 
     async def decide(self, job: Job) -> None:
         """Ask one trader's executor once for its slot and store the answer; then wake the account's round."""
-        parts = self._parts
-        slot = job.slot
-        turn = _Turn(slot=slot, read_at=parts.clock.now())
+        parts, read_at = self._parts, self._parts.clock.now()
         async with parts.store.transaction(job.tenant_id) as tx:
             rows = await tx.trader(job.trader_id)
-        if rows.schedule.in_flight_due_at != slot or rows.trader.state is not records.TraderState.RUNNING:
+        if rows.schedule.in_flight_due_at != job.slot or rows.trader.state is not records.TraderState.RUNNING:
             return
+        views = self._views.setdefault(job.account_id, MarketViews())
+        turn = Turn(parts, rows, job.slot, read_at)
         try:
-            in_time, acts = await self._decided(rows, turn, parts.accounts[(job.tenant_id, job.account_id)])
+            in_time, acts = await turn.take(parts.accounts[(job.tenant_id, job.account_id)], views)
         except DuplicateRow:
-            _LOG.info("decision_already_made", trader=job.trader_id, due_at=slot.isoformat())
+            _LOG.info("decision_already_made", trader=job.trader_id, due_at=job.slot.isoformat())
             return
         if not in_time:
-            _LOG.warning("decision_came_late", trader=job.trader_id, due_at=slot.isoformat())
+            _LOG.warning("decision_came_late", trader=job.trader_id, due_at=job.slot.isoformat())
         elif acts:
             await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id=TraderId(""), due_at=None))
 
@@ -124,7 +124,7 @@ class DeskHandlers:
             await self._prepare(session, fire=self._parts.maintain_fires)
 
     async def fire(self, job: Job) -> None:
-        """Fire the touched targets that do not rest, and nothing else."""
+        """Fire the touched take-profits that do not rest, and nothing else."""
         with suppress(FenceLost):
             session = await self._open(job)
             if await self._read(session):
@@ -178,43 +178,75 @@ class DeskHandlers:
             waiting = await tx.find(records.IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
-    async def _decided(self, rows: TraderRows, turn: _Turn, runtime: AccountRuntime) -> tuple[bool, bool]:
-        try:
-            context, asked = await self._ask(rows, runtime)
-            return await self._conclude(rows, turn, storable_decision(asked), context)
-        except (DuplicateRow, StoreUnavailable, ExecutorConfigError):
-            # The slot is taken, nothing can be written, or a replay lacks what it needs, which ends it.
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault that leaves no row would count as no failure and raise no alert
-            return await self._conclude(rows, turn, storable_decision(_unexpected(rows, error)), None)
 
-    async def _conclude(
-        self, rows: TraderRows, turn: _Turn, full: FullDecision, context: Context | None
-    ) -> tuple[bool, bool]:
-        """Store the decision; return whether it came in time, and whether there is anything to do."""
+class Turn:
+    """Take one trader's decision for its slot and store it, with what led to it."""
+
+    def __init__(self, parts: DeskParts, rows: TraderRows, slot: datetime, read_at: datetime) -> None:
+        self._parts = parts
+        self._rows = rows
+        self._trader = rows.trader
+        self._slot = slot
+        self._read_at = read_at
+
+    async def take(self, runtime: AccountRuntime, views: MarketViews) -> tuple[bool, bool]:
+        """Ask and store; return whether the decision came in time, and whether there is anything to do.
+
+        Whatever fails unexpectedly is stored as a decision of its own: without a row it would count as no failure and
+        raise no alert. Raises DuplicateRow where the slot is taken, StoreUnavailable, and ExecutorConfigError where a
+        replay lacks what it needs.
+        """
+        try:
+            context, asked = await self._ask(runtime, views)
+            return await self._conclude(storable_decision(asked), context)
+        except (DuplicateRow, StoreUnavailable, ExecutorConfigError):
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            return await self._conclude(storable_decision(self._failed(error)), None)
+
+    async def _ask(self, runtime: AccountRuntime, views: MarketViews) -> tuple[Context | None, FullDecision]:
+        parts, rows, spec = self._parts, self._rows, self._trader.spec
+        try:
+            snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
+        except ExchangeError as failure:
+            error = ItemError(path="market", message=f"no market data: {failure}")
+            return None, FullDecision(outcome=Outcome.UNAVAILABLE, errors=(error,))
+        seen = views.of(snapshot)
+        reader, curve = ContextReader(parts.store, rows, runtime.instruments), parts.sampler.current(rows.book)
+        context = await reader.read(seen, curve, parts.clock.now())
+        return context, await parts.executors.of(self._trader.tenant_id, spec).decide(context)
+
+    def _failed(self, error: Exception) -> FullDecision:
+        """Stand in for a decision that nobody could take or no database can hold: it is no reason to trade."""
+        known = isinstance(error, InvalidRow)
+        told = str(error) if known else f"failed unexpectedly ({type(error).__name__}); please report it with the log"
+        _LOG.error("decision_failed", trader=self._trader.trader_id, error=told, exc_info=None if known else error)
+        return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="decision", message=told),))
+
+    async def _conclude(self, full: FullDecision, context: Context | None) -> tuple[bool, bool]:
         parts = self._parts
-        decision, intents = _record(rows, full, turn.slot, parts.clock.now(), context if parts.keep_prompts else None)
-        prompts = [prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else []
+        decision = self._decision(full, context if parts.keep_prompts else None)
+        intents = self._intents(decision)
         failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
         end = Conclusion(
             decision=decision,
-            prompts=prompts,
+            prompts=[prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else [],
             intents=intents,
             failed=failed,
             at=parts.clock.now(),
             # A round stores its verdicts a moment after the time they bear, maybe after they were looked for.
-            told_at=turn.read_at - _STORED_LATE if was_told(full) else None,
+            told_at=self._read_at - _STORED_LATE if full.outcome in _ANSWERED else None,
         )
         try:
-            async with parts.store.transaction(rows.trader.tenant_id) as tx:
+            async with parts.store.transaction(self._trader.tenant_id) as tx:
                 if not await tx.conclude(end):
                     raise _CameLate
-                await tx.insert(dropped(decision))
-                alerts = await note_outcome(tx, rows.schedule, decision, failed)
+                await tx.insert(invalid_parts(decision))
+                alerts = await note_outcome(tx, self._rows.schedule, decision, failed)
         except _CameLate:
             await self._conclude_late(end)
             return False, False
-        note_failure(decision)
+        self._log_failure(decision)
         log_changes(alerts)
         return True, bool(intents)
 
@@ -236,87 +268,86 @@ class DeskHandlers:
                 alerts = await note_outcome(tx, schedule, decision, True)
         log_changes(alerts)
 
-    async def _ask(self, rows: TraderRows, runtime: AccountRuntime) -> tuple[Context | None, FullDecision]:
-        spec = rows.trader.spec
-        try:
-            snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
-        except ExchangeError as failure:
-            return None, FullDecision(
-                outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="market", message=f"no market data: {failure}"),)
-            )
-        views = self._views.setdefault(runtime.account_id, MarketViews()).of(snapshot)
-        wanted = {*spec.symbols, *(position.symbol for position in rows.positions)}
-        maintenance = {s: runtime.instruments[s].maintenance_rate for s in wanted if s in runtime.instruments}
-        own = _own_state(rows, self._parts.sampler.current(rows.book), await self._actions_of(rows))
-        context = build_context(spec, own, views, maintenance, self._parts.clock.now())
-        if spec.executor.type not in _WITHOUT_DETAILS:
-            context = with_details(context, await self._record_of(rows, runtime))
-        return context, await self._parts.executors.of(rows.trader.tenant_id, spec).decide(context)
-
-    async def _actions_of(self, rows: TraderRows) -> Mapping[str, str]:
-        if not rows.verdicts or rows.trader.spec.executor.type in _WITHOUT_DETAILS:
-            return {}
-        async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
-            return await read_actions(tx, rows.verdicts)
-
-    async def _record_of(self, rows: TraderRows, runtime: AccountRuntime) -> OwnRecord:
-        async with self._parts.store.transaction(rows.trader.tenant_id) as tx:
-            return await read_record(tx, rows, runtime.instruments, self._parts.clock.now())
-
-
-def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
-    """Stand in for a decision that nobody could take or no database can hold: it is no reason to trade."""
-    known = isinstance(error, InvalidRow)
-    told = str(error) if known else f"failed unexpectedly ({type(error).__name__}); please report it with the log"
-    _LOG.error("decision_failed", trader=rows.trader.trader_id, error=told, exc_info=None if known else error)
-    return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(ItemError(path="decision", message=told),))
-
-
-def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str]) -> OwnState:
-    denials = told(rows.verdicts, actions)
-    book = rows.book.book(rows.positions)
-    return OwnState(book=book, allocated=rows.book.allocated, performance=curve, denials=denials)
-
-
-def _record(
-    rows: TraderRows, full: FullDecision, due_at: datetime, decided_at: datetime, context: Context | None
-) -> tuple[records.DecisionRow, list[records.IntentRow]]:
-    trader, schedule = rows.trader, rows.schedule
-    decision_id = records.DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
-    decision = records.DecisionRow(
-        tenant_id=trader.tenant_id,
-        decision_id=decision_id,
-        trader_id=trader.trader_id,
-        account_id=trader.account_id,
-        due_at=due_at,
-        decided_at=decided_at,
-        outcome=full.outcome,
-        decisions=full.decisions,
-        errors=full.errors,
-        model=full.model,
-        prompt_hash=full.prompt_hash,
-        reasoning=full.reasoning,
-        reply=full.reply,
-        usage=full.usage,
-        latency_s=full.latency_s,
-        attempts=full.attempts,
-        context=context,
-        prompt_tokens=full.prompt.tokens if full.prompt is not None else 0,
-        prompt_cuts=full.prompt.cuts if full.prompt is not None else (),
-    )
-    intents = [
-        records.IntentRow(
+    def _decision(self, full: FullDecision, context: Context | None) -> records.DecisionRow:
+        trader, prompt = self._trader, full.prompt
+        return records.DecisionRow(
             tenant_id=trader.tenant_id,
-            intent_id=records.IntentId(f"{decision_id}#{number}"),
-            decision_id=decision_id,
-            account_id=trader.account_id,
+            decision_id=records.DecisionId(f"{trader.trader_id}@{to_ms(self._slot)}"),
             trader_id=trader.trader_id,
-            decided_at=decided_at,
-            decision=item,
-            n=number,
-            expires_at=schedule.next_due_at,
+            account_id=trader.account_id,
+            due_at=self._slot,
+            decided_at=self._parts.clock.now(),
+            outcome=full.outcome,
+            decisions=full.decisions,
+            errors=full.errors,
+            model=full.model,
+            prompt_hash=full.prompt_hash,
+            reasoning=full.reasoning,
+            reply=full.reply,
+            usage=full.usage,
+            latency_s=full.latency_s,
+            attempts=full.attempts,
+            context=context,
+            prompt_tokens=prompt.tokens if prompt is not None else 0,
+            prompt_cuts=prompt.cuts if prompt is not None else (),
         )
-        for number, item in enumerate(full.decisions)
-        if item.action not in PASSIVE
+
+    def _intents(self, decision: records.DecisionRow) -> list[records.IntentRow]:
+        return [
+            records.IntentRow(
+                tenant_id=decision.tenant_id,
+                intent_id=records.IntentId(f"{decision.decision_id}#{number}"),
+                decision_id=decision.decision_id,
+                account_id=decision.account_id,
+                trader_id=decision.trader_id,
+                decided_at=decision.decided_at,
+                decision=item,
+                n=number,
+                expires_at=self._rows.schedule.next_due_at,
+            )
+            for number, item in enumerate(decision.decisions)
+            if item.action not in PASSIVE
+        ]
+
+    @staticmethod
+    def _log_failure(decision: records.DecisionRow) -> None:
+        """Log a decision that failed in one line, without a word of the reply: what the model said is in its row."""
+        if decision.outcome is Outcome.DECIDED:
+            return
+        says_why = decision.outcome in _SAYS_WHY
+        ours = next((error for error in decision.errors if says_why or error.path in _OUR_PATHS), None)
+        _LOG.warning(
+            "decision_without_result",
+            trader=decision.trader_id,
+            decision=decision.decision_id,
+            outcome=decision.outcome,
+            model=decision.model,
+            attempts=decision.attempts,
+            at=", ".join(dict.fromkeys(error.path for error in decision.errors[:3])),
+            why=ours.message if ours is not None else _WHERE_TO_LOOK,
+        )
+
+
+def invalid_parts(decision: records.DecisionRow) -> list[records.VerdictRow]:
+    """Return a verdict for each part of the reply that was dropped; of the reply that counts, not of one before it."""
+    whole = INVALID_REPLY if decision.outcome is Outcome.INVALID_REPLY else ""
+    codes = [
+        (INVALID_ITEM if error.path.startswith("decisions[") else whole if error.path in _REPLY_PATHS else "", error)
+        for error in decision.errors
     ]
-    return decision, intents
+    return [
+        records.VerdictRow(
+            tenant_id=decision.tenant_id,
+            account_id=decision.account_id,
+            round_id=records.RoundId(decision.decision_id),
+            n=number,
+            kind=records.VerdictKind.INVALID,
+            code=code,
+            trader_id=decision.trader_id,
+            symbol=Symbol(""),
+            intent_id=records.IntentId(decision.decision_id),
+            detail=f"{error.path}: {error.message}",
+            at=decision.decided_at,
+        )
+        for number, (code, error) in enumerate([found for found in codes if found[0]][:_MOST_VERDICTS])
+    ]

@@ -13,9 +13,8 @@ from procrastinate.worker import Worker
 
 from manager.jobs.errors import JobsError
 from manager.jobs.queue import ACCOUNT_QUEUE, DECIDE_QUEUE, QueueRunner, from_arguments, queue_of
-from manager.jobs.rescue import Rescue
 from manager.jobs.runner import Handlers, JobKind
-from manager.jobs.steady import cause_of
+from manager.jobs.steady import Rescue, cause_of
 from manager.state.errors import SchemaMoved
 
 _log = structlog.get_logger(__name__)

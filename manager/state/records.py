@@ -50,7 +50,7 @@ ROUNDING = TraderId("ROUNDING")
 class UtilizationReport:
     """Report the use of capital in USD: `utilized` is margin in use, `utilization_pct` its share of the allocated.
 
-    Over-allocated is who uses more than its allocation; it gets no entries.
+    `over_allocated` are those that use more than their allocation; they get no entries.
     """
 
     total: Decimal
@@ -73,8 +73,8 @@ class SampledMark:
 class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
-    `marks` are by symbol and of `updated_at`, `equity` and `utilization` too or, after it, of the last rebalance.
-    `terms` is what prices and fills it (manager/roster/terms.py), `config` the file they are from.
+    `marks` are by symbol, as of `updated_at`; so are `equity` and `utilization`, or as of a rebalance after it.
+    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from.
     """
 
     tenant_id: TenantId
@@ -116,7 +116,7 @@ class ScheduleRow:
     """Hold when a trader decides next and whether a decision is in flight; written by claim and decide.
 
     Slots are the epoch multiples of `interval_s`, shifted by `phase_s`, so that live traders spread over the interval.
-    What was refused from `told_at` on is still to be told to the trader.
+    Denials from `told_at` on are still to be shown to the trader.
     """
 
     tenant_id: TenantId
@@ -356,7 +356,7 @@ class FillRow:
 class FillPartRow:
     """Hold one book's part of a fill or of an internal cross; quantity is signed, parts add up to the fill.
 
-    For a cross `trade_id` is "round/symbol" and the parts add up to zero.
+    For a cross `trade_id` is "cross/round/n" and the parts add up to zero.
     """
 
     tenant_id: TenantId

@@ -60,9 +60,9 @@ class SpendingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRow:
-    """Hold what a config allows a scope on a UTC day, so that who has no config can show it; written at a start.
+    """Hold what a config allows a scope on a UTC day, for those who show it without the config; written at a start.
 
-    Of the scope of traders it is the default, without a name.
+    For the scope of traders it is the default, which has no name.
     """
 
     tenant_id: TenantId

@@ -63,7 +63,7 @@ class TraderRows:
 class Conclusion:
     """Hold all a decision writes; `failed` counts it, False starts the count anew and None leaves it, `at` is now.
 
-    `told_at` is when the context was read that told the trader its refusals; None for one that told nobody.
+    `told_at` is when the context was read that showed the trader its denials; None where nobody saw it.
     """
 
     decision: records.DecisionRow

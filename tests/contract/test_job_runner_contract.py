@@ -8,9 +8,8 @@ from functools import partial
 import pytest
 
 from job_handlers import RecordingHandlers, decide, eventually, maintain, round_of
-from manager.jobs.inline import InlineRunner
 from manager.jobs.queue import QueueRunner
-from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.jobs.runner import InlineRunner, Job, JobKind, JobRunner
 from manager.jobs.worker import QueueWorker
 from manager.state.postgres.roles import queue_dsn
 from manager.state.records import TenantId

@@ -17,8 +17,7 @@ from manager.bootstrap.live import build_manager, open_parts
 from manager.config import Config, load_config
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskHandlers
-from manager.jobs.inline import InlineRunner
-from manager.jobs.runner import Job, JobKind
+from manager.jobs.runner import InlineRunner, Job, JobKind
 from manager.jobs.worker import WorkerSettings
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation

@@ -21,7 +21,7 @@ from manager.config.values import (
 from manager.desk.plan.values import AccountRules
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.runner import InlineRunner
 from manager.state.records import DEFAULT_TENANT
 from manager.state.store import Store
 from traders.spec import TraderSpec

@@ -14,8 +14,7 @@ from exchanges.clock import ManualClock
 from executor.models.chat import Completion, Message
 from manager.config import load_config
 from manager.jobs.handlers import DeskHandlers
-from manager.jobs.inline import InlineRunner
-from manager.jobs.runner import Job, JobKind
+from manager.jobs.runner import InlineRunner, Job, JobKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow
 from memory_desk import desk_of, registered

@@ -33,7 +33,7 @@ _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, pg.InvalidPara
 
 @contextmanager
 def translated(*, opening: bool = False, committing: bool = False) -> Iterator[None]:
-    """Raise the store's errors instead of the driver's; what is none of them is a fault of ours and stays as it is."""
+    """Raise the store's errors instead of the driver's; anything else is a fault of ours and is raised as it is."""
     try:
         yield
     except PoolTimeout as error:

@@ -1,4 +1,4 @@
-"""Tables of what happened: postings, conflicts, verdicts, incidents, events and equity curves."""
+"""Tables of what happened: postings, conflicts, verdicts, incidents, events, equity curves, and what models cost."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -8,17 +8,20 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from procrastinate.schema import SchemaManager
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from database_fixtures import Database
+from manager.resources import resource
 from manager.state.errors import StoreUnavailable
 from manager.state.postgres.roles import MIGRATOR, OWNER, QUEUE, ROLES, queue_dsn
 from manager.state.postgres.store import PostgresStore
 from manager.state.postgres.upgrade import connect, drift, migrate, upgrade
 from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow
-from manager.state.tables import METADATA, TABLES
+from manager.state.tables import METADATA, REVISION, TABLES
 
 pytestmark = pytest.mark.database
 
@@ -75,7 +78,7 @@ def test_down_takes_everything_of_ours_away_and_up_brings_it_back(empty_database
         assert drift(connection) == []
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0011", "0015"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0011", "0015", "0016"])
 def test_each_step_goes_down_and_up_again(empty_database: Database, revision: str) -> None:
     upgrade(empty_database.owner_dsn)
     migrate(empty_database.owner_dsn, revision)
@@ -127,11 +130,17 @@ def test_the_queue_schema_is_recorded_and_older_ones_are_brought_forward(
         ).fetchone() == (None, QUEUE)
 
 
-def test_the_queue_of_another_is_refused(empty_database: Database) -> None:
+def test_the_queue_of_others_is_refused(empty_database: Database) -> None:
     upgrade(empty_database.owner_dsn)
     _as_owner(empty_database, "DROP TABLE procrastinate_applied")
     with pytest.raises(StoreUnavailable, match="did not make"):
         upgrade(empty_database.owner_dsn)
+
+
+def test_the_migrations_form_one_line_that_ends_at_the_revision_of_the_code() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(resource("migrations")))
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
 
 
 def test_every_row_type_has_exactly_its_columns() -> None:

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from job_handlers import RecordingHandlers, decide, maintain, round_of
 from manager.jobs.errors import HandlersMissing, RunnerBusy
-from manager.jobs.inline import InlineRunner
-from manager.jobs.runner import Job
+from manager.jobs.runner import InlineRunner, Job
 
 _JOBS = [decide("a"), decide("b"), round_of("x"), maintain("x"), round_of("y")]
 

@@ -107,7 +107,7 @@ async def test_three_late_decisions_in_a_row_are_safe_mode() -> None:
         [schedule] = await desk.find(ScheduleRow, trader_id="a")
         assert schedule.failed_decisions == number
     [alert] = await desk.find(IncidentRow, trader_id="a", code=SAFE_MODE)
-    assert "the last one with timeout: deadline: came after its claim was given free" in alert.detail
+    assert "the last one with timeout: deadline: came after its claim was released" in alert.detail
     assert not await desk.find(IntentRow, trader_id="a", status=IntentStatus.PENDING)
 
 

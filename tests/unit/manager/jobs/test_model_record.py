@@ -8,7 +8,7 @@ from exchanges.types import Instrument, OrderType, Side, Symbol
 from executor.contract import Context
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorSpec, ExecutorType
-from manager.jobs.details import read_record
+from manager.jobs.context import ContextReader
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -88,7 +88,7 @@ async def record(store: Store, *, show: bool = True, dust: bool = False) -> OwnR
                 part("4", "t1", OrderPurpose.STOP, 4),
             ]
         )
-        return await read_record(tx, await tx.trader(TraderId("t1")), INSTRUMENTS, AT)
+        return await ContextReader(store, await tx.trader(TraderId("t1")), INSTRUMENTS).record(tx, AT)
 
 
 async def test_only_own_parts_of_resting_protection_are_shown() -> None:
@@ -123,13 +123,13 @@ async def test_what_is_left_for_models_is_shown_to_who_has_a_budget() -> None:
         assert row is not None
         await tx.patch(TraderRow, ("t1",), spec=replace(row.spec, executor=asks))
         trader = await tx.trader(TraderId("t1"))
-        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 2
+        assert (await ContextReader(store, trader, INSTRUMENTS).record(tx, AT)).model_usd == 2
         sums = SpendingRow(tenant_id=DEFAULT_TENANT, day=day_of(AT), scope=TRADER, name="t1")
         await tx.add([replace(sums, spent_usd=Decimal("0.5"), unknown_usd=Decimal("0.25"))])
-        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == Decimal("1.25")
+        assert (await ContextReader(store, trader, INSTRUMENTS).record(tx, AT)).model_usd == Decimal("1.25")
         await tx.add([replace(sums, spent_usd=Decimal(9))])
-        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 0
-        assert (await read_record(tx, trader, INSTRUMENTS, AT + timedelta(days=1))).model_usd == 2
+        assert (await ContextReader(store, trader, INSTRUMENTS).record(tx, AT)).model_usd == 0
+        assert (await ContextReader(store, trader, INSTRUMENTS).record(tx, AT + timedelta(days=1))).model_usd == 2
 
 
 async def test_without_a_budget_of_its_own_the_default_is_shown() -> None:
@@ -138,7 +138,7 @@ async def test_without_a_budget_of_its_own_the_default_is_shown() -> None:
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope=TRADER, name="", usd=Decimal(3))])
         trader = await tx.trader(TraderId("t1"))
-        assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == 3
+        assert (await ContextReader(store, trader, INSTRUMENTS).record(tx, AT)).model_usd == 3
 
 
 async def test_own_parts_of_entries_that_may_still_fill_are_held_back() -> None:
@@ -151,7 +151,7 @@ async def test_own_parts_of_entries_that_may_still_fill_are_held_back() -> None:
         )
         row = order("5", OrderPurpose.ENTRY, state=OrderState.UNKNOWN)
         await tx.insert([replace(row, shares=shares, quantity=Decimal(7), filled=Decimal(3))])
-        found = await read_record(tx, await tx.trader(TraderId("t1")), INSTRUMENTS, AT)
+        found = await ContextReader(store, await tx.trader(TraderId("t1")), INSTRUMENTS).record(tx, AT)
     entry = LiveEntry(symbol=BTC, quantity=Decimal(-4), price=Decimal(90), leverage=3, contract_size=Decimal("0.01"))
     assert [one for one in found.live_entries if one.price is not None] == [entry]
 
@@ -168,7 +168,7 @@ async def test_what_was_shown_at_the_last_decision_with_a_context_is_read() -> N
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.insert([_decision(1, "t1", shown[1]), _decision(2, "t1", shown[2]), _decision(3, "t1", None)])
         await tx.insert([_decision(4, "t2", sample_context())])
-        found = await read_record(tx, await tx.trader(TraderId("t1")), INSTRUMENTS, AT)
+        found = await ContextReader(store, await tx.trader(TraderId("t1")), INSTRUMENTS).record(tx, AT)
     held = sample_context().positions[0]
     assert found.before == EarlierPositions(at=AT.replace(minute=2), positions={held.symbol: held})
 
@@ -204,4 +204,4 @@ async def test_the_tightest_budget_of_the_day_is_what_is_left() -> None:
         ):
             await tx.upsert([one for one in change if isinstance(one, BudgetRow)])
             await tx.add([one for one in change if isinstance(one, SpendingRow)])
-            assert (await read_record(tx, trader, INSTRUMENTS, AT)).model_usd == left
+            assert (await ContextReader(store, trader, INSTRUMENTS).record(tx, AT)).model_usd == left

@@ -9,7 +9,7 @@ from desk_history import AT, DECISION, INTENT, desk_with_history
 from executor.contract import ItemError, Outcome
 from manager.cli.status import decided_text
 from manager.cli.why import StoryText
-from manager.jobs.told import dropped
+from manager.jobs.handlers import invalid_parts
 from manager.state.records import DEFAULT_TENANT, DecisionId, DecisionRow
 from manager.state.store import Store
 from manager.views.operations import OperationKind, OperationQuery, read_operations
@@ -46,7 +46,7 @@ async def store() -> Store:
             decisions=(),
             errors=LOST,
         )
-        await tx.insert([failed, partial, *dropped(partial), *dropped(failed)])
+        await tx.insert([failed, partial, *invalid_parts(partial), *invalid_parts(failed)])
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 from desk_history import AT, desk_with_history, happenings, incident, orders
 from executor.contract import ItemError, Outcome
 from manager.errors import UnknownAccount, UnknownCursor, UnknownTrader
-from manager.jobs.told import dropped
+from manager.jobs.handlers import invalid_parts
 from manager.state.keys import Row
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
@@ -80,7 +80,7 @@ def many() -> list[Row]:
             outcome=Outcome.TRUNCATED if n % 5 == 0 else Outcome.DECIDED,
             errors=errors,
         )
-        rows += [decision, *dropped(decision)]
+        rows += [decision, *invalid_parts(decision)]
     return rows
 
 
