@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replay_harness import compare, replay
-from replay_oracle import Oracle, Wish
+from replay_oracle import Intent, Oracle
 from replay_scenario import Item, Scenario, close_ms
 
 SYMBOLS = ("BTC/USDT:USDT", "SOL/USDT:USDT")
@@ -30,7 +30,7 @@ LIMITS = {"max_symbol_exposure_pct": 10_000, "max_margin_usage_pct": 100, "max_u
 class LenientOracle(Oracle):
     """Refuse by itself what a random trader gets wrong, so that random decisions need no hand."""
 
-    def wish(self, who: str, item: Item) -> list[Wish]:
+    def intent(self, who: str, item: Item) -> list[Intent]:
         held, mark = self.books[who].pos.get(item["symbol"]), self.mark[item["symbol"]]
         action = item["action"]
         long = action == "open_long" or (action == "adjust_stop" and held is not None and held.q > 0)
@@ -43,7 +43,7 @@ class LenientOracle(Oracle):
             for name, below in (("stop_loss", long), ("take_profit", not long)):
                 if (name in item and (Decimal(item[name]) < mark) is not below) or Decimal(item.get(name, 0)) == mark:
                     return []
-        return super().wish(who, item)
+        return super().intent(who, item)
 
 
 class ResolvingOracle(LenientOracle):
@@ -55,15 +55,15 @@ class ResolvingOracle(LenientOracle):
         opens = []
         for who, item in items:
             if item["action"] != "adjust_stop":
-                for wish in self.wish(who, item):
-                    if wish.purpose == "entry":
-                        opens.append(wish)
+                for intent in self.intent(who, item):
+                    if intent.purpose == "entry":
+                        opens.append(intent)
                     else:
-                        left[who, wish.sym] += wish.q
+                        left[who, intent.sym] += intent.q
         if strategy != "first_come":
-            opens.sort(key=lambda wish: (-wish.item["confidence"], wish.who))
-        kept = [wish for wish in opens if not self.opposed(wish, left, late=strategy == "first_come")]
-        sizes = {id(wish.item): self.share(wish, kept, strategy) for wish in kept}
+            opens.sort(key=lambda intent: (-intent.item["confidence"], intent.who))
+        kept = [intent for intent in opens if not self.opposed(intent, left, late=strategy == "first_come")]
+        sizes = {id(intent.item): self.share(intent, kept, strategy) for intent in kept}
         resolved = []
         for who, item in items:
             size = sizes.get(id(item), Decimal(0))
@@ -71,17 +71,19 @@ class ResolvingOracle(LenientOracle):
             resolved.append((who, {**item, **verdict} if item["action"].startswith("open") else item))
         super().trade(k, resolved)
 
-    def opposed(self, wish: Wish, left: dict[tuple[str, str], Decimal], *, late: bool) -> bool:
-        others = [q for (who, sym), q in left.items() if sym == wish.sym and who != wish.who]
-        return any(q * wish.q < 0 or (late and q * wish.q > 0) for q in others)
+    def opposed(self, intent: Intent, left: dict[tuple[str, str], Decimal], *, late: bool) -> bool:
+        others = [q for (who, sym), q in left.items() if sym == intent.sym and who != intent.who]
+        return any(q * intent.q < 0 or (late and q * intent.q > 0) for q in others)
 
-    def share(self, wish: Wish, kept: list[Wish], strategy: str) -> Decimal:
-        rivals = [other for other in kept if other.sym == wish.sym]
-        size = Decimal(wish.item["position_size_usd"])
+    def share(self, intent: Intent, kept: list[Intent], strategy: str) -> Decimal:
+        rivals = [other for other in kept if other.sym == intent.sym]
+        size = Decimal(intent.item["position_size_usd"])
         if strategy == "aggregate":
-            sums = [sum(Decimal(o.item["position_size_usd"]) for o in rivals if o.q * wish.q * s > 0) for s in (1, -1)]
+            sums = [
+                sum(Decimal(o.item["position_size_usd"]) for o in rivals if o.q * intent.q * s > 0) for s in (1, -1)
+            ]
             return max(Decimal(0), size * (sums[0] - sums[1]) / sums[0])
-        stands = wish is rivals[0] if strategy == "first_come" else wish.q * rivals[0].q > 0
+        stands = intent is rivals[0] if strategy == "first_come" else intent.q * rivals[0].q > 0
         return size if stands else Decimal(0)
 
 

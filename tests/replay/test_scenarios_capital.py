@@ -29,7 +29,7 @@ def short_of_capital(strategy: str, items: dict[str, list[Item]]) -> Scenario:
         traders={name: {"risk_params": ALL_IN} for name in ("a", "b", "c")},
         batches=[
             (1, "a", [opens(SOL, "short", "3000")]),
-            *((3, name, wishes) for name, wishes in items.items()),
+            *((3, name, intents) for name, intents in items.items()),
         ],
         manager={"conflict_strategy": strategy, "reserve_equity_pct": 0, "total_equity_usd": "9000"},
         limits=WIDE,
@@ -83,7 +83,7 @@ def test_a_second_short_on_the_symbol_finds_the_same_capital(tmp_path: Path) -> 
     assert outcome.fills("c") == [("entry", "-9.218077", "129.987")]
 
 
-def test_scaled_wishes_below_the_minimum_are_denied_alone(tmp_path: Path) -> None:
+def test_scaled_entries_below_the_minimum_are_denied_alone(tmp_path: Path) -> None:
     """4198.350135 / 5506 of 6 USD is 4.575: below the minimum of 5, and b gets nothing of it."""
     items = {
         "b": [opens(BTC, "long", "2994", size="2282.93866766"), opens(ETH, "long", "6", expect="INSUFFICIENT_MARGIN")],

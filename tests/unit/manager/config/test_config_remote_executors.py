@@ -74,14 +74,14 @@ def test_an_executor_of_the_config_is_asked_where_the_config_says(tmp_path: Path
     assert isinstance(executors.of(DEFAULT_TENANT, moved), Unusable)
 
 
-def test_only_a_config_brings_an_executor_elsewhere(tmp_path: Path) -> None:
+def test_only_a_config_brings_a_remote_executor(tmp_path: Path) -> None:
     config = load(tmp_path, changed(LOCAL, ASKS))
     spec = replace(config.tenants[DEFAULT_TENANT].traders[0], managed_by=ManagedBy.API)
     with pytest.raises(RegistrationError, match="can be named by a config only"):
         registration_check(config).beside(DEFAULT_TENANT, ()).check(spec)
 
 
-def test_an_executor_elsewhere_is_no_model_to_check(tmp_path: Path) -> None:
+def test_a_remote_executor_is_no_model_to_check(tmp_path: Path) -> None:
     assert list(configured_models(load(tmp_path, changed(LOCAL, ASKS)))) == []
 
 
@@ -151,7 +151,7 @@ BUDGETED = [
 
 
 @pytest.mark.parametrize("text", BUDGETED)
-def test_a_budget_needs_to_know_what_a_decision_elsewhere_costs(tmp_path: Path, text: str) -> None:
+def test_a_budget_needs_to_know_what_a_remote_decision_costs(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, text)
     (problem,) = refused.value.problems
