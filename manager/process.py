@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
             from manager.bootstrap.live import run_worker
 
             return asyncio.run(run_worker(Path(given), settings))
-        from manager.api.serving import run_web
+        from manager.api.app import run_web
 
         return asyncio.run(run_web(int(given), settings))
     except (*_BAD_INPUT, EmbeddedPostgresError) as error:

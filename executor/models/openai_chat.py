@@ -82,7 +82,7 @@ class OpenAIChatModel:
         asked = client.complete(self._body(messages, schema), endpoint.timeout_s)
         response = await self._answered(asked, endpoint.timeout_s)
         if not response.is_success:
-            raise self._refusal(response)
+            raise self._refused(response)
         return self._completion(response.content, lambda: asked_tokens(endpoint, messages, schema))
 
     async def ping(self) -> None:
@@ -97,7 +97,7 @@ class OpenAIChatModel:
         except ModelError as error:
             raise ExecutorUnavailable(str(error)) from error
         if not response.is_success and response.status_code not in _REACHABLE_WITHOUT_LIST:
-            raise ExecutorUnavailable(str(self._refusal(response)))
+            raise ExecutorUnavailable(str(self._refused(response)))
 
     async def close(self) -> None:
         """Do nothing: the client belongs to who made it."""
@@ -162,7 +162,7 @@ class OpenAIChatModel:
             broken = connection_failure(self._where, error, self._endpoint.api_key)
             raise broken.told(ran=type(error).__name__ not in _NOT_SENT) from error
 
-    def _refusal(self, response: httpx2.Response) -> ModelError:
+    def _refused(self, response: httpx2.Response) -> ModelError:
         answered = Answered(
             status=response.status_code, body=body_of(response.content), retry_after_s=retry_after_s(response.headers)
         )

@@ -254,14 +254,14 @@ async def check_remotes(config: Config, clock: Clock) -> list[RemoteCheck]:
         url, latency_s = shown_url(spec.executor.base_url), clock.boot_s() - started
         return RemoteCheck(tenant=tenant, trader=spec.id, url=url, latency_s=latency_s, problem=problem)
 
-    elsewhere = [
+    remote_one = [
         (tenant_id, spec)
         for tenant_id, tenant in config.tenants.items()
         for spec in tenant.traders
         if spec.executor.type is ExecutorType.REMOTE
     ]
     try:
-        return list(await asyncio.gather(*(greeted(*one) for one in elsewhere)))
+        return list(await asyncio.gather(*(greeted(*one) for one in remote_one)))
     finally:
         await parts.remotes.close()
 

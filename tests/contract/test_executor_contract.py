@@ -94,20 +94,20 @@ def test_an_open_is_complete(opened: Opener, tmp_path: Path) -> None:
     assert decision.outcome is Outcome.DECIDED
     assert decision.model
     assert decision.errors == ()
-    (wish,) = decision.decisions
-    assert wish.action in OPENS
-    assert wish.symbol == BTC
-    for value in (wish.position_size_usd, wish.stop_loss, wish.take_profit, wish.confidence):
+    (asked,) = decision.decisions
+    assert asked.action in OPENS
+    assert asked.symbol == BTC
+    for value in (asked.position_size_usd, asked.stop_loss, asked.take_profit, asked.confidence):
         assert isinstance(value, Decimal)
         assert value.is_finite()
-    assert isinstance(wish.leverage, int)
+    assert isinstance(asked.leverage, int)
 
 
 @KINDS
 def test_a_symbol_of_others_is_left_to_the_risk_checks_and_none_is_made_up(opened: Opener, tmp_path: Path) -> None:
     other = market_context({SOL: Indicators()})
     decision = decide(opened, tmp_path, other)
-    assert {wish.symbol for wish in decision.decisions} <= {SOL, BTC}
+    assert {asked.symbol for asked in decision.decisions} <= {SOL, BTC}
     assert decision.outcome is Outcome.DECIDED
 
 
@@ -115,7 +115,7 @@ def test_a_symbol_of_others_is_left_to_the_risk_checks_and_none_is_made_up(opene
 def test_an_empty_market_is_no_reason_to_fail(opened: Opener, tmp_path: Path) -> None:
     empty = replace(CONTEXT, market={}, positions=())
     decision = decide(opened, tmp_path, empty)
-    assert all(wish.action not in CLOSES for wish in decision.decisions)
+    assert all(asked.action not in CLOSES for asked in decision.decisions)
 
 
 @KINDS

@@ -52,9 +52,9 @@ async def test_a_conclusion_stores_ends_and_frees_at_once(store: Store, failed: 
         "other": Decision(symbol="ETH", action=Action.CLOSE_LONG),
     }
     older = [make_intent(name, trader_id="t1", decision=wanted) for name, wanted in wants.items()]
-    stranger = make_intent("stranger", trader_id="t2", decision=wants["same"])
+    outsider = make_intent("stranger", trader_id="t2", decision=wants["same"])
     consumed = make_intent("consumed", trader_id="t1", decision=wants["open"], status=IntentStatus.CONSUMED)
-    await _seed(store, *made, *older, stranger, consumed)
+    await _seed(store, *made, *older, outsider, consumed)
     assert await _conclude(store, _conclusion("new", due_at=AT, failed=failed))
     read = {
         name: (await _read(store, IntentRow, name)).status.value for name in (*wants, "stranger", "consumed", "new")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replay_harness import compare, replay
-from replay_oracle import Intent, Oracle
+from replay_oracle import Asked, Oracle
 from replay_scenario import Item, Scenario, close_ms
 
 SYMBOLS = ("BTC/USDT:USDT", "SOL/USDT:USDT")
@@ -30,7 +30,7 @@ LIMITS = {"max_symbol_exposure_pct": 10_000, "max_margin_usage_pct": 100, "max_u
 class LenientOracle(Oracle):
     """Refuse by itself what a random trader gets wrong, so that random decisions need no hand."""
 
-    def intent(self, who: str, item: Item) -> list[Intent]:
+    def asked(self, who: str, item: Item) -> list[Asked]:
         held, mark = self.books[who].pos.get(item["symbol"]), self.mark[item["symbol"]]
         action = item["action"]
         long = action == "open_long" or (action == "adjust_stop" and held is not None and held.q > 0)
@@ -43,7 +43,7 @@ class LenientOracle(Oracle):
             for name, below in (("stop_loss", long), ("take_profit", not long)):
                 if (name in item and (Decimal(item[name]) < mark) is not below) or Decimal(item.get(name, 0)) == mark:
                     return []
-        return super().intent(who, item)
+        return super().asked(who, item)
 
 
 class ResolvingOracle(LenientOracle):
@@ -55,15 +55,15 @@ class ResolvingOracle(LenientOracle):
         opens = []
         for who, item in items:
             if item["action"] != "adjust_stop":
-                for intent in self.intent(who, item):
-                    if intent.purpose == "entry":
-                        opens.append(intent)
+                for asked in self.asked(who, item):
+                    if asked.purpose == "entry":
+                        opens.append(asked)
                     else:
-                        left[who, intent.sym] += intent.q
+                        left[who, asked.sym] += asked.q
         if strategy != "first_come":
-            opens.sort(key=lambda intent: (-intent.item["confidence"], intent.who))
-        kept = [intent for intent in opens if not self.opposed(intent, left, late=strategy == "first_come")]
-        sizes = {id(intent.item): self.share(intent, kept, strategy) for intent in kept}
+            opens.sort(key=lambda asked: (-asked.item["confidence"], asked.who))
+        kept = [asked for asked in opens if not self.opposed(asked, left, late=strategy == "first_come")]
+        sizes = {id(asked.item): self.share(asked, kept, strategy) for asked in kept}
         resolved = []
         for who, item in items:
             size = sizes.get(id(item), Decimal(0))
@@ -71,19 +71,17 @@ class ResolvingOracle(LenientOracle):
             resolved.append((who, {**item, **verdict} if item["action"].startswith("open") else item))
         super().trade(k, resolved)
 
-    def opposed(self, intent: Intent, left: dict[tuple[str, str], Decimal], *, late: bool) -> bool:
-        others = [q for (who, sym), q in left.items() if sym == intent.sym and who != intent.who]
-        return any(q * intent.q < 0 or (late and q * intent.q > 0) for q in others)
+    def opposed(self, asked: Asked, left: dict[tuple[str, str], Decimal], *, late: bool) -> bool:
+        others = [q for (who, sym), q in left.items() if sym == asked.sym and who != asked.who]
+        return any(q * asked.q < 0 or (late and q * asked.q > 0) for q in others)
 
-    def share(self, intent: Intent, kept: list[Intent], strategy: str) -> Decimal:
-        rivals = [other for other in kept if other.sym == intent.sym]
-        size = Decimal(intent.item["position_size_usd"])
+    def share(self, asked: Asked, kept: list[Asked], strategy: str) -> Decimal:
+        rivals = [other for other in kept if other.sym == asked.sym]
+        size = Decimal(asked.item["position_size_usd"])
         if strategy == "aggregate":
-            sums = [
-                sum(Decimal(o.item["position_size_usd"]) for o in rivals if o.q * intent.q * s > 0) for s in (1, -1)
-            ]
+            sums = [sum(Decimal(o.item["position_size_usd"]) for o in rivals if o.q * asked.q * s > 0) for s in (1, -1)]
             return max(Decimal(0), size * (sums[0] - sums[1]) / sums[0])
-        stands = intent is rivals[0] if strategy == "first_come" else intent.q * rivals[0].q > 0
+        stands = asked is rivals[0] if strategy == "first_come" else asked.q * rivals[0].q > 0
         return size if stands else Decimal(0)
 
 

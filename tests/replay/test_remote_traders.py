@@ -1,4 +1,4 @@
-"""A replay with a remote executor: as with one that decides here, within its budget, and again from recordings."""
+"""A replay whose trader decides elsewhere: as one that decides here, within its budget, and again from recordings."""
 
 import asyncio
 from decimal import Decimal
@@ -76,7 +76,7 @@ async def reported(folder: Path, executor: str, mode: ModelsMode = ModelsMode.LI
     return {name: report[name] for name in COMPARED}
 
 
-def remote(url: str, more: str = "") -> str:
+def remote_one(url: str, more: str = "") -> str:
     return f'{{type: remote, url: "{url}", key: ${{SERVER_KEY}}{more}}}'
 
 
@@ -88,7 +88,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_it_is_decided_makes_no_difference(tmp_path: Path) -> None:
     async def run() -> list[dict[str, Any]]:
         async with serving_any(BaselineExecutor(Style.BREAKOUT)) as serving:
-            there = [remote(url) for url in (serving.http, serving.grpc)]
+            there = [remote_one(url) for url in (serving.http, serving.grpc)]
             return [await reported(tmp_path, executor) for executor in (HERE, *there)]
 
     here, http, grpc = asyncio.run(run())
@@ -101,7 +101,7 @@ def test_where_it_is_decided_makes_no_difference(tmp_path: Path) -> None:
 def test_what_was_recorded_is_had_again_without_a_server(tmp_path: Path, scheme: str) -> None:
     async def run() -> tuple[dict[str, Any], str]:
         async with serving_any(BaselineExecutor(Style.BREAKOUT)) as serving:
-            there = remote(getattr(serving, scheme))
+            there = remote_one(getattr(serving, scheme))
             return await reported(tmp_path, there, ModelsMode.RECORD), there
 
     recorded, there = asyncio.run(run())
@@ -114,10 +114,10 @@ def test_a_replay_of_recordings_asks_nobody(tmp_path: Path) -> None:
         server = Costly("0.5")
         async with serving_any(server) as serving:
             with pytest.raises(ReplayInputError, match="no recordings in"):
-                await reported(tmp_path, remote(serving.http), ModelsMode.RECORDED)
+                await reported(tmp_path, remote_one(serving.http), ModelsMode.RECORDED)
             (tmp_path / "kept").mkdir()
             with pytest.raises(RecordingMissing) as missed:
-                await reported(tmp_path, remote(serving.http), ModelsMode.RECORDED)
+                await reported(tmp_path, remote_one(serving.http), ModelsMode.RECORDED)
         assert server.asked == 0
         return str(missed.value)
 
@@ -132,7 +132,7 @@ def test_a_remote_trader_costs_and_stops_at_its_budget(tmp_path: Path, scope: st
         server = Costly("0.4")
         budget = f"budgets: {{{scope}: 1}}\n"
         async with serving_any(server) as serving:
-            there = remote(serving.http, ", max_usd_per_decision: 0.5")
+            there = remote_one(serving.http, ", max_usd_per_decision: 0.5")
             first = await reported(tmp_path, there, ModelsMode.RECORD, budget)
         return [first, await reported(tmp_path, there, ModelsMode.RECORDED, budget)], server.asked
 
@@ -148,7 +148,7 @@ def test_a_remote_trader_costs_and_stops_at_its_budget(tmp_path: Path, scope: st
 def test_a_report_tells_what_failed(tmp_path: Path) -> None:
     async def run() -> dict[str, Any]:
         async with serving_any(Costly("0", Outcome.UNAVAILABLE)) as serving:
-            return await reported(tmp_path, remote(serving.grpc))
+            return await reported(tmp_path, remote_one(serving.grpc))
 
     trader = asyncio.run(run())["traders"][0]
     assert trader["outcomes"] == {"unavailable": trader["decisions"]}

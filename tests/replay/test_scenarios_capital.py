@@ -29,7 +29,7 @@ def short_of_capital(strategy: str, items: dict[str, list[Item]]) -> Scenario:
         traders={name: {"risk_params": ALL_IN} for name in ("a", "b", "c")},
         batches=[
             (1, "a", [opens(SOL, "short", "3000")]),
-            *((3, name, intents) for name, intents in items.items()),
+            *((3, name, all_asked) for name, all_asked in items.items()),
         ],
         manager={"conflict_strategy": strategy, "reserve_equity_pct": 0, "total_equity_usd": "9000"},
         limits=WIDE,

@@ -11,8 +11,8 @@ BTC, SOL = "BTC/USDT:USDT", "SOL/USDT:USDT"
 
 def test_the_stop_wins_when_one_candle_touches_both(tmp_path: Path) -> None:
     bars = [*flat(2, "100"), "101 112 94 103", "103 103 103 103"]
-    intent = opens(SOL, "long", "1000", stop_loss="95", take_profit="110")
-    outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}}, batches=[(1, "a", [intent])]), tmp_path)
+    asked = opens(SOL, "long", "1000", stop_loss="95", take_profit="110")
+    outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}}, batches=[(1, "a", [asked])]), tmp_path)
     assert outcome.fills("a") == [("entry", "10", "101.0101"), ("stop", "-10", "94.9905")]
     told = outcome.trader("a")
     assert (told["realized_pnl"], told["fees"], told["equity"]) == ("-60.196", "0.8820027", "8938.9219973")
@@ -37,8 +37,8 @@ def test_a_gap_through_the_stop_fills_at_the_open(tmp_path: Path) -> None:
 
 def test_an_entry_that_opens_beyond_its_stop_is_stopped_in_its_own_candle(tmp_path: Path) -> None:
     bars = [*flat(2, "100"), "94 96 93 95", *flat(1, "95")]
-    intent = opens(SOL, "long", "1000", stop_loss="95")
-    outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}}, batches=[(1, "a", [intent])]), tmp_path)
+    asked = opens(SOL, "long", "1000", stop_loss="95")
+    outcome = judge(Scenario(bars={SOL: bars}, traders={"a": {}}, batches=[(1, "a", [asked])]), tmp_path)
     assert outcome.fills("a") == [("entry", "10", "94.0094"), ("stop", "-10", "93.9906")]
 
 

@@ -24,7 +24,7 @@ NOT_REACHED = {
     "INSTRUMENT_HALTED": "recorded instruments are tradable throughout",
     "SYMBOL_UNRESOLVED": "the paper venue answers every order, and nobody else trades on it",
 }
-IN_OTHER_TESTS = {
+OTHER_PLACES = {
     "HALTED": "replay/test_scenarios_funding_liquidation.py",
     "INSUFFICIENT_MARGIN": "replay/test_scenarios_capital.py",
     "BOOK_LIQUIDATED": "replay/test_scenarios_funding_liquidation.py",
@@ -186,12 +186,12 @@ def test_the_code_refuses_and_everything_else_stands(tmp_path: Path, code: str) 
 def test_every_code_is_reached_or_named_with_its_reason() -> None:
     known = {rule.code for rule in LOCAL_RULES} | {rule.code for rule in ACCOUNT_RULES}
     known |= {code.code for code in OTHER_CODES if code.stage is not Stage.LATER}
-    assert known == CASES.keys() | IN_OTHER_TESTS.keys() | NOT_REACHED.keys()
-    assert not NOT_REACHED.keys() & (CASES.keys() | IN_OTHER_TESTS.keys())
+    assert known == CASES.keys() | OTHER_PLACES.keys() | NOT_REACHED.keys()
+    assert not NOT_REACHED.keys() & (CASES.keys() | OTHER_PLACES.keys())
 
 
-def test_what_is_reached_in_other_tests_is_there() -> None:
-    for code, path in IN_OTHER_TESTS.items():
+def test_what_other_tests_reach_is_there() -> None:
+    for code, path in OTHER_PLACES.items():
         text = (TESTS / path).read_text(encoding="utf-8")
         wanted = {"BOOK_LIQUIDATED": '"liquidation"', "DIRECTION": '"direction"', "DUPLICATE": '"duplicate"'}
         assert wanted.get(code, f'"{code}"') in text, code

@@ -72,7 +72,7 @@ class Restless:
         if held is not None:
             return FullDecision(decisions=(Decision(symbol=symbol, action=Action.CLOSE_LONG),), model="restless")
         mark = context.market[symbol].mark
-        entry = Decision(
+        asked = Decision(
             symbol=symbol,
             action=Action.OPEN_LONG,
             leverage=2,
@@ -81,7 +81,7 @@ class Restless:
             take_profit=(mark * Decimal("1.9")).quantize(Decimal("0.01")),
             confidence=Decimal(90),
         )
-        return FullDecision(decisions=(entry,), model="restless")
+        return FullDecision(decisions=(asked,), model="restless")
 
     async def ping(self) -> None:
         """Do nothing."""

@@ -56,7 +56,7 @@ class Book:
 
 
 @dataclass
-class Intent:
+class Asked:
     who: str
     sym: str
     q: Decimal
@@ -75,7 +75,7 @@ class Oracle:
         self.mark: dict[str, Decimal] = {}
         self.fills: list[tuple[Any, ...]] = []
         self.orders: list[tuple[Any, ...]] = []
-        self.waiting: list[tuple[int, list[Intent]]] = []
+        self.waiting: list[tuple[int, list[Asked]]] = []
         self.rebalanced = -HOUR_MS * 10**6
         for k in range(max(map(len, s.bars.values()))):
             self.instant(k)
@@ -128,23 +128,23 @@ class Oracle:
             (o, h, low, _), long = bar, p.q > 0
             if p.stop and (low <= p.stop if long else h >= p.stop):
                 price = self.slipped((min if long else max)(p.stop, o), -p.q)
-                self.fill(k, Intent(who, sym, -p.q, "stop", {}), price, self.taker)
+                self.fill(k, Asked(who, sym, -p.q, "stop", {}), price, self.taker)
             elif p.target and (h >= p.target if long else low <= p.target):
-                self.fill(k, Intent(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.target, o), self.maker)
+                self.fill(k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.target, o), self.maker)
 
     def liquidate(self, k: int) -> None:
         for who, b in self.books.items():
             if self.equity(b) < sum(abs(self.worth(sym, p.q)) for sym, p in b.pos.items()) * MAINTENANCE:
                 for sym, p in sorted(b.pos.items()):
-                    intent = Intent(who, sym, -p.q, "liquidation", {})
-                    self.fill(k, intent, self.slipped(self.mark[sym], -p.q), self.taker)
+                    asked = Asked(who, sym, -p.q, "liquidation", {})
+                    self.fill(k, asked, self.slipped(self.mark[sym], -p.q), self.taker)
         net = {sym: sum((b.pos[sym].q for b in self.books.values() if sym in b.pos), ZERO) for sym in sorted(self.mark)}
         if self.account() < sum(abs(self.worth(sym, q)) for sym, q in net.items()) * MAINTENANCE:
             for sym, q in net.items():
                 held = {who: b.pos[sym].q for who, b in self.books.items() if sym in b.pos and b.pos[sym].q * q > 0}
                 for who, mine in held.items():
-                    intent = Intent(who, sym, -mine * q / sum(held.values(), ZERO), "liquidation", {})
-                    self.fill(k, intent, self.slipped(self.mark[sym], -q), self.taker)
+                    asked = Asked(who, sym, -mine * q / sum(held.values(), ZERO), "liquidation", {})
+                    self.fill(k, asked, self.slipped(self.mark[sym], -q), self.taker)
 
     def rebalance(self) -> None:
         equity = max(ZERO, self.account())
@@ -164,10 +164,10 @@ class Oracle:
             b.units = b.units * float((before + amount) / before) if b.units else float(amount) / b.nav
 
     def trade(self, k: int, items: list[tuple[str, Item]]) -> None:
-        intents = [w for who, item in items if not item.keys() & HANDLED for w in self.intent(who, item)]
-        intents.sort(key=lambda w: (w.purpose == "entry", -w.item.get("confidence", 0), w.who))
+        all_asked = [w for who, item in items if not item.keys() & HANDLED for w in self.asked(who, item)]
+        all_asked.sort(key=lambda w: (w.purpose == "entry", -w.item.get("confidence", 0), w.who))
         for sym in sorted(self.s.bars):
-            both = [[w for w in intents if w.sym == sym and w.q * side > 0] for side in (1, -1)]
+            both = [[w for w in all_asked if w.sym == sym and w.q * side > 0] for side in (1, -1)]
             crossed = min(sum((abs(w.q) for w in side), ZERO) for side in both)
             for side in both:
                 done = ZERO
@@ -175,9 +175,9 @@ class Oracle:
                     q = min(abs(w.q), crossed - done).copy_sign(w.q)
                     done, w.q = done + abs(q), w.q - q
                     if q:
-                        self.fill(k, Intent(w.who, sym, q, w.purpose, w.item), self.mark[sym], ZERO)
-        groups: dict[tuple[Any, ...], list[Intent]] = {}
-        for w in intents:
+                        self.fill(k, Asked(w.who, sym, q, w.purpose, w.item), self.mark[sym], ZERO)
+        groups: dict[tuple[Any, ...], list[Asked]] = {}
+        for w in all_asked:
             if w.q:
                 groups.setdefault((w.purpose, w.sym, w.q > 0), []).append(w)
         due, self.waiting = [*self.waiting, *((k, group) for group in groups.values())], []
@@ -195,25 +195,25 @@ class Oracle:
             for w in group if bar else []:
                 self.fill(k, w, self.slipped(bar[0] if bar else ZERO, w.q), self.taker)
 
-    def intent(self, who: str, item: Item) -> list[Intent]:
+    def asked(self, who: str, item: Item) -> list[Asked]:
         sym, lot = item["symbol"], self.term(item["symbol"], "lot")
         if item["action"].startswith("open"):
             size: Any = item.get("size", item["position_size_usd"])
             q = Decimal(size) / self.worth(sym, Decimal(1)) // lot * lot
-            return [Intent(who, sym, q if item["action"] == "open_long" else -q, "entry", item)]
+            return [Asked(who, sym, q if item["action"] == "open_long" else -q, "entry", item)]
         p = self.books[who].pos[sym]
         if item["action"] == "adjust_stop":
             p.stop, p.target = number(item, "stop_loss") or p.stop, number(item, "take_profit") or p.target
             return []
         q = p.q * Decimal(item.get("fraction", 1))
-        return [Intent(who, sym, -(q if q == p.q else q // lot * lot), "reduce", item)]
+        return [Asked(who, sym, -(q if q == p.q else q // lot * lot), "reduce", item)]
 
-    def order(self, placed: int, group: list[Intent], state: str) -> tuple[Any, ...]:
+    def order(self, placed: int, group: list[Asked], state: str) -> tuple[Any, ...]:
         side, total = "buy" if group[0].q > 0 else "sell", sum((abs(w.q) for w in group), ZERO)
         names = ",".join(w.who for w in group)
         return close_ms(placed), group[0].sym, side, group[0].purpose, total, names, state
 
-    def fill(self, k: int, w: Intent, price: Decimal, rate: Decimal) -> None:
+    def fill(self, k: int, w: Asked, price: Decimal, rate: Decimal) -> None:
         b, size = self.books[w.who], self.term(w.sym, "contract_size")
         p, realized, fee = b.pos.setdefault(w.sym, Pos()), ZERO, abs(w.q) * price * size * rate
         cost = w.q * price * size if p.q * w.q >= 0 else p.cost * w.q / p.q

@@ -52,7 +52,7 @@ CONTEXTS: st.SearchStrategy[Context] = of(SentContext).map(_keyed)
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> Decision:
+def all_asked(draw: st.DrawFn) -> Decision:
     """Draw a decision that a reply may state."""
     symbol, reasoning = draw(st.sampled_from([BTC, SOL])), draw(_TEXT)
     item: dict[str, object] = {"symbol": symbol, "reasoning": reasoning, "action": draw(st.sampled_from(_ACTIONS))}
@@ -86,7 +86,7 @@ def decisions(draw: st.DrawFn) -> FullDecision:
     cost = draw(st.decimals(min_value=0, max_value=10**6, places=12))
     usage = Usage(input_tokens=draw(count), cached_tokens=draw(count), output_tokens=draw(count), cost_usd=cost)
     return FullDecision(
-        decisions=tuple(draw(st.lists(wishes(), max_size=3))) if outcome is Outcome.DECIDED else (),
+        decisions=tuple(draw(st.lists(all_asked(), max_size=3))) if outcome is Outcome.DECIDED else (),
         outcome=outcome,
         errors=tuple(draw(st.lists(of(ItemError), max_size=2))),
         reasoning=draw(_TEXT),

@@ -42,12 +42,12 @@ def test_a_file_holds_no_desk(tmp_path: Path, command: str, below: str) -> None:
 @pytest.mark.parametrize("command", ["run", "worker"])
 @pytest.mark.parametrize("place", ["", "postgres", "postgres/data"])
 def test_the_files_of_another_server_are_left_alone(tmp_path: Path, command: str, place: str) -> None:
-    foreign = tmp_path / "theirs" / place
-    foreign.mkdir(parents=True)
-    (foreign / "PG_VERSION").write_text("18\n")
+    outside = tmp_path / "theirs" / place
+    outside.mkdir(parents=True)
+    (outside / "PG_VERSION").write_text("18\n")
     said = refused(command, "-c", write_config(tmp_path), "--data-dir", tmp_path / "theirs")
     assert "Propdesk did not make" in said
-    assert [path.name for path in foreign.iterdir()] == ["PG_VERSION"]
+    assert [path.name for path in outside.iterdir()] == ["PG_VERSION"]
 
 
 def test_upgrade_refuses_the_same(tmp_path: Path) -> None:

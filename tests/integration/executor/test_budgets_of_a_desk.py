@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.database, pytest.mark.slow]
 
 BUDGET = Decimal("0.003")
 COST = Decimal("0.0001564")
-WISH = {"symbol": "BTC/USDT:USDT", "action": "hold"}
+ASKED = {"symbol": "BTC/USDT:USDT", "action": "hold"}
 MODELS = """\
 budgets: {tenant_usd_per_day: 0.003}
 models:
@@ -77,7 +77,7 @@ async def check(store: Store, calls: int) -> None:
 
 
 async def test_two_workers_spend_no_more_and_a_restart_knows_it(tmp_path: Path, database: Database) -> None:
-    async with endpoint(says(reply_text(WISH))) as fake:
+    async with endpoint(says(reply_text(ASKED))) as fake:
         desk = LiveDesk.at(tmp_path, database.dsn, config(fake.base_url))
         async with desk.trading() as store, desk.trading():
             await eventually(lambda: told(store))

@@ -132,11 +132,11 @@ def test_the_right_key_decides() -> None:
 
 
 def test_a_key_opens_its_own_traders_only() -> None:
-    stranger = replace(CONTEXT, trader_id="stranger")
-    answer = post(context_json(stranger))
+    outsider = replace(CONTEXT, trader_id="stranger")
+    answer = post(context_json(outsider))
     assert (answer.status_code, "no trader 'stranger' under this key" in answer.text) == (404, True)
-    assert post(context_json(stranger), f"Bearer {OTHER_KEY}").status_code == 200
-    assert called(request_of(stranger)) is grpc.StatusCode.NOT_FOUND
+    assert post(context_json(outsider), f"Bearer {OTHER_KEY}").status_code == 200
+    assert called(request_of(outsider)) is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(

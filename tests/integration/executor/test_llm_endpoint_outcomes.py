@@ -69,7 +69,7 @@ def with_executor(use: Callable[[LLMExecutor], Awaitable[None]], *answers: Answe
 def test_a_valid_reply_decides() -> None:
     fake, decision = decide(GOOD)
     assert decision.outcome is Outcome.DECIDED
-    assert [wish.symbol for wish in decision.decisions] == ["BTC/USDT:USDT"]
+    assert [asked.symbol for asked in decision.decisions] == ["BTC/USDT:USDT"]
     assert (decision.reasoning, decision.model, decision.attempts) == ("because", "tiny-2025", 1)
     assert (decision.usage, decision.latency_s, len(decision.prompt_hash)) == (ONCE, 1.0, 64)
     assert json.loads(decision.reply)["reasoning"] == "because"
@@ -119,8 +119,8 @@ def test_what_is_held_can_be_closed_though_no_longer_traded() -> None:
     closing = says(reply_text({"symbol": "BTC/USDT:USDT", "action": "close_short"}))
 
     async def check(executor: LLMExecutor) -> None:
-        (wish,) = (await executor.decide(context)).decisions
-        assert (wish.symbol, wish.action) == ("BTC/USDT:USDT", Action.CLOSE_SHORT)
+        (asked,) = (await executor.decide(context)).decisions
+        assert (asked.symbol, asked.action) == ("BTC/USDT:USDT", Action.CLOSE_SHORT)
 
     with_executor(check, closing)
 

@@ -211,7 +211,7 @@ def test_a_bad_reply_is_put_right_by_the_model_that_gave_it() -> None:
     asyncio.run(run())
 
 
-def test_a_refusal_is_an_answer_and_goes_to_no_other_model() -> None:
+def test_a_model_that_refuses_has_answered_and_no_other_is_asked() -> None:
     async def run() -> None:
         async with desk([says(None, refusal="no")], [GOOD]) as made:
             assert ((await made.decide("a", "b")).outcome, made.asked()) == (Outcome.REFUSED, [1, 0])

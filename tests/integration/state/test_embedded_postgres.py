@@ -224,22 +224,22 @@ def test_a_start_killed_at_any_moment_is_repaired(start_user: Callable[..., User
 
 
 @pytest.mark.parametrize("name", ["sleep", "postgres"])
-def test_a_stale_pid_file_does_not_harm_a_stranger(name: str, base: Path, data_dir: Path, home: Home) -> None:
+def test_a_stale_pid_file_does_not_harm_an_outsider(name: str, base: Path, data_dir: Path, home: Home) -> None:
     with attach(data_dir) as server:
         pid_file = home.cluster / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
     program = base / name
     shutil.copy("/bin/sleep", program)
     account = home.cluster.stat().st_uid
-    with subprocess.Popen([program, "60"], user=account if os.geteuid() == 0 else None) as stranger:
-        started = int(psutil.Process(stranger.pid).create_time()) if name == "sleep" else 1_700_000_000
-        lines[0], lines[2] = str(stranger.pid), str(started)
+    with subprocess.Popen([program, "60"], user=account if os.geteuid() == 0 else None) as outsider:
+        started = int(psutil.Process(outsider.pid).create_time()) if name == "sleep" else 1_700_000_000
+        lines[0], lines[2] = str(outsider.pid), str(started)
         pid_file.write_text("\n".join(lines) + "\n")
         with attach(data_dir) as server:
-            assert server.pid != stranger.pid
+            assert server.pid != outsider.pid
             assert query(server, "SELECT 1") == "1"
-        assert stranger.poll() is None
-        stranger.kill()
+        assert outsider.poll() is None
+        outsider.kill()
 
 
 @pytest.mark.parametrize("options", [(), ("unwind",)])
@@ -253,13 +253,13 @@ def test_sigterm_of_the_last_user_stops_the_server(options: tuple[str, ...], sta
 
 
 @pytest.mark.parametrize("place", ["desk", "desk/postgres", "desk/postgres/data"])
-def test_a_foreign_cluster_is_refused_and_left_alone(place: str, base: Path) -> None:
-    foreign = base / place
-    foreign.mkdir(parents=True)
-    (foreign / "PG_VERSION").write_text("18\n")
+def test_the_cluster_of_another_is_refused_and_left_alone(place: str, base: Path) -> None:
+    outside = base / place
+    outside.mkdir(parents=True)
+    (outside / "PG_VERSION").write_text("18\n")
     with pytest.raises(EmbeddedPostgresError, match=r"Propdesk did not make.*--data-dir"), attach(base / "desk"):
         pass
-    assert [path.name for path in foreign.iterdir()] == ["PG_VERSION"]
+    assert [path.name for path in outside.iterdir()] == ["PG_VERSION"]
 
 
 def test_a_file_instead_of_a_directory_is_refused(data_dir: Path) -> None:

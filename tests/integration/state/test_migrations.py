@@ -127,7 +127,7 @@ def test_the_queue_schema_is_recorded_and_older_ones_are_brought_forward(
         ).fetchone() == (None, QUEUE)
 
 
-def test_a_foreign_queue_is_refused(empty_database: Database) -> None:
+def test_the_queue_of_another_is_refused(empty_database: Database) -> None:
     upgrade(empty_database.owner_dsn)
     _as_owner(empty_database, "DROP TABLE procrastinate_applied")
     with pytest.raises(StoreUnavailable, match="did not make"):

@@ -52,7 +52,7 @@ def test_an_id_names_neither_trader_nor_symbol_and_parts_do_not_run_together() -
 @pytest.mark.parametrize("form", [HEX_128, CHARACTERS_36, ORDER_REF], ids=["128 bits", "36 characters", "reference"])
 def test_what_others_call_their_orders_is_no_id_of_ours(form: ClientIdForm) -> None:
     made = new_client_order_id("x")
-    foreign = [
+    outside = [
         "",
         "manual",
         made,
@@ -62,7 +62,7 @@ def test_what_others_call_their_orders_is_no_id_of_ours(form: ClientIdForm) -> N
         f"x-{made}",
         "-" * 36,
     ]
-    assert [form.read(text) for text in foreign] == [None] * len(foreign)
+    assert [form.read(text) for text in outside] == [None] * len(outside)
     assert form.read(form.write(made).upper()) == made
 
 

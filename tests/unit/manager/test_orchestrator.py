@@ -132,8 +132,8 @@ async def test_upkeep_is_woken_for_each_account_and_rounds_only_where_intents_wa
     await scene.orchestrator.sweep()
     await scene.orchestrator.maintain()
     assert [job.kind for job in scene.queue.jobs] == [JobKind.ROUND, JobKind.MAINTAIN]
-    other = Orchestrator(scene.store, scene.queue, scene.clock, [])
-    await other.sweep()
+    outsider = Orchestrator(scene.store, scene.queue, scene.clock, [])
+    await outsider.sweep()
     assert len(scene.queue.jobs) == 2
 
 

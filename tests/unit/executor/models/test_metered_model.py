@@ -313,7 +313,7 @@ def test_each_retry_is_a_call_of_its_own() -> None:
     asyncio.run(run())
 
 
-def test_a_refusal_tells_the_breaker_nothing() -> None:
+def test_a_refused_call_tells_the_breaker_nothing() -> None:
     async def run() -> None:
         pacing = Pacing()
         gate = EndpointGate("a", GateSettings(max_concurrency=1), pacing)

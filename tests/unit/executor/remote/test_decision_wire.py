@@ -184,7 +184,7 @@ def test_a_field_that_the_proto_does_not_know_is_refused() -> None:
     assert context_of(message) == SentContext.of(CONTEXT)
 
 
-def test_a_desk_that_calls_denials_refusals_is_understood() -> None:
+def test_a_desk_with_the_old_word_for_denials_is_understood() -> None:
     assert read_request(ALL.replace(b'"denials"', b'"refusals"')) == read_request(ALL)
     with pytest.raises(RequestInvalid, match=r"context\.refusals"):
         read_request(changed("context/refusals", []))

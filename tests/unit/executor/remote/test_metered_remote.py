@@ -63,15 +63,15 @@ class Meter:
     """Note what is set aside and what is charged."""
 
     def __init__(self, refusal: Exception | None = None) -> None:
-        self._refusal = refusal
+        self._refused = refusal
         self.quotes: list[Quote] = []
         self.charges: list[Charge] = []
 
     async def reserve(self, quote: Quote) -> Hold:
         """Note the quote, or refuse it."""
         self.quotes.append(quote)
-        if self._refusal is not None:
-            raise self._refusal
+        if self._refused is not None:
+            raise self._refused
         return Hold(model=quote.model, usd=quote.worst_usd)
 
     async def settle(self, hold: Hold, charge: Charge) -> None:

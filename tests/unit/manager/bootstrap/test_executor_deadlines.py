@@ -43,7 +43,7 @@ def test_a_claim_lasts_as_long_as_the_longest_executor_needs(load: Load) -> None
     assert longest_decision_s(load(", timeout: 300s")) == 300.0
 
 
-def test_no_executor_of_the_api_takes_longer(load: Load) -> None:
+def test_no_remote_executor_takes_longer(load: Load) -> None:
     config = load(", timeout: 45s")
     spec = first(config)
     for given_s, expected_s in ((45.0, 45.0), (20.0, 20.0), (3600.0, 45.0)):

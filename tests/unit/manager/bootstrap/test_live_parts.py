@@ -80,8 +80,8 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
     executors = ConfiguredExecutors(config, parts)
     spec = stored(config.tenants[DEFAULT_TENANT].traders[-1])
     assert executors.of(DEFAULT_TENANT, spec) is executors.of(DEFAULT_TENANT, spec)
-    moved = replace(spec, executor=replace(spec.executor, base_url="http://127.0.0.1:10/v1"))
-    executors.of(DEFAULT_TENANT, moved)
+    remote = replace(spec, executor=replace(spec.executor, base_url="http://127.0.0.1:10/v1"))
+    executors.of(DEFAULT_TENANT, remote)
     executors.of(DEFAULT_TENANT, replace(spec, id=TraderId("another")))
     assert [one.api_key for one in built] == ["sk-very-secret", "", ""]
 

@@ -127,7 +127,7 @@ def test_an_executor_is_built_from_names(tmp_path: Path) -> None:
         build_executor(spec.executor, parts)
 
 
-def test_a_trader_of_the_api_may_name_models_of_the_config(tmp_path: Path) -> None:
+def test_a_trader_of_no_config_may_name_models_of_the_config(tmp_path: Path) -> None:
     config = load(tmp_path, text_of())
     more = tmp_path / "more.yaml"
     lines = 'id: three\nexchange: paper\nprompt_template: prompts/general.md\nsymbols: ["ETH/USDT:USDT"]\n'

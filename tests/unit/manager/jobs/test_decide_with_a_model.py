@@ -210,14 +210,14 @@ async def test_a_used_up_budget_is_no_failed_decision(tmp_path: Path, outcome: s
 async def test_a_used_up_budget_withdraws_opens_that_wait_and_leaves_closes(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     await build_manager(scene.store, scene.config, scene.clock).sync(scene.config)
-    waiting = {
+    all_asked = {
         action: Decision(symbol="BTC/USDT:USDT", action=action) for action in (Action.OPEN_LONG, Action.CLOSE_LONG)
     }
     async with scene.store.transaction(DEFAULT_TENANT) as tx:
         await tx.insert(
             [
-                make_row(IntentRow, intent_id=action, account_id="paper", trader_id="one", decision=wanted)
-                for action, wanted in waiting.items()
+                make_row(IntentRow, intent_id=action, account_id="paper", trader_id="one", decision=asked)
+                for action, asked in all_asked.items()
             ]
         )
     await scene.decide(Blank(outcome=Outcome.BUDGET_EXHAUSTED), model=False)

@@ -186,7 +186,7 @@ async def test_a_lowered_budget_of_which_most_is_used_warns_with_the_next_call()
     ]
 
 
-async def test_a_denied_call_warns_too() -> None:
+async def test_a_stop_warns_too() -> None:
     desk = await Desk.opened()
     await spend(desk.worker(100), 9)
     await refused(desk.worker(10), 5)

@@ -175,7 +175,7 @@ async def test_a_trade_of_another_hand_and_a_cross_have_no_order() -> None:
     [fill, part] = fills()
     assert isinstance(fill, FillRow)
     assert isinstance(part, FillPartRow)
-    foreign: list[Row] = [
+    outside: list[Row] = [
         replace(fill, trade_id="t-9", order_id=OrderId("")),
         replace(
             part,
@@ -187,7 +187,7 @@ async def test_a_trade_of_another_hand_and_a_cross_have_no_order() -> None:
         ),
     ]
     crossed = replace(part, trade_id=f"cross/{ROUND}/3", order_id=OrderId(""))
-    store = await desk_with_history(*foreign, crossed)
+    store = await desk_with_history(*outside, crossed)
     external = await read_story(store, DEFAULT_TENANT, "t-9")
     cross = await read_story(store, DEFAULT_TENANT, crossed.trade_id)
     assert external is not None

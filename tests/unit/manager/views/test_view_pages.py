@@ -127,8 +127,8 @@ async def test_incidents_come_in_pages_and_can_be_narrowed() -> None:
     assert (found[-1][-1].incident_id, found[-1][-1].state) == ("over", "resolved")
     narrowed = IncidentQuery(open_only=True, trader_id=TraderId("bull"), account_id=AccountId("paper"), limit=100)
     assert len((await read_incidents(store, DEFAULT_TENANT, narrowed)).incidents) == MANY // 2
-    elsewhere = IncidentQuery(account_id=AccountId("other"))
-    assert (await read_incidents(store, DEFAULT_TENANT, elsewhere)).incidents == ()
+    remote = IncidentQuery(account_id=AccountId("other"))
+    assert (await read_incidents(store, DEFAULT_TENANT, remote)).incidents == ()
 
 
 async def two_accounts() -> MemoryStore:
