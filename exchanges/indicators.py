@@ -14,7 +14,7 @@ import polars as pl
 
 from exchanges.errors import ExchangeConfigError
 from exchanges.market import BaseCandle, IndicatorRow
-from exchanges.paper.path import PricePath
+from exchanges.price_path import PricePath
 from exchanges.types import Symbol
 
 HOUR_MS = 3_600_000

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from exchanges.clock import Clock
 from exchanges.errors import ExchangeConfigError
 from exchanges.market import MarketFeed
-from exchanges.paper.path import PricePath
+from exchanges.price_path import PricePath
 from exchanges.provider import Exchange
 
 

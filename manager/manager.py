@@ -2,28 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import uuid4
 
 from exchanges.clock import Clock
 from manager.config.values import Config
 from manager.errors import RegistrationError, UnknownAccount, UnknownTrader
 from manager.roster.dismissal import Dismissal, Removal
-from manager.roster.lifecycle import transition
+from manager.roster.lifecycle import event_of, transition
 from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.sync import ConfigSync, SyncReport
 from manager.state.kinds import EventKind
-from manager.state.records import (
-    AccountId,
-    AccountRow,
-    EventRow,
-    StateCode,
-    TenantId,
-    TraderRow,
-    TraderState,
-    TradingState,
-)
+from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState, TradingState
 from manager.state.store import Store
 from traders.spec import TraderId, TraderSpec
 
@@ -123,19 +113,8 @@ class Manager:
             if account.trading_state is state is TradingState.ACTIVE:
                 return account
             await tx.patch(AccountRow, (account_id,), trading_state=state, state_reason=reason)
-            at = self._clock.now()
-            event = EventRow(
-                tenant_id=tenant,
-                event_id=f"{account_id}/{at.isoformat()}/{EventKind.TRADING_STATE}/{uuid4().hex[:8]}",
-                at=at,
-                actor=actor,
-                kind=EventKind.TRADING_STATE,
-                account_id=account_id,
-                before=account.trading_state,
-                after=state,
-                reason=reason,
-            )
-            await tx.insert([event])
+            event = event_of(account, self._clock.now(), kind=EventKind.TRADING_STATE, actor=actor, reason=reason)
+            await tx.insert([replace(event, before=account.trading_state, after=state)])
             return replace(account, trading_state=state, state_reason=reason)
 
     async def _move(

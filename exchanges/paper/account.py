@@ -9,9 +9,9 @@ from exchanges import types
 from exchanges.errors import ExchangeConfigError, MarketDataError
 from exchanges.paper.config import PaperConfig
 from exchanges.paper.fills import Price, fee_usd, reducible
-from exchanges.paper.path import PricePath
 from exchanges.paper.state import PaperOrder, PaperState
 from exchanges.precision import notional
+from exchanges.price_path import PricePath
 
 POSITION_CLOSED = "reduce-only: position closed"
 OTHER_LEG = "the other leg of its bracket filled"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from exchanges.paper.config import BPS, PaperConfig
-from exchanges.paper.path import Bar
 from exchanges.paper.state import PaperOrder
 from exchanges.precision import floor_to_lot
+from exchanges.price_path import Bar
 from exchanges.types import ZERO, Instrument, Liquidity, OrderType, Side
 
 ONE = Decimal(1)

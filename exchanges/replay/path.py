@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from exchanges.clock import from_ms, to_ms
-from exchanges.paper.path import Bar
+from exchanges.price_path import Bar
 from exchanges.replay.columns import CandleColumns, Floats, FundingColumns, SymbolColumns
 from exchanges.types import ZERO, Instrument, Symbol
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from exchanges.clock import EPOCH
-from exchanges.paper.path import Bar
+from exchanges.price_path import Bar
 from exchanges.synthetic.model import BLOCK_S, SyntheticModel
 from exchanges.types import Instrument, Symbol
 

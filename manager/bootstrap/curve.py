@@ -1,4 +1,4 @@
-"""Equity at every candle close, in columns (RULES.md 1): peaks, drawdowns, hourly returns, and books about to break."""
+"""Equity at every candle close in columns: peaks, falls, hourly returns, books about to break (docs/rules.md 1)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

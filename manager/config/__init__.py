@@ -1,4 +1,4 @@
-"""Configuration: config.yaml in, frozen values out, or one message for each mistake (DESIGN.md 4)."""
+"""Configuration: config.yaml in, frozen values out, or one message for each mistake (docs/config.md)."""
 
 from manager.config.errors import ConfigError, Problem
 from manager.config.load import load_config, load_traders

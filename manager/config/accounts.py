@@ -37,7 +37,6 @@ class AccountSection(Section):
 
     tradable: ClassVar[bool] = True
     type: str
-    """The kind of account."""
 
     @property
     def given_market(self) -> Any:
@@ -82,7 +81,6 @@ class PaperSection(AccountSection):
     """Hold an account of `type: paper`: orders are filled here, at the prices of its market."""
 
     type: Literal["paper"]
-    """The kind of account."""
     market: Annotated[Any, Example("{type: synthetic, seed: 7}", "a mapping, see below")]
     """Where its prices come from."""
     fee_bps: fields.Bps = _PAPER.fee_bps
@@ -173,7 +171,6 @@ class SyntheticMarketSection(Section):
     """Hold `market: {type: synthetic}`: prices that are made up, the same everywhere for the same seed."""
 
     type: Literal["synthetic"]
-    """The kind of market."""
     seed: Annotated[Count, Field(ge=0, lt=2**32), Expect("a whole number from 0 to 4294967295")] = _SYNTHETIC.seed
     """Which of the worlds it is."""
     annual_volatility: Annotated[Number, Field(gt=0, le=10), Expect("a fraction above 0, up to 10 (1 is 100 %)")] = (
@@ -205,7 +202,6 @@ class ReplayMarketSection(Section):
     """Hold `market: {type: replay}`: recorded candles, for `propdesk replay`; paths are relative to the config file."""
 
     type: Literal["replay"]
-    """The kind of market."""
     candles: Annotated[fields.Text, Example("candles_1h.parquet")]
     """The file with the candles, Parquet or CSV."""
     funding: Annotated[fields.Text, Example("funding_8h.parquet")] | None = None
@@ -216,7 +212,6 @@ class LiveMarketSection(Section):
     """Hold `market: {type: live}`: a venue's public prices, for which no key is needed; not readable yet."""
 
     type: Literal["live"]
-    """The kind of market."""
     venue: Annotated[fields.Text, Example("binance")]
     """The venue whose prices they are."""
 

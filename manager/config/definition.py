@@ -6,7 +6,7 @@ roster refuses the trader.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from executor.remote.endpoint import MAX_SYMBOLS, check_remote_url
 from manager.config.fields import one_of
 from manager.config.models import asked_models, lacking, url_fault
 from manager.config.reading import faults
-from manager.config.schema import TraderSection
+from manager.config.schema import RiskSection, TraderSection
 from manager.config.source import shown
 from manager.config.values import AccountConfig, Budgets, TenantConfig
 from manager.desk.plan.values import AllocationStrategy
@@ -65,10 +65,15 @@ class Ground:
         )
 
 
+def limits_of(risk: RiskSection) -> Limits:
+    """Return the limits of a section, which bear the same names; a duration is in seconds, and its name says so."""
+    values = risk.model_dump()
+    return Limits(**{one.name: values[one.name.removesuffix("_s")] for one in fields(Limits)})
+
+
 def misfit(spec: TraderSpec) -> Iterator[Fault]:
     """Yield what is wrong in the definition's own fields, as the section of a config would find it."""
-    limits = asdict(spec.limits)
-    limits["cooldown_after_stop"] = f"{limits.pop('cooldown_after_stop_s')}s"
+    limits = asdict(spec.limits).items()
     given = {
         "id": spec.id,
         "name": spec.name,
@@ -78,7 +83,7 @@ def misfit(spec: TraderSpec) -> Iterator[Fault]:
         "decision_interval": f"{spec.decision_interval_s}s",
         "allocation_pct": spec.allocation_pct,
         "budget_usd_per_day": spec.executor.budget_usd_per_day,
-        "risk_params": limits,
+        "risk_params": {n.removesuffix("_s"): f"{value}s" if n.endswith("_s") else value for n, value in limits},
     }
     try:
         TraderSection.model_validate(given)

@@ -117,7 +117,7 @@ class Key:
 
 def keys(section: type[Section]) -> Iterator[tuple[Key, str]]:
     """Yield the keys of a section, each with the text that stands below it in the code."""
-    told: dict[str, str] = {}
+    told = {"type": "Which kind it is."}
     for kind in reversed(section.__mro__):
         if issubclass(kind, Section) and kind is not Section:
             told |= _texts_below(kind)

@@ -91,7 +91,6 @@ class BaselineSection(Section):
     """Hold `executor: {type: baseline}`: rules in code, no key."""
 
     type: Literal["baseline"]
-    """The kind of executor."""
     style: Annotated[Style, choice(Style), Example("trend")]
     """The temperament of the rules."""
 
@@ -100,7 +99,6 @@ class LlmSection(Section):
     """Hold `executor: {type: llm}`: names out of `models:`, or an endpoint of the trader's own with its key."""
 
     type: Literal["llm"]
-    """The kind of executor."""
     model: Annotated[fields.Text, Example("gpt")]
     """A name under `models:`; with a key of its own, the endpoint's name of the model."""
     fallback: Annotated[
@@ -169,14 +167,12 @@ class RecordedSection(Section):
     """Hold `executor: {type: recorded}`: decisions from the file that `propdesk replay --decisions` names."""
 
     type: Literal["recorded"]
-    """The kind of executor."""
 
 
 class RemoteSection(Section):
     """Hold `executor: {type: remote}`: a server in another process, by http, https, grpc or grpcs."""
 
     type: Literal["remote"]
-    """The kind of executor."""
     url: Annotated[fields.Text, Example("grpcs://decide.example.com:7443")]
     """The address of the server."""
     key: fields.Key

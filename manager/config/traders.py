@@ -5,13 +5,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from exchanges.types import Symbol
-from executor.contract import Limits
 from executor.errors import ExecutorConfigError
 from executor.models.chat import Structured
 from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.endpoint import check_ca_file
 from manager.config import schema
-from manager.config.definition import Definitions, Ground
+from manager.config.definition import Definitions, Ground, limits_of
 from manager.config.fields import parse_number
 from manager.config.models import read_body
 from manager.config.reading import Reading
@@ -59,7 +58,7 @@ class TraderReader:
             symbols=tuple(map(Symbol, trader.symbols)),
             decision_interval_s=trader.decision_interval,
             allocation_pct=trader.allocation_pct,
-            limits=_limits(trader.risk_params),
+            limits=limits_of(trader.risk_params),
             auto_start=trader.auto_start,
             show_desk_exposure=trader.show_desk_exposure,
         )
@@ -146,9 +145,3 @@ def _draft(given: Mapping[str, Any], executor: ExecutorSpec) -> TraderSpec:
         decision_interval_s=1,
         allocation_pct=share,
     )
-
-
-def _limits(risk: schema.RiskSection) -> Limits:
-    values = risk.model_dump()
-    values["cooldown_after_stop_s"] = values.pop("cooldown_after_stop")
-    return Limits(**values)

@@ -8,7 +8,7 @@ from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import UnknownTrader
 from manager.roster.schedules import first_due
 from manager.state.kinds import EventKind
-from manager.state.records import EventRow, ScheduleRow, StateCode, TraderRow, TraderState
+from manager.state.records import AccountRow, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from manager.state.store import Transaction
 from traders.spec import TraderId
 from traders.trader import move
@@ -37,15 +37,16 @@ async def transition(
     return changed
 
 
-def event_of(row: TraderRow, at: datetime, *, kind: EventKind, actor: str, reason: str) -> EventRow:
-    """Return the event of one act on a trader, still without what was before and after."""
+def event_of(row: TraderRow | AccountRow, at: datetime, *, kind: EventKind, actor: str, reason: str) -> EventRow:
+    """Return the event of one act on a trader or an account, still without what was before and after."""
+    trader_id = row.trader_id if isinstance(row, TraderRow) else TraderId("")
     return EventRow(
         tenant_id=row.tenant_id,
-        event_id=f"{row.trader_id}/{at.isoformat()}/{kind}/{uuid4().hex[:8]}",
+        event_id=f"{trader_id or row.account_id}/{at.isoformat()}/{kind}/{uuid4().hex[:8]}",
         at=at,
         actor=actor,
         kind=kind,
         account_id=row.account_id,
-        trader_id=row.trader_id,
+        trader_id=trader_id,
         reason=reason,
     )

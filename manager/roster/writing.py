@@ -5,7 +5,6 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 from manager.config.values import TenantConfig
 from manager.desk.incidents.log import log_resolved
@@ -105,7 +104,9 @@ class RosterWriter:
             elif old.terms != terms:
                 await self.tx.patch(AccountRow, (name,), terms=terms)
                 if old.terms and differing_terms(old.terms, terms):
-                    await self.tx.insert([self._terms_event(old, terms, claimant)])
+                    reason = f"{old.config} before, now {claimant.config}"
+                    event = self._event(old, EventKind.ACCOUNT_TERMS, terms, reason)
+                    await self.tx.insert([replace(event, before=old.terms)])
         if not claimant.rivals:
             for old in known.values():
                 if old.config != claimant.config:
@@ -132,21 +133,8 @@ class RosterWriter:
             records.ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
         )
 
-    def _event(self, row: TraderRow, kind: EventKind, after: str, reason: str) -> records.EventRow:
+    def _event(self, row: TraderRow | AccountRow, kind: EventKind, after: str, reason: str) -> records.EventRow:
         return replace(event_of(row, self._now, kind=kind, actor=self._actor, reason=reason), after=after)
-
-    def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> records.EventRow:
-        return records.EventRow(
-            tenant_id=self._tenant,
-            event_id=f"{old.account_id}/{self._now.isoformat()}/{EventKind.ACCOUNT_TERMS}/{uuid4().hex[:8]}",
-            at=self._now,
-            actor=self._actor,
-            kind=EventKind.ACCOUNT_TERMS,
-            account_id=old.account_id,
-            before=old.terms,
-            after=terms,
-            reason=f"{old.config} before, now {claimant.config}",
-        )
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from exchanges.clock import Clock
 from exchanges.errors import MarketDataError
 from exchanges.market import BaseCandle, IndicatorRow, Snapshot, SymbolView
-from exchanges.paper.path import Bar
+from exchanges.price_path import Bar
 from exchanges.types import Instrument, Symbol
 
 SECOND = timedelta(seconds=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exchanges.clock import ManualClock, from_ms
 from exchanges.errors import MarketDataError
-from exchanges.paper.path import Bar
+from exchanges.price_path import Bar
 from exchanges.replay.columns import CandleColumns, FundingColumns, FundingRate
 from exchanges.replay.feed import ReplayFeed
 from exchanges.replay.loader import load_candles
