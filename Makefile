@@ -12,9 +12,10 @@ SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard 
 GENERATED := executor/proto/decision_pb2.py
 PEER := .venv/bench-peer
 BENCHMARKS := $(filter-out benchmarks/twelve_traders.py,$(wildcard benchmarks/[a-z]*.py))
+MEASURE := COVERAGE_FILE=$(CURDIR)/.coverage
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: setup run test check lint types format bench lock clean
+.PHONY: setup run test coverage check lint types format bench lock clean
 
 setup: $(STAMP) $(GENERATED)
 
@@ -39,6 +40,17 @@ run: setup
 
 test: setup
 	PYTEST_TIMEOUT=180 $(BIN)/pytest -n $(WORKERS)
+
+# Branch coverage of the four packages by the unit tests alone and by all; the lines that no test runs are in
+# .coverage/report.txt. A test that fails under measurement does not stop it: `make test` is the judge.
+coverage: setup
+	rm -rf .coverage && mkdir -p .coverage/unit .coverage/all
+	-$(MEASURE)/unit/data $(BIN)/coverage run -m pytest -q -n $(WORKERS) tests/unit
+	$(MEASURE)/unit/data $(BIN)/coverage combine -q
+	-$(MEASURE)/all/data PYTEST_TIMEOUT=600 $(BIN)/coverage run -m pytest -q -n $(WORKERS) --ignore tests/unit
+	$(MEASURE)/all/data $(BIN)/coverage combine -q --keep --append .coverage/all .coverage/unit/data
+	$(MEASURE)/all/data $(BIN)/coverage report --show-missing --skip-covered > .coverage/report.txt
+	@for tests in unit all; do echo "coverage by $$tests tests: $$($(MEASURE)/$$tests/data $(BIN)/coverage report --precision 1 --format=total) %"; done
 
 check: lint types
 	$(BIN)/pytest -q -n $(WORKERS) tests/architecture tests/unit
@@ -65,5 +77,5 @@ lock: setup
 	$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
-	rm -rf executor/proto/*_pb2*.py .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	rm -rf executor/proto/*_pb2*.py .venv .coverage .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
 	find exchanges executor traders manager migrations benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -27,7 +27,7 @@ from manager.jobs.queue import QueueRunner
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.worker import QueueWorker
 from manager.processes.worker import serve
-from manager.state.database import Database, open_database
+from manager.state.database import Database, DatabasePlace
 from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, OrderRow, RoundRow
 from traders.spec import TraderId
 
@@ -148,10 +148,10 @@ async def working(config: Config, database: Database) -> AsyncIterator[Any]:
     """Run a worker within the block and give its store."""
     clock, stop = SystemClock(), asyncio.Event()
     async with open_parts(config, database, clock) as parts:
-        await build_manager(parts.store, config, clock).sync(config)
+        await build_manager(parts.desk.store, config, clock).sync(config)
         worker = asyncio.create_task(serve(parts, stop))
         try:
-            yield parts.store
+            yield parts.desk.store
         finally:
             stop.set()
             await worker
@@ -235,7 +235,7 @@ async def main(seconds: float) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="propdesk-cost-") as folder:
         data_dir = Path(folder)
-        async with open_database(data_dir, {}) as database:
+        async with DatabasePlace(data_dir=data_dir).open() as database:
             costs = [await measure(name, data_dir, database, seconds) for name in STYLES]
             queue_worker, queue_server = await measure_queue(data_dir, database)
     idle = costs[0]

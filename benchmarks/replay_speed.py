@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.twelve_traders import twelve_traders
-from manager.replay.request import ReplayRequest
+from manager.bootstrap.request import ReplayRequest
 from manager.replay.run import run_replay
 
 ROOT = Path(__file__).resolve().parent.parent

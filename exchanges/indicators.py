@@ -1,4 +1,4 @@
-"""Technical indicators as columns, computed once per symbol and base interval, never looking ahead.
+"""Technical indicators as columns, computed once per symbol and base interval, never looking ahead; one row as a view.
 
 Averages are seeded with the simple mean of their first window and are None before it. RSI and ATR smooth as in
 J. Welles Wilder, New Concepts in Technical Trading Systems (1978); bands are 20 closes, 2 population deviations.
@@ -7,11 +7,15 @@ J. Welles Wilder, New Concepts in Technical Trading Systems (1978); bands are 20
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
 
 import polars as pl
 
 from exchanges.errors import ExchangeConfigError
 from exchanges.market import BaseCandle, IndicatorRow
+from exchanges.paper.path import PricePath
+from exchanges.types import Symbol
 
 HOUR_MS = 3_600_000
 SHORTEST_BASE_MS = 900_000
@@ -157,3 +161,64 @@ class IndicatorTable:
         joined = resample(starts, length_ms).with_columns((pl.col("ts_ms") + length_ms).alias("end_ms"))
         whole = joined.filter((pl.col("ts_ms") >= begin) & (pl.col("end_ms") <= end))
         return whole.select("end_ms", *_PRICES, "volume")
+
+
+class CandleView:
+    """Show one symbol as of one instant; it keeps only indexes, so that it is cheap to make."""
+
+    __slots__ = (
+        "_at",
+        "_base_count",
+        "_path",
+        "_table",
+        "age_s",
+        "funding_rate",
+        "interval_s",
+        "mark",
+        "open_interest",
+        "symbol",
+    )
+
+    symbol: Symbol
+    mark: Decimal
+    age_s: float
+    interval_s: float
+    funding_rate: Decimal | None
+    open_interest: Decimal | None
+
+    def __init__(self, symbol: Symbol, path: PricePath, at: datetime, table: IndicatorTable, base_count: int) -> None:
+        self.symbol = symbol
+        self._path = path
+        self._at = at
+        self._table = table
+        self._base_count = base_count
+
+    @property
+    def indicators(self) -> IndicatorRow:
+        """Return the indicators after the last base candle that closed."""
+        return self._table.row(self._base_count)
+
+    @property
+    def base_s(self) -> float:
+        """Return the length in seconds of the candles behind the indicators."""
+        return self._table.interval_ms / 1000
+
+    @property
+    def last_range(self) -> tuple[Decimal, Decimal] | None:
+        """Return low and high of the candle that ended last, None in a gap."""
+        bar = self._path.last_bar(self.symbol, self._at)
+        return None if bar is None else (bar.low, bar.high)
+
+    @property
+    def range_began(self) -> datetime | None:
+        """Return when the candle that ended last began, None in a gap."""
+        bar = self._path.last_bar(self.symbol, self._at)
+        return None if bar is None else bar.begin
+
+    def closes(self, count: int) -> Sequence[float]:
+        """Return up to `count` closes of the indicators' base interval, oldest first."""
+        return self._table.closes(self._base_count, count)
+
+    def candles(self, count: int, every: int = 1) -> Sequence[BaseCandle]:
+        """Return up to `count` closed candles of `every` base intervals each, oldest first."""
+        return self._table.candles(self._base_count, count, every)

@@ -1,10 +1,8 @@
-"""Lots, ticks and minimums: how a wish in USD becomes a quantity a venue accepts."""
+"""Lots, ticks and minimums: how a size in USD becomes a quantity that a venue accepts."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from exchanges.types import Instrument
-
-ZERO = Decimal(0)
+from exchanges.types import ZERO, Instrument
 
 
 def floor_to_lot(quantity: Decimal, lot: Decimal) -> Decimal:

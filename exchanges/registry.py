@@ -1,16 +1,14 @@
-"""Which venue and market types there are, and how each is built from settings."""
+"""What a type of venue or market is: the settings it takes and how it is built from them, one row each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from exchanges.clock import Clock
 from exchanges.errors import ExchangeConfigError
 from exchanges.market import MarketFeed
-from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.path import PricePath
-from exchanges.paper.state import PaperAccountId
 from exchanges.provider import Exchange
 
 
@@ -36,75 +34,58 @@ class Venue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueRequest:
-    """Ask for one venue: `settings` are the fields of its config section but `type`.
+    """Ask for one account's venue: `settings` are a value of the type's own class.
 
-    A given `market` takes the place of the one in the settings, as a replay does. `ledger` and `account` are for paper.
+    `market` is what a simulated venue trades on; a real one has its own.
     """
 
     name: str
     type: str
-    settings: Mapping[str, object]
+    settings: object
     clock: Clock
-    ledger: PaperLedger
-    account: PaperAccountId
     market: Market | None = None
 
 
-MarketFactory = Callable[[str, Mapping[str, object], Clock], Market]
-VenueFactory = Callable[["Registry", VenueRequest], Venue]
-Factory = TypeVar("Factory")
+@dataclass(frozen=True, slots=True)
+class VenueKind:
+    """Say which class a venue type's settings have, and how one is built."""
+
+    settings: type[Any]
+    build: Callable[[VenueRequest], Venue]
 
 
 @dataclass(frozen=True, slots=True)
+class MarketKind:
+    """Say which class a market type's settings have, and how one is built from them."""
+
+    settings: type[Any]
+    build: Callable[[Any, Clock], Market]
+
+
+Kind = TypeVar("Kind", VenueKind, MarketKind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """Map type names to factories; a plain value, so that two of them share nothing."""
+    """Hold the types of venues and markets by name."""
 
-    venues: dict[str, VenueFactory] = field(default_factory=dict)
-    markets: dict[str, MarketFactory] = field(default_factory=dict)
-
-    def venue(self, name: str) -> Callable[[VenueFactory], VenueFactory]:
-        """Register a venue factory under `name`; raise ExchangeConfigError when it is taken."""
-        return _registrar(self.venues, name)
-
-    def market(self, name: str) -> Callable[[MarketFactory], MarketFactory]:
-        """Register a market factory under `name`; raise ExchangeConfigError when it is taken."""
-        return _registrar(self.markets, name)
+    venues: Mapping[str, VenueKind]
+    markets: Mapping[str, MarketKind]
 
     def build_venue(self, request: VenueRequest) -> Venue:
-        """Build a venue; raise ExchangeConfigError for an unknown type or wrong settings."""
-        return _find(self.venues, request.type, f"exchange {request.name}")(self, request)
+        """Build a venue; raise ExchangeConfigError for an unknown type or settings of another."""
+        return self._find(self.venues, request.type, request.settings, f"exchange {request.name}").build(request)
 
-    def build_market(self, where: str, settings: Mapping[str, object], clock: Clock) -> Market:
-        """Build the market that `settings["type"]` names, with the other fields as its settings."""
-        rest = {key: value for key, value in settings.items() if key != "type"}
-        return _find(self.markets, settings.get("type"), where)(where, rest, clock)
+    def build_market(self, where: str, name: str, settings: object, clock: Clock) -> Market:
+        """Build a market; raise ExchangeConfigError for an unknown type or settings of another."""
+        return self._find(self.markets, name, settings, where).build(settings, clock)
 
-
-def default_registry() -> Registry:
-    """Return a new registry with the types that need no credentials."""
-    from exchanges.paper.build import build_paper
-    from exchanges.replay.build import build_replay
-    from exchanges.synthetic.build import build_synthetic
-
-    registry = Registry()
-    registry.venue("paper")(build_paper)
-    registry.market("synthetic")(build_synthetic)
-    registry.market("replay")(build_replay)
-    return registry
-
-
-def _registrar(known: dict[str, Factory], name: str) -> Callable[[Factory], Factory]:
-    def register(factory: Factory) -> Factory:
-        if name in known:
-            raise ExchangeConfigError(f"type {name} is registered twice; give one of them another name")
-        known[name] = factory
-        return factory
-
-    return register
-
-
-def _find(known: Mapping[str, Factory], name: object, where: str) -> Factory:
-    found = known.get(str(name))
-    if found is None:
-        raise ExchangeConfigError(f"{where}: type is {name!r}, expected one of {', '.join(sorted(known))}")
-    return found
+    @staticmethod
+    def _find(known: Mapping[str, Kind], name: str, settings: object, where: str) -> Kind:
+        kind = known.get(name)
+        if kind is None:
+            raise ExchangeConfigError(f"{where}: type is {name!r}, expected one of {', '.join(sorted(known))}")
+        if not isinstance(settings, kind.settings):
+            given, wanted = type(settings).__name__, kind.settings.__name__
+            raise ExchangeConfigError(f"{where}: the settings of type {name} are {given}, expected {wanted}")
+        return kind

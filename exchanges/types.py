@@ -11,8 +11,10 @@ from typing import NewType
 
 Symbol = NewType("Symbol", str)
 ClientOrderId = NewType("ClientOrderId", str)
+BracketId = NewType("BracketId", str)
 VenueOrderId = NewType("VenueOrderId", str)
 VenueTradeId = NewType("VenueTradeId", str)
+ZERO = Decimal(0)
 
 
 class Side(StrEnum):
@@ -97,7 +99,8 @@ class OrderRequest:
     """Ask the venue for one order; `send_before` is the instant past which it must not be accepted.
 
     A market order that finds no price waits for one if it is reduce-only or GTC, which closes are, and dies if not.
-    `liquidation` marks the close of a liquidated book, which paper fills at the mark (RULES.md 10).
+    Orders of one `bracket` are the legs of one position: when one is filled, the venue cancels the others.
+    `liquidation` marks the close of a liquidated book, which paper fills at the mark (docs/rules.md 10).
     """
 
     client_order_id: ClientOrderId
@@ -110,6 +113,7 @@ class OrderRequest:
     reduce_only: bool = False
     time_in_force: TimeInForce = TimeInForce.IOC
     send_before: datetime | None = None
+    bracket: BracketId | None = None
     liquidation: bool = False
 
 

@@ -50,29 +50,20 @@ class Quote(Protocol):
 
 
 class CallQuote:
-    """Quote one call of a model; counted when it is asked for, because most calls have no budget."""
+    """Quote one call of a model; counted when it is asked for, because most calls have no budget.
+
+    `model` is the name in the config; after `lasts_s` the call has ended, whatever became of it.
+    """
 
     def __init__(
         self, profile: ModelProfile, messages: Sequence[Message], schema: Mapping[str, Any] | None = None
     ) -> None:
+        self.model = profile.name
+        self.lasts_s = profile.endpoint.timeout_s
+        self.limit_usd = profile.budget_usd_per_day
         self._profile = profile
         self._messages = messages
         self._schema = schema or {}
-
-    @property
-    def model(self) -> str:
-        """Return the name that the model has in the config."""
-        return self._profile.name
-
-    @property
-    def lasts_s(self) -> float:
-        """Return the seconds after which the call has ended, whatever became of it."""
-        return self._profile.endpoint.timeout_s
-
-    @property
-    def limit_usd(self) -> Decimal | None:
-        """Return the model's own budget of a day."""
-        return self._profile.budget_usd_per_day
 
     @cached_property
     def input_tokens(self) -> int:
@@ -188,13 +179,34 @@ class Bookings:
         made = _MADE.get()
         if made is not None and not charge.nothing:
             made.append(charge)
-        booking = asyncio.create_task(_booked(self._meter, hold, charge))
+        booking = asyncio.create_task(self._book(hold, charge))
         self._under_way.add(booking)
         booking.add_done_callback(self._under_way.discard)
         with anyio.move_on_after(SETTLE_S, shield=True):
             await asyncio.wait({booking})
         if not booking.done():
-            _not_booked(hold, charge, f"the database has not taken it within {SETTLE_S:g} s; still being tried")
+            self._late(hold, charge, f"the database has not taken it within {SETTLE_S:g} s; still being tried")
+
+    async def _book(self, hold: Hold, charge: Charge) -> None:
+        try:
+            await self._meter.settle(hold, charge)
+        except asyncio.CancelledError:
+            self._late(hold, charge, "the process ended before the database had taken it")
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a booking meets, the reply that was paid for is kept
+            self._late(hold, charge, repr(error))
+
+    @staticmethod
+    def _late(hold: Hold, charge: Charge, why: str) -> None:
+        _LOG.error(
+            "model_cost_not_booked",
+            model=hold.model,
+            usd=charge.usage.cost_usd,
+            unknown_usd=charge.unknown_usd,
+            input_tokens=charge.usage.input_tokens,
+            output_tokens=charge.usage.output_tokens,
+            error=why,
+        )
 
 
 class MeteredModel:
@@ -256,25 +268,3 @@ class MeteredModel:
         )
         prices = self._profile.prices
         return counted if prices is None else replace(counted, cost_usd=prices.cost(counted))
-
-
-async def _booked(meter: Meter, hold: Hold, charge: Charge) -> None:
-    try:
-        await meter.settle(hold, charge)
-    except asyncio.CancelledError:
-        _not_booked(hold, charge, "the process ended before the database had taken it")
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a booking meets, the reply that was paid for is kept
-        _not_booked(hold, charge, repr(error))
-
-
-def _not_booked(hold: Hold, charge: Charge, why: str) -> None:
-    _LOG.error(
-        "model_cost_not_booked",
-        model=hold.model,
-        usd=charge.usage.cost_usd,
-        unknown_usd=charge.unknown_usd,
-        input_tokens=charge.usage.input_tokens,
-        output_tokens=charge.usage.output_tokens,
-        error=why,
-    )

@@ -1,13 +1,13 @@
-"""The values an executor receives and returns (RULES.md 2); nothing here knows a venue or a database."""
+"""The values an executor receives and returns (docs/rules.md 2); nothing here knows a venue or a database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
-from executor.details import Candle, Details
+ZERO: Final = Decimal(0)
 
 
 class Action(StrEnum):
@@ -48,7 +48,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """State one wish of a trader for one symbol; sizes are notional USD, prices quote currency per unit."""
+    """State one intent of a trader for one symbol; sizes are notional USD, prices quote currency per unit."""
 
     symbol: str
     action: Action
@@ -78,14 +78,14 @@ class ItemError:
 class Usage:
     """Count the tokens of all attempts and their cost in USD.
 
-    `unknown_usd` is the worst case of those that may have run and told nobody what they took.
+    `unknown_usd` is the worst case of those that may have run without telling what they took.
     """
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
-    unknown_usd: Decimal = Decimal(0)
+    cost_usd: Decimal = ZERO
+    unknown_usd: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,20 +160,20 @@ class PositionInfo:
 class PerformanceView:
     """Show the trader how it has done; capital flows are excluded, percentages are 0-100."""
 
-    pnl_usd: Decimal = Decimal(0)
+    pnl_usd: Decimal = ZERO
     pnl_pct: float = 0.0
     sharpe: float | None = None
     win_rate: float | None = None
     trades: int = 0
-    average_win: Decimal = Decimal(0)
-    average_loss: Decimal = Decimal(0)
+    average_win: Decimal = ZERO
+    average_loss: Decimal = ZERO
     max_drawdown_pct: float = 0.0
     drawdown_pct: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Hold the limits of RULES.md 1; the prompt prints and the risk manager enforces this same object."""
+    """Hold the limits of docs/rules.md 1; the prompt prints and the risk manager enforces this same object."""
 
     max_positions: int = 3
     max_position_size_usd: Decimal = Decimal(1000)
@@ -212,6 +212,18 @@ class Indicators:
     volume: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candle:
+    """Hold one closed candle, or several joined; `at` is when it closed."""
+
+    at: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
 class MarketView(Protocol):
     """Show one symbol at the instant of the decision; candles are read only when asked for.
 
@@ -242,8 +254,8 @@ class MarketView(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Tell the trader what was refused or lost in a conflict since its last decision."""
+class Denial:
+    """Tell the trader what was denied, cut or lost in a conflict since its last decision, with the code of the rule."""
 
     symbol: str
     action: str
@@ -252,10 +264,72 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestingOrder:
+    """Describe the trader's own part of a stop or take-profit that rests at the venue; quantity is signed."""
+
+    symbol: str
+    purpose: str
+    quantity: Decimal
+    trigger_price: Decimal | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedTrade:
+    """Describe one close or reduce of the trader's book; `pnl_usd` is gross, `quantity` what was closed, signed."""
+
+    symbol: str
+    at: datetime
+    how: str
+    quantity: Decimal
+    price: Decimal
+    pnl_usd: Decimal
+    fee_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetExposure:
+    """Sum what all other traders of the account hold in one symbol; signed, in contracts as positions are.
+
+    Its worth is at the mark, None without a price.
+    """
+
+    symbol: str
+    quantity: Decimal
+    notional_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemainingBudget:
+    """Say what the trader may still use: entries of the hour, positions, margin and drawdown, and model spending.
+
+    `reserved_usd` is the margin that live entry orders hold back, already taken off what is available. The money for
+    model calls is what the tightest budget of the day leaves, None where there is none.
+    """
+
+    entries: int
+    positions: int
+    margin_usd: Decimal
+    drawdown_pct: float
+    model_usd: Decimal | None = None
+    reserved_usd: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """Hold what only a model is shown; `others` is None where the trader may not see what other traders hold."""
+
+    budget: RemainingBudget
+    orders: tuple[RestingOrder, ...] = ()
+    trades: tuple[ClosedTrade, ...] = ()
+    others: tuple[NetExposure, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """Carry all an executor may know: nothing of other traders' books, no secret, no account total.
 
-    `details` are there when a model decides.
+    `details` is None unless a model decides.
     """
 
     trader_id: str
@@ -267,8 +341,13 @@ class Context:
     performance: PerformanceView
     limits: Limits
     market: Mapping[str, MarketView]
-    refusals: tuple[Refusal, ...] = ()
+    denials: tuple[Denial, ...] = ()
     details: Details | None = None
+
+    @property
+    def known_symbols(self) -> frozenset[str]:
+        """Return the symbols that a decision may name: those that are traded, and those that are still held."""
+        return frozenset(self.symbols) | {position.symbol for position in self.positions}
 
 
 class Executor(Protocol):

@@ -11,7 +11,7 @@
     |   |-- RequestInvalid        ... it is not what the contract says
     |   |-- RequestTooLarge       ... it is longer than is taken
     |   |-- KeyRefused            ... it carries no key that is known here
-    |   |-- TraderUnknown         ... no executor stands here for its trader
+    |   |-- TraderUnknown         ... no executor here decides for its trader
     |   |-- TraderUnable          ... the executor of its trader could not decide now
     |   `-- ServerStopping        ... the server is about to end
     `-- ModelError                one call of a model brought no reply
@@ -40,7 +40,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from executor.contract import Usage
+from executor.contract import Outcome, Usage
 
 
 class ExecutorError(Exception):
@@ -103,7 +103,7 @@ class KeyRefused(RequestRefused):
 
 
 class TraderUnknown(RequestRefused):
-    """Say that no executor stands here for the trader of a request."""
+    """Say that no executor here decides for the trader of a request."""
 
 
 class TraderUnable(RequestRefused):
@@ -121,9 +121,11 @@ class ServerStopping(RequestRefused):
 class ModelError(ExecutorError):
     """Say why a call of a model brought no reply.
 
-    `ran` tells whether the endpoint may have worked on it, and so charge for it; `usage` is what it says that it took.
+    `outcome` is that of the decision it ends. `ran` tells whether the endpoint may have worked on it, and so charge for
+    it; `usage` is what it says that it took.
     """
 
+    outcome: Outcome = Outcome.UNAVAILABLE
     ran: bool = True
     usage: Usage | None = None
 
@@ -136,21 +138,26 @@ class ModelError(ExecutorError):
 class ModelTimeout(ModelError):
     """Say that the endpoint did not answer in time."""
 
+    outcome = Outcome.TIMEOUT
+
 
 class ContextOverflow(ModelError):
     """Say that the prompt is longer than the model takes."""
 
+    outcome = Outcome.CONTEXT_OVERFLOW
     ran = False
 
 
 class CallNotMade(ModelError):
-    """Say that the desk did not make the call, which tells nothing of the endpoint."""
+    """Say that the desk did not make the call; the endpoint may be sound."""
 
     ran = False
 
 
 class BudgetExhausted(CallNotMade):
     """Say whose budget of the day has no room for the call; another model may have some if it is `of_model`."""
+
+    outcome = Outcome.BUDGET_EXHAUSTED
 
     def __init__(self, message: str, *, of_model: bool = False) -> None:
         self.of_model = of_model
@@ -186,6 +193,7 @@ class ModelOverloaded(PassingFailure):
 class RateLimited(PassingFailure):
     """Say that more calls were made than the endpoint, or its configured limit, allows."""
 
+    outcome = Outcome.RATE_LIMITED
     ran = False
 
 
@@ -202,18 +210,21 @@ class CircuitOpen(ExecutorUnavailable):
 class Unauthorized(ExecutorUnavailable):
     """Say that the endpoint does not accept the key."""
 
+    outcome = Outcome.UNAUTHORIZED
     ran = False
 
 
 class UnknownModel(ExecutorUnavailable):
     """Say that the endpoint does not know the model."""
 
+    outcome = Outcome.UNKNOWN_MODEL
     ran = False
 
 
 class OutOfCredit(ExecutorUnavailable):
     """Say that the account of the key has nothing left to spend."""
 
+    outcome = Outcome.OUT_OF_CREDIT
     ran = False
 
 

@@ -7,42 +7,22 @@ from typing import Any, Final
 import anyio
 
 from executor.budget import Charge, billed, charges
-from executor.contract import Context, FullDecision, ItemError, Outcome
-from executor.errors import (
-    BudgetExhausted,
-    ContextOverflow,
-    ExecutorConfigError,
-    ModelError,
-    ModelTimeout,
-    OutOfCredit,
-    PromptError,
-    RateLimited,
-    RecordingMissing,
-    Unauthorized,
-    UnknownModel,
-)
+from executor.contract import Context, FullDecision, ItemError, Outcome, RenderedPrompt
+from executor.errors import ExecutorConfigError, ModelError, PromptError, RecordingMissing
 from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
-from executor.prompts.library import PromptLibrary, RenderedPrompt
-from executor.reply.parser import clean_text, json_schema, parse_reply
+from executor.prompts.library import PromptLibrary
+from executor.reply.parser import json_schema, parse_reply
 from executor.reply.reask import Answers, correction
+from executor.reply.text import clean_text
 
 _ANSWER_S: Final = 1.0
 _MORE_OUTPUT: Final = "raise max_tokens under the model's extra_body, or let the prompt ask for a shorter answer"
-_OUTCOMES: Final[Mapping[type[ModelError], Outcome]] = {
-    ModelTimeout: Outcome.TIMEOUT,
-    ContextOverflow: Outcome.CONTEXT_OVERFLOW,
-    RateLimited: Outcome.RATE_LIMITED,
-    Unauthorized: Outcome.UNAUTHORIZED,
-    UnknownModel: Outcome.UNKNOWN_MODEL,
-    OutOfCredit: Outcome.OUT_OF_CREDIT,
-    BudgetExhausted: Outcome.BUDGET_EXHAUSTED,
-}
 
 
 @dataclass(slots=True, kw_only=True)
 class _Progress:
-    """What is known so far, so that a deadline in the middle loses nothing that was paid for."""
+    """Hold what is known so far, so that a deadline in the middle loses nothing that was paid for."""
 
     started: float
     model: str
@@ -105,16 +85,18 @@ class LLMExecutor:
         except RecordingMissing as error:
             raise error.asked_by(context.trader_id, context.now) from error
         except ModelError as error:
-            return self._ended(progress, _OUTCOMES.get(type(error), Outcome.UNAVAILABLE), "model", str(error))
+            return self._ended(progress, error.outcome, "model", str(error))
         except PromptError as error:
             return self._ended(progress, Outcome.UNAVAILABLE, "prompt", str(error))
         except ExecutorConfigError as error:
             return self._ended(progress, Outcome.UNAVAILABLE, "config", str(error))
         except Exception as error:  # noqa: BLE001 - no fault of one trader's call may end without a decision on record
-            return self._ended(progress, Outcome.UNAVAILABLE, "executor", _unexpected(error))
+            # The text is left out, for it may quote anything, a key too.
+            message = f"failed unexpectedly ({type(error).__name__}); nothing was decided, please report it"
+            return self._ended(progress, Outcome.UNAVAILABLE, "executor", message)
 
     def _time(self) -> float:
-        """A caller that waits less long is answered in time, with what is known by then."""
+        """Return the seconds for a decision; a caller with an earlier deadline gets what is known by then."""
         left_s = anyio.current_effective_deadline() - anyio.current_time()
         return max(0.0, min(self._timeout_s, left_s - min(_ANSWER_S, left_s / 5)))
 
@@ -122,9 +104,9 @@ class LLMExecutor:
         async with self._turn:
             prompt = self._prompts.render(self._template, context)
         progress.prompt = prompt
-        symbols = _symbols(context)
+        symbols = context.known_symbols
         schema: Mapping[str, Any] = json_schema(symbols)
-        messages = _messages(prompt)
+        messages = [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]
         while True:
             completion = await self._complete(messages, schema, progress)
             if completion.finish is Finish.LENGTH:
@@ -148,7 +130,7 @@ class LLMExecutor:
         return completion
 
     def _ended(self, progress: _Progress, outcome: Outcome, path: str = "", message: str = "") -> FullDecision:
-        """What went wrong ends a decision only if no usable reply was heard before; else it is an error beside it.
+        """Return the decision; what went wrong is its outcome only if no usable reply was heard, else an error in it.
 
         What ended it comes first.
         """
@@ -170,17 +152,3 @@ class LLMExecutor:
             latency_s=self._monotonic() - progress.started,
             attempts=progress.attempts,
         )
-
-
-def _unexpected(error: Exception) -> str:
-    """Leave out the text, which may quote anything, a key too."""
-    return f"failed unexpectedly ({type(error).__name__}); nothing was decided, please report it"
-
-
-def _symbols(context: Context) -> frozenset[str]:
-    """Allow what the trader trades and what it still holds, which it must be able to close."""
-    return frozenset(context.symbols) | {position.symbol for position in context.positions}
-
-
-def _messages(prompt: RenderedPrompt) -> list[Message]:
-    return [Message(role="system", text=prompt.system), Message(role="user", text=prompt.user)]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from math import inf
 from typing import Any, TypeVar
 
 from executor.baseline.executor import BaselineExecutor
@@ -18,16 +19,10 @@ from executor.models.clients import ModelClients, ModelSource
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary
 from executor.recordings.decisions import RecordedBatch, RecordedExecutor
-from executor.remote.connections import (
-    RemoteConnections,
-    RemoteEndpoint,
-    RemoteSource,
-    check_ca_file,
-    check_grpc,
-    check_remote_url,
-)
+from executor.remote.connections import RemoteConnections
+from executor.remote.endpoint import RemoteEndpoint, RemoteSource, check_ca_file, check_grpc, check_remote_url
 
-__all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor", "inline_profile"]
+__all__ = ["ExecutorParts", "ExecutorSpec", "ExecutorType", "ModelClients", "build_executor"]
 
 _Kind = TypeVar("_Kind", bound=StrEnum)
 
@@ -68,6 +63,62 @@ class ExecutorSpec:
     max_usd_per_decision: Decimal | None = None
     budget_usd_per_day: Decimal | None = None
 
+    def check(self, *needed: str) -> None:
+        """Raise ExecutorConfigError if the duration makes no sense or one of the `needed` fields is empty."""
+        for name in needed:
+            if not getattr(self, name):
+                raise ExecutorConfigError(
+                    f"executor {name} is empty; an executor of type {self.type.value!r} needs one"
+                )
+        if not 0 < self.timeout_s < inf:
+            raise ExecutorConfigError(
+                f"executor timeout is {self.timeout_s} s; expected a duration above 0, such as 30s"
+            )
+
+    def inline_profile(self) -> ModelProfile:
+        """Return the profile of an executor that names its endpoint itself; raise ExecutorConfigError without a key.
+
+        Its costs go by the model and its address, so that they are never those of a configured model of the same name.
+        """
+        if not self.api_key:
+            told = f"api_key of model {self.model!r} is empty; name an environment variable with a key"
+            raise ExecutorConfigError(told)
+        endpoint = ModelEndpoint(
+            base_url=self.base_url,
+            model=self.model,
+            api_key=self.api_key,
+            structured=_member(Structured, "structured", self.structured),
+            timeout_s=self.timeout_s,
+            extra_body=self.extra_body,
+        )
+        return ModelProfile(name=f"{self.model} at {shown_url(self.base_url)}", endpoint=endpoint)
+
+    def remote_endpoint(self) -> RemoteEndpoint:
+        """Return where a remote executor is; raise ExecutorConfigError if it may not or cannot be asked there."""
+        try:
+            check_remote_url(self.base_url, allow_private=self.allow_private, allow_unencrypted=self.allow_unencrypted)
+        except ExecutorConfigError as error:
+            raise ExecutorConfigError(f"executor url {shown_url(self.base_url)!r}: {error}") from None
+        try:
+            check_ca_file(self.base_url, self.ca_file)
+        except ExecutorConfigError as error:
+            raise ExecutorConfigError(f"executor ca_file {self.ca_file!r}: {error}") from None
+        if not self.api_key:
+            raise ExecutorConfigError("executor key is empty; name an environment variable with the key of its server")
+        self.check()
+        endpoint = RemoteEndpoint(
+            url=self.base_url,
+            key=self.api_key,
+            timeout_s=self.timeout_s,
+            allow_private=self.allow_private,
+            allow_unencrypted=self.allow_unencrypted,
+            ca_file=self.ca_file,
+            max_usd_per_decision=self.max_usd_per_decision,
+        )
+        if endpoint.is_grpc:
+            check_grpc()
+        return endpoint
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorParts:
@@ -85,10 +136,20 @@ class ExecutorParts:
     meter: Meter | None = None
     trader: str = ""
 
+    def profiles(self, spec: ExecutorSpec) -> Sequence[ModelProfile]:
+        """Return the models of `spec` in order; raise ExecutorConfigError for one that is not configured."""
+        named = list(spec.fallback) if spec.base_url else [spec.model, *spec.fallback]
+        missing = next((name for name in named if name not in self.models), None)
+        own = [spec.inline_profile()] if spec.base_url else []
+        if missing is not None:
+            known = ", ".join(sorted(self.models)) or "none"
+            raise ExecutorConfigError(f"model {missing!r} is not under models of the config; expected one of: {known}")
+        return [*own, *(self.models[name] for name in named)]
+
 
 def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
     """Return the executor that `spec` names; raise ExecutorConfigError or PromptError before anything runs."""
-    match spec.type:
+    match _member(ExecutorType, "type", spec.type):
         case ExecutorType.BASELINE:
             return BaselineExecutor(_member(Style, "style", spec.style))
         case ExecutorType.RECORDED:
@@ -98,100 +159,27 @@ def build_executor(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
                 )
             return RecordedExecutor(parts.recorded)
         case ExecutorType.LLM:
-            return _llm(spec, parts)
+            spec.check("model", "prompt_template")
+            profiles = parts.profiles(spec)
+            parts.prompts.header(spec.prompt_template)
+            return LLMExecutor(
+                models=[parts.clients.model(profile, parts.meter) for profile in profiles],
+                prompts=parts.prompts,
+                template=spec.prompt_template,
+                timeout_s=spec.timeout_s,
+                monotonic=parts.monotonic,
+                turn=parts.clients.turn,
+            )
         case ExecutorType.REMOTE:
-            return _remote(spec, parts)
-        case _:
-            raise ExecutorConfigError(_expected(ExecutorType, "type", str(spec.type)))
+            from executor.remote.executor import RemoteExecutor
 
-
-def _llm(spec: ExecutorSpec, parts: ExecutorParts) -> LLMExecutor:
-    for name in ("model", "prompt_template"):
-        if not getattr(spec, name):
-            raise ExecutorConfigError(f"executor {name} is empty; an executor of type 'llm' needs one")
-    _check_timeout(spec)
-    first = inline_profile(spec) if spec.base_url else _profile(parts, spec.model)
-    profiles = (first, *(_profile(parts, name) for name in spec.fallback))
-    parts.prompts.header(spec.prompt_template)
-    return LLMExecutor(
-        models=[parts.clients.model(profile, parts.meter) for profile in profiles],
-        prompts=parts.prompts,
-        template=spec.prompt_template,
-        timeout_s=spec.timeout_s,
-        monotonic=parts.monotonic,
-        turn=parts.clients.turn,
-    )
-
-
-def _remote(spec: ExecutorSpec, parts: ExecutorParts) -> Executor:
-    from executor.remote.client import RemoteExecutor
-
-    _check_remote(spec)
-    endpoint = RemoteEndpoint(
-        url=spec.base_url,
-        key=spec.api_key,
-        timeout_s=spec.timeout_s,
-        allow_private=spec.allow_private,
-        allow_unencrypted=spec.allow_unencrypted,
-        ca_file=spec.ca_file,
-        max_usd_per_decision=spec.max_usd_per_decision,
-    )
-    if endpoint.is_grpc:
-        check_grpc()
-    return RemoteExecutor(endpoint, parts.remotes, parts.monotonic, meter=parts.meter, trader=parts.trader)
-
-
-def _check_remote(spec: ExecutorSpec) -> None:
-    try:
-        check_remote_url(spec.base_url, allow_private=spec.allow_private, allow_unencrypted=spec.allow_unencrypted)
-    except ExecutorConfigError as error:
-        raise ExecutorConfigError(f"executor url {shown_url(spec.base_url)!r}: {error}") from None
-    try:
-        check_ca_file(spec.base_url, spec.ca_file)
-    except ExecutorConfigError as error:
-        raise ExecutorConfigError(f"executor ca_file {spec.ca_file!r}: {error}") from None
-    if not spec.api_key:
-        raise ExecutorConfigError("executor key is empty; name an environment variable with the key of its server")
-    _check_timeout(spec)
-
-
-def _check_timeout(spec: ExecutorSpec) -> None:
-    if not 0 < spec.timeout_s < float("inf"):
-        raise ExecutorConfigError(f"executor timeout is {spec.timeout_s} s; expected a duration above 0, such as 30s")
-
-
-def inline_profile(spec: ExecutorSpec) -> ModelProfile:
-    """Return the profile of an executor that names its endpoint itself; raise ExecutorConfigError without a key.
-
-    Its costs go by the model and its address, so that they are never those of a configured model of the same name.
-    """
-    if not spec.api_key:
-        raise ExecutorConfigError(f"api_key of model {spec.model!r} is empty; name an environment variable with a key")
-    endpoint = ModelEndpoint(
-        base_url=spec.base_url,
-        model=spec.model,
-        api_key=spec.api_key,
-        structured=_member(Structured, "structured", spec.structured),
-        timeout_s=spec.timeout_s,
-        extra_body=spec.extra_body,
-    )
-    return ModelProfile(name=f"{spec.model} at {shown_url(spec.base_url)}", endpoint=endpoint)
-
-
-def _profile(parts: ExecutorParts, name: str) -> ModelProfile:
-    profile = parts.models.get(name)
-    if profile is None:
-        known = ", ".join(sorted(parts.models)) or "none"
-        raise ExecutorConfigError(f"model {name!r} is not under models of the config; expected one of: {known}")
-    return profile
+            endpoint = spec.remote_endpoint()
+            return RemoteExecutor(endpoint, parts.remotes, parts.monotonic, meter=parts.meter, trader=parts.trader)
 
 
 def _member(kind: type[_Kind], name: str, value: str) -> _Kind:
     try:
         return kind(value)
-    except ValueError as error:
-        raise ExecutorConfigError(_expected(kind, name, value)) from error
-
-
-def _expected(kind: type[StrEnum], name: str, value: str) -> str:
-    return f"executor {name} is {value!r}; expected one of {', '.join(kind)}"
+    except ValueError:
+        told = f"executor {name} is {value!r}; expected one of {', '.join(kind)}"
+        raise ExecutorConfigError(told) from None

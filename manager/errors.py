@@ -3,11 +3,15 @@
 ManagerError
  +- UnknownTrader      no trader has this id
  +- UnknownAccount     no account has this name
+ +- UnknownCursor      no page of this view ended there
  +- RegistrationError  the trader cannot be taken on as defined
  |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
  +- PortTaken          the web's port is not free
+ +- SettingsRefused    a variable of the environment cannot be used
  +- DatabaseUrlRefused DATABASE_URL is of another kind
+ +- ReplayError        a replay cannot go on or be written
+     +- ReplayInputError  config, candles, funding and decisions do not fit together
 """
 
 from dataclasses import dataclass
@@ -17,12 +21,21 @@ from traders.spec import TraderId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Hold what is wrong with which field of a trader's definition, for those who know where it was written."""
+    """Hold one mistake: the place of the field, the value as it may be shown, and how to mend it.
 
-    trader_id: TraderId
-    field: str
+    `lack` says what is wrong where several traders may have the same mistake; `trader_id` whose definition it is in.
+    """
+
+    loc: tuple[str | int, ...]
     value: str
     mend: str
+    lack: str = ""
+    trader_id: TraderId = TraderId("")
+
+    @property
+    def text(self) -> str:
+        """Return what is wrong and how to mend it."""
+        return f"{self.lack}; {self.mend}" if self.lack else self.mend
 
 
 class ManagerError(Exception):
@@ -32,9 +45,18 @@ class ManagerError(Exception):
 class UnknownTrader(ManagerError):
     """Report a trader id that nobody has."""
 
+    @staticmethod
+    def of(trader_id: str) -> "UnknownTrader":
+        """Return the error of this id."""
+        return UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
+
 
 class UnknownAccount(ManagerError):
     """Report an account name that nobody has."""
+
+
+class UnknownCursor(ManagerError):
+    """Report a text that no page of the view has given as the cursor of the next."""
 
 
 class RegistrationError(ManagerError):
@@ -57,5 +79,17 @@ class PortTaken(ManagerError):
     """Report that the web cannot listen where it was told to."""
 
 
+class SettingsRefused(ManagerError):
+    """Report the variables of the environment that cannot be used, each with its value and the mend on a line."""
+
+
 class DatabaseUrlRefused(ManagerError):
     """Report a DATABASE_URL that is no PostgreSQL URI, without its value."""
+
+
+class ReplayError(ManagerError):
+    """Report a replay that cannot go on, or whose files cannot be written."""
+
+
+class ReplayInputError(ReplayError):
+    """Report inputs that do not fit together, with file, field, value and mend."""

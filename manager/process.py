@@ -6,7 +6,6 @@ Its standard input is the supervisor's pipe: at its end the supervisor is gone a
 import asyncio
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,19 +14,21 @@ from pathlib import Path
 from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
 from manager.config.errors import ConfigError
-from manager.errors import DatabaseUrlRefused, RegistrationError, UnknownAccount
+from manager.errors import DatabaseUrlRefused, RegistrationError, SettingsRefused, UnknownAccount
 from manager.jobs.errors import JobsError
-from manager.processes.supervisor import BAD_INPUT, stop_on_signals
+from manager.processes.supervisor import BAD_INPUT
+from manager.settings import read_settings
 from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import StateError
 
 _GRACE_S = 20.0
-_REFUSALS = (
+_BAD_INPUT = (
     ConfigError,
     ExchangeConfigError,
     ExecutorConfigError,
     RegistrationError,
     UnknownAccount,
+    SettingsRefused,
     DatabaseUrlRefused,
 )
 
@@ -37,28 +38,20 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_stop_when_orphaned, name="orphan-watch", daemon=True).start()
     role, given, data_dir = arguments
     try:
+        settings = read_settings(data_dir=Path(data_dir))
         if role == "worker":
             from manager.bootstrap.live import run_worker
 
-            return asyncio.run(run_worker(Path(given), Path(data_dir)))
-        return asyncio.run(_web(int(given), Path(data_dir)))
-    except (*_REFUSALS, EmbeddedPostgresError) as error:
+            return asyncio.run(run_worker(Path(given), settings))
+        from manager.api.serving import run_web
+
+        return asyncio.run(run_web(int(given), settings))
+    except (*_BAD_INPUT, EmbeddedPostgresError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return BAD_INPUT
     except (StateError, JobsError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return 1
-
-
-async def _web(descriptor: int, data_dir: Path) -> int:
-    from manager.api.serving import serve_web
-    from manager.processes.logs import configure_logging, secrets_of
-
-    configure_logging(secrets_of(os.environ))
-    async with stop_on_signals() as stop:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor) as listener:
-            await serve_web(listener, data_dir, stop)
-    return 0
 
 
 def _stop_when_orphaned() -> None:

@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["database_fixtures"]
 
-_MODEL_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+_MODEL_VARIABLES = tuple(
+    f"OPENAI_{name}"
+    for name in ("API_KEY", "ADMIN_KEY", "BASE_URL", "CUSTOM_HEADERS", "LOG", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET")
+)
 _LOCAL_NAMES = ("localhost", "")
 
 settings.register_profile(

@@ -1,4 +1,4 @@
-"""A trader's book: positions, realized PnL, fees and funding, to the last digit (RULES.md 1).
+"""A trader's book: positions, realized PnL, fees and funding, to the last digit (docs/rules.md 1).
 
 A position keeps its exact signed cost, not an average price: what partial closes round stays in the cost, so the sum
 of realized PnL and remaining cost always equals the cash that moved.
@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from traders.spec import TraderId
 
 EXTERNAL = TraderId("EXTERNAL")
-ZERO = Decimal(0)
 _STEP = Decimal("1E-12")
 
 
@@ -53,8 +52,27 @@ class Position:
         return self.quantity * mark * self.contract_size - self.cost
 
     def margin(self, mark: Decimal) -> Decimal:
-        """Return the virtual margin: notional at `mark` over leverage (RULES.md 7)."""
+        """Return the virtual margin: notional at `mark` over leverage (docs/rules.md 7)."""
         return abs(self.quantity) * mark * self.contract_size / self.leverage
+
+    def reduced(self, fill: "BookFill") -> "tuple[Position | None, Decimal, Decimal]":
+        """Return what an opposite fill leaves, None for nothing, the gross PnL it realizes and what of it opens."""
+        size = abs(self.quantity)
+        closed = min(abs(fill.quantity), size)
+        proceeds = self.direction * closed * fill.price * self.contract_size
+        rest = fill.quantity + self.direction * closed
+        if closed == size:
+            return None, proceeds - self.cost, rest
+        cost = (self.cost * closed / size).quantize(_STEP)
+        realized = proceeds - cost
+        quantity = self.quantity - self.direction * closed
+        kept = replace(self, quantity=quantity, cost=self.cost - cost, realized=self.realized + realized)
+        return kept, realized, rest
+
+    def added(self, fill: "BookFill") -> "Position":
+        """Return the position with a fill of its own side; the newest leverage counts for the whole."""
+        cost = self.cost + fill.quantity * fill.price * fill.contract_size
+        return replace(self, quantity=self.quantity + fill.quantity, cost=cost, leverage=fill.leverage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +125,7 @@ class BookFill:
 def liquidation_estimate(direction: int, entry: Decimal, leverage: int, maintenance_rate: Decimal) -> Decimal:
     """Return the price at which a position alone would be liquidated; `direction` is +1 for a long, -1 for a short.
 
-    entry x (1 -/+ (1/leverage - maintenance)): below the entry for a long, above for a short (RULES.md 5).
+    entry x (1 -/+ (1/leverage - maintenance)): below the entry for a long, above for a short (docs/rules.md 5).
     """
     return entry * (1 - direction * (Decimal(1) / leverage - maintenance_rate))
 
@@ -118,44 +136,26 @@ def apply_fill(book: Book, fill: BookFill) -> tuple[Book, Decimal]:
     Partial closes realize pro rata; a fill through zero closes at its price and opens the rest.
     """
     held = book.positions.get(fill.symbol)
-    realized = ZERO
-    rest = fill.quantity
+    realized, opened = ZERO, fill.quantity
     if held is not None and (held.quantity > 0) != (fill.quantity > 0):
-        held, realized, rest = _close(held, fill)
-    if rest:
-        held = _add(held, fill, rest)
+        held, realized, opened = held.reduced(fill)
+    elif held is not None and opened:
+        held = held.added(fill)
+    if held is None and opened:
+        held = Position(
+            symbol=fill.symbol,
+            quantity=opened,
+            cost=opened * fill.price * fill.contract_size,
+            leverage=fill.leverage,
+            opened_at=fill.at,
+            contract_size=fill.contract_size,
+        )
     positions = dict(book.positions)
     if held is None:
         positions.pop(fill.symbol, None)
     else:
         positions[fill.symbol] = held
     return replace(book, positions=positions, realized=book.realized + realized, fees=book.fees + fill.fee), realized
-
-
-def _close(held: Position, fill: BookFill) -> tuple[Position | None, Decimal, Decimal]:
-    closed = min(abs(fill.quantity), abs(held.quantity))
-    proceeds = held.direction * closed * fill.price * held.contract_size
-    rest = fill.quantity + held.direction * closed
-    if closed == abs(held.quantity):
-        return None, proceeds - held.cost, rest
-    cost = (held.cost * closed / abs(held.quantity)).quantize(_STEP)
-    realized = proceeds - cost
-    quantity = held.quantity - held.direction * closed
-    return replace(held, quantity=quantity, cost=held.cost - cost, realized=held.realized + realized), realized, rest
-
-
-def _add(held: Position | None, fill: BookFill, quantity: Decimal) -> Position:
-    cost = quantity * fill.price * fill.contract_size
-    if held is None:
-        return Position(
-            symbol=fill.symbol,
-            quantity=quantity,
-            cost=cost,
-            leverage=fill.leverage,
-            opened_at=fill.at,
-            contract_size=fill.contract_size,
-        )
-    return replace(held, quantity=held.quantity + quantity, cost=held.cost + cost, leverage=fill.leverage)
 
 
 def apply_funding(book: Book, amount: Decimal) -> Book:
@@ -169,7 +169,7 @@ def apply_capital(book: Book, amount: Decimal) -> Book:
 
 
 def with_protection(book: Book, symbol: Symbol, stop_loss: Decimal | None, take_profit: Decimal | None) -> Book:
-    """Return the book with a new stop and target on `symbol`; None leaves the old one standing."""
+    """Return the book with a new stop and take-profit on `symbol`; None leaves the old one standing."""
     held = book.positions[symbol]
     held = replace(
         held,

@@ -7,16 +7,14 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from exchanges.clock import from_ms
-from exchanges.market import BaseCandle, IndicatorRow, Snapshot, SymbolView
-from exchanges.types import Symbol
-from executor.contract import AccountInfo, Context, Indicators, PositionInfo, Refusal
-from executor.details import Candle
+from exchanges.market import IndicatorRow, Snapshot, SymbolView
+from exchanges.types import ZERO, Symbol
+from executor.contract import AccountInfo, Candle, Context, Denial, Indicators, PositionInfo
 from traders import performance
-from traders.book import Book, Position, liquidation_estimate
+from traders.book import Book, liquidation_estimate
 from traders.performance import Performance
 from traders.spec import TraderSpec
 
-ZERO = Decimal(0)
 # What is stored for these codes names other traders and what they hold or want.
 _WITHOUT_NAMES: Mapping[str, str] = {
     "DIRECTION": "another trader of this account stands on the other side or was more confident",
@@ -68,7 +66,17 @@ class MarketSymbol:
         """Return up to `count` closed candles of `every` base intervals each, oldest first; made once for all."""
         known = self._series.get((count, every))
         if known is None:
-            known = self._series[count, every] = [_candle(one) for one in self.source.candles(count, every)]
+            known = self._series[count, every] = [
+                Candle(
+                    at=from_ms(one.end_ms),
+                    open=one.open,
+                    high=one.high,
+                    low=one.low,
+                    close=one.close,
+                    volume=one.volume,
+                )
+                for one in self.source.candles(count, every)
+            ]
         return known
 
 
@@ -91,32 +99,76 @@ class MarketViews:
         row = view.indicators
         known = self._indicators.get(view.symbol)
         if known is None or known[0] is not row:
-            known = self._indicators[view.symbol] = (row, _indicators(row))
+            known = self._indicators[view.symbol] = (row, self._translated(row))
         return MarketSymbol(view.symbol, view.mark, view.age_s, view.funding_rate, known[1], view)
+
+    @staticmethod
+    def _translated(row: IndicatorRow) -> Indicators:
+        return Indicators(
+            ema_20=row.ema_20,
+            ema_50=row.ema_50,
+            macd=row.macd,
+            macd_signal=row.macd_signal,
+            rsi_14=row.rsi_14,
+            atr_14=row.atr_14,
+            bollinger_upper=row.bollinger_upper,
+            bollinger_lower=row.bollinger_lower,
+            high_20=row.high_20,
+            low_20=row.low_20,
+            change_1h_pct=row.change_1h_pct,
+            volume=row.volume,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnState:
-    """Hold what belongs to the trader itself: book, allocated capital in USD, performance and last refusals."""
+    """Hold what belongs to the trader itself: book, allocated capital in USD, performance and last denials."""
 
     book: Book
     allocated: Decimal
     performance: Performance
-    refusals: tuple[Refusal, ...] = ()
+    denials: tuple[Denial, ...] = ()
+
+    def positions(
+        self, views: Mapping[str, MarketSymbol], maintenance: Mapping[Symbol, Decimal]
+    ) -> tuple[PositionInfo, ...]:
+        """Return the positions of its book; one without a price is valued at its entry."""
+        shown = []
+        for symbol, held in self.book.positions.items():
+            view, rate, entry = views.get(symbol), maintenance.get(symbol), held.entry_price
+            mark = view.mark if view is not None else entry
+            shown.append(
+                PositionInfo(
+                    symbol=symbol,
+                    quantity=held.quantity,
+                    entry_price=entry,
+                    mark=mark,
+                    unrealized_pnl=held.unrealized(mark),
+                    leverage=held.leverage,
+                    margin=held.margin(mark),
+                    liquidation_price=None
+                    if rate is None
+                    else liquidation_estimate(held.direction, entry, held.leverage, rate),
+                    stop_loss=held.stop_loss,
+                    take_profit=held.take_profit,
+                    opened_at=held.opened_at,
+                )
+            )
+        return tuple(shown)
 
 
-def told_refusal(
+def told_denial(
     symbol: str, action: str, code: str, detail: str, numbers: Mapping[str, str] = MappingProxyType({})
-) -> Refusal:
-    """Return a refusal as its trader may read it: it names no other trader, and no figure of others or the account."""
+) -> Denial:
+    """Return a denial as its trader may read it: it names no other trader, and no figure of others or the account."""
     if code in _WITHOUT_NAMES:
-        return Refusal(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES[code])
+        return Denial(symbol=symbol, action=action, code=code, detail=_WITHOUT_NAMES[code])
     shown = [
         f"{name} {value}"
         for name, value in numbers.items()
         if name not in _SAID_IN_DETAIL and (code not in _OF_THE_ACCOUNT or name in _OWN_NUMBERS)
     ]
-    return Refusal(
+    return Denial(
         symbol=symbol, action=action, code=code, detail="; ".join([detail, ", ".join(shown)] if shown else [detail])
     )
 
@@ -130,15 +182,12 @@ def build_context(
 ) -> Context:
     """Return the context of one decision; it holds nothing of other traders and no total of the account.
 
-    A symbol without any price yet is left out of `market`; a held one without a price is valued at its entry.
+    A symbol without any price yet is left out of `market`.
     """
     book = own.book
-    positions = []
+    positions = own.positions(views, maintenance)
     unrealized = margin = ZERO
-    for symbol, position in book.positions.items():
-        view = views.get(symbol)
-        info = _position(position, view.mark if view is not None else position.entry_price, maintenance.get(symbol))
-        positions.append(info)
+    for info in positions:
         unrealized += info.unrealized_pnl
         margin += info.margin
     equity = book.cash + unrealized
@@ -157,56 +206,9 @@ def build_context(
             fees=book.fees,
             funding=book.funding,
         ),
-        positions=tuple(positions),
+        positions=positions,
         performance=performance.view(own.performance, equity - book.capital),
         limits=spec.limits,
         market={symbol: views[symbol] for symbol in spec.symbols if symbol in views},
-        refusals=own.refusals,
-    )
-
-
-def _position(position: Position, mark: Decimal, maintenance: Decimal | None) -> PositionInfo:
-    entry = position.entry_price
-    return PositionInfo(
-        symbol=position.symbol,
-        quantity=position.quantity,
-        entry_price=entry,
-        mark=mark,
-        unrealized_pnl=position.unrealized(mark),
-        leverage=position.leverage,
-        margin=position.margin(mark),
-        liquidation_price=None
-        if maintenance is None
-        else liquidation_estimate(position.direction, entry, position.leverage, maintenance),
-        stop_loss=position.stop_loss,
-        take_profit=position.take_profit,
-        opened_at=position.opened_at,
-    )
-
-
-def _candle(candle: BaseCandle) -> Candle:
-    return Candle(
-        at=from_ms(candle.end_ms),
-        open=candle.open,
-        high=candle.high,
-        low=candle.low,
-        close=candle.close,
-        volume=candle.volume,
-    )
-
-
-def _indicators(row: IndicatorRow) -> Indicators:
-    return Indicators(
-        ema_20=row.ema_20,
-        ema_50=row.ema_50,
-        macd=row.macd,
-        macd_signal=row.macd_signal,
-        rsi_14=row.rsi_14,
-        atr_14=row.atr_14,
-        bollinger_upper=row.bollinger_upper,
-        bollinger_lower=row.bollinger_lower,
-        high_20=row.high_20,
-        low_20=row.low_20,
-        change_1h_pct=row.change_1h_pct,
-        volume=row.volume,
+        denials=own.denials,
     )

@@ -8,21 +8,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from executor.contract import Context, MarketView, PositionInfo
-from executor.details import ClosedTrade, Details, NetExposure, RemainingBudget, RestingOrder
+from exchanges.types import ZERO
+from executor.contract import (
+    ClosedTrade,
+    Context,
+    Details,
+    MarketView,
+    NetExposure,
+    PositionInfo,
+    RemainingBudget,
+    RestingOrder,
+)
 
 PEAK_CANDLES = 500
 _HOUR = timedelta(hours=1)
 _HUNDRED = Decimal(100)
-_ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEntry:
-    """Hold the trader's part of an entry order that may still fill: signed contracts, at the price it was planned at.
-
-    `price` is None where no price was noted.
-    """
+    """Hold the trader's part of an entry order that may still fill: signed contracts at the planned price, if noted."""
 
     symbol: str
     quantity: Decimal
@@ -46,12 +51,17 @@ class EarlierPositions:
     at: datetime
     positions: Mapping[str, PositionInfo]
 
+    def of(self, position: PositionInfo) -> PositionInfo | None:
+        """Return the position as it was shown, None if it was opened since."""
+        earlier = self.positions.get(position.symbol)
+        return earlier if earlier is not None and earlier.opened_at == position.opened_at else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnRecord:
     """Hold what the desk has written down for one trader; `dust` are positions that do not count as such.
 
-    `trades` are newest first, `recent_entries` the instants of entries; `others` is None where it is not to be shown.
+    `trades` are newest first, `recent_entries` the instants of entries; `others` is None where they are not shown.
     """
 
     orders: tuple[RestingOrder, ...] = ()
@@ -63,35 +73,86 @@ class OwnRecord:
     model_usd: Decimal | None = None
     before: EarlierPositions | None = None
 
+    def reserved(self, context: Context) -> Decimal:
+        """Return the margin in USD that live entries may still need; the newest leverage counts for the whole."""
+        held = {position.symbol: position for position in context.positions}
+        grown: dict[tuple[str, bool], tuple[Decimal, Decimal]] = {}
+        total = ZERO
+        for entry in self.live_entries:
+            position, view = held.get(entry.symbol), context.market.get(entry.symbol)
+            price = view.mark if view is not None else entry.price or (position.mark if position is not None else ZERO)
+            key = entry.symbol, entry.quantity > 0
+            own = ZERO, ZERO
+            if position is not None and (position.quantity > 0) == key[1]:
+                own = position.margin * position.leverage, position.margin
+            worth, margin = grown.get(key, own)
+            worth += abs(entry.quantity) * price * entry.contract_size
+            grown[key] = worth, max(margin, worth / entry.leverage)
+            total += grown[key][1] - margin
+        return total
+
+    def budget(self, context: Context, reserved: Decimal) -> RemainingBudget:
+        """Return what the trader may still use, `reserved` USD of margin taken off."""
+        limits, account = context.limits, context.account
+        entries = sum(1 for at in self.recent_entries if at > context.now - _HOUR)
+        cap = min(account.equity * limits.max_margin_usage_pct / _HUNDRED, account.allocated, account.equity)
+        held = {position.symbol for position in context.positions} - self.dust
+        return RemainingBudget(
+            entries=max(0, limits.max_entries_per_hour - entries),
+            positions=max(0, limits.max_positions - len(held | {entry.symbol for entry in self.live_entries})),
+            margin_usd=max(ZERO, cap - account.margin_used - reserved),
+            drawdown_pct=max(0.0, float(limits.max_drawdown_pct) - context.performance.drawdown_pct),
+            model_usd=self.model_usd,
+            reserved_usd=reserved,
+        )
+
+    def exposures(self, market: Mapping[str, MarketView]) -> tuple[NetExposure, ...] | None:
+        """Return the net holdings of the others in each symbol, None where they are not shown."""
+        if self.others is None:
+            return None
+        return tuple(
+            NetExposure(
+                symbol=symbol,
+                quantity=held.quantity,
+                notional_usd=held.quantity * held.contract_size * market[symbol].mark if symbol in market else None,
+            )
+            for symbol, held in sorted(self.others.items())
+            if held.quantity
+        )
+
 
 def with_details(context: Context, record: OwnRecord) -> Context:
     """Return the context with details, the peak PnL of each position, and live entry orders taken off what is free."""
-    reserved = _reserved(context, record)
+    reserved, before = record.reserved(context), record.before
     account = context.account
-    details = Details(
-        budget=_budget(context, record, reserved),
-        orders=record.orders,
-        trades=record.trades,
-        others=None if record.others is None else _exposures(context.market, record.others),
-    )
+    positions = []
+    for position in context.positions:
+        earlier, since = (before.of(position), before.at) if before is not None else (None, position.opened_at)
+        peak = peak_pnl(position, context.market.get(position.symbol), earlier, since)
+        positions.append(replace(position, peak_pnl=peak))
     free = min(account.allocated, account.equity) - account.margin_used - reserved
     return replace(
         context,
-        account=replace(account, available=max(_ZERO, free)),
-        positions=tuple(_with_peak(one, context.market.get(one.symbol), record.before) for one in context.positions),
-        details=details,
+        account=replace(account, available=max(ZERO, free)),
+        positions=tuple(positions),
+        details=Details(
+            budget=record.budget(context, reserved),
+            orders=record.orders,
+            trades=record.trades,
+            others=record.exposures(context.market),
+        ),
     )
 
 
 def peak_pnl(position: PositionInfo, view: MarketView | None, before: PositionInfo | None, since: datetime) -> Decimal:
     """Return the highest unrealized PnL of `position` so far, at least 0.
 
-    The peak known `before`, the PnL now, or the best of the candles that ended after `since` and began after the
-    opening, at most PEAK_CANDLES of them, for the size of now; where that is another size, of those that began after
-    `since`. Without an earlier peak: of all that began after the opening.
+    It is the most of three: the peak known `before`, the PnL now, and the best of the candles, for the size of now. At
+    most PEAK_CANDLES candles count: those that ended after `since` and began after the opening; after an add or a
+    partial close those that began after `since`; without an earlier peak all that began after the opening.
     """
     known = before.peak_pnl if before is not None else None
-    best = max(_ZERO, position.unrealized_pnl, known or _ZERO)
+    best = max(ZERO, position.unrealized_pnl, known or ZERO)
     if view is None or not position.quantity:
         return best
     length = timedelta(seconds=view.base_s)
@@ -103,65 +164,8 @@ def peak_pnl(position: PositionInfo, view: MarketView | None, before: PositionIn
         return best
     price = max(one.high for one in candles) if position.quantity > 0 else min(one.low for one in candles)
     move = Decimal(repr(price)) - position.mark
-    return max(best, position.unrealized_pnl + move * _value_of_a_point(position))
-
-
-def _with_peak(position: PositionInfo, view: MarketView | None, before: EarlierPositions | None) -> PositionInfo:
-    earlier = before.positions.get(position.symbol) if before is not None else None
-    if earlier is not None and earlier.opened_at != position.opened_at:
-        earlier = None
-    since = before.at if before is not None else position.opened_at
-    return replace(position, peak_pnl=peak_pnl(position, view, earlier, since))
-
-
-def _value_of_a_point(position: PositionInfo) -> Decimal:
-    """The signed USD that one point of price is worth: margin x leverage is the notional at the mark."""
-    notional = position.margin * position.leverage
-    return notional / position.mark * (1 if position.quantity > 0 else -1) if position.mark else position.quantity
-
-
-def _reserved(context: Context, record: OwnRecord) -> Decimal:
-    """Return the margin in USD that live entries may still need; the newest leverage counts for a whole position."""
-    held = {position.symbol: position for position in context.positions}
-    grown: dict[tuple[str, bool], tuple[Decimal, Decimal]] = {}
-    total = _ZERO
-    for entry in record.live_entries:
-        position, view = held.get(entry.symbol), context.market.get(entry.symbol)
-        price = view.mark if view is not None else entry.price or (position.mark if position is not None else _ZERO)
-        key = entry.symbol, entry.quantity > 0
-        added = position is not None and (position.quantity > 0) == key[1]
-        own = (
-            (position.margin * position.leverage, position.margin) if position is not None and added else (_ZERO, _ZERO)
-        )
-        worth, margin = grown.get(key, own)
-        worth += abs(entry.quantity) * price * entry.contract_size
-        grown[key] = worth, max(margin, worth / entry.leverage)
-        total += grown[key][1] - margin
-    return total
-
-
-def _budget(context: Context, record: OwnRecord, reserved: Decimal) -> RemainingBudget:
-    limits, account = context.limits, context.account
-    entries = sum(1 for at in record.recent_entries if at > context.now - _HOUR)
-    cap = min(account.equity * limits.max_margin_usage_pct / _HUNDRED, account.allocated, account.equity)
-    held = {position.symbol for position in context.positions} - record.dust
-    return RemainingBudget(
-        entries=max(0, limits.max_entries_per_hour - entries),
-        positions=max(0, limits.max_positions - len(held | {entry.symbol for entry in record.live_entries})),
-        margin_usd=max(_ZERO, cap - account.margin_used - reserved),
-        drawdown_pct=max(0.0, float(limits.max_drawdown_pct) - context.performance.drawdown_pct),
-        model_usd=record.model_usd,
-        reserved_usd=reserved,
-    )
-
-
-def _exposures(market: Mapping[str, MarketView], others: Mapping[str, Holding]) -> tuple[NetExposure, ...]:
-    return tuple(
-        NetExposure(
-            symbol=symbol,
-            quantity=held.quantity,
-            notional_usd=held.quantity * held.contract_size * market[symbol].mark if symbol in market else None,
-        )
-        for symbol, held in sorted(others.items())
-        if held.quantity
-    )
+    # The signed USD that one point of price is worth: margin x leverage is the notional at the mark.
+    point = position.quantity
+    if position.mark:
+        point = position.margin * position.leverage / position.mark * (1 if position.quantity > 0 else -1)
+    return max(best, position.unrealized_pnl + move * point)

@@ -1,9 +1,9 @@
-"""How a trader has done, from its equity curve and closed trades (RULES.md 1); capital flows are excluded.
+"""How a trader has done, from its equity curve and closed trades (docs/rules.md 1); capital flows are excluded.
 
 The curve is kept as a unit value: a flow buys or sells units at the current value, so it moves neither PnL %, drawdown
-nor Sharpe. Units of capital that leaves a trader which still holds positions are not sold before its next flow in which
-it holds none: a loss while winding down is measured against what was there before. The state is a few running sums, so
-it can be stored and carried on.
+nor Sharpe. Capital may leave a trader that still holds positions; its units are sold only with the next flow after they
+are closed, so that a loss while winding down is measured against what was there before. The state is a few running
+sums, so it can be stored and carried on.
 """
 
 import math
@@ -89,8 +89,7 @@ def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
 def flow(state: Performance, equity_before: Decimal, amount: Decimal, *, winding_down: bool = False) -> Performance:
     """Return the state after `amount` USD of capital came in (positive) or went out.
 
-    What goes out of a trader `winding_down` redeems no units before a flow without positions. A curve without capital
-    stands still.
+    What goes out of a trader that is `winding_down` sells no units yet. A curve without capital stands still.
     """
     released = max(Decimal(0), state.released_usd - amount) if winding_down else Decimal(0)
     before, after = float(equity_before + state.released_usd), float(equity_before + amount + released)

@@ -1,4 +1,4 @@
-"""The life cycle of a virtual trader: a state machine with only legal moves (RULES.md 1)."""
+"""The life cycle of a virtual trader: a state machine with only legal moves (docs/rules.md 1)."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 from exchanges.errors import ExchangeConfigError, MarketDataError
 from exchanges.paper.config import PaperConfig
-from exchanges.paper.fills import ZERO, Price, fee_usd, reducible
+from exchanges.paper.fills import Price, fee_usd, reducible
 from exchanges.paper.path import PricePath
 from exchanges.paper.state import PaperOrder, PaperState
 from exchanges.precision import notional
 from exchanges.types import (
+    ZERO,
     Balance,
     Fill,
     FillKind,
@@ -161,9 +162,8 @@ def book(
 
 def _cancel_bracket(state: PaperState, filled: PaperOrder, at: datetime) -> None:
     """Where several owners hold a symbol the position outlives the leg, so reduce-only alone would not do."""
-    bracket, mark, _ = filled.client_order_id.partition("~")
-    for order in list(state.orders.values()) if mark else ():
-        if order.client_order_id != filled.client_order_id and order.client_order_id.startswith(f"{bracket}~"):
+    for order in list(state.orders.values()) if filled.bracket is not None else ():
+        if order.bracket == filled.bracket and order.client_order_id != filled.client_order_id:
             state.end_order(order, OrderStatus.CANCELED, at, OTHER_LEG)
 
 

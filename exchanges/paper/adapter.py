@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
+from exchanges.client_ids import AS_IT_IS
 from exchanges.clock import EPOCH, Clock
-from exchanges.errors import OrderDenied, OrderRejected
+from exchanges.errors import ExchangeConfigError, OrderDenied, OrderRejected
 from exchanges.paper.account import AccountReports, PaperVenue, report_account
-from exchanges.paper.engine import advance, expire_waiting, finish, fund, settle
+from exchanges.paper.config import PaperConfig
+from exchanges.paper.engine import Outlook, advance, expire_waiting, finish, fund, settle
 from exchanges.paper.ledger import PaperLedger
-from exchanges.paper.outlook import Outlook
-from exchanges.paper.placing import MARKET_LIKE, Refusal, place
+from exchanges.paper.placing import MARKET_LIKE, Placement, Rejection
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
+from exchanges.registry import Venue, VenueRequest
 from exchanges.types import (
     Balance,
     Capabilities,
@@ -26,15 +28,26 @@ from exchanges.types import (
     Symbol,
 )
 
+CLIENT_IDS = AS_IT_IS
 CAPABILITIES = Capabilities(attaches_stop=False, reduce_below_minimum=True, order_expiry=True, reports_funding=True)
+
+
+def open_paper(request: VenueRequest, ledger: PaperLedger) -> Venue:
+    """Return the paper venue of an account that lives in `ledger`, on the requested market."""
+    config, market = request.settings, request.market
+    if not isinstance(config, PaperConfig) or market is None:
+        raise ExchangeConfigError(f"exchange {request.name}: a paper venue needs PaperConfig and a market to trade on")
+    venue, account = PaperVenue.build(config, market.path), PaperAccountId(request.name)
+    exchange = PaperExchange(account, venue, ledger, request.clock, lookahead=market.lookahead)
+    return Venue(exchange=exchange, feed=market.feed)
 
 
 class PaperExchange:
     """Trade one paper account; several processes may hold the same one, the ledger serialises them.
 
-    Touches of one symbol in one bar come by stops before targets, then by client order id: a caller that wants them by
-    trader encodes the trader's order there. Orders whose ids share what stands before a `~` are legs of one bracket:
-    when one is filled, the others are canceled. Market orders fill at the instant, touches at the end of the bar.
+    Touches of one symbol in one bar come by stops before take-profits, then by bracket, then as placed: a caller that
+    wants them by trader begins its brackets with the trader. Market orders fill at the instant, touches at the end of
+    the bar. Client order ids are taken as they are, those of earlier versions too.
     """
 
     def __init__(
@@ -99,9 +112,9 @@ class PaperExchange:
         return await self._ledger.funding_since(self._account, since)
 
     async def create_order(self, request: OrderRequest) -> OrderReport:
-        """Take one order; raise OrderDenied past its expiry, OrderRejected when the venue refuses it.
+        """Take one order; raise OrderDenied past its expiry, OrderRejected when the venue does not take it.
 
-        A client order id is good for one request: a repeated one is refused (DUPLICATE) and changes nothing.
+        A client order id is good for one request: a repeated one is rejected (DUPLICATE) and changes nothing.
         """
         self._deny_late(request)
         async with await self._begin(request.client_order_id) as state:
@@ -109,9 +122,9 @@ class PaperExchange:
             self._deny_late(request)
             if request.type in MARKET_LIKE and not request.liquidation:
                 self._finished_early = finish(self._venue, state) or self._finished_early
-            outcome = place(self._venue, state, request, state.advanced_to)
+            outcome = Placement(self._venue, state, request, state.advanced_to).place()
             fills = [fill for fill in state.journal.fills if fill.client_order_id == request.client_order_id]
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, Rejection):
             raise OrderRejected(outcome.reason, code=outcome.code)
         return outcome.report(fills)
 
@@ -127,7 +140,7 @@ class PaperExchange:
         return order.report()
 
     async def lookup_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport | None:
-        """Return the last report of an order, refused ones included; its fills come with it."""
+        """Return the last report of an order, rejected ones included; its fills come with it."""
         async with await self._begin(client_order_id) as state:
             self._arrive(state)
             order = _find(state, client_order_id, symbol)
@@ -180,7 +193,7 @@ class PaperExchange:
     async def finish(self) -> bool:
         """Do what is left of this instant, so that its fills can be read now; tell whether anything happened.
 
-        An order may have finished the instant before: what happened to others by that is told here too.
+        That includes what an order made happen that finished the instant early.
         """
         early, self._finished_early = self._finished_early, False
         async with await self._begin() as state:

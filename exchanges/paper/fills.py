@@ -7,9 +7,8 @@ from exchanges.paper.config import BPS, PaperConfig
 from exchanges.paper.path import Bar
 from exchanges.paper.state import PaperOrder
 from exchanges.precision import floor_to_lot
-from exchanges.types import Instrument, Liquidity, OrderType, Side
+from exchanges.types import ZERO, Instrument, Liquidity, OrderType, Side
 
-ZERO = Decimal(0)
 ONE = Decimal(1)
 
 
@@ -83,8 +82,8 @@ def limit_price(order: PaperOrder, price: Decimal, config: PaperConfig) -> Price
 def touch_price(order: PaperOrder, bar: Bar, config: PaperConfig) -> Price | None:
     """Return what a resting order pays in a bar that touches it; None when the bar does not.
 
-    A stop fills at its trigger, or at the open if the bar opened beyond it, then slips (taker). A target or a limit
-    fills at its price, or at the open if better (maker).
+    A stop fills at its trigger, or at the open if the bar opened beyond it, then slips (taker). A take-profit or
+    a limit fills at its price, or at the open if better (maker).
     """
     if not reaches(order, bar.low, bar.high):
         return None

@@ -8,6 +8,8 @@ from enum import IntEnum
 from typing import NewType
 
 from exchanges.types import (
+    ZERO,
+    BracketId,
     ClientOrderId,
     Fill,
     FundingPayment,
@@ -34,7 +36,6 @@ class Phase(IntEnum):
 
 
 COST_QUANTUM = Decimal("1E-12")
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class PaperOrder:
     live_from: datetime
     triggered: bool = False
     reason: str = ""
+    bracket: BracketId | None = None
 
     @property
     def remaining(self) -> Decimal:

@@ -54,7 +54,7 @@ class SymbolColumns:
 class CandleColumns:
     """Hold every symbol's candles of one interval, and their closes side by side on all instants.
 
-    `instants` are the close times in ms of all candles, rising: the T of RULES 10.
+    `instants` are the close times in ms of all candles, rising: the T of docs/rules.md 10.
     """
 
     def __init__(self, frames: Mapping[Symbol, pl.DataFrame], interval_ms: int) -> None:

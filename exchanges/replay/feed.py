@@ -1,19 +1,34 @@
 """Recorded candles as a market feed: a snapshot is an index into columns."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
 
 from exchanges.clock import Clock, to_ms
 from exchanges.errors import MarketDataError
-from exchanges.indicators import IndicatorTable, base_interval_ms
+from exchanges.indicators import CandleView, IndicatorTable, base_interval_ms
 from exchanges.market import Snapshot, SymbolView
+from exchanges.registry import Market
 from exchanges.replay.columns import CandleColumns, Floats, FundingColumns, SymbolColumns
+from exchanges.replay.config import ReplayConfig
+from exchanges.replay.loader import load_candles, load_funding
 from exchanges.replay.path import ReplayPath, exact
 from exchanges.types import Instrument, Symbol
-from exchanges.views import CandleView
+
+_LOOKAHEAD_CANDLES = 1440
+
+
+def open_replay(config: ReplayConfig, clock: Clock) -> Market:
+    """Return the market of recorded files; its lookahead lets a venue search the future once for many asks."""
+    columns = load_candles(config.candles, start=config.start, end=config.end)
+    funding = None if config.funding is None else load_funding(config.funding, start=config.start, end=config.end)
+    return Market(
+        path=ReplayPath(columns, funding),
+        feed=ReplayFeed(columns, clock, funding=funding),
+        lookahead=timedelta(milliseconds=columns.interval_ms) * _LOOKAHEAD_CANDLES,
+    )
 
 
 class ReplayFeed:

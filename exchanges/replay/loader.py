@@ -26,11 +26,11 @@ def load_candles(path: Path, *, start: datetime | None = None, end: datetime | N
     """
     source = _Source(path)
     frame = source.read({"ts_ms": pl.Int64} | dict.fromkeys(PRICES, pl.Float64), optional=OPEN_INTEREST)
-    _check_prices(source, frame)
+    source.check_prices(frame)
     if OPEN_INTEREST in frame.columns:
         bad = ~pl.col(OPEN_INTEREST).is_finite() | (pl.col(OPEN_INTEREST) < 0)
         source.refuse(frame, bad, OPEN_INTEREST, "contracts, zero or more, or nothing; repair the value")
-    interval_ms = _check_times(source, frame)
+    interval_ms = source.check_times(frame)
     known = f"the file has {_instant(frame['ts_ms'].min())} to {_instant(frame['ts_ms'].max(), interval_ms)}"
     if start is not None:
         frame = frame.filter(pl.col("ts_ms") >= to_ms(start))
@@ -52,10 +52,10 @@ def load_funding(path: Path, *, start: datetime | None = None, end: datetime | N
     rate = pl.col("funding_rate")
     source.refuse(frame, ~rate.is_finite(), "funding_rate", "a finite fraction; remove or repair the row")
     source.refuse(frame, rate.abs() >= 1, "funding_rate", "a fraction between -1 and 1 (0.0001 is 1 bp)")
-    _check_stamps(source, frame)
+    source.check_stamps(frame)
     rounded = (pl.col("ts_ms") + SECOND_MS // 2) // SECOND_MS * SECOND_MS
     frame = frame.with_columns(rounded.alias("ts_ms"))
-    _check_order(source, frame)
+    source.check_order(frame)
     lowest = None if start is None else to_ms(start)
     highest = None if end is None else to_ms(end)
     return FundingColumns(
@@ -126,6 +126,42 @@ class _Source:
             first_line = str(error).splitlines()[0]
             raise MarketDataError(f"{self.path}: cannot be read ({first_line}); export it again") from error
 
+    def check_prices(self, frame: pl.DataFrame) -> None:
+        for name in PRICES:
+            column = pl.col(name)
+            self.refuse(frame, ~column.is_finite(), name, "a finite number; remove or repair the row")
+            if name == "volume":
+                self.refuse(frame, column < 0, name, "zero or more; remove or repair the row")
+            else:
+                self.refuse(frame, column <= 0, name, "a price above zero; remove or repair the row")
+        self.refuse(frame, pl.col("high") < pl.col("low"), "high", "at least the row's low; repair the row")
+        for name in ("open", "close"):
+            outside = (pl.col(name) > pl.col("high")) | (pl.col(name) < pl.col("low"))
+            self.refuse(frame, outside, name, "a price between the row's low and high; repair the row")
+
+    def check_stamps(self, frame: pl.DataFrame) -> None:
+        in_ms = "milliseconds, these look like seconds; multiply by 1000"
+        self.refuse(frame, pl.col("ts_ms") < OLDEST_MS, "ts_ms", in_ms)
+
+    def check_order(self, frame: pl.DataFrame) -> None:
+        step = pl.col("ts_ms").diff().over("symbol")
+        self.refuse(frame, step == 0, "ts_ms", "each time once per symbol, this one repeats; remove the duplicate")
+        self.refuse(frame, step < 0, "ts_ms", "rising times per symbol, here time runs backwards; sort the file")
+
+    def check_times(self, frame: pl.DataFrame) -> int:
+        """Return the interval: the shortest step between two candles of a symbol, of which all others are multiples."""
+        self.check_stamps(frame)
+        self.check_order(frame)
+        step = pl.col("ts_ms").diff().over("symbol")
+        steps = frame.select(step.alias("step"))["step"].drop_nulls()
+        shortest = steps.min()
+        if not isinstance(shortest, int):
+            raise MarketDataError(f"{self.path}: one candle per symbol does not tell their interval; give at least two")
+        example = from_ms(int(frame["ts_ms"][0])).isoformat()
+        multiple = f"a whole number of {shortest} ms candles after the one before (the file begins {example})"
+        self.refuse(frame, step % shortest != 0, "ts_ms", f"{multiple}; one interval per file")
+        return shortest
+
 
 def _window(start: datetime | None, end: datetime | None) -> str:
     if start is not None and end is not None:
@@ -139,43 +175,3 @@ def _instant(at_ms: object, later_ms: int = 0) -> str:
 
 def _wanted(kind: type[pl.DataType]) -> str:
     return "whole milliseconds since 1970 (UTC)" if kind is pl.Int64 else "a number; remove or repair the row"
-
-
-def _check_prices(source: _Source, frame: pl.DataFrame) -> None:
-    for name in PRICES:
-        column = pl.col(name)
-        source.refuse(frame, ~column.is_finite(), name, "a finite number; remove or repair the row")
-        if name == "volume":
-            source.refuse(frame, column < 0, name, "zero or more; remove or repair the row")
-        else:
-            source.refuse(frame, column <= 0, name, "a price above zero; remove or repair the row")
-    source.refuse(frame, pl.col("high") < pl.col("low"), "high", "at least the row's low; repair the row")
-    for name in ("open", "close"):
-        outside = (pl.col(name) > pl.col("high")) | (pl.col(name) < pl.col("low"))
-        source.refuse(frame, outside, name, "a price between the row's low and high; repair the row")
-
-
-def _check_stamps(source: _Source, frame: pl.DataFrame) -> None:
-    in_ms = "milliseconds, these look like seconds; multiply by 1000"
-    source.refuse(frame, pl.col("ts_ms") < OLDEST_MS, "ts_ms", in_ms)
-
-
-def _check_order(source: _Source, frame: pl.DataFrame) -> None:
-    step = pl.col("ts_ms").diff().over("symbol")
-    source.refuse(frame, step == 0, "ts_ms", "each time once per symbol, this one repeats; remove the duplicate")
-    source.refuse(frame, step < 0, "ts_ms", "rising times per symbol, here time runs backwards; sort the file")
-
-
-def _check_times(source: _Source, frame: pl.DataFrame) -> int:
-    """Return the interval: the shortest step between two candles of one symbol, of which all others are multiples."""
-    _check_stamps(source, frame)
-    _check_order(source, frame)
-    step = pl.col("ts_ms").diff().over("symbol")
-    steps = frame.select(step.alias("step"))["step"].drop_nulls()
-    shortest = steps.min()
-    if not isinstance(shortest, int):
-        raise MarketDataError(f"{source.path}: one candle per symbol does not tell their interval; give at least two")
-    example = from_ms(int(frame["ts_ms"][0])).isoformat()
-    multiple = f"a whole number of {shortest} ms candles after the one before (the file begins {example})"
-    source.refuse(frame, step % shortest != 0, "ts_ms", f"{multiple}; one interval per file")
-    return shortest

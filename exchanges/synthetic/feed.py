@@ -7,16 +7,25 @@ import numpy as np
 import polars as pl
 
 from exchanges.clock import EPOCH, Clock
-from exchanges.errors import MarketDataError
-from exchanges.indicators import IndicatorTable, indicator_columns
+from exchanges.errors import ExchangeConfigError, MarketDataError
+from exchanges.indicators import CandleView, IndicatorTable, indicator_columns
 from exchanges.market import Snapshot, SymbolView
+from exchanges.registry import Market
+from exchanges.synthetic.config import SyntheticConfig
 from exchanges.synthetic.model import BLOCK_S, SyntheticModel
 from exchanges.synthetic.noise import Floats
 from exchanges.synthetic.path import SECOND, SyntheticPath
 from exchanges.types import Instrument, Symbol
-from exchanges.views import CandleView
 
 FIELDS = ("open", "high", "low", "close", "volume")
+
+
+def open_synthetic(config: SyntheticConfig, clock: Clock) -> Market:
+    """Return the market of a config; raise ExchangeConfigError where the clock is before its beginning."""
+    if clock.now().year < 1972:
+        raise ExchangeConfigError(f"the synthetic market begins in 1972, the clock says {clock.now()}; set it")
+    model = SyntheticModel(config)
+    return Market(path=SyntheticPath(model), feed=SyntheticFeed(model, clock), lookahead=BLOCK_S * SECOND)
 
 
 class SyntheticFeed:

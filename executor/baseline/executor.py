@@ -4,7 +4,7 @@ from decimal import Decimal
 from math import floor, log10
 from typing import Final
 
-from executor.baseline.styles import Style, temperament
+from executor.baseline.styles import TEMPERAMENTS, Style
 from executor.contract import Action, Context, Decision, FullDecision, MarketView
 
 NEAREST_STOP: Final = 0.004
@@ -13,19 +13,19 @@ REWARD_MARGIN: Final = 1.1
 SMALLEST_SIZE_USD: Final = 10.0
 _CAPITAL_SHARE: Final = 0.9
 _PRICE_DIGITS: Final = 7
-_FARTHEST_TARGET: Final = 0.9
+_FARTHEST_PROFIT: Final = 0.9
 
 
 class BaselineExecutor:
     """Decide by the rules of one style; a pure function of the context, alike in every process and run.
 
     It closes what lost its reason and opens at most the strongest signal, sized from the trader's own available
-    capital within its limits, with a stop and a target that meet the demanded reward to risk with a tenth to spare.
-    Signals are floats; every price and size that leaves is a Decimal of few digits.
+    capital within its limits, with a stop and a take-profit that meet the demanded reward to risk with a tenth to
+    spare. Signals are floats; every price and size that leaves is a Decimal of few digits.
     """
 
     def __init__(self, style: Style) -> None:
-        rules = temperament(style)
+        rules = TEMPERAMENTS[style]
         self._entry = rules.entry
         self._exit = rules.exit
         self._leverage = rules.leverage
@@ -83,9 +83,13 @@ class BaselineExecutor:
         return None if best is None else self._sized(context, best, strongest)
 
     def _sized(self, context: Context, view: MarketView, strength: float) -> Decision | None:
-        limits = context.limits
+        limits, account = context.limits, context.account
         leverage = max(1, min(self._leverage, limits.max_leverage(view.symbol)))
-        size = min(_free_margin(context) * leverage, float(limits.max_position_size_usd))
+        # What is free is shared equally among the positions still allowed, within the trader's margin limit.
+        slots = max(1, limits.max_positions - len(context.positions))
+        cap = float(account.allocated) * float(limits.max_margin_usage_pct) / 100.0 - float(account.margin_used)
+        free = min(float(account.available), cap) * _CAPITAL_SHARE / slots
+        size = min(free * leverage, float(limits.max_position_size_usd))
         price = float(view.mark)
         atr = view.indicators.atr_14
         reward = float(limits.min_risk_reward_ratio) * REWARD_MARGIN
@@ -93,7 +97,7 @@ class BaselineExecutor:
             return None
         risk = min(max(self._stop_atr * atr, NEAREST_STOP * price), FARTHEST_STOP * price)
         if reward > 0.0:
-            risk = min(risk, _FARTHEST_TARGET * price / reward)
+            risk = min(risk, _FARTHEST_PROFIT * price / reward)
         side = 1.0 if strength > 0.0 else -1.0
         digits = _PRICE_DIGITS - floor(log10(price))
         lowest = float(limits.min_confidence)
@@ -108,11 +112,3 @@ class BaselineExecutor:
             confidence=max(Decimal(repr(confidence)), limits.min_confidence),
             reasoning=self._model,
         )
-
-
-def _free_margin(context: Context) -> float:
-    """Share what is free equally among the positions still allowed, within the trader's margin limit."""
-    account, limits = context.account, context.limits
-    slots = max(1, limits.max_positions - len(context.positions))
-    cap = float(account.allocated) * float(limits.max_margin_usage_pct) / 100.0 - float(account.margin_used)
-    return min(float(account.available), cap) * _CAPITAL_SHARE / slots

@@ -3,14 +3,10 @@
 Everything is measured in ATR or band widths, so a style behaves alike on any price, candle length and market.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar, Final
 
 from executor.contract import Indicators
-
-Entry = Callable[[Indicators, float], float]
-Exit = Callable[[Indicators, float, bool], bool]
 
 
 class Style(StrEnum):
@@ -23,116 +19,143 @@ class Style(StrEnum):
     HOLD = "hold"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Temperament:
-    """Hold the rules of a style.
+    """Hold the rules of a style; these never trade.
 
-    `entry` returns a strength from -1 (short) to 1 (long), 0 for no trade; `exit` says whether a held long (True) or
-    short (False) has lost its reason. `leverage` is what it prefers below the cap, `stop_atr` the distance of its stop.
+    `leverage` is what it prefers below the cap, `stop_atr` the distance of its stop.
     """
 
-    entry: Entry
-    exit: Exit
-    leverage: int
-    stop_atr: float
+    leverage: ClassVar[int] = 1
+    stop_atr: ClassVar[float] = 3.0
 
-
-def temperament(style: Style) -> Temperament:
-    """Return the rules of `style`."""
-    match style:
-        case Style.TREND:
-            return Temperament(entry=_trend, exit=_trend_turned, leverage=3, stop_atr=4.0)
-        case Style.MEAN_REVERSION:
-            return Temperament(entry=_stretched, exit=_reverted, leverage=2, stop_atr=3.0)
-        case Style.BREAKOUT:
-            return Temperament(entry=_broken_out, exit=_fell_back, leverage=4, stop_atr=3.5)
-        case Style.SHORT_BIASED:
-            return Temperament(entry=_weak, exit=_strong_again, leverage=3, stop_atr=4.0)
-        case Style.HOLD:
-            return Temperament(entry=_never, exit=_not_ever, leverage=1, stop_atr=3.0)
-
-
-def _trend(at: Indicators, price: float) -> float:
-    fast, slow, atr = at.ema_20, at.ema_50, at.atr_14
-    if fast is None or slow is None or atr is None or atr <= 0.0 or at.macd is None or at.macd_signal is None:
+    @staticmethod
+    def entry(at: Indicators, price: float) -> float:
+        """Return a strength from -1 (short) to 1 (long), 0 for no trade."""
+        del at, price
         return 0.0
-    gap = (fast - slow) / atr
-    if gap > 0.8 and price > fast and at.macd > at.macd_signal:
-        return min(1.0, gap / 4.0)
-    if gap < -0.8 and price < fast and at.macd < at.macd_signal:
-        return max(-1.0, gap / 4.0)
-    return 0.0
 
-
-def _trend_turned(at: Indicators, price: float, long: bool) -> bool:
-    fast, slow, atr = at.ema_20, at.ema_50, at.atr_14
-    if fast is None or slow is None or atr is None:
+    @staticmethod
+    def exit(at: Indicators, price: float, long: bool) -> bool:
+        """Tell whether a held long (True) or short (False) has lost its reason."""
+        del at, price, long
         return False
-    return fast < slow - 0.5 * atr and price < slow if long else fast > slow + 0.5 * atr and price > slow
 
 
-def _stretched(at: Indicators, price: float) -> float:
-    upper, lower, rsi = at.bollinger_upper, at.bollinger_lower, at.rsi_14
-    if upper is None or lower is None or rsi is None or upper <= lower:
+class Trend(Temperament):
+    """Follow the side on which the fast average has left the slow one."""
+
+    leverage = 3
+    stop_atr = 4.0
+
+    @staticmethod
+    def entry(at: Indicators, price: float) -> float:
+        """Enter when price, averages and MACD agree."""
+        fast, slow, atr = at.ema_20, at.ema_50, at.atr_14
+        if fast is None or slow is None or atr is None or atr <= 0.0 or at.macd is None or at.macd_signal is None:
+            return 0.0
+        gap = (fast - slow) / atr
+        if gap > 0.8 and price > fast and at.macd > at.macd_signal:
+            return min(1.0, gap / 4.0)
+        if gap < -0.8 and price < fast and at.macd < at.macd_signal:
+            return max(-1.0, gap / 4.0)
         return 0.0
-    if price < lower + 0.1 * (upper - lower) and rsi < 35.0:
-        return min(1.0, (40.0 - rsi) / 25.0)
-    if price > upper - 0.1 * (upper - lower) and rsi > 65.0:
-        return max(-1.0, (60.0 - rsi) / 25.0)
-    return 0.0
+
+    @staticmethod
+    def exit(at: Indicators, price: float, long: bool) -> bool:
+        """Leave when the averages have crossed."""
+        fast, slow, atr = at.ema_20, at.ema_50, at.atr_14
+        if fast is None or slow is None or atr is None:
+            return False
+        return fast < slow - 0.5 * atr and price < slow if long else fast > slow + 0.5 * atr and price > slow
 
 
-def _reverted(at: Indicators, price: float, long: bool) -> bool:
-    upper, lower, rsi = at.bollinger_upper, at.bollinger_lower, at.rsi_14
-    if upper is None or lower is None or rsi is None:
-        return False
-    middle = (upper + lower) / 2.0
-    return price > middle and rsi > 60.0 if long else price < middle and rsi < 40.0
+class MeanReversion(Temperament):
+    """Bet on the way back from the edge of the band."""
 
+    leverage = 2
 
-def _broken_out(at: Indicators, price: float) -> float:
-    high, low, atr = at.high_20, at.low_20, at.atr_14
-    if high is None or low is None or atr is None or atr <= 0.0 or high <= low:
+    @staticmethod
+    def entry(at: Indicators, price: float) -> float:
+        """Enter at the edge, when the RSI says that the move is stretched."""
+        upper, lower, rsi = at.bollinger_upper, at.bollinger_lower, at.rsi_14
+        if upper is None or lower is None or rsi is None or upper <= lower:
+            return 0.0
+        if price < lower + 0.1 * (upper - lower) and rsi < 35.0:
+            return min(1.0, (40.0 - rsi) / 25.0)
+        if price > upper - 0.1 * (upper - lower) and rsi > 65.0:
+            return max(-1.0, (60.0 - rsi) / 25.0)
         return 0.0
-    width = (high - low) / atr
-    if price >= high - 0.25 * atr:
-        return min(1.0, width / 10.0)
-    if price <= low + 0.25 * atr:
-        return max(-1.0, -width / 10.0)
-    return 0.0
+
+    @staticmethod
+    def exit(at: Indicators, price: float, long: bool) -> bool:
+        """Leave past the middle."""
+        upper, lower, rsi = at.bollinger_upper, at.bollinger_lower, at.rsi_14
+        if upper is None or lower is None or rsi is None:
+            return False
+        middle = (upper + lower) / 2.0
+        return price > middle and rsi > 60.0 if long else price < middle and rsi < 40.0
 
 
-def _fell_back(at: Indicators, price: float, long: bool) -> bool:
-    high, low, atr = at.high_20, at.low_20, at.atr_14
-    if high is None or low is None or atr is None:
-        return False
-    return price <= low + 0.25 * atr if long else price >= high - 0.25 * atr
+class Breakout(Temperament):
+    """Go with the price that leaves its range."""
 
+    leverage = 4
+    stop_atr = 3.5
 
-def _weak(at: Indicators, price: float) -> float:
-    fast, slow, atr, rsi = at.ema_20, at.ema_50, at.atr_14, at.rsi_14
-    if fast is None or slow is None or atr is None or atr <= 0.0 or rsi is None:
+    @staticmethod
+    def entry(at: Indicators, price: float) -> float:
+        """Enter at an end of the range, the more the wider it is."""
+        high, low, atr = at.high_20, at.low_20, at.atr_14
+        if high is None or low is None or atr is None or atr <= 0.0 or high <= low:
+            return 0.0
+        width = (high - low) / atr
+        if price >= high - 0.25 * atr:
+            return min(1.0, width / 10.0)
+        if price <= low + 0.25 * atr:
+            return max(-1.0, -width / 10.0)
         return 0.0
-    if rsi > 72.0:
-        return max(-1.0, (65.0 - rsi) / 25.0)
-    gap = (fast - slow) / atr
-    return max(-1.0, gap / 4.0) if gap < -0.6 and price < slow and rsi < 48.0 else 0.0
+
+    @staticmethod
+    def exit(at: Indicators, price: float, long: bool) -> bool:
+        """Leave at the other end of the range."""
+        high, low, atr = at.high_20, at.low_20, at.atr_14
+        if high is None or low is None or atr is None:
+            return False
+        return price <= low + 0.25 * atr if long else price >= high - 0.25 * atr
 
 
-def _strong_again(at: Indicators, price: float, long: bool) -> bool:
-    fast, slow, atr = at.ema_20, at.ema_50, at.atr_14
-    if long:
-        return True
-    if fast is None or slow is None or atr is None:
-        return False
-    return fast > slow + atr and price > fast
+class ShortBiased(Temperament):
+    """Sell weakness and exhaustion; never hold a long."""
+
+    leverage = 3
+    stop_atr = 4.0
+
+    @staticmethod
+    def entry(at: Indicators, price: float) -> float:
+        """Enter below falling averages, or when a rise is overdone."""
+        fast, slow, atr, rsi = at.ema_20, at.ema_50, at.atr_14, at.rsi_14
+        if fast is None or slow is None or atr is None or atr <= 0.0 or rsi is None:
+            return 0.0
+        if rsi > 72.0:
+            return max(-1.0, (65.0 - rsi) / 25.0)
+        gap = (fast - slow) / atr
+        return max(-1.0, gap / 4.0) if gap < -0.6 and price < slow and rsi < 48.0 else 0.0
+
+    @staticmethod
+    def exit(at: Indicators, price: float, long: bool) -> bool:
+        """Leave when the averages rise."""
+        fast, slow, atr = at.ema_20, at.ema_50, at.atr_14
+        if long:
+            return True
+        if fast is None or slow is None or atr is None:
+            return False
+        return fast > slow + atr and price > fast
 
 
-def _never(at: Indicators, price: float) -> float:
-    del at, price
-    return 0.0
-
-
-def _not_ever(at: Indicators, price: float, long: bool) -> bool:
-    del at, price, long
-    return False
+TEMPERAMENTS: Final[dict[Style, type[Temperament]]] = {
+    Style.TREND: Trend,
+    Style.MEAN_REVERSION: MeanReversion,
+    Style.BREAKOUT: Breakout,
+    Style.SHORT_BIASED: ShortBiased,
+    Style.HOLD: Temperament,
+}

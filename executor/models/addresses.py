@@ -1,4 +1,4 @@
-"""Where a model's endpoint may be: the public internet over https, this machine, and the rest only on request."""
+"""Where a model's endpoint may be (the public internet over https, this machine, the rest on request) and its key."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -54,6 +54,15 @@ def check_peer(address: str, *, host: str) -> None:
     if not _is_loopback(host) and (_is_private(address) or _is_loopback(address)):
         raise ExecutorConfigError(
             f"host {host} resolves to the private address {address}; set allow_private: true in models if that is meant"
+        )
+
+
+def check_key(key: str, named: str) -> None:
+    """Raise ExecutorConfigError, which does not show it, unless a header can carry the key that is `named`."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ExecutorConfigError(
+            f"{named} holds a blank, a line break or a character that is not ASCII, "
+            "which no key has; export the key alone"
         )
 
 

@@ -1,14 +1,78 @@
-"""The models of one trader in order: the next is asked when one brings no reply."""
+"""How the models of one trader are asked: each behind its endpoint's gate and retried, then the next in order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
 
-from executor.errors import BudgetExhausted, ExecutorUnavailable, ModelError, ModelTimeout
+from executor.errors import BudgetExhausted, ExecutorUnavailable, ModelError, ModelTimeout, PassingFailure
 from executor.models.chat import ChatModel, Completion, Message
-from executor.models.gate import time_left
+from executor.models.gate import EndpointGate, Pacing, time_left
+from executor.models.profile import ModelProfile
+
+ATTEMPTS: Final = 3
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 8.0
+_BACKOFF: Final = wait_exponential_jitter(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S)
+
+
+class GuardedModel:
+    """Call a model within the limits of its endpoint; each call ends after the model's timeout.
+
+    Only a PassingFailure is tried again, after what the endpoint asks for and never when that is past the deadline of
+    the scope around the call.
+    """
+
+    def __init__(self, model: ChatModel, profile: ModelProfile, gate: EndpointGate, pacing: Pacing) -> None:
+        self._model = model
+        self._profile = profile
+        self._gate = gate
+        self._retrying = AsyncRetrying(
+            sleep=pacing.sleep,
+            stop=self._is_over,
+            wait=self._wait_s,
+            retry=retry_if_exception_type(PassingFailure),
+            reraise=True,
+        )
+
+    @property
+    def name(self) -> str:
+        """Return the model's name as the endpoint knows it."""
+        return self._model.name
+
+    async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
+        """Return one completion."""
+        completion: Completion = await self._retrying.copy()(self._once, messages, schema)
+        return completion
+
+    async def ping(self) -> None:
+        """Ask the endpoint whether it is there, outside the gate."""
+        await self._model.ping()
+
+    async def close(self) -> None:
+        """Do nothing: the endpoint is shared."""
+
+    async def _once(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
+        timeout_s = self._profile.endpoint.timeout_s
+        async with self._gate.entered():
+            try:
+                with anyio.fail_after(timeout_s):
+                    return await self._model.complete(messages, schema)
+            except TimeoutError:
+                raise ModelTimeout(f"model {self.name!r} did not answer within {timeout_s:g} s") from None
+
+    @staticmethod
+    def _wait_s(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked_s = error.retry_after_s if isinstance(error, PassingFailure) else None
+        return max(asked_s or 0.0, _BACKOFF(state))
+
+    @staticmethod
+    def _is_over(state: RetryCallState) -> bool:
+        return state.attempt_number >= ATTEMPTS or state.upcoming_sleep >= time_left()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +105,7 @@ class ModelChain:
             try:
                 if left == 1:
                     return await model.complete(messages, schema)
-                return await _within(time_left() / left, model, messages, schema)
+                return await self._within(time_left() / left, model, messages, schema)
             except ModelError as error:
                 if left == 1 or (isinstance(error, BudgetExhausted) and not error.of_model):
                     raise
@@ -63,14 +127,13 @@ class ModelChain:
         for model in self._models:
             await model.close()
 
-
-async def _within(
-    limit_s: float, model: ChatModel, messages: Sequence[Message], schema: Mapping[str, Any]
-) -> Completion:
-    try:
-        with anyio.fail_after(limit_s):
-            return await model.complete(messages, schema)
-    except TimeoutError:
-        raise ModelTimeout(
-            f"model {model.name!r} did not answer within its part of the time, {limit_s:.1f} s"
-        ) from None
+    @staticmethod
+    async def _within(
+        limit_s: float, model: ChatModel, messages: Sequence[Message], schema: Mapping[str, Any]
+    ) -> Completion:
+        try:
+            with anyio.fail_after(limit_s):
+                return await model.complete(messages, schema)
+        except TimeoutError:
+            told = f"model {model.name!r} did not answer within its part of the time, {limit_s:.1f} s"
+            raise ModelTimeout(told) from None

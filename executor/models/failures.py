@@ -7,22 +7,13 @@ LiteLLM are known to answer with.
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Final
 
-from executor.errors import (
-    CallRejected,
-    ContextOverflow,
-    ExecutorUnavailable,
-    ModelError,
-    ModelOverloaded,
-    ModelTimeout,
-    ModelUnreachable,
-    OutOfCredit,
-    RateLimited,
-    Unauthorized,
-    UnknownModel,
-)
+from executor import errors
 
 _LONGEST: Final = 300
 _SHORTEST_SECRET: Final = 4
@@ -60,28 +51,64 @@ class Answered:
     body: object
     retry_after_s: float | None = None
 
+    def failure(self, where: str, secret: str) -> errors.ModelError:
+        """Return the named error of an answer with a status other than success; its message is without `secret`."""
+        code, text = self._words()
+        known = f"{code} {text}".lower()
+        said = f"{where} answered {self.status}: {without(text, secret)[:_LONGEST]}"
+        if self.status in _TOO_LONG_STATUSES and _TOO_LONG.search(known):
+            mend = "shorten the prompt, lower max_tokens or use a model with more context"
+            return errors.ContextOverflow(f"{said}; {mend}")
+        if self.status == 429 and _USED_UP_FOR_NOW.search(known) and "insufficient_quota" not in known:
+            return self._by_status(said, known)
+        if self.status == 402 or _NO_CREDIT.search(known):
+            return errors.OutOfCredit(f"{said}; pay in at the provider or use another key")
+        if self.status in (400, 404, 422) and _NO_MODEL.search(known):
+            return errors.UnknownModel(f"{said}; correct the model's name")
+        return self._by_status(said, known)
 
-def failure_of(where: str, answered: Answered, secret: str) -> ModelError:
-    """Return the named error of an answer with a status other than success; `secret` is kept out of its message."""
-    code, text = _words(answered.body)
-    known = f"{code} {text}".lower()
-    said = f"{where} answered {answered.status}: {without(text, secret)[:_LONGEST]}"
-    if answered.status in _TOO_LONG_STATUSES and _TOO_LONG.search(known):
-        return ContextOverflow(f"{said}; shorten the prompt, lower max_tokens or use a model with more context")
-    if answered.status == 429 and _USED_UP_FOR_NOW.search(known) and "insufficient_quota" not in known:
-        return _by_status(said, known, answered)
-    if answered.status == 402 or _NO_CREDIT.search(known):
-        return OutOfCredit(f"{said}; pay in at the provider or use another key")
-    if answered.status in (400, 404, 422) and _NO_MODEL.search(known):
-        return UnknownModel(f"{said}; correct the model's name")
-    return _by_status(said, known, answered)
+    def _by_status(self, said: str, known: str) -> errors.ModelError:
+        status, retry_after_s = self.status, self.retry_after_s
+        if status == 429:
+            asked = _RETRY_IN.search(known) if retry_after_s is None else None
+            wait_s = float(asked[1]) if asked else retry_after_s
+            return errors.RateLimited(f"{said}; ask less often, or set requests_per_minute", retry_after_s=wait_s)
+        if status >= 500 and status not in _NEVER:
+            told = f"{said}; it failed on its side: look there, or name a fallback"
+            return errors.ModelOverloaded(told, retry_after_s=retry_after_s).told(ran=status not in _TURNED_AWAY)
+        if status == 408:
+            return errors.ModelTimeout(f"{said}; it took too long: use a faster model or a shorter prompt")
+        kind, mend = errors.ExecutorUnavailable if status >= 500 else errors.CallRejected, ""
+        if status in (401, 403) or (status == 400 and _BAD_KEY.search(known)):
+            kind, mend = errors.Unauthorized, "; check the key in the variable that api_key names, and what it may use"
+        elif status in (404, 405):
+            mend = "; base_url usually ends in /v1"
+        elif status < 400:
+            mend = " (moved); write the new address as base_url"
+        elif _FORMAT.search(known):
+            mend = "; set structured: json_object or none for this model"
+        return kind(f"{said}{mend}")
+
+    def _words(self) -> tuple[str, str]:
+        """Return the codes and the message of an error's body, whatever it looks like."""
+        if isinstance(self.body, str):
+            return "", self.body or "nothing"
+        body = _single(self.body)
+        if not isinstance(body, Mapping):
+            return "", "nothing readable"
+        inner = body.get("error") or body
+        if not isinstance(inner, Mapping):
+            return "", str(inner)
+        code = " ".join(str(inner[name]) for name in ("code", "type", "param", "status") if inner.get(name))
+        text = next((str(inner[name]) for name in ("message", "detail", "msg") if inner.get(name)), "")
+        return code, text or json.dumps(dict(inner), default=str)
 
 
-def connection_failure(where: str, cause: BaseException, secret: str) -> ModelError:
+def connection_failure(where: str, cause: BaseException, secret: str) -> errors.ModelError:
     """Return the named error of a call that brought no answer, in words; `secret` is kept out of its message."""
     kind, text = type(cause).__name__, without(str(cause), secret)[:_LONGEST]
     if kind == "LocalProtocolError":  # it quotes the headers, and the key in them, in spellings of its own
-        return CallRejected(f"{where} was not asked: the request cannot be sent; check the key and base_url")
+        return errors.CallRejected(f"{where} was not asked: the request cannot be sent; check the key and base_url")
     if kind in _BROKEN_OFF:
         told = "broke the connection off, or does not speak HTTP; check base_url, and what the endpoint logs"
     elif kind == "ConnectTimeout":
@@ -90,7 +117,7 @@ def connection_failure(where: str, cause: BaseException, secret: str) -> ModelEr
         told = f"cannot be reached: its proxy refuses ({text}); check HTTPS_PROXY and NO_PROXY"
     else:
         told = f"cannot be reached ({text or kind}); check base_url and that it runs"
-    return ModelUnreachable(f"{where} {told}")
+    return errors.ModelUnreachable(f"{where} {told}")
 
 
 def body_of(content: bytes) -> object:
@@ -112,42 +139,17 @@ def error_in(content: bytes) -> Answered | None:
     return Answered(status=status, body=error)
 
 
-def _by_status(said: str, known: str, answered: Answered) -> ModelError:
-    status, retry_after_s = answered.status, answered.retry_after_s
-    if status == 429:
-        asked = _RETRY_IN.search(known) if retry_after_s is None else None
-        wait_s = float(asked[1]) if asked else retry_after_s
-        return RateLimited(f"{said}; ask less often, or set requests_per_minute", retry_after_s=wait_s)
-    if status >= 500 and status not in _NEVER:
-        overloaded = f"{said}; it failed on its side: look there, or name a fallback"
-        return ModelOverloaded(overloaded, retry_after_s=retry_after_s).told(ran=status not in _TURNED_AWAY)
-    if status == 408:
-        return ModelTimeout(f"{said}; it took too long: use a faster model or a shorter prompt")
-    kind, mend = ExecutorUnavailable if status >= 500 else CallRejected, ""
-    if status in (401, 403) or (status == 400 and _BAD_KEY.search(known)):
-        kind, mend = Unauthorized, "; check the key in the variable that api_key names, and what it may use"
-    elif status in (404, 405):
-        mend = "; base_url usually ends in /v1"
-    elif status < 400:
-        mend = " (moved); write the new address as base_url"
-    elif _FORMAT.search(known):
-        mend = "; set structured: json_object or none for this model"
-    return kind(f"{said}{mend}")
-
-
-def _words(body: object) -> tuple[str, str]:
-    """Return the codes and the message of an error's body, whatever it looks like."""
-    if isinstance(body, str):
-        return "", body or "nothing"
-    body = _single(body)
-    if not isinstance(body, Mapping):
-        return "", "nothing readable"
-    inner = body.get("error") or body
-    if not isinstance(inner, Mapping):
-        return "", str(inner)
-    code = " ".join(str(inner[name]) for name in ("code", "type", "param", "status") if inner.get(name))
-    text = next((str(inner[name]) for name in ("message", "detail", "msg") if inner.get(name)), "")
-    return code, text or json.dumps(dict(inner), default=str)
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait, None if it does not say; a date counts from the answer's own."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(KeyError, ValueError):
+            asked_s = float(headers[name]) * unit_s
+            if isfinite(asked_s) and asked_s >= 0:
+                return asked_s
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
+        until, since = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
+        return max(0.0, (until - since).total_seconds())
+    return None
 
 
 def without(text: str, secret: str) -> str:

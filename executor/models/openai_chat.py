@@ -1,26 +1,17 @@
 """Any endpoint that speaks OpenAI's chat completions."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from email.utils import parsedate_to_datetime
-from math import isfinite
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
-from executor.errors import (
-    ExecutorUnavailable,
-    ModelError,
-    ModelOverloaded,
-    ModelTimeout,
-    UnreadableAnswer,
-)
+from executor.errors import ExecutorUnavailable, ModelError, ModelOverloaded, ModelTimeout, UnreadableAnswer
 from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
-from executor.models.failures import Answered, body_of, connection_failure, error_in, failure_of, without
-from executor.models.lanes import Lanes
+from executor.models.clients import EndpointClient
+from executor.models.failures import Answered, body_of, connection_failure, error_in, retry_after_s, without
 from executor.models.usage import asked_tokens, usage_in, usage_of
 
 _FINISHES: Final[Mapping[str, Finish]] = {
@@ -35,7 +26,6 @@ _FINISHES: Final[Mapping[str, Finish]] = {
 _OUT_OF_RESOURCES: Final = "insufficient_system_resource"
 _REACHABLE_WITHOUT_LIST: Final = (404, 405, 501)
 _PING_TIMEOUT_S: Final = 10.0
-_CONNECT_TIMEOUT_S: Final = 10.0
 _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError")
 # A placeholder such as EMPTY may be a word of a reply, which must be judged as it came.
 _NO_WORD: Final = 16
@@ -49,6 +39,11 @@ class _Part(BaseModel):
 class _Message(BaseModel):
     content: str | list[_Part] | None = None
     refusal: str | None = None
+
+    @property
+    def text(self) -> str:
+        content = self.content
+        return "".join(part.text or "" for part in content) if isinstance(content, list) else content or ""
 
 
 class _Choice(BaseModel):
@@ -67,11 +62,11 @@ class _Body(BaseModel):
 class OpenAIChatModel:
     """Ask one endpoint for completions; one call each, no retries, and what goes wrong is a named error.
 
-    The lanes are given, so that the traders of one endpoint share its connections; `close` leaves them open.
+    The client is given, so that the traders of one endpoint share its connections; `close` leaves it open.
     """
 
-    def __init__(self, lanes: Lanes, endpoint: ModelEndpoint) -> None:
-        self._lanes = lanes
+    def __init__(self, client: EndpointClient, endpoint: ModelEndpoint) -> None:
+        self._client = client
         self._endpoint = endpoint
         self._where = f"model {endpoint.model!r} at {shown_url(endpoint.base_url)}"
 
@@ -83,13 +78,9 @@ class OpenAIChatModel:
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """Return the first choice of one call."""
         endpoint = self._endpoint
-        body = {
-            **endpoint.extra_body,
-            **_response_format(endpoint.structured, schema),
-            "model": endpoint.model,
-            "messages": _asked(messages, endpoint.structured),
-        }
-        response = await self._sent("POST", "chat/completions", endpoint.timeout_s, body)
+        client = await self._client.opened()
+        asked = client.complete(self._body(messages, schema), endpoint.timeout_s)
+        response = await self._answered(asked, endpoint.timeout_s)
         if not response.is_success:
             raise self._refusal(response)
         return self._completion(response.content, lambda: asked_tokens(endpoint, messages, schema))
@@ -99,7 +90,8 @@ class OpenAIChatModel:
         timeout_s = min(_PING_TIMEOUT_S, self._endpoint.timeout_s)
         try:
             with anyio.fail_after(timeout_s):
-                response = await self._sent("GET", "models", timeout_s)
+                client = await self._client.opened()
+                response = await self._answered(client.models(timeout_s), timeout_s)
         except TimeoutError:
             raise ExecutorUnavailable(f"{self._where} did not answer within {timeout_s:g} s") from None
         except ModelError as error:
@@ -108,7 +100,26 @@ class OpenAIChatModel:
             raise ExecutorUnavailable(str(self._refusal(response)))
 
     async def close(self) -> None:
-        """Do nothing: the lanes belong to who made them."""
+        """Do nothing: the client belongs to who made it."""
+
+    def _body(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        """Name JSON where an endpoint refuses json_object for a prompt that does not."""
+        texts, structured = [message.text for message in messages], self._endpoint.structured
+        if structured is Structured.JSON_OBJECT and not any("json" in text.lower() for text in texts):
+            texts[0] = f"{texts[0]}\n\n{_ASK_FOR_JSON}"
+        body = {
+            **self._endpoint.extra_body,
+            "model": self._endpoint.model,
+            "messages": [
+                {"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)
+            ],
+        }
+        if structured is Structured.JSON_SCHEMA:
+            named = {"name": "trading_decisions", "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+        elif structured is Structured.JSON_OBJECT:
+            body["response_format"] = {"type": "json_object"}
+        return body
 
     def _completion(self, content: bytes, asked: Callable[[], int]) -> Completion:
         try:
@@ -122,9 +133,9 @@ class OpenAIChatModel:
         if reason == _OUT_OF_RESOURCES:
             stopped = ModelOverloaded(f"{self._where} stopped within its answer ({reason})")
             raise stopped.told(ran=True, usage=usage_in(content, asked))
-        refused, key = choice.message.refusal, self._endpoint.api_key
+        refused, text, key = choice.message.refusal, choice.message.text, self._endpoint.api_key
         return Completion(
-            text=_text(choice.message.content) if len(key) < _NO_WORD else without(_text(choice.message.content), key),
+            text=text if len(key) < _NO_WORD else without(text, key),
             finish=Finish.REFUSED if refused else _FINISHES.get(reason, Finish.DONE),
             detail=without(refused or reason, key),
             model=without(body.model or self.name, key),
@@ -134,21 +145,17 @@ class OpenAIChatModel:
     def _unreadable(self, content: bytes, error: ValidationError) -> ModelError:
         wrapped = error_in(content)
         if wrapped is not None:
-            return failure_of(self._where, wrapped, self._endpoint.api_key)
+            return wrapped.failure(self._where, self._endpoint.api_key)
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         wrong = f"{place + ': ' if place else ''}{first['msg']}"
         expected = "expected an OpenAI-compatible endpoint; base_url usually ends in /v1"
         return UnreadableAnswer(f"{self._where} answered no chat completion ({wrong}); {expected}")
 
-    async def _sent(
-        self, method: str, path: str, timeout_s: float, body: Mapping[str, Any] | None = None
-    ) -> httpx2.Response:
+    async def _answered(self, call: Awaitable[httpx2.Response], timeout_s: float) -> httpx2.Response:
         """Return the whole answer, of whatever status."""
-        timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s))
         try:
-            with self._lanes.lane() as client:
-                return await client.request(method, path, json=body, timeout=timeout)
+            return await call
         except (httpx2.ReadTimeout, httpx2.WriteTimeout) as error:
             raise ModelTimeout(f"{self._where} did not answer within {timeout_s:g} s") from error
         except httpx2.RequestError as error:
@@ -159,41 +166,5 @@ class OpenAIChatModel:
         answered = Answered(
             status=response.status_code, body=body_of(response.content), retry_after_s=retry_after_s(response.headers)
         )
-        failed = failure_of(self._where, answered, self._endpoint.api_key)
+        failed = answered.failure(self._where, self._endpoint.api_key)
         return failed.told(ran=failed.ran, usage=usage_in(response.content, lambda: 0))
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that an answer asks to wait, None if it does not say; a date counts from the answer's own."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(KeyError, ValueError):
-            asked_s = float(headers[name]) * unit_s
-            if isfinite(asked_s) and asked_s >= 0:
-                return asked_s
-    with suppress(KeyError, ValueError, TypeError, OverflowError):
-        until, since = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
-        return max(0.0, (until - since).total_seconds())
-    return None
-
-
-def _asked(messages: Sequence[Message], structured: Structured) -> list[dict[str, str]]:
-    """Name JSON where an endpoint refuses json_object for a prompt that does not."""
-    texts = [message.text for message in messages]
-    if structured is Structured.JSON_OBJECT and not any("json" in text.lower() for text in texts):
-        texts[0] = f"{texts[0]}\n\n{_ASK_FOR_JSON}"
-    return [{"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)]
-
-
-def _response_format(structured: Structured, schema: Mapping[str, Any]) -> dict[str, Any]:
-    match structured:
-        case Structured.JSON_SCHEMA:
-            named = {"name": "trading_decisions", "strict": True, "schema": schema}
-            return {"response_format": {"type": "json_schema", "json_schema": named}}
-        case Structured.JSON_OBJECT:
-            return {"response_format": {"type": "json_object"}}
-        case Structured.NONE:
-            return {}
-
-
-def _text(content: str | list[_Part] | None) -> str:
-    return "".join(part.text or "" for part in content) if isinstance(content, list) else content or ""

@@ -31,12 +31,34 @@ _LONGEST: Final = 500
 
 
 class Seen(StrEnum):
-    """Name what became of the wish for JSON: held to the schema, JSON of another shape, or neither."""
+    """Name what a model did when it was asked for JSON: follow the schema, write other JSON, or neither."""
 
     SCHEMA = "schema followed"
     JSON = "json"
     TEXT = "text"
     NOTHING = "nothing"
+
+    @classmethod
+    def of(cls, text: str) -> "Seen":
+        """Return what a reply to the question of `probe` shows."""
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return cls.TEXT if text.strip() else cls.NOTHING
+        if not isinstance(value, dict):
+            return cls.TEXT
+        return cls.SCHEMA if len(value) == 1 and value.get(_KEY) in _STATES else cls.JSON
+
+    def hint(self, asked: Structured) -> str:
+        """Return what to configure for a model that was `asked` so, "" if it did what it was asked."""
+        if asked is Structured.JSON_SCHEMA and self is not Seen.SCHEMA:
+            better = "json_object" if self is Seen.JSON else "none"
+            return f"does not hold its replies to a schema; structured: {better} says what it can do"
+        if asked is Structured.JSON_OBJECT and self is Seen.TEXT:
+            return "does not hold its replies to JSON; structured: none says what it can do"
+        if asked is Structured.NONE and self is Seen.TEXT:
+            return "wrapped its JSON in other text, or wrote none; replies are read tolerantly"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,67 +80,45 @@ async def probe(model: ChatModel, profile: ModelProfile, monotonic: Callable[[],
     The question does not name the keys of the schema, so that only an endpoint that enforces it can hit them.
     """
     started, timeout_s = monotonic(), profile.endpoint.timeout_s
-    hints: tuple[str, ...] = () if profile.prices is not None else (_NO_PRICE,)
+    completion, hints = None, [] if profile.prices is not None else [_NO_PRICE]
     try:
         with anyio.fail_after(timeout_s):
             completion = await model.complete(_MESSAGES, _SCHEMA)
     except TimeoutError:
-        told = f"model {model.name!r} did not answer within its timeout of {timeout_s:g} s"
-        return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(told,), hints=hints)
+        problem = f"model {model.name!r} did not answer within its timeout of {timeout_s:g} s"
     except (ModelError, ExecutorConfigError) as error:
-        return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(_line(str(error)),), hints=hints)
+        problem = _line(str(error))
     except Exception as error:  # noqa: BLE001 - one model must not end the check of the others; its text may quote a key
-        told = f"failed unexpectedly ({type(error).__name__}); please report it"
-        return ProbeResult(ok=False, latency_s=monotonic() - started, problems=(told,), hints=hints)
+        problem = f"failed unexpectedly ({type(error).__name__}); please report it"
+    else:
+        problem = _problem(completion)
     latency_s = monotonic() - started
-    seen = _seen(completion.text)
-    problems = _problems(completion)
-    if not problems:
-        hints += _hints(profile.endpoint.structured, seen)
+    if completion is None:
+        return ProbeResult(ok=False, latency_s=latency_s, problems=(problem,), hints=tuple(hints))
+    seen = Seen.of(completion.text)
+    if not problem and (hint := seen.hint(profile.endpoint.structured)):
+        hints.append(hint)
     if latency_s > _SLOW_SHARE * timeout_s:
-        hints += (f"took {latency_s:.1f} s of its {timeout_s:g} s for a tiny question; decisions will take longer",)
+        hints.append(f"took {latency_s:.1f} s of its {timeout_s:g} s for a tiny question; decisions will take longer")
     return ProbeResult(
-        ok=not problems,
+        ok=not problem,
         latency_s=latency_s,
         answered_as=_line(completion.model),
         seen=seen,
         usage=completion.usage,
-        problems=problems,
-        hints=hints,
+        problems=(problem,) if problem else (),
+        hints=tuple(hints),
     )
 
 
-def _problems(completion: Completion) -> tuple[str, ...]:
+def _problem(completion: Completion) -> str:
     if completion.finish is Finish.REFUSED:
-        return (_line(f"refused a harmless question: {completion.detail}"),)
+        return _line(f"refused a harmless question: {completion.detail}")
     if completion.finish is Finish.LENGTH:
-        return ("was cut at its output limit on a tiny question; raise max_tokens (or its like) in extra_body",)
+        return "was cut at its output limit on a tiny question; raise max_tokens (or its like) in extra_body"
     if not completion.text.strip():
-        return (_line(f"answered nothing (finish reason {completion.detail or 'not given'})"),)
-    return ()
-
-
-def _hints(asked: Structured, seen: Seen) -> tuple[str, ...]:
-    if asked is Structured.JSON_SCHEMA and seen is not Seen.SCHEMA:
-        better = "json_object" if seen is Seen.JSON else "none"
-        return (f"does not hold its replies to a schema; structured: {better} says what it can do",)
-    if asked is Structured.JSON_OBJECT and seen is Seen.TEXT:
-        return ("does not hold its replies to JSON; structured: none says what it can do",)
-    if asked is Structured.NONE and seen is Seen.TEXT:
-        return ("wrapped its JSON in other text, or wrote none; replies are read tolerantly",)
-    return ()
-
-
-def _seen(text: str) -> Seen:
-    if not text.strip():
-        return Seen.NOTHING
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return Seen.TEXT
-    if not isinstance(value, dict):
-        return Seen.TEXT
-    return Seen.SCHEMA if len(value) == 1 and value.get(_KEY) in _STATES else Seen.JSON
+        return _line(f"answered nothing (finish reason {completion.detail or 'not given'})")
+    return ""
 
 
 def _line(text: str) -> str:

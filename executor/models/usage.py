@@ -12,8 +12,6 @@ from executor.models.chat import Message, ModelEndpoint, Structured
 from executor.prompts.tokens import estimate_tokens
 
 MOST_TOKENS: Final = 100_000_000
-_INPUT: Final = ("prompt_tokens", "input_tokens")
-_OUTPUT: Final = ("completion_tokens", "output_tokens")
 
 
 def usage_of(raw: object, asked: Callable[[], int]) -> Usage:
@@ -23,11 +21,14 @@ def usage_of(raw: object, asked: Callable[[], int]) -> Usage:
     negative, no whole number or over MOST_TOKENS is not known.
     """
     told: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-    given, total = _first(told, _INPUT), _count(told.get("total_tokens"))
-    output = _first(told, _OUTPUT)
+    details = told.get("prompt_tokens_details")
+    cached = _first(details if isinstance(details, Mapping) else {}, "cached_tokens")
+    given, total = _first(told, "prompt_tokens", "input_tokens"), _first(told, "total_tokens")
+    output = _first(told, "completion_tokens", "output_tokens")
     if total > output:
         output = max(output, total - (given or min(asked(), total)))
-    return Usage(input_tokens=given, cached_tokens=_cached(told), output_tokens=output)
+    cached = cached or _first(told, "prompt_cache_hit_tokens")
+    return Usage(input_tokens=given, cached_tokens=cached, output_tokens=output)
 
 
 def usage_in(content: bytes, asked: Callable[[], int]) -> Usage | None:
@@ -49,13 +50,8 @@ def asked_tokens(endpoint: ModelEndpoint, messages: Sequence[Message], schema: M
     return sum(map(estimate_tokens, texts))
 
 
-def _cached(told: Mapping[str, Any]) -> int:
-    details = told.get("prompt_tokens_details")
-    known = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    return _count(known) or _count(told.get("prompt_cache_hit_tokens"))
-
-
-def _first(told: Mapping[str, Any], names: Sequence[str]) -> int:
+def _first(told: Mapping[str, Any], *names: str) -> int:
+    """Return the first count that makes sense, 0 without one."""
     return next((count for name in names if (count := _count(told.get(name)))), 0)
 
 

@@ -78,7 +78,7 @@ class Meter:
                 waiting += (*held.keys(), *held.values())
 
     def weigh_given(self, values: Sequence[Any]) -> None:
-        """Take off what a function may make of its arguments: a walk through each, one text sought in another."""
+        """Take off what a function may do with its arguments: walk through each, seek one text in another."""
         pairs = 1
         for value in values:
             if type(value) not in _LIGHT:

@@ -38,14 +38,59 @@ class PromptHeader:
     description: str
     token_budget: int = TOKEN_BUDGET
 
+    @staticmethod
+    def read(path: Path | str, text: str) -> "PromptHeader":
+        """Return the header of a template; raise PromptError with the number of the line that is wrong."""
+        lines = text.splitlines()
+        if not lines or lines[0].strip() != FENCE:
+            mend = "begin the file with a line of three dashes, `version: 1`, `description: ...` and three dashes again"
+            raise PromptError(path, f"has no header; {mend}", line=1)
+        fields: dict[str, str] = {}
+        for number, line in enumerate(lines[1:], start=2):
+            if line.strip() == FENCE:
+                return PromptHeader._checked(path, fields, number)
+            name, colon, value = (part.strip() for part in line.partition(":"))
+            if not colon or name not in _HEADER_FIELDS or name in fields or not value:
+                expected = (
+                    "expected `version: <whole number>`, `description: <text>` and perhaps `token_budget:`, once each"
+                )
+                raise PromptError(path, f"this line of the header is not understood; {expected}", line=number)
+            fields[name] = value
+        raise PromptError(path, "the header is not closed; end it with a line of three dashes", line=len(lines))
+
+    @staticmethod
+    def _checked(path: Path | str, fields: Mapping[str, str], line: int) -> "PromptHeader":
+        for name in _REQUIRED_FIELDS:
+            if name not in fields:
+                raise PromptError(path, f"the header has no `{name}`; add a line `{name}: ...`", line=line)
+        for name in ("version", "token_budget"):
+            if name in fields and not _WHOLE_NUMBER.fullmatch(fields[name]):
+                raise PromptError(path, f"{name} of the header is not a whole number from 1, such as 1", line=line)
+        return PromptHeader(
+            version=int(fields["version"]),
+            description=fields["description"],
+            token_budget=int(fields.get("token_budget", TOKEN_BUDGET)),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Say where a file was found, in the how-manieth folder, and how it looked; nowhere is None everywhere."""
+    """Say where a file was found, in which folder by its number, and how it looked; None everywhere if it was not."""
 
     path: Path | None = None
     folder: int | None = None
     stamp: _Stamp | None = None
+
+    def stands(self, name: str, folders: Sequence[Path]) -> bool:
+        """Tell by one look whether the first file of this name is the one that was read; False proves nothing."""
+        if self.path is None or self.folder is None:
+            return False
+        if any(os.path.lexists(f"{folder}/{name}") for folder in folders[: self.folder]):
+            return False
+        try:
+            return _look(os.stat(self.path)) == self.stamp
+        except OSError:
+            return False
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +125,7 @@ class PromptFiles(BaseLoader):
 
     def unchanged(self) -> bool:
         """Tell whether every file is where it was and as it was when it was read."""
-        return all(_stands(self.folders, name, place) or self._find(name) == place for name, place in self.seen.items())
+        return all(place.stands(name, self.folders) or self._find(name) == place for name, place in self.seen.items())
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         """Return a file as Jinja2 asks for it."""
@@ -95,12 +140,23 @@ class PromptFiles(BaseLoader):
         before = self.known.get(name, Place()).folder
         for number, folder in enumerate(self.folders):
             path = folder / inside
-            stamp = _stamp(path, folder)
+            stamp = self._stamp(path, folder)
             if stamp is not None:
                 return Place(path=path, folder=number, stamp=stamp)
             if number == before:
                 break
         return Place()
+
+    @staticmethod
+    def _stamp(path: Path, folder: Path) -> _Stamp | None:
+        """Return how a file looks, None without one, and for a link that leads out of the folder or to no *.md."""
+        try:
+            found = path.stat()
+            real = Path(os.path.realpath(path))
+        except OSError:
+            return None
+        inside = real.suffix == _SUFFIX and real.is_relative_to(os.path.realpath(folder)) and real.is_file()
+        return _look(found) if inside else None
 
 
 def template_name(given: str) -> str:
@@ -109,7 +165,7 @@ def template_name(given: str) -> str:
 
 
 def safe_name(name: str) -> str | None:
-    """Return the path inside a prompts folder that `name` stands for, None if it leads elsewhere or is no *.md."""
+    """Return the path inside a prompts folder that `name` stands for, None if it leads out of there or to no *.md."""
     path = normpath(name)
     outside = name.startswith("/") or path.split("/")[0] == ".."
     unsafe = outside or not path.endswith(_SUFFIX) or "\\" in path or "\0" in path
@@ -118,9 +174,16 @@ def safe_name(name: str) -> str | None:
 
 def templates_in(folder: Path) -> list[str]:
     """Return the names of the templates in a folder; parts and notes are left out, unreadable files are not."""
-    return [
-        path.relative_to(folder).as_posix() for path in folder.rglob(f"[!_]*{_SUFFIX}") if _looks_like_a_template(path)
-    ]
+    found = []
+    for path in folder.rglob(f"[!_]*{_SUFFIX}"):
+        try:
+            with path.open("rb") as file:
+                headed = file.read(len(BOM_UTF8) + len(FENCE)).removeprefix(BOM_UTF8).startswith(FENCE.encode())
+        except OSError:
+            headed = True
+        if headed:
+            found.append(path.relative_to(folder).as_posix())
+    return found
 
 
 def read_text(path: Path) -> str:
@@ -137,71 +200,5 @@ def read_text(path: Path) -> str:
         raise PromptError(path, "cannot be read; expected a readable UTF-8 text file") from error
 
 
-def read_header(path: Path | str, text: str) -> PromptHeader:
-    """Return the header of a template; raise PromptError with the line that is wrong, whose text is not told."""
-    lines = text.splitlines()
-    if not lines or lines[0].strip() != FENCE:
-        mend = "begin the file with a line of three dashes, `version: 1`, `description: ...` and three dashes again"
-        raise PromptError(path, f"has no header; {mend}", line=1)
-    fields: dict[str, str] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if line.strip() == FENCE:
-            return _checked_header(path, fields, number)
-        name, colon, value = (part.strip() for part in line.partition(":"))
-        if not colon or name not in _HEADER_FIELDS or name in fields or not value:
-            expected = (
-                "expected `version: <whole number>`, `description: <text>` and perhaps `token_budget:`, once each"
-            )
-            raise PromptError(path, f"this line of the header is not understood; {expected}", line=number)
-        fields[name] = value
-    raise PromptError(path, "the header is not closed; end it with a line of three dashes", line=len(lines))
-
-
-def _checked_header(path: Path | str, fields: Mapping[str, str], line: int) -> PromptHeader:
-    for name in _REQUIRED_FIELDS:
-        if name not in fields:
-            raise PromptError(path, f"the header has no `{name}`; add a line `{name}: ...`", line=line)
-    for name in ("version", "token_budget"):
-        if name in fields and not _WHOLE_NUMBER.fullmatch(fields[name]):
-            raise PromptError(path, f"{name} of the header is not a whole number from 1, such as 1", line=line)
-    return PromptHeader(
-        version=int(fields["version"]),
-        description=fields["description"],
-        token_budget=int(fields.get("token_budget", TOKEN_BUDGET)),
-    )
-
-
-def _looks_like_a_template(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(BOM_UTF8) + len(FENCE)).removeprefix(BOM_UTF8).startswith(FENCE.encode())
-    except OSError:
-        return True
-
-
-def _stands(folders: Sequence[Path], name: str, place: Place) -> bool:
-    """Tell by one look whether the first file of this name is the one that was read; False proves nothing."""
-    if place.path is None or place.folder is None:
-        return False
-    for folder in folders[: place.folder]:
-        if os.path.lexists(f"{folder}/{name}"):
-            return False
-    try:
-        return _look(os.stat(place.path)) == place.stamp
-    except OSError:
-        return False
-
-
 def _look(found: os.stat_result) -> _Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
-
-
-def _stamp(path: Path, folder: Path) -> _Stamp | None:
-    """How a file looks, None if it is none, or a link that leads out of the folder or to no *.md."""
-    try:
-        found = path.stat()
-        real = Path(os.path.realpath(path))
-    except OSError:
-        return None
-    inside = real.suffix == _SUFFIX and real.is_relative_to(os.path.realpath(folder)) and real.is_file()
-    return _look(found) if inside else None

@@ -1,8 +1,8 @@
 """Prompt templates: Jinja2 in a sandbox, strict about names, with a header that carries version and description.
 
 A template's block `system` holds what stays the same from decision to decision (so that providers' prefix caches hit),
-its block `user` what changes. A prompt over its token budget is cut step by step (prompt_values.CUTS); what was cut is
-told with it.
+its block `user` what changes. A prompt over its token budget is cut step by step (values.CUTS); what was cut is told
+with it.
 """
 
 import hashlib
@@ -21,11 +21,9 @@ from executor.errors import PromptError
 from executor.prompts.bounds import LONGEST_TEXT
 from executor.prompts.files import (
     FOLDER,
-    TOKEN_BUDGET,
     Place,
     PromptFiles,
     PromptHeader,
-    read_header,
     template_name,
     templates_in,
 )
@@ -34,8 +32,6 @@ from executor.prompts.sandbox import PromptEnvironment
 from executor.prompts.tokens import estimate_tokens
 from executor.prompts.values import cut_steps, template_values
 
-__all__ = ["TOKEN_BUDGET", "PromptHeader", "PromptLibrary", "RenderedPrompt", "prompt_digest"]
-
 _BLOCKS: Final = ("system", "user")
 _MEND: Final = "correct the template; what it may use is listed in prompts/README.md"
 _LOG = structlog.get_logger(__name__)
@@ -43,17 +39,66 @@ _LOG = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Version:
-    """One state of a template and of all its parts, as they were read."""
+    """Hold one state of a template and of all its parts, as they were read."""
 
     files: PromptFiles
     environment: PromptEnvironment
     header: PromptHeader
     path: Path | str
 
+    def texts(self, values: Mapping[str, object]) -> tuple[str, str]:
+        """Return both blocks; whatever a template raises, which is a program of the user's, becomes a PromptError."""
+        self.environment.meter.restart()
+        try:
+            compiled = self.environment.get_template(self.files.main)
+            system, user = (self._block(compiled, name, values) for name in _BLOCKS)
+        except TemplateSyntaxError as error:
+            told = (error.message or "is no Jinja2").rstrip(".")
+            raise PromptError(error.filename or self.path, f"{told}; {_MEND}", line=error.lineno) from error
+        except TemplateNotFound as error:
+            mend = "put the file beside the template or correct the name"
+            told = f"includes {error.name!r}, which is in none of the prompt folders; {mend}"
+            raise PromptError(self.path, told) from error
+        except PromptError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+        return system, user
+
+    def _block(self, template: Template, name: str, values: Mapping[str, object]) -> str:
+        render = template.blocks.get(name)
+        if render is None:
+            raise PromptError(self.path, f"has no block {name!r}; add {{% block {name} %}}...{{% endblock %}}")
+        parts, length = [], 0
+        for part in render(template.new_context(dict(values))):
+            parts.append(part)
+            length += len(part)
+            if length > LONGEST_TEXT:
+                told = f"block {name!r} is longer than {LONGEST_TEXT:,} characters; shorten it"
+                raise PromptError(self.path, told)
+        text = "".join(parts).strip()
+        if not text:
+            raise PromptError(self.path, f"block {name!r} is empty; write what the model is to read")
+        return text
+
+    def _failure(self, error: Exception) -> PromptError:
+        """Point at the innermost template line; compiled templates keep the numbers of their source."""
+        place, line = str(self.path), None
+        for frame, number in walk_tb(error.__traceback__):
+            template = frame.f_globals.get("__jinja_template__")
+            if isinstance(template, Template):
+                place, line = template.filename or place, template.get_corresponding_lineno(number)
+        if isinstance(error, RecursionError):
+            told = "includes itself, or is nested too deeply"
+        else:
+            expected = isinstance(error, SecurityError | UndefinedError)
+            told = (str(error) if expected else f"{type(error).__name__}: {error}").rstrip(".")
+        return PromptError(place, f"{told}; {_MEND}", line=line)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """What is rendered, the files that were looked at last, and why those are not what is rendered, if they are not."""
+    """Hold what is rendered, the files that were looked at last, and why those cannot be rendered, if they cannot."""
 
     good: _Version
     last: PromptFiles
@@ -63,8 +108,9 @@ class _Held:
 class PromptLibrary:
     """Render the templates of prompts folders, the first that has a file wins; names may begin with `prompts/`.
 
-    A changed template, parts included, is taken when it passes its check; while it does not, what was good goes on and
-    a warning names file and line. Raises PromptError, with both, for a template that was never good or fails to render.
+    A changed template, parts included, is taken when it passes its check; while it does not, the
+    last good state stays in use and a warning names file and line. Raises PromptError, with both, for a template that
+    was never good or fails to render.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -99,7 +145,7 @@ class PromptLibrary:
     def render(self, template: str, context: Context, *, token_budget: int | None = None) -> RenderedPrompt:
         """Return the two texts of `template` for `context`, cut until they keep the budget.
 
-        The budget is `token_budget`, else that of the template's header; what keeps it in no way is a PromptError.
+        The budget is `token_budget`, else that of the template's header. Raises PromptError if every cut is not enough.
         """
         return self._render(self._current(template).good, template, context, token_budget)
 
@@ -132,7 +178,9 @@ class PromptLibrary:
             expected = "" if files.known else "; expected a path below them that ends in .md"
             raise PromptError(template, f"{gone} {folders}{expected}") from error
         path = files.path(files.main)
-        version = _Version(files=files, environment=PromptEnvironment(files), header=read_header(path, text), path=path)
+        version = _Version(
+            files=files, environment=PromptEnvironment(files), header=PromptHeader.read(path, text), path=path
+        )
         self._render(version, template, sample_context(), None)
         return version
 
@@ -141,7 +189,7 @@ class PromptLibrary:
             raise PromptError(template, "cannot be rendered for a context without symbols; give it at least one")
         budget = token_budget or version.header.token_budget
         for cuts, shown in cut_steps():
-            system, user = self._texts(version, template_values(context, shown, cuts))
+            system, user = version.texts(template_values(context, shown, cuts))
             tokens = self._static_tokens(template, system) + estimate_tokens(user)
             if tokens <= budget:
                 return RenderedPrompt(
@@ -164,59 +212,7 @@ class PromptLibrary:
             counted = self._counted[template] = (system, estimate_tokens(system))
         return counted[1]
 
-    def _texts(self, version: _Version, values: Mapping[str, object]) -> tuple[str, str]:
-        files, path = version.files, version.path
-        version.environment.meter.restart()
-        try:
-            compiled = version.environment.get_template(files.main)
-            system, user = (_block(compiled, path, name, values) for name in _BLOCKS)
-        except TemplateSyntaxError as error:
-            told = (error.message or "is no Jinja2").rstrip(".")
-            raise PromptError(error.filename or path, f"{told}; {_MEND}", line=error.lineno) from error
-        except TemplateNotFound as error:
-            mend = "put the file beside the template or correct the name"
-            raise PromptError(
-                path, f"includes {error.name!r}, which is in none of the prompt folders; {mend}"
-            ) from error
-        except PromptError:
-            raise
-        except Exception as error:  # a template is a program of the user's: anything may come out of it
-            raise _failure(path, error) from error
-        return system, user
-
 
 def prompt_digest(system: str, user: str) -> str:
     """Return the hash by which a pair of texts is kept."""
     return hashlib.sha256(f"{system}\0{user}".encode("utf-8", "replace")).hexdigest()
-
-
-def _block(template: Template, path: Path | str, name: str, values: Mapping[str, object]) -> str:
-    render = template.blocks.get(name)
-    if render is None:
-        raise PromptError(path, f"has no block {name!r}; add {{% block {name} %}}...{{% endblock %}}")
-    parts, length = [], 0
-    for part in render(template.new_context(dict(values))):
-        parts.append(part)
-        length += len(part)
-        if length > LONGEST_TEXT:
-            raise PromptError(path, f"block {name!r} is longer than {LONGEST_TEXT:,} characters; shorten it")
-    text = "".join(parts).strip()
-    if not text:
-        raise PromptError(path, f"block {name!r} is empty; write what the model is to read")
-    return text
-
-
-def _failure(path: Path | str, error: Exception) -> PromptError:
-    """Point at the innermost template line; compiled templates keep the numbers of their source."""
-    place, line = str(path), None
-    for frame, number in walk_tb(error.__traceback__):
-        template = frame.f_globals.get("__jinja_template__")
-        if isinstance(template, Template):
-            place, line = template.filename or place, template.get_corresponding_lineno(number)
-    told = "includes itself, or is nested too deeply" if isinstance(error, RecursionError) else _told(error)
-    return PromptError(place, f"{told}; {_MEND}", line=line)
-
-
-def _told(error: Exception) -> str:
-    expected = isinstance(error, SecurityError | UndefinedError)
-    return (str(error) if expected else f"{type(error).__name__}: {error}").rstrip(".")

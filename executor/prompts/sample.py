@@ -1,7 +1,7 @@
 """Made-up values for prompts: the example every template shows, and a context to try a template with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -9,14 +9,19 @@ from typing import Any, Final
 from executor.contract import (
     AccountInfo,
     Action,
+    Candle,
+    ClosedTrade,
     Context,
+    Denial,
+    Details,
     Indicators,
     Limits,
+    NetExposure,
     PerformanceView,
     PositionInfo,
-    Refusal,
+    RemainingBudget,
+    RestingOrder,
 )
-from executor.details import Candle, ClosedTrade, Details, NetExposure, RemainingBudget, RestingOrder
 
 PLACEHOLDERS: Final = ("ONE_OF_YOUR_SYMBOLS", "ANOTHER_OF_YOUR_SYMBOLS")
 _MARK: Final = 100.0
@@ -37,6 +42,13 @@ class SampleView:
     open_interest: Decimal | None = None
     base_s: float = 900.0
 
+    @staticmethod
+    def of(symbol: str, mark: Decimal) -> "SampleView":
+        """Return the view of a market at `mark`, its indicators in proportion."""
+        scale = float(mark) / _MARK
+        known = {item.name: getattr(_INDICATORS, item.name) * scale for item in fields(_INDICATORS)}
+        return SampleView(symbol=symbol, mark=mark, indicators=Indicators(**known), open_interest=Decimal(81234))
+
     def closes(self, count: int) -> Sequence[float]:
         """Return `count` closes that rise to the mark."""
         mark = float(self.mark)
@@ -46,7 +58,12 @@ class SampleView:
         """Return `count` candles that rise to the mark."""
         step = timedelta(seconds=every * self.base_s)
         closes = list(enumerate(reversed(self.closes(count))))
-        return [_candle(_NOW - back * step, close) for back, close in reversed(closes)]
+        return [
+            Candle(
+                at=_NOW - back * step, open=close - 0.1, high=close + 0.2, low=close - 0.3, close=close, volume=1500.0
+            )
+            for back, close in reversed(closes)
+        ]
 
 
 def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict[str, Any]]:
@@ -64,11 +81,12 @@ def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict
 def sample_context(
     symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: Limits | None = None
 ) -> Context:
-    """Return a context with a position, details, a refusal and, for the last symbol, no history yet.
+    """Return a context with a position, details and a denial; its last symbol has no history yet.
 
     Symbols in the middle have figures as long as a market's, so that a prompt for many is as long as a real one.
     """
-    views = {symbol: _view(symbol, Decimal(100) if place == 0 else _LONG_MARK) for place, symbol in enumerate(symbols)}
+    first = symbols[0]
+    views = {symbol: SampleView.of(symbol, Decimal(100) if symbol == first else _LONG_MARK) for symbol in symbols}
     views[symbols[-1]] = SampleView(
         symbol=symbols[-1], mark=Decimal("20.5"), indicators=Indicators(), funding_rate=None
     )
@@ -78,19 +96,18 @@ def sample_context(
         now=_NOW,
         symbols=tuple(symbols),
         account=_ACCOUNT,
-        positions=(_position(symbols[0]),),
+        positions=(replace(_POSITION, symbol=first),),
         performance=PerformanceView(trades=4, win_rate=50.0, pnl_usd=Decimal("12.5"), pnl_pct=1.25),
         limits=limits or Limits(),
         market=views,
-        refusals=(Refusal(symbol=symbols[0], action="open_long", code="COOLDOWN", detail="600 s left"),),
-        details=_details(symbols),
+        denials=(Denial(symbol=first, action="open_long", code="COOLDOWN", detail="600 s left"),),
+        details=Details(
+            budget=RemainingBudget(entries=2, positions=2, margin_usd=Decimal("565.83"), drawdown_pct=18.5),
+            orders=(replace(_ORDER, symbol=first),),
+            trades=(replace(_TRADE, symbol=first),),
+            others=(NetExposure(symbol=first, quantity=Decimal("0.4"), notional_usd=Decimal(40)),),
+        ),
     )
-
-
-def _view(symbol: str, mark: Decimal) -> SampleView:
-    scale = float(mark) / _MARK
-    known = {item.name: getattr(_INDICATORS, item.name) * scale for item in fields(_INDICATORS)}
-    return SampleView(symbol=symbol, mark=mark, indicators=Indicators(**known), open_interest=Decimal(81234))
 
 
 def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: Action) -> dict[str, Any]:
@@ -112,54 +129,6 @@ def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: A
         "reasoning": "what the market does and what follows",
         "decisions": [opened, *([closed] * (len(symbols) > 1))],
     }
-
-
-def _details(symbols: Sequence[str]) -> Details:
-    return Details(
-        budget=RemainingBudget(entries=2, positions=2, margin_usd=Decimal("565.83"), drawdown_pct=18.5),
-        orders=(
-            RestingOrder(
-                symbol=symbols[0],
-                purpose="stop",
-                quantity=Decimal("1.25"),
-                trigger_price=Decimal("103.5"),
-                state="accepted",
-            ),
-        ),
-        trades=(
-            ClosedTrade(
-                symbol=symbols[0],
-                at=_NOW - timedelta(hours=5),
-                how="target",
-                quantity=Decimal(2),
-                price=Decimal("98.1"),
-                pnl_usd=Decimal("6.2"),
-                fee_usd=Decimal("0.09"),
-            ),
-        ),
-        others=(NetExposure(symbol=symbols[0], quantity=Decimal("0.4"), notional_usd=Decimal(40)),),
-    )
-
-
-def _candle(at: datetime, close: float) -> Candle:
-    return Candle(at=at, open=close - 0.1, high=close + 0.2, low=close - 0.3, close=close, volume=1500.0)
-
-
-def _position(symbol: str) -> PositionInfo:
-    return PositionInfo(
-        symbol=symbol,
-        quantity=Decimal("-1.25"),
-        entry_price=Decimal("101.5"),
-        mark=Decimal(100),
-        unrealized_pnl=Decimal("1.875"),
-        leverage=3,
-        margin=Decimal("41.67"),
-        liquidation_price=Decimal("133.2"),
-        stop_loss=Decimal("103.5"),
-        take_profit=None,
-        opened_at=_NOW - timedelta(hours=3),
-        peak_pnl=Decimal("4.5"),
-    )
 
 
 _ACCOUNT: Final = AccountInfo(
@@ -185,4 +154,30 @@ _INDICATORS: Final = Indicators(
     low_20=98.4,
     change_1h_pct=0.6,
     volume=1520.0,
+)
+_POSITION: Final = PositionInfo(
+    symbol="",
+    quantity=Decimal("-1.25"),
+    entry_price=Decimal("101.5"),
+    mark=Decimal(100),
+    unrealized_pnl=Decimal("1.875"),
+    leverage=3,
+    margin=Decimal("41.67"),
+    liquidation_price=Decimal("133.2"),
+    stop_loss=Decimal("103.5"),
+    take_profit=None,
+    opened_at=_NOW - timedelta(hours=3),
+    peak_pnl=Decimal("4.5"),
+)
+_ORDER: Final = RestingOrder(
+    symbol="", purpose="stop", quantity=Decimal("1.25"), trigger_price=Decimal("103.5"), state="accepted"
+)
+_TRADE: Final = ClosedTrade(
+    symbol="",
+    at=_NOW - timedelta(hours=5),
+    how="take_profit",
+    quantity=Decimal(2),
+    price=Decimal("98.1"),
+    pnl_usd=Decimal("6.2"),
+    fee_usd=Decimal("0.09"),
 )

@@ -71,14 +71,14 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self._weights: dict[str | None, int] = {}
         self.globals = {name: self.globals[name] for name in _GLOBALS}
         kept: dict[str, Any] = {name: self.filters[name] for name in _FILTERS.split()}
-        kept |= {**FILTERS, "format": _format, "int": _int, "join": self._join, "replace": _replace}
-        kept |= {"round": _round, "sum": self._sum, "tojson": _tojson}
+        kept |= {**FILTERS, "format": self._format, "int": self._int, "join": self._join, "replace": self._replace}
+        kept |= {"round": self._round, "sum": self._sum, "tojson": self._tojson}
         self.filters = {
-            name: function if name in _PLAIN else _measured(self.meter, function) for name, function in kept.items()
+            name: function if name in _PLAIN else self._measured(function) for name, function in kept.items()
         }
         self.filters |= {COUNTED: self._counted, WEIGHED: self._weighed, JOINED: self._joined}
         tests: dict[str, Any] = self.tests
-        self.tests = {name: _measured(self.meter, tests[name]) for name in _TESTS.split()}
+        self.tests = {name: self._measured(tests[name]) for name in _TESTS.split()}
 
     def compile(self, source: Any, name: Any = None, filename: Any = None, *rest: Any, **more: Any) -> Any:
         """Compile with a count in every loop; raise TemplateSyntaxError for what a prompt may not use."""
@@ -101,13 +101,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return f"{folder}{slash}{template}" if not template.startswith("/") else template
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Read the fields of plain values at once; what else a template asks for goes the careful way."""
+        """Read the fields of plain values at once, and anything else with Jinja2's checks."""
         return (
             getattr(obj, attribute) if attribute in PLAIN_FIELDS.get(type(obj), ()) else super().getattr(obj, attribute)
         )
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Allow the few functions and methods that are known to be cheap; what is not there says so itself."""
+        """Allow the few functions and methods that are known to be cheap; an undefined name raises its own error."""
         if isinstance(obj, Undefined):
             return True
         owner = getattr(obj, "__self__", None)
@@ -123,13 +123,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Compute what stays small: numbers, and texts and lists that are put together."""
+        """Return the result of an operator on numbers, or of putting texts and lists together; it must stay small."""
         if operator == "+":
             self.meter.weigh((left, right))
         elif operator == "%" and isinstance(left, str):
             values = right if isinstance(right, tuple) else (right,)
             self.meter.weigh_given((left, *values))
-            return _format(left, *values)
+            return self._format(left, *values)
         elif isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
             raise SecurityError(f"{operator!r} is for numbers, not for texts and lists")
         elif isinstance(left, int) and isinstance(right, int) and operator in ("*", "**"):
@@ -165,72 +165,66 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def _each(self, value: Any, attribute: str | None) -> Any:
         return value if attribute is None else (self.getattr(one, attribute) for one in value)
 
-    @staticmethod
     @pass_context
-    def _counted(context: Context, value: Any, weight: int) -> Counted:
-        return Counted(value, weight, _meter(context))
+    def _counted(self, context: Context, value: Any, weight: int) -> Counted:
+        """A filter that is given the context is not computed once and for all while a template is compiled."""
+        del context
+        return Counted(value, weight, self.meter)
 
-    @staticmethod
     @pass_context
-    def _weighed(context: Context, value: Any, sought: bool = False) -> Any:
+    def _weighed(self, context: Context, value: Any, sought: bool = False) -> Any:
+        del context
         if not (sought and isinstance(value, Mapping)):
-            _meter(context).weigh(value)
+            self.meter.weigh(value)
         return value
 
-    @staticmethod
     @pass_context
-    def _joined(context: Context, parts: tuple[Any, ...]) -> str:
-        meter = _meter(context)
-        meter.weigh(parts)
-        return meter.text([str(part) for part in parts])
+    def _joined(self, context: Context, parts: tuple[Any, ...]) -> str:
+        del context
+        self.meter.weigh(parts)
+        return self.meter.text([str(part) for part in parts])
 
+    def _measured(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Count what a filter or test is given, as far as that may be long."""
+        first, meter = 1 if hasattr(function, "jinja_pass_arg") else 0, self.meter
 
-def _meter(context: Context) -> Meter:
-    meter: Meter = context.environment.meter  # type: ignore[attr-defined]  # only a PromptEnvironment renders these
-    return meter
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            meter.weigh_given(args[first:] if not kwargs else (*args[first:], *kwargs.values()))
+            result = function(*args, **kwargs)
+            return meter.each(result) if isinstance(result, GeneratorType) else result
 
+        return run
 
-def _measured(meter: Meter, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Count what a filter or test is given, as far as that may be long."""
-    first = 1 if hasattr(function, "jinja_pass_arg") else 0
+    @staticmethod
+    def _format(value: str, *args: Any, **kwargs: Any) -> str:
+        if _WIDE.search(value):
+            raise SecurityError("a width or precision of three digits or more; expected such as %.2f")
+        return do_format(value, *args, **kwargs)
 
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        meter.weigh_given(args[first:] if not kwargs else (*args[first:], *kwargs.values()))
-        result = function(*args, **kwargs)
-        return meter.each(result) if isinstance(result, GeneratorType) else result
+    @staticmethod
+    def _int(value: Any, default: int = 0, base: int = 10) -> int:
+        result = do_int(value, default, base)
+        if result.bit_length() > _INT_BITS:
+            raise SecurityError(f"a whole number of {result.bit_length():,} bits; expected at most {_INT_BITS:,}")
+        return result
 
-    return run
+    @staticmethod
+    @wraps(do_replace)
+    def _replace(eval_ctx: Any, s: Any, old: Any, new: Any, count: int | None = None) -> str:
+        text, sought, put = str(s), str(old), str(new)
+        check_length(len(text) + text.count(sought) * len(put))
+        return do_replace(eval_ctx, text, sought, put, count)
 
+    @staticmethod
+    def _round(value: Any, precision: int = 0, method: Any = "common") -> Any:
+        if abs(precision) > _DIGITS:
+            raise SecurityError(f"round({precision}): expected at most {_DIGITS} digits")
+        return do_round(value, precision, method)
 
-def _format(value: str, *args: Any, **kwargs: Any) -> str:
-    if _WIDE.search(value):
-        raise SecurityError("a width or precision of three digits or more; expected such as %.2f")
-    return do_format(value, *args, **kwargs)
-
-
-def _int(value: Any, default: int = 0, base: int = 10) -> int:
-    result = do_int(value, default, base)
-    if result.bit_length() > _INT_BITS:
-        raise SecurityError(f"a whole number of {result.bit_length():,} bits; expected at most {_INT_BITS:,}")
-    return result
-
-
-@wraps(do_replace)
-def _replace(eval_ctx: Any, s: Any, old: Any, new: Any, count: int | None = None) -> str:
-    text, sought, put = str(s), str(old), str(new)
-    check_length(len(text) + text.count(sought) * len(put))
-    return do_replace(eval_ctx, text, sought, put, count)
-
-
-def _round(value: Any, precision: int = 0, method: Any = "common") -> Any:
-    if abs(precision) > _DIGITS:
-        raise SecurityError(f"round({precision}): expected at most {_DIGITS} digits")
-    return do_round(value, precision, method)
-
-
-@wraps(do_tojson)
-def _tojson(eval_ctx: Any, value: Any, indent: int | None = None) -> Any:
-    if indent is not None and not 0 <= indent <= _MOST_INDENT:
-        raise SecurityError(f"tojson(indent={indent}): expected 0 to {_MOST_INDENT}")
-    return do_tojson(eval_ctx, value, indent)
+    @staticmethod
+    @wraps(do_tojson)
+    def _tojson(eval_ctx: Any, value: Any, indent: int | None = None) -> Any:
+        if indent is not None and not 0 <= indent <= _MOST_INDENT:
+            raise SecurityError(f"tojson(indent={indent}): expected 0 to {_MOST_INDENT}")
+        return do_tojson(eval_ctx, value, indent)

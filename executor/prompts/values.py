@@ -8,15 +8,19 @@ from typing import Any, Final
 
 from executor.contract import (
     AccountInfo,
+    Candle,
+    ClosedTrade,
     Context,
+    Denial,
     Indicators,
     Limits,
     MarketView,
+    NetExposure,
     PerformanceView,
     PositionInfo,
-    Refusal,
+    RemainingBudget,
+    RestingOrder,
 )
-from executor.details import Candle, ClosedTrade, NetExposure, RemainingBudget, RestingOrder
 from executor.prompts.sample import example_replies
 
 CLOSES_SHOWN: Final = 30
@@ -24,7 +28,7 @@ CANDLES_SHOWN: Final = 16
 LONG_SHOWN: Final = 12
 LONG_EVERY: Final = 4
 TRADES_SHOWN: Final = 10
-REFUSALS_SHOWN: Final = 20
+DENIALS_SHOWN: Final = 20
 _LONGEST_LINE: Final = 300
 _MOST_DIGITS: Final = 30
 
@@ -37,7 +41,7 @@ class Shown:
     candles: int = CANDLES_SHOWN
     long: int = LONG_SHOWN
     trades: int = TRADES_SHOWN
-    refusals: int = REFUSALS_SHOWN
+    denials: int = DENIALS_SHOWN
     others: bool = True
 
 
@@ -50,7 +54,7 @@ CUTS: Final[tuple[tuple[str, Mapping[str, Any]], ...]] = (
     ("closed trades but 3", {"trades": 3}),
     ("closed trades", {"trades": 0}),
     ("other traders", {"others": False}),
-    ("refusals but 3", {"refusals": 3}),
+    ("denials but 3", {"denials": 3}),
     ("closes", {"closes": 0}),
 )
 
@@ -79,6 +83,22 @@ class SymbolData:
     candles: tuple[Candle, ...] = field(repr=False)
     long_candles: tuple[Candle, ...] = field(repr=False)
 
+    @staticmethod
+    def of(symbol: str, view: MarketView, shown: Shown) -> "SymbolData":
+        """Return as much of a view as is shown."""
+        return SymbolData(
+            symbol=symbol,
+            mark=view.mark,
+            age_s=view.age_s,
+            funding_rate=view.funding_rate,
+            open_interest=view.open_interest,
+            indicators=view.indicators,
+            base_s=view.base_s,
+            closes=tuple(view.closes(shown.closes)) if shown.closes else (),
+            candles=tuple(view.candles(CANDLES_SHOWN)[-shown.candles :]) if shown.candles else (),
+            long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if shown.long else (),
+        )
+
 
 # Plain values whose fields a sandboxed template may read without further checks; no method and nothing inherited.
 PLAIN_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
@@ -92,7 +112,7 @@ PLAIN_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
         NetExposure,
         PerformanceView,
         PositionInfo,
-        Refusal,
+        Denial,
         RemainingBudget,
         RestingOrder,
         SymbolData,
@@ -108,6 +128,7 @@ def template_values(context: Context, shown: Shown | None = None, cuts: tuple[st
     shown = shown or Shown()
     details = context.details
     others = details.others if details is not None and shown.others else None
+    denials = context.denials[max(0, len(context.denials) - shown.denials) :]
     return {
         "trader_id": context.trader_id,
         "trader_name": context.trader_name,
@@ -117,35 +138,17 @@ def template_values(context: Context, shown: Shown | None = None, cuts: tuple[st
         "positions": context.positions,
         "performance": context.performance,
         "limits": context.limits,
-        "refusals": context.refusals[max(0, len(context.refusals) - shown.refusals) :],
+        "denials": denials,
+        "refusals": denials,  # as templates called them before
         "budget": details.budget if details is not None else None,
         "orders": details.orders if details is not None else (),
         "trades": details.trades[: shown.trades] if details is not None else (),
         "others": others,
         "examples": example_replies(context.limits, context.symbols),
-        "market": {symbol: _symbol(symbol, view, shown) for symbol, view in context.market.items()},
+        "market": {symbol: SymbolData.of(symbol, view, shown) for symbol, view in context.market.items()},
         "long_every": LONG_EVERY,
         "cuts": cuts,
     }
-
-
-def _symbol(symbol: str, view: MarketView, shown: Shown) -> SymbolData:
-    return SymbolData(
-        symbol=symbol,
-        mark=view.mark,
-        age_s=view.age_s,
-        funding_rate=view.funding_rate,
-        open_interest=view.open_interest,
-        indicators=view.indicators,
-        base_s=view.base_s,
-        closes=tuple(view.closes(shown.closes)) if shown.closes else (),
-        candles=_last(view.candles(CANDLES_SHOWN), shown.candles) if shown.candles else (),
-        long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if shown.long else (),
-    )
-
-
-def _last(candles: Any, count: int) -> tuple[Candle, ...]:
-    return tuple(candles[-count:])
 
 
 def number(value: Decimal | float | None, digits: int = 7) -> str:

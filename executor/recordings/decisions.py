@@ -1,16 +1,16 @@
-"""Decisions recorded elsewhere, delivered when they are due: the input of exact replays."""
+"""Decisions out of a file, delivered when they are due: the input of exact replays."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from executor.contract import Context, Decision, FullDecision, ItemError
 from executor.errors import RecordedError, ReplySyntaxError
-from executor.reply.json_text import RepeatedKeys, read_json
-from executor.reply.parser import clean_text, decision_from_mapping
+from executor.reply.item import decision_from_mapping
+from executor.reply.text import RepeatedKeys, clean_text, read_json
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -26,6 +26,36 @@ class RecordedBatch:
     trader_id: str
     items: tuple[object, ...]
     line: int
+
+    @staticmethod
+    def read(path: Path, line: int, text: str) -> "RecordedBatch":
+        """Return the batch of one line of a file; raise RecordedError, which names field and value."""
+        try:
+            raw = read_json(text)
+        except ReplySyntaxError as error:
+            raise RecordedError(path, f"{error}; expected one JSON object a line", line=line) from error
+        if not isinstance(raw, dict):
+            raise RecordedError(path, f"expected an object with {', '.join(_FIELDS)}", line=line)
+        if isinstance(raw, RepeatedKeys):
+            raise RecordedError(path, f"{', '.join(raw.names)} given twice; name each field once", line=line)
+        for name in raw:
+            if name not in _FIELDS:
+                given = clean_text(repr(name), 80)
+                raise RecordedError(path, f"unknown field {given}; expected {', '.join(_FIELDS)}", line=line)
+
+        def wrong(name: str, expected: str) -> RecordedError:
+            value = raw.get(name)
+            given = f"a {type(value).__name__}" if isinstance(value, list | dict) else clean_text(repr(value), 80)
+            return RecordedError(path, f"{name} is {given if name in raw else 'missing'}; {expected}", line=line)
+
+        ts_ms, trader_id, items = (raw.get(name) for name in _FIELDS)
+        if not isinstance(ts_ms, int) or isinstance(ts_ms, bool) or not 0 <= ts_ms <= _LAST_MS:
+            raise wrong("ts_ms", "expected milliseconds since 1970 (UTC) as a whole number, such as 1746814680000")
+        if not isinstance(trader_id, str) or not trader_id.strip():
+            raise wrong("trader_id", "expected the id of a trader")
+        if not isinstance(items, list):
+            raise wrong("decisions", "expected a list, [] for none")
+        return RecordedBatch(ts_ms=ts_ms, trader_id=clean_text(trader_id), items=tuple(items), line=line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +95,7 @@ class RecordedExecutor:
         if end == start:
             return FullDecision(model="recorded")
         self._delivered[trader] = end
-        symbols = frozenset(context.symbols) | {position.symbol for position in context.positions}
+        symbols = context.known_symbols
         decisions: list[Decision] = []
         errors: list[ItemError] = []
         for batch in self._batches[trader][start:end]:
@@ -74,7 +104,8 @@ class RecordedExecutor:
                 if isinstance(judged, Decision):
                     decisions.append(judged)
                 else:
-                    errors.extend(_located(error, batch) for error in judged)
+                    where = f"(recorded at {batch.ts_ms}, line {batch.line})"
+                    errors.extend(replace(error, message=f"{error.message} {where}") for error in judged)
                     if self._on_drop is not None:
                         self._on_drop(DroppedItem(line=batch.line, trader_id=trader, errors=judged))
         return FullDecision(decisions=tuple(decisions), errors=tuple(errors), model="recorded")
@@ -89,16 +120,16 @@ class RecordedExecutor:
 def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
     """Return the batches of a JSONL file by trader, in order of time; blank lines are skipped.
 
-    Each line is `{"ts_ms": int, "trader_id": str, "decisions": [Decision]}`. Raises RecordedError with the line, the
-    field and the value of the first line that is not so, or without any line; items of `decisions` are judged when they
-    are delivered.
+    Each line is `{"ts_ms": int, "trader_id": str, "decisions": [Decision]}`. Raises RecordedError, with line, field and
+    value, for the first line that is not so, and for a file without any. Items of `decisions` are judged when they are
+    delivered.
     """
     by_trader: dict[str, list[RecordedBatch]] = {}
     try:
         with path.open(encoding="utf-8") as file:
             for number, text in enumerate(file, start=1):
                 if text.strip():
-                    batch = _batch(path, number, text)
+                    batch = RecordedBatch.read(path, number, text)
                     by_trader.setdefault(batch.trader_id, []).append(batch)
     except (OSError, UnicodeDecodeError) as error:
         raise RecordedError(path, f"cannot be read ({error}); expected a readable UTF-8 file of JSON lines") from error
@@ -107,39 +138,3 @@ def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
     return {
         trader: tuple(sorted(batches, key=lambda batch: batch.ts_ms)) for trader, batches in sorted(by_trader.items())
     }
-
-
-def _batch(path: Path, line: int, text: str) -> RecordedBatch:
-    try:
-        raw = read_json(text)
-    except ReplySyntaxError as error:
-        raise RecordedError(path, f"{error}; expected one JSON object a line", line=line) from error
-    if not isinstance(raw, dict):
-        raise RecordedError(path, f"expected an object with {', '.join(_FIELDS)}", line=line)
-    if isinstance(raw, RepeatedKeys):
-        raise RecordedError(path, f"{', '.join(raw.names)} given twice; name each field once", line=line)
-    for name in raw:
-        if name not in _FIELDS:
-            given = clean_text(repr(name), 80)
-            raise RecordedError(path, f"unknown field {given}; expected {', '.join(_FIELDS)}", line=line)
-    ts_ms, trader_id, items = (raw.get(name) for name in _FIELDS)
-    if not isinstance(ts_ms, int) or isinstance(ts_ms, bool) or not 0 <= ts_ms <= _LAST_MS:
-        expected = "expected milliseconds since 1970 (UTC) as a whole number, such as 1746814680000"
-        raise RecordedError(path, f"ts_ms is {_given(raw, 'ts_ms')}; {expected}", line=line)
-    if not isinstance(trader_id, str) or not trader_id.strip():
-        raise RecordedError(path, f"trader_id is {_given(raw, 'trader_id')}; expected the id of a trader", line=line)
-    if not isinstance(items, list):
-        expected = "expected a list, [] for none"
-        raise RecordedError(path, f"decisions is {_given(raw, 'decisions')}; {expected}", line=line)
-    return RecordedBatch(ts_ms=ts_ms, trader_id=clean_text(trader_id), items=tuple(items), line=line)
-
-
-def _given(raw: Mapping[str, object], name: str) -> str:
-    if name not in raw:
-        return "missing"
-    value = raw[name]
-    return f"a {type(value).__name__}" if isinstance(value, list | dict) else clean_text(repr(value), 80)
-
-
-def _located(error: ItemError, batch: RecordedBatch) -> ItemError:
-    return ItemError(path=error.path, message=f"{error.message} (recorded at {batch.ts_ms}, line {batch.line})")

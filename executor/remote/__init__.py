@@ -1,1 +1,1 @@
-"""Decisions over a wire: what is sent, who may ask, and the connections of those who do."""
+"""Decisions of another process: `executor` asks for them, `server` answers, `wire` is the form in which they travel."""

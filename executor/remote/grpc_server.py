@@ -1,4 +1,4 @@
-"""The service of `decision.proto` on grpc.aio."""
+"""The server's end of gRPC: the service of `decision.proto` on grpc.aio."""
 
 import math
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ import grpc
 from executor.errors import KeyRefused, RequestInvalid, RequestRefused, ServerStopping, TraderUnable, TraderUnknown
 from executor.proto import decision_pb2 as pb
 from executor.proto import decision_pb2_grpc
-from executor.remote.connections import MAX_BYTES
-from executor.remote.messages import answer_of, context_of
+from executor.remote.endpoint import MAX_BYTES
+from executor.remote.grpc_messages import answer_of, context_of
 from executor.remote.service import DecisionService, Desk
 
 _CODES: Final[Mapping[type[RequestRefused], grpc.StatusCode]] = MappingProxyType(
@@ -33,6 +33,17 @@ _OPTIONS: Final = (
 _MOST_CALLS: Final = 4_096
 
 
+def decision_server(service: DecisionService, most_connections: int) -> grpc.aio.Server:
+    """Return a server without a port yet; a call that is cancelled or past its deadline ends its decision."""
+    server = grpc.aio.server(
+        options=(*_OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections)),
+        interceptors=(_KeyCheck(service),),
+        maximum_concurrent_rpcs=_MOST_CALLS,
+    )
+    decision_pb2_grpc.add_ExecutorServicer_to_server(_Calls(service), server)
+    return server
+
+
 class _KeyCheck(grpc.aio.ServerInterceptor):
     """Refuse a call without a right key before its message is read."""
 
@@ -43,11 +54,11 @@ class _KeyCheck(grpc.aio.ServerInterceptor):
         try:
             self._service.desk(_authorization(details.invocation_metadata))
         except KeyRefused as error:
-            refusal = str(error)
+            told = str(error)
 
             async def refuse(messages: object, call: Any) -> None:
                 del messages
-                await call.abort(grpc.StatusCode.UNAUTHENTICATED, refusal)
+                await call.abort(grpc.StatusCode.UNAUTHENTICATED, told)
 
             # A handler of one message would be given it first; one of a stream reads only what it asks for.
             return grpc.stream_unary_rpc_method_handler(refuse)
@@ -67,7 +78,7 @@ class _Calls:
             executor = self._service.executor(desk, context.trader_id)
             decision = await self._service.decided(executor, context, math.inf if left_s is None else left_s)
         except RequestRefused as error:
-            await _refused(call, error)
+            await self._refuse(call, error)
         return answer_of(decision)
 
     async def Ping(self, request: pb.PingRequest, call: Any) -> pb.PingReply:  # noqa: N802 - the protocol's
@@ -75,30 +86,19 @@ class _Calls:
         try:
             await self._service.check(desk, request.trader)
         except RequestRefused as error:
-            await _refused(call, error)
+            await self._refuse(call, error)
         return pb.PingReply(traders=desk.traders)
 
     def _desk(self, call: Any) -> Desk:
         return self._service.desk(_authorization(call.invocation_metadata()))
 
-
-def decision_server(service: DecisionService, most_connections: int) -> grpc.aio.Server:
-    """Return a server without a port yet; a call that is cancelled or past its deadline ends its decision."""
-    server = grpc.aio.server(
-        options=(*_OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections)),
-        interceptors=(_KeyCheck(service),),
-        maximum_concurrent_rpcs=_MOST_CALLS,
-    )
-    decision_pb2_grpc.add_ExecutorServicer_to_server(_Calls(service), server)
-    return server
-
-
-async def _refused(call: Any, error: RequestRefused) -> NoReturn:
-    code = _CODES.get(type(error), grpc.StatusCode.INVALID_ARGUMENT)
-    if isinstance(error, ServerStopping) and error.cut:
-        code = grpc.StatusCode.ABORTED
-    await call.abort(code, str(error))
-    raise error
+    @staticmethod
+    async def _refuse(call: Any, error: RequestRefused) -> NoReturn:
+        code = _CODES.get(type(error), grpc.StatusCode.INVALID_ARGUMENT)
+        if isinstance(error, ServerStopping) and error.cut:
+            code = grpc.StatusCode.ABORTED
+        await call.abort(code, str(error))
+        raise error
 
 
 def _authorization(metadata: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""`POST /api/v1/decision`: the key is checked before the body is read, the body before anything decides."""
+"""The server's end of HTTP: the key is checked before the body is read, the body before anything decides."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,7 @@ from executor.errors import (
     TraderUnable,
     TraderUnknown,
 )
-from executor.remote.connections import MAX_BYTES
-from executor.remote.http_client import DECISION_PATH, PING_PATH, TIMEOUT_HEADER
+from executor.remote.endpoint import DECISION_PATH, MAX_BYTES, PING_PATH, TIMEOUT_HEADER
 from executor.remote.service import DecisionService, Desk
 from executor.remote.wire import decision_json, read_request
 
@@ -42,93 +41,98 @@ _STATUS: Final[Mapping[type[RequestRefused], int]] = MappingProxyType(
 def decision_app(service: DecisionService) -> FastAPI:
     """Return the HTTP application; only `/healthz` answers without a key."""
     app = FastAPI(title="Propdesk executor", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(RequestRefused, _refused)
-
-    @app.get("/healthz")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get(PING_PATH)
-    async def ping(request: Request) -> dict[str, list[str]]:
-        desk = _desk(service, request)
-        await service.check(desk, request.query_params.get("trader", ""))
-        return {"traders": list(desk.traders)}
-
-    @app.post(DECISION_PATH)
-    async def decide(request: Request) -> Response:
-        desk = _desk(service, request)
-        left_s = _left_s(request)
-        try:
-            context = read_request(await _body(request))
-        except ClientDisconnect:
-            return Response(status_code=_LEFT)
-        executor = service.executor(desk, context.trader_id)
-        return await _decided(service, executor, request, (context, left_s))
-
+    routes = _Routes(service)
+    app.add_exception_handler(RequestRefused, routes.refused)
+    app.get("/healthz")(routes.health)
+    app.get(PING_PATH)(routes.ping)
+    app.post(DECISION_PATH)(routes.decide)
     return app
 
 
-async def _decided(
-    service: DecisionService, executor: Executor, request: Request, asked: tuple[Context, float]
-) -> Response:
-    """Decide for as long as the client is there."""
-    decision: FullDecision | None = None
-    stopping: ServerStopping | None = None
-    async with anyio.create_task_group() as group:
+class _Routes:
+    """Answer the requests of the application."""
 
-        async def until_gone() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                continue
-            group.cancel_scope.cancel()
+    def __init__(self, service: DecisionService) -> None:
+        self._service = service
 
-        group.start_soon(until_gone)
+    async def health(self) -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def ping(self, request: Request) -> dict[str, list[str]]:
+        desk = self._desk(request)
+        await self._service.check(desk, request.query_params.get("trader", ""))
+        return {"traders": list(desk.traders)}
+
+    async def decide(self, request: Request) -> Response:
+        desk = self._desk(request)
+        left_s = self._left_s(request)
         try:
-            decision = await service.decided(executor, *asked)
-        except ServerStopping as error:
-            stopping = error
-        group.cancel_scope.cancel()
-    if stopping is not None:
-        raise stopping
-    if decision is None:
-        return Response(status_code=_LEFT)
-    return Response(decision_json(decision), media_type="application/json")
+            context = read_request(await self._body(request))
+        except ClientDisconnect:
+            return Response(status_code=_LEFT)
+        executor = self._service.executor(desk, context.trader_id)
+        decision = await self._decided(request, executor, context, left_s)
+        if decision is None:
+            return Response(status_code=_LEFT)
+        return Response(decision_json(decision), media_type="application/json")
 
+    async def refused(self, request: Request, error: Exception) -> JSONResponse:
+        del request
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
+        if isinstance(error, ServerStopping) and error.cut:
+            status = 500
+        headers: dict[str, Any] = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        if status == 413:
+            headers["Connection"] = "close"
+        return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
 
-def _left_s(request: Request) -> float:
-    """Return how long the desk still waits for its decision."""
-    given = request.headers.get(TIMEOUT_HEADER)
-    try:
-        left_s = math.inf if given is None else float(given)
-    except ValueError:
-        left_s = math.nan
-    if not left_s >= 0:
-        raise RequestInvalid(f"the header {TIMEOUT_HEADER} is no number of seconds; send one such as 29.5, or none")
-    return left_s
+    async def _decided(
+        self, request: Request, executor: Executor, context: Context, left_s: float
+    ) -> FullDecision | None:
+        """Decide for as long as the client is there; None once it has left."""
+        decision: FullDecision | None = None
+        stopping: ServerStopping | None = None
+        async with anyio.create_task_group() as group:
 
+            async def until_gone() -> None:
+                while (await request.receive())["type"] != "http.disconnect":
+                    continue
+                group.cancel_scope.cancel()
 
-def _desk(service: DecisionService, request: Request) -> Desk:
-    return service.desk(request.headers.get("authorization"))
+            group.start_soon(until_gone)
+            try:
+                decision = await self._service.decided(executor, context, left_s)
+            except ServerStopping as error:
+                stopping = error
+            group.cancel_scope.cancel()
+        if stopping is not None:
+            raise stopping
+        return decision
 
+    def _desk(self, request: Request) -> Desk:
+        return self._service.desk(request.headers.get("authorization"))
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        with anyio.fail_after(_BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise RequestTooLarge(f"the body is longer than {MAX_BYTES} bytes; send fewer symbols at once")
-    except TimeoutError:
-        raise RequestInvalid(f"the body did not arrive within {_BODY_TIMEOUT_S:g} s; send it at once") from None
-    return bytes(body)
+    @staticmethod
+    def _left_s(request: Request) -> float:
+        """Return how long the desk still waits for its decision."""
+        given = request.headers.get(TIMEOUT_HEADER)
+        try:
+            left_s = math.inf if given is None else float(given)
+        except ValueError:
+            left_s = math.nan
+        if not left_s >= 0:
+            raise RequestInvalid(f"the header {TIMEOUT_HEADER} is no number of seconds; send one such as 29.5, or none")
+        return left_s
 
-
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    del request
-    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
-    if isinstance(error, ServerStopping) and error.cut:
-        status = 500
-    headers: dict[str, Any] = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if status == 413:
-        headers["Connection"] = "close"
-    return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
+    @staticmethod
+    async def _body(request: Request) -> bytes:
+        body = bytearray()
+        try:
+            with anyio.fail_after(_BODY_TIMEOUT_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MAX_BYTES:
+                        raise RequestTooLarge(f"the body is longer than {MAX_BYTES} bytes; send fewer symbols at once")
+        except TimeoutError:
+            raise RequestInvalid(f"the body did not arrive within {_BODY_TIMEOUT_S:g} s; send it at once") from None
+        return bytes(body)

@@ -37,6 +37,25 @@ class Listen:
     grpc_port: int = GRPC_PORT
     grace_s: int = _GRACE_S
 
+    def listener(self, option: str, port: int) -> socket.socket:
+        """Return a socket that listens on `port`; raise ExecutorConfigError, which names its `option`."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        # Without the protocol's number asyncio leaves TCP_NODELAY off, which costs 40 ms an answer.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise self.taken(option, port, f" ({error.strerror})") from error
+        return listener
+
+    def taken(self, option: str, port: int, why: str = "") -> ExecutorConfigError:
+        """Return the error of a port that cannot be had."""
+        mend = f"pass another {option}, or a --host of this machine"
+        return ExecutorConfigError(f"port {port} of {self.host} cannot be listened on{why}; {mend}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
@@ -58,8 +77,8 @@ async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Servi
     if listen.http_port == listen.grpc_port != 0:
         given = f"--http-port and --grpc-port are both {listen.http_port}"
         raise ExecutorConfigError(f"{given}; each protocol needs a port of its own")
-    with _listener(listen, "--http-port", listen.http_port) as listener:
-        _listener(listen, "--grpc-port", listen.grpc_port).close()
+    with listen.listener("--http-port", listen.http_port) as listener:
+        listen.listener("--grpc-port", listen.grpc_port).close()
         most = room()
         guarded: Any = partial(GuardedHttp, door=Door(most=most, header_timeout_s=HEADER_TIMEOUT_S))
         config = uvicorn.Config(
@@ -78,7 +97,7 @@ async def serve(service: DecisionService, listen: Listen) -> AsyncIterator[Servi
         try:
             grpc_port = calls.add_insecure_port(f"{host}:{listen.grpc_port}")
         except RuntimeError as error:
-            raise _taken(listen, "--grpc-port", listen.grpc_port, "") from error
+            raise listen.taken("--grpc-port", listen.grpc_port) from error
         await calls.start()
         running = asyncio.create_task(web.serve(sockets=[listener]), name="executor-http")
         try:
@@ -101,22 +120,3 @@ def room() -> int:
     """Return how many connections each protocol may hold: a quarter of the files, half being left for models."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(soft // 4, _MOST_CONNECTIONS))
-
-
-def _listener(listen: Listen, option: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    # Without the protocol's number asyncio leaves TCP_NODELAY off, which costs 40 ms an answer.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((listen.host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _taken(listen, option, port, f" ({error.strerror})") from error
-    return listener
-
-
-def _taken(listen: Listen, option: str, port: int, why: str) -> ExecutorConfigError:
-    mend = f"pass another {option}, or a --host of this machine"
-    return ExecutorConfigError(f"port {port} of {listen.host} cannot be listened on{why}; {mend}")

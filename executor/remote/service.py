@@ -18,8 +18,8 @@ from executor.errors import (
     TraderUnable,
     TraderUnknown,
 )
-from executor.remote.failures import STOPPING
-from executor.reply.parser import clean_text
+from executor.remote.endpoint import STOPPING
+from executor.reply.text import clean_text
 
 SHORTEST_KEY: Final = 16
 _BEARER: Final = "bearer "
@@ -34,6 +34,15 @@ class Desk:
     find: Callable[[str], Executor | None]
     traders: tuple[str, ...] = ()
 
+    @property
+    def weakness(self) -> str:
+        """Return what makes its key unfit, "" if nothing does."""
+        if not self.key.isascii() or not self.key.isprintable():
+            return "a line break or another character that no header carries"
+        if self.key != self.key.strip():
+            return "a space at its end"
+        return f"{len(self.key)} characters" if len(self.key) < SHORTEST_KEY else ""
+
 
 def desk_of(key: str, executors: Mapping[str, Executor]) -> Desk:
     """Return a desk of the given traders."""
@@ -47,9 +56,9 @@ class DecisionService:
         if not desks:
             raise ExecutorConfigError("no key is configured; an executor is never served without one")
         for desk in desks:
-            if fault := _fault(desk.key):
+            if desk.weakness:
                 expected = f"expected at least {SHORTEST_KEY} ASCII characters; make one with `openssl rand -hex 32`"
-                raise ExecutorConfigError(f"the key of an executor server has {fault}; {expected}")
+                raise ExecutorConfigError(f"the key of an executor server has {desk.weakness}; {expected}")
         if len({desk.key for desk in desks}) < len(desks):
             raise ExecutorConfigError("two tenants have the same key; give each its own, which tells them apart")
         self._desks = tuple(desks)
@@ -102,12 +111,12 @@ class DecisionService:
         self._under_way.add(scope)
         try:
             with scope:
-                decision = await _taken(executor, context)
+                decision = await self._taken(executor, context)
         finally:
             self._under_way.discard(scope)
             if self._idle is not None and not self._under_way:
                 self._idle.set()
-            _log(context.trader_id, decision)
+            self._log(context.trader_id, decision)
         if decision is not None:
             return decision
         if self._stopping:
@@ -116,7 +125,7 @@ class DecisionService:
         return FullDecision(outcome=Outcome.TIMEOUT, errors=(error,))
 
     async def drain(self, grace_s: float) -> None:
-        """Take no decision more, wait for those under way, and give up what is left after `grace_s`."""
+        """Take no further decision, wait for those under way, and give up what is left after `grace_s`."""
         self._stopping, self._idle = True, anyio.Event()
         if self._under_way:
             with anyio.move_on_after(grace_s):
@@ -124,40 +133,30 @@ class DecisionService:
         for scope in tuple(self._under_way):
             scope.cancel()
 
+    @staticmethod
+    async def _taken(executor: Executor, context: Context) -> FullDecision:
+        """By its contract an executor does not raise; what is wrong with a template names files of this host."""
+        try:
+            decision = await executor.decide(context)
+        except Exception:  # noqa: BLE001 - whatever is wrong in one executor: no new risk, and the server goes on
+            _LOG.exception("executor_failed", extra={"trader": context.trader_id})
+            error = ItemError(path="executor", message="the executor failed; the log of its server says why")
+            return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(error,))
+        for error in decision.errors:
+            if error.path == "prompt":
+                _LOG.error("prompt_unusable", extra={"trader": context.trader_id, "error": error.message})
+        unusable = "the prompt template cannot be used; the log of the executor server says why"
+        errors = (replace(one, message=unusable) if one.path == "prompt" else one for one in decision.errors)
+        return replace(decision, errors=tuple(errors))
 
-def _fault(key: str) -> str:
-    if not key.isascii() or not key.isprintable():
-        return "a line break or another character that no header carries"
-    if key != key.strip():
-        return "a space at its end"
-    return f"{len(key)} characters" if len(key) < SHORTEST_KEY else ""
-
-
-async def _taken(executor: Executor, context: Context) -> FullDecision:
-    """By its contract an executor does not raise."""
-    try:
-        decision = await executor.decide(context)
-    except Exception:  # noqa: BLE001 - whatever is wrong in one executor: no new risk, and the server goes on
-        _LOG.exception("executor_failed", extra={"trader": context.trader_id})
-        error = ItemError(path="executor", message="the executor failed; the log of its server says why")
-        return FullDecision(outcome=Outcome.UNAVAILABLE, errors=(error,))
-    return replace(decision, errors=tuple(_without_paths(error, context.trader_id) for error in decision.errors))
-
-
-def _without_paths(error: ItemError, trader_id: str) -> ItemError:
-    """What is wrong with a template names files of this host."""
-    if error.path != "prompt":
-        return error
-    _LOG.error("prompt_unusable", extra={"trader": trader_id, "error": error.message})
-    return replace(error, message="the prompt template cannot be used; the log of the executor server says why")
-
-
-def _log(trader_id: str, decision: FullDecision | None) -> None:
-    if decision is None:
-        _LOG.warning("decision_given_up", extra={"trader": trader_id})
-        return
-    usage = decision.usage
-    told = {"trader": trader_id, "outcome": str(decision.outcome), "model": decision.model, "usd": str(usage.cost_usd)}
-    told |= {"unknown_usd": str(usage.unknown_usd)} if usage.unknown_usd else {}
-    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-    _LOG.info("decided", extra={**told, **tokens, "latency_s": round(decision.latency_s, 3)})
+    @staticmethod
+    def _log(trader_id: str, decision: FullDecision | None) -> None:
+        if decision is None:
+            _LOG.warning("decision_given_up", extra={"trader": trader_id})
+            return
+        usage = decision.usage
+        told: dict[str, object] = {"trader": trader_id, "outcome": str(decision.outcome), "model": decision.model}
+        told |= {"usd": str(usage.cost_usd), "latency_s": round(decision.latency_s, 3)}
+        told |= {"unknown_usd": str(usage.unknown_usd)} if usage.unknown_usd else {}
+        told |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        _LOG.info("decided", extra=told)

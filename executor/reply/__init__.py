@@ -1,1 +1,1 @@
-"""Replies of models: read strictly, else loosely, and asked for again; `parser` is the way in."""
+"""Replies of models: `parser` reads them strictly, else loosely; `reask` asks for a second one."""

@@ -1,4 +1,4 @@
-"""The one question more: when a reply is asked for again, what the model is told, and which of two replies counts."""
+"""The second question: when a reply is asked for again, what the model is told, and which of two replies counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,8 @@ from typing import Final
 
 from executor.contract import ItemError, Outcome
 from executor.models.chat import Message
-from executor.reply.parser import Reply, clean_text
+from executor.reply.parser import Reply
+from executor.reply.text import clean_text
 
 ATTEMPTS: Final = 2
 _QUOTED_ERRORS: Final = 20
@@ -30,11 +31,11 @@ class Answers:
         self._all: list[Answer] = []
 
     def heard(self, text: str) -> None:
-        """Keep a text that is still to be judged, or that never will be."""
+        """Keep a text, which may be judged later."""
         self._all.append(Answer(text=text))
 
     def judged(self, reply: Reply) -> None:
-        """Keep what the newest text asks for; what words put in doubt counts when it repeats the orders of another."""
+        """Keep what the newest text asks for; a doubted one counts when it repeats the orders of an earlier one."""
         before = [answer.reply.doubted for answer in self._all[:-1] if answer.reply is not None]
         if reply.doubted is not None and any(one is not None and one.orders == reply.doubted.orders for one in before):
             reply = reply.doubted

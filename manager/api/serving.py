@@ -1,21 +1,17 @@
-"""Serve the application on a socket that the caller has bound."""
+"""Serve the application on a socket that the supervisor has bound."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
-import structlog
 import uvicorn
 
 from manager.api.app import create_app
 from manager.api.health import Probe
-from manager.state.database import open_database
-
-_LOG = structlog.get_logger(__name__)
-_AGAIN_S = 2.0
+from manager.processes.logs import configure_logging
+from manager.processes.supervisor import stop_on_signals
+from manager.settings import Settings
 
 
 class _Server(uvicorn.Server):
@@ -24,27 +20,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_web(listener: socket.socket, data_dir: Path, stop: asyncio.Event) -> None:
-    """Answer on `listener` until `stop` is set; the database is sought meanwhile, for as long as it takes."""
-    probe = Probe()
-    config = uvicorn.Config(create_app(probe), log_config=None, access_log=False, lifespan="off")
-    server = _Server(config)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_find_database(probe, data_dir, stop), name="web-database")
-        group.create_task(server.serve(sockets=[listener]), name="web-server")
-        await stop.wait()
-        server.should_exit = True
-
-
-async def _find_database(probe: Probe, data_dir: Path, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        try:
-            async with open_database(data_dir, os.environ, prepare=False) as database:
-                probe.dsn = database.queue_dsn
-                await stop.wait()
-        except Exception as error:  # noqa: BLE001 - whatever keeps the database away, the web goes on and says so
-            _LOG.warning("web_has_no_database", error=str(error), again_s=_AGAIN_S)
-            try:
-                await asyncio.wait_for(stop.wait(), _AGAIN_S)
-            except TimeoutError:
-                continue
+async def run_web(descriptor: int, settings: Settings) -> int:
+    """Answer on the inherited socket until SIGINT or SIGTERM and return 0; the database is sought meanwhile."""
+    configure_logging(settings)
+    place, probe = settings.place(), Probe()
+    server = _Server(uvicorn.Config(create_app(probe), log_config=None, access_log=False, lifespan="off"))
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor) as listener:
+        async with stop_on_signals() as stop, asyncio.TaskGroup() as group:
+            group.create_task(probe.find(place, stop), name="web-database")
+            group.create_task(server.serve(sockets=[listener]), name="web-server")
+            await stop.wait()
+            server.should_exit = True
+    return 0

@@ -1,12 +1,14 @@
 """Give each trader its executor, with the key that only the running process has."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
 from executor.contract import Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorError, ExecutorUnavailable
+from executor.recordings.decisions import DroppedItem, RecordedBatch, RecordedExecutor
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from manager.config.values import Config
 from manager.spending.meter import Spending
@@ -36,6 +38,14 @@ class Unusable:
         """Do nothing: nothing is held."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Hold the recorded decisions of a replay by trader; `dropped` grows with those that cannot be delivered."""
+
+    batches: Mapping[str, Sequence[RecordedBatch]] = field(default_factory=dict)
+    dropped: list[DroppedItem] = field(default_factory=list)
+
+
 def longest_decision_s(config: Config) -> float:
     """Return how long any executor of the desk may take over a decision, in seconds."""
     specs = [spec.executor for tenant in config.tenants.values() for spec in tenant.traders]
@@ -48,13 +58,17 @@ class ConfiguredExecutors:
 
     The stored definition has no key: a trader of the config gets the one that the config names, for the endpoint that
     the config names and no other. No deadline is later than the longest of the config, because that is what makes a
-    claim stale.
+    claim stale. An executor that cannot be built takes no new risk, but for a replay: with `recorded` decisions, which
+    come before any executor, it raises ExecutorError.
     """
 
-    def __init__(self, config: Config, parts: ExecutorParts, spending: Spending | None = None) -> None:
+    def __init__(
+        self, config: Config, parts: ExecutorParts, spending: Spending | None = None, recorded: Recorded | None = None
+    ) -> None:
         self._config = config
         self._parts = parts
         self._spending = spending
+        self._recorded = recorded
         self._longest_s = longest_decision_s(config)
         self._configured = {
             (tenant_id, spec.id): config.with_key(spec.executor)
@@ -68,21 +82,26 @@ class ConfiguredExecutors:
         known = self._built.get((tenant, spec.id))
         if known is not None and known[0] == spec.executor and not isinstance(known[1], Unusable):
             return known[1]
-        executor = self._build(tenant, spec)
-        told = known is not None and isinstance(known[1], Unusable) and known[1].reason
-        if isinstance(executor, Unusable) and executor.reason != told:
-            _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=executor.reason)
+        try:
+            executor = self._build(tenant, spec)
+        except ExecutorError as error:
+            if self._recorded is not None:
+                raise
+            executor = Unusable(str(error))
+            told = known is not None and isinstance(known[1], Unusable) and known[1].reason
+            if executor.reason != told:
+                _LOG.error("executor_unusable", tenant=tenant, trader=spec.id, error=executor.reason)
         self._built[(tenant, spec.id)] = (spec.executor, executor)
         return executor
 
     def _build(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+        recorded = self._recorded
+        if recorded is not None and spec.id in recorded.batches:
+            return RecordedExecutor({spec.id: recorded.batches[spec.id]}, recorded.dropped.append)
         wanted, configured = spec.executor, self._configured.get((tenant, spec.id))
         if configured is not None and configured.base_url == wanted.base_url:
             wanted = replace(wanted, api_key=configured.api_key)
         wanted = replace(wanted, timeout_s=min(wanted.timeout_s, self._longest_s))
         meter = None if self._spending is None else self._spending.meter(tenant, spec)
         models = self._config.models(tenant)
-        try:
-            return build_executor(wanted, replace(self._parts, models=models, meter=meter, trader=spec.id))
-        except ExecutorError as error:
-            return Unusable(str(error))
+        return build_executor(wanted, replace(self._parts, models=models, meter=meter, trader=spec.id))

@@ -4,20 +4,18 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from exchanges.clock import Clock, SystemClock
-from exchanges.registry import default_registry
 from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
-from manager.bootstrap.accounts import account_runtimes
-from manager.bootstrap.executors import ConfiguredExecutors, longest_decision_s
+from manager.bootstrap.assemble import Outside, account_runtimes, assemble
+from manager.bootstrap.executors import longest_decision_s
 from manager.config.load import load_config
 from manager.config.values import Config
 from manager.desk.sampling import LiveSampler
@@ -27,28 +25,27 @@ from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import WorkerSettings
 from manager.manager import Manager
 from manager.orchestrator import Pace
-from manager.processes.logs import configure_logging, secrets_of
+from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
-from manager.roster.registration import prompt_library, registration_check
-from manager.spending.meter import Spending
-from manager.state.database import Database, check_database, open_database
+from manager.roster.registration import registration_check
+from manager.settings import DATA_DIR_DEFAULT, Settings
+from manager.state.database import Database, DatabasePlace
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
 from manager.state.store import Store
 
 _LOG = structlog.get_logger(__name__)
 _LOOPBACK = "127.0.0.1"
-DEFAULT_DATA_DIR = Path(".propdesk")
 
 
 @asynccontextmanager
-async def open_store(data_dir: Path, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Store]:
+async def open_store(place: DatabasePlace) -> AsyncIterator[Store]:
     """Open the desk's state, created or upgraded first, for as long as the block runs.
 
     Raises EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
     """
-    async with open_database(data_dir, environment) as database:
+    async with place.open() as database:
         store = PostgresStore.open(database.dsn)
         try:
             yield store
@@ -58,8 +55,7 @@ async def open_store(data_dir: Path, environment: Mapping[str, str] = os.environ
 
 def build_manager(store: Store, config: Config, clock: Clock | None = None, *, check_prompts: bool = True) -> Manager:
     """Return the manager of a store, which registers what fits beside `config`."""
-    check = registration_check(config)
-    return Manager(store, clock or SystemClock(), check if check_prompts else replace(check, prompts=None))
+    return Manager(store, clock or SystemClock(), registration_check(config, check_prompts=check_prompts))
 
 
 def try_prompts(config: Config, prompts: PromptLibrary) -> None:
@@ -84,44 +80,48 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         runner = await stack.enter_async_context(QueueRunner(database.queue_dsn))
         clients = ModelClients()
         stack.push_async_callback(clients.close)
-        parts = ExecutorParts(prompts=prompt_library(config), clients=clients, monotonic=clock.boot_s)
-        try_prompts(config, parts.prompts)
-        stack.push_async_callback(parts.remotes.close)
-        accounts = await account_runtimes(
-            config, default_registry(), lambda tenant: PostgresPaperLedger(store.engine, tenant), clock
-        )
+        deciding = ExecutorParts(prompts=config.prompt_library(), clients=clients, monotonic=clock.boot_s)
+        try_prompts(config, deciding.prompts)
+        stack.push_async_callback(deciding.remotes.close)
+        accounts = await account_runtimes(config, clock, lambda tenant: PostgresPaperLedger(store.engine, tenant))
         for runtime in accounts.values():
             stack.push_async_callback(runtime.exchange.close)
             stack.push_async_callback(runtime.market.close)
-        yield WorkerParts(
+        outside = Outside(
             store=store,
             clock=clock,
             runner=runner,
-            executors=ConfiguredExecutors(config, parts, Spending(store, clock, config)),
-            sampler=LiveSampler(config.monitoring.update_interval_s),
             accounts=accounts,
+            sampler=LiveSampler(config.monitoring.update_interval_s),
+            deciding=deciding,
+        )
+        holder, keep_prompts = f"{socket.gethostname()}:{os.getpid()}", config.manager.prompt_retention_s > 0
+        yield WorkerParts(
+            desk=assemble(config, outside, holder=holder, keep_prompts=keep_prompts),
+            runner=runner,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
             pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
         )
 
 
-async def run_worker(config_path: Path, data_dir: Path) -> int:
+async def run_worker(config_path: Path, settings: Settings) -> int:
     """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
-    config = load_config(config_path, os.environ, check_prompts=False)
-    check_database(data_dir, os.environ)
-    configure_logging(secrets_of(os.environ, config.secrets.values()))
+    config = load_config(config_path, check_prompts=False)
+    place = settings.place()
+    place.check()
+    configure_logging(settings, config.secrets.values())
     clock = SystemClock()
     async with (
         stop_on_signals() as stop,
-        open_database(data_dir, os.environ) as database,
+        place.open() as database,
         open_parts(config, database, clock) as parts,
     ):
         rivals = await is_worker_alive(database.queue_dsn)
-        manager = build_manager(parts.store, config, clock, check_prompts=False)
+        manager = build_manager(parts.desk.store, config, clock, check_prompts=False)
         report = await manager.sync(config, rivals=rivals)
         _LOG.info(
             "worker_ready",
-            accounts=len(parts.accounts),
+            accounts=len(parts.desk.accounts),
             new=report.registered,
             changed=report.updated,
             stopped=report.stopped,
@@ -132,19 +132,19 @@ async def run_worker(config_path: Path, data_dir: Path) -> int:
     return 0
 
 
-async def run_supervised(config_path: Path, data_dir: Path, port: int) -> int:
-    """Run a trading worker and the web on 127.0.0.1:`port` until SIGINT or SIGTERM; return 0, 2 for bad input.
+async def run_supervised(config_path: Path, settings: Settings) -> int:
+    """Run a trading worker and the web on 127.0.0.1 until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises ConfigError, DatabaseUrlRefused, DataDirRefused and PortTaken. Port 0 takes a free one.
+    Raises ConfigError, DatabaseUrlRefused, DataDirRefused and PortTaken.
     """
-    config = load_config(config_path, os.environ)
-    check_database(data_dir, os.environ)
-    configure_logging(secrets_of(os.environ, config.secrets.values()))
-    with _listen(port) as listener:
+    config = load_config(config_path)
+    settings.place().check()
+    configure_logging(settings, config.secrets.values())
+    with _listen(settings.port) as listener:
         async with stop_on_signals() as stop:
-            sys.stderr.write(f"{_welcome(config, data_dir)}\n")
+            sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")
             _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config_path))
-            return await Supervisor(_children(config_path, data_dir, listener), SystemClock()).run(stop)
+            return await Supervisor(_children(config_path, settings.data_dir, listener), SystemClock()).run(stop)
 
 
 def _welcome(config: Config, data_dir: Path) -> str:
@@ -153,7 +153,7 @@ def _welcome(config: Config, data_dir: Path) -> str:
     given = Path(sys.argv[0])
     named = given.name == "propdesk" and given.exists()
     program = min(os.path.relpath(given), str(given.resolve()), key=len) if named else "propdesk"
-    command = [program, "status", *(["--data-dir", str(data_dir)] if data_dir != DEFAULT_DATA_DIR else [])]
+    command = [program, "status", *(["--data-dir", str(data_dir)] if data_dir != DATA_DIR_DEFAULT else [])]
     who = "1 trader trades" if count == 1 else f"{count} traders trade"
     return f"{who} on paper; in a second shell: {shlex.join(command)}; Ctrl-C ends"
 

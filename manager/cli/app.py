@@ -5,18 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import (
-    checking,
-    checking_models,
-    database,
-    executor_serving,
-    halting,
-    looking,
-    prompting,
-    replaying,
-    running,
-    trading,
-)
+from manager.cli import checking, operations, prompting, replaying, running, status, trading, why
 from manager.cli.guard import Guarded
 from manager.processes.logs import log_to_stderr
 
@@ -46,21 +35,24 @@ def root(
     log_to_stderr()
 
 
-app.command("run")(running.run)
-app.command("worker")(running.worker)
-app.command("replay")(replaying.replay)
-app.command("status")(looking.status)
-app.command("operations")(looking.operations)
-app.command("why")(looking.why)
-app.command("halt")(halting.halt)
-app.command("reduce")(halting.reduce)
-app.command("resume")(halting.resume)
+for command in (
+    running.run,
+    running.worker,
+    replaying.replay,
+    status.status,
+    operations.operations,
+    why.why,
+    trading.halt,
+    trading.reduce,
+    trading.resume,
+):
+    app.command(command.__name__)(command)
 app.add_typer(trading.app, name="traders")
-app.add_typer(checking.app, name="config")
-app.add_typer(checking_models.app, name="check")
+app.add_typer(checking.configs, name="config")
+app.add_typer(checking.checks, name="check")
 app.add_typer(prompting.app, name="prompts")
-app.add_typer(database.app, name="db")
-app.add_typer(executor_serving.app, name="executor")
+app.add_typer(running.databases, name="db")
+app.add_typer(running.executors, name="executor")
 
 
 def main() -> None:

@@ -2,27 +2,44 @@
 
 import asyncio
 import getpass
-import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from exchanges.clock import SystemClock
-from executor.prompts.library import PromptLibrary
-from manager.cli.options import existing_data_dir
-from manager.cli.progress import progress
+from manager.cli.guard import Refused
+from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption
+from manager.cli.progress import progress, ticking
 from manager.config import Config
 from manager.manager import Manager
-from manager.resources import resource
 from manager.roster.registration import RegistrationCheck, registration_check
 from manager.state.errors import StoreUnavailable
+from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.state.store import Store
 
 if TYPE_CHECKING:
-    from manager.state.database import Database
+    from manager.state.database import Database, DatabasePlace
 
 T = TypeVar("T")
-_TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskOptions:
+    """Hold what every command on a desk is given: where it is, whose it is, and how to print."""
+
+    data_dir: DataDirOption = DATA_DEFAULT
+    tenant: TenantOption = DEFAULT_TENANT
+    as_json: JsonOption = False
+
+    @property
+    def owner(self) -> TenantId:
+        """Return the tenant whose desk it is."""
+        return TenantId(self.tenant)
+
+    def on_store(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """Return what `work` makes of the desk's store; raises as `with_store`."""
+        return with_store(self.data_dir, work)
 
 
 def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -30,12 +47,7 @@ def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
 
     Nothing is created or upgraded. Raises Refused where there is no desk, StateError where its database cannot be used.
     """
-
-    async def on_store(store: Store, database: "Database") -> T:
-        del database
-        return await work(store)
-
-    return asyncio.run(_opened(existing_data_dir(data_dir), on_store))
+    return asyncio.run(_opened(_existing(data_dir), lambda store, _: work(store)))
 
 
 def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
@@ -44,7 +56,7 @@ def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
     async def on_desk(store: Store, database: "Database") -> T:
         return await work(store, await _is_worker_alive(database))
 
-    return asyncio.run(_opened(existing_data_dir(data_dir), on_desk))
+    return asyncio.run(_opened(_existing(data_dir), on_desk))
 
 
 def actor() -> str:
@@ -59,8 +71,7 @@ def manager_of(store: Store, config: Config | None = None) -> Manager:
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
-    nobody = RegistrationCheck(terms={}, prompts=PromptLibrary(resource("prompts")))
-    return Manager(store, SystemClock(), nobody)
+    return Manager(store, SystemClock(), RegistrationCheck({}))
 
 
 async def _is_worker_alive(database: "Database") -> bool:
@@ -74,24 +85,25 @@ async def _is_worker_alive(database: "Database") -> bool:
         raise StoreUnavailable(f"the database cannot be used: {' '.join(str(error).split())}") from error
 
 
-async def _opened(data_dir: Path, work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
-    from manager.state.database import open_database
+def _existing(data_dir: Path) -> "DatabasePlace":
+    """Return where the desk is, so that a reading command never creates a database; raise Refused if there is none."""
+    from manager.settings import read_settings
+
+    place = read_settings(data_dir=data_dir).place()
+    if not place.url and data_dir.exists() and not data_dir.is_dir():
+        raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
+    if not place.url and not (data_dir / "postgres").is_dir():
+        raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
+    return place
+
+
+async def _opened(place: "DatabasePlace", work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
     from manager.state.postgres.store import PostgresStore
 
     with progress("waiting for the database") as meter:
-
-        async def tick() -> None:
-            while True:
-                await asyncio.sleep(_TICK_S)
-                meter(None)
-
-        ticking = asyncio.create_task(tick())
-        try:
-            async with open_database(data_dir, os.environ, prepare=False) as database:
-                store = PostgresStore.open(database.dsn)
-                try:
-                    return await work(store, database)
-                finally:
-                    await store.close()
-        finally:
-            ticking.cancel()
+        async with ticking(meter), place.open(prepare=False) as database:
+            store = PostgresStore.open(database.dsn)
+            try:
+                return await work(store, database)
+            finally:
+                await store.close()

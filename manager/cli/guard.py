@@ -11,17 +11,8 @@ from typer.core import TyperGroup
 
 from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavailable
 from executor.errors import ExecutorConfigError
+from manager import errors
 from manager.config.errors import ConfigError
-from manager.errors import (
-    DatabaseUrlRefused,
-    ManagerError,
-    NotFlat,
-    PortTaken,
-    RegistrationError,
-    UnknownAccount,
-    UnknownTrader,
-)
-from manager.replay.errors import ReplayError, ReplayInputError
 from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
 from traders.errors import TraderError
@@ -46,20 +37,21 @@ _BAD_INPUT: Final = (
     ExchangeConfigError,
     MarketDataError,
     ExecutorConfigError,
-    UnknownTrader,
-    UnknownAccount,
-    RegistrationError,
-    ReplayInputError,
-    PortTaken,
-    DatabaseUrlRefused,
+    errors.UnknownTrader,
+    errors.UnknownAccount,
+    errors.UnknownCursor,
+    errors.RegistrationError,
+    errors.ReplayInputError,
+    errors.PortTaken,
+    errors.SettingsRefused,
+    errors.DatabaseUrlRefused,
     DataDirRefused,
 )
 _FAILED: Final = (
     Failed,
-    NotFlat,
-    ManagerError,
+    errors.ManagerError,
     TraderError,
-    ReplayError,
+    errors.ReplayError,
     StateError,
     EmbeddedPostgresError,
     VenueUnavailable,
@@ -74,7 +66,7 @@ class Guarded(TyperGroup):
         try:
             return self._invoked(ctx)
         except typer.BadParameter as error:
-            error.message = _reworded(error.message)
+            error.message = self._reworded(error.message)
             raise
 
     def _invoked(self, ctx: Any) -> Any:
@@ -83,10 +75,10 @@ class Guarded(TyperGroup):
             sys.stdout.flush()
             return result
         except _BAD_INPUT as error:
-            _complain(error)
+            self._complain(error)
             raise typer.Exit(BAD_INPUT) from None
         except _FAILED as error:
-            _complain(error)
+            self._complain(error)
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -95,15 +87,13 @@ class Guarded(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
 
+    def _reworded(self, message: str) -> str:
+        """Leave out whose exception it was, and add the choice that was meant."""
+        message = message.removeprefix("Value error, ")
+        given, of, known = message.partition(" is not one of ")
+        near = get_close_matches(given.strip("'"), re.findall(r"'([^']*)'", known), 1) if of else []
+        return f"{message} Did you mean {near[0]!r}?" if near else message
 
-def _reworded(message: str) -> str:
-    """Leave out whose exception it was, and add the choice that was meant."""
-    message = message.removeprefix("Value error, ")
-    given, of, known = message.partition(" is not one of ")
-    near = get_close_matches(given.strip("'"), re.findall(r"'([^']*)'", known), 1) if of else []
-    return f"{message} Did you mean {near[0]!r}?" if near else message
-
-
-def _complain(error: Exception) -> None:
-    lines = [f"propdesk: {line}" for line in str(error).splitlines()] or [f"propdesk: {type(error).__name__}"]
-    sys.stderr.write("\n".join(lines) + "\n")
+    def _complain(self, error: Exception) -> None:
+        lines = [f"propdesk: {line}" for line in str(error).splitlines()] or [f"propdesk: {type(error).__name__}"]
+        sys.stderr.write("\n".join(lines) + "\n")

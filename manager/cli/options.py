@@ -1,7 +1,6 @@
 """The options that commands share."""
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -11,20 +10,33 @@ import typer
 
 from manager.cli.guard import Refused
 from manager.config import Config, load_config
-from manager.config.accounts import InstrumentsOf
-from manager.config.instruments import instruments_of_market
+from manager.config.accounts import InstrumentsOf, instruments_of_market
 from manager.resources import resource
 
+
+def setting(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
+    """Return what the command line gives for an option, else the setting of its name; an option's callback."""
+    from manager.settings import read_settings
+
+    name = param.name or ""
+    source = ctx.get_parameter_source(name)
+    return given if source and source.name == "COMMANDLINE" else getattr(read_settings(), name)
+
+
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The config file.", envvar="PROPDESK_CONFIG")
+    Path,
+    typer.Option(
+        "--config", "-c", metavar="FILE", callback=setting, help="The config file; PROPDESK_CONFIG sets it too."
+    ),
 ]
 DataDirOption = Annotated[
     Path,
     typer.Option(
         "--data-dir",
         metavar="DIR",
-        envvar="PROPDESK_DATA_DIR",
-        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set.",
+        callback=setting,
+        help="Where the embedded PostgreSQL keeps its files; without effect when DATABASE_URL is set. "
+        "PROPDESK_DATA_DIR sets it too.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
@@ -42,23 +54,13 @@ def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_ma
     if path == CONFIG_DEFAULT and not path.exists():
         sample = resource("config.yaml")
         raise Refused(f"there is no config.yaml in {Path.cwd()}; pass -c FILE, or copy the sample {sample}")
-    return load_config(path, os.environ, instruments_of=instruments_of)
-
-
-def existing_data_dir(data_dir: Path) -> Path:
-    """Return `data_dir`, so that a reading command never creates a database; raise Refused if there is none."""
-    if os.environ.get("DATABASE_URL"):
-        return data_dir
-    if data_dir.exists() and not data_dir.is_dir():
-        raise Refused(f"{data_dir} is a file, no data directory; pass the directory of a desk with --data-dir DIR")
-    if not (data_dir / "postgres").is_dir():
-        raise Refused(f"there is no desk in {data_dir}; start one with `propdesk run`, or pass --data-dir DIR")
-    return data_dir
+    return load_config(path, instruments_of=instruments_of)
 
 
 def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:
-    """Make a command of a function over one dataclass: each field becomes an option of the command."""
+    """Make a command of a function over one dataclass: each field becomes an option, its own before inherited ones."""
     hints = get_type_hints(kind, include_extras=True)
+    homes = {name: depth for depth, cls in enumerate(kind.__mro__) for name in inspect.get_annotations(cls)}
     parameters = [
         inspect.Parameter(
             field.name,
@@ -66,7 +68,7 @@ def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..
             annotation=hints[field.name],
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
         )
-        for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, which no type variable can say
+        for field in sorted(fields(kind), key=lambda field: homes[field.name])  # type: ignore[arg-type]  # a dataclass
     ]
 
     def decorate(act: Callable[[Given], None]) -> Callable[..., None]:

@@ -1,8 +1,9 @@
 """Show progress on stderr once a command has taken two seconds."""
 
+import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TextIO
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from exchanges.clock import Clock, SystemClock
 
 QUIET_S: Final = 2.0
 LINE_EVERY_S: Final = 10.0
+TICK_S: Final = 0.5
 
 
 class Meter:
@@ -62,3 +64,19 @@ def progress(label: str) -> Iterator[Meter]:
         yield meter
     finally:
         meter.stop()
+
+
+@asynccontextmanager
+async def ticking(meter: Callable[[float | None], None]) -> AsyncIterator[None]:
+    """Tell a meter now and then that the work inside goes on, how far nobody knows."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            meter(None)
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()

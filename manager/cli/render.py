@@ -1,47 +1,23 @@
 """Print results: JSON with decimals as strings, rich tables on a terminal, plain aligned text in a pipe."""
 
-import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from manager.views.pages import jsonable
+
 _CENT = Decimal("0.01")
 _ROUGH_DIGITS = 7
 _LONGEST_WORD = 20
 _PADDING = 2
 _FINEST = Decimal("0.0001")
-
-
-def jsonable(value: Any) -> Any:
-    """Return `value` as JSON knows it: decimals as strings, instants in ISO 8601, dataclasses as objects.
-
-    Fields that a dataclass keeps out of its printed form, such as keys, are left out here too.
-    """
-    if isinstance(value, Enum):
-        return jsonable(value.value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [jsonable(item) for item in value]
-    if dataclasses.is_dataclass(value):
-        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr}
-    return _text(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_json(value: Any) -> None:
@@ -62,31 +38,17 @@ def write(text: str) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns whose name ends in `>` are aligned right. Without rows only the title is printed."""
-    if not sys.stdout.isatty():
-        _plain(title, columns, rows)
-        return
-    names = [name.removesuffix(">") for name in columns]
-    console = Console(highlight=False)
-    if not rows:
-        console.print(f"[bold]{escape(title)}[/]: none")
-        return
-    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
-    widths = _widths(names, rows, console.width)
-    for name, column, width in zip(names, columns, widths, strict=True):
-        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold", width=width)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    if sys.stdout.isatty():
+        _Grid(columns, rows).draw(title)
+    else:
+        write("\n".join([title, *_Grid(columns, rows).lines()]) if rows else f"{title}: none")
 
 
 def show_entries(title: str, columns: Sequence[str], entries: Sequence[Sequence[str]]) -> None:
     """Print aligned rows, each with its last cell, for which there is no column, on a line of its own."""
-    rows, notes = [entry[:-1] for entry in entries], [entry[-1] for entry in entries]
-    head, *lines = _aligned(columns, rows)
-    out = [title if entries else f"{title}: none", *([head] if entries else [])]
-    for line, note in zip(lines, notes, strict=True):
-        out += [line, f"    {note}"]
-    sys.stdout.write("\n".join(out) + "\n")
+    head, *lines = _Grid(columns, [entry[:-1] for entry in entries]).lines()
+    told = [f"{line}\n    {entry[-1]}" for line, entry in zip(lines, entries, strict=True)]
+    write("\n".join([title, head, *told]) if entries else f"{title}: none")
 
 
 def short(text: str, longest: int) -> str:
@@ -109,9 +71,7 @@ def fine_usd(amount: Decimal | None) -> str:
 
 def price(value: Decimal | None) -> str:
     """Return a price or quantity plainly, to seven significant digits."""
-    if value is None:
-        return "-"
-    return f"{Decimal(f'{value:.{_ROUGH_DIGITS}g}'):f}"
+    return "-" if value is None else f"{Decimal(f'{value:.{_ROUGH_DIGITS}g}'):f}"
 
 
 def percent(value: Decimal | float | None) -> str:
@@ -124,37 +84,50 @@ def instant(at: datetime | None) -> str:
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _widths(names: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | list[None]:
-    """Return how wide each column is where no word but a URL is broken; None for all where that does not fit."""
-    columns = list(zip(*(names, *rows), strict=True))
-    least = [
-        max(min(len(word), _LONGEST_WORD) for cell in column for word in ("", *cell.split())) for column in columns
-    ]
-    widths = [max(map(len, column)) for column in columns]
-    room -= _PADDING * len(widths)
-    if sum(least) > room:
-        return [None] * len(widths)
-    while sum(widths) > room:
-        spare = [width - needed for width, needed in zip(widths, least, strict=True)]
-        widths[spare.index(max(spare))] -= 1
-    return widths
+class _Grid:
+    """Lay out rows of cells under named columns."""
 
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._names = [column.removesuffix(">") for column in columns]
+        self._right = [column.endswith(">") for column in columns]
+        self._rows = rows
 
-def _plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    out = [title, *_aligned(columns, rows)] if rows else [f"{title}: none"]
-    sys.stdout.write("\n".join(out) + "\n")
+    def draw(self, title: str) -> None:
+        """Draw it on a terminal; a cell that has no room is folded."""
+        console = Console(highlight=False)
+        if not self._rows:
+            console.print(f"[bold]{escape(title)}[/]: none")
+            return
+        table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
+        for name, right, width in zip(self._names, self._right, self._widths(console.width), strict=True):
+            table.add_column(name, justify="right" if right else "left", overflow="fold", width=width)
+        for row in self._rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
 
+    def lines(self) -> list[str]:
+        """Return it as aligned lines, the head first; nothing is cut."""
+        cells = [self._names, *([" ".join(cell.split()) for cell in row] for row in self._rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return [
+            "  ".join(
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(row, widths, self._right, strict=True)
+            ).rstrip()
+            for row in cells
+        ]
 
-def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [
-        [column.removesuffix(">") for column in columns],
-        *([" ".join(cell.split()) for cell in row] for row in rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column.endswith(">") else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
+    def _widths(self, room: int) -> list[int] | list[None]:
+        """Return how wide each column is where no word but a URL is broken; None for all where that does not fit."""
+        columns = list(zip(self._names, *self._rows, strict=True))
+        least = [
+            max(min(len(word), _LONGEST_WORD) for cell in column for word in ("", *cell.split())) for column in columns
+        ]
+        widths = [max(map(len, column)) for column in columns]
+        room -= _PADDING * len(widths)
+        if sum(least) > room:
+            return [None] * len(widths)
+        while sum(widths) > room:
+            spare = [width - needed for width, needed in zip(widths, least, strict=True)]
+            widths[spare.index(max(spare))] -= 1
+        return widths

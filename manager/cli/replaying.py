@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from manager.bootstrap.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 from manager.cli.guard import FAILED, Refused
 from manager.cli.options import JsonOption, taking
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
-from manager.replay.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 
 _FORMAT = "2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
 _TRADER_COLUMNS = (
@@ -116,65 +116,75 @@ def replay(options: ReplayOptions) -> None:
     if options.as_json:
         print_json(result)
     else:
-        _show(result, options.out)
+        ReplayText(result, options.out).show()
     if int(result["invariants"]["violated"]):
         raise typer.Exit(FAILED)
 
 
-def _show(result: Mapping[str, Any], out: Path | None) -> None:
-    names = ["trader", *(name for name, _ in _TRADER_COLUMNS), "state"]
-    rows = [
-        [row["id"], *(_cell(row[key]) for _, key in _TRADER_COLUMNS), _state(row["state"], row["state_reason"])]
-        for row in result["traders"]
-    ]
-    show_table("Traders", names, rows)
-    for row in result["traders"]:
-        failed = {name: count for name, count in row["outcomes"].items() if name != "decided"}
-        if failed:
-            told = ", ".join(f"{count} {name}" for name, count in failed.items())
-            look = f"see {out / DECISIONS}" if out is not None else f"--out DIR writes {DECISIONS}, which says why"
-            count = f"{sum(failed.values())} of {row['decisions']} decisions failed"
-            say(f"{row['id']}: {count}: {told}; {look}", style="yellow")
-    account = result["account"]
-    show_table("Account", [f"{name}>" for name in account], [[_cell(value) for value in account.values()]])
-    if result["models"]:
-        _show_models(result["models"])
-    for title in ("conflicts", "denials", "clamps"):
-        rows = [[str(name), str(count)] for name, count in sorted(result[title].items())]
-        show_table(title.capitalize(), ["what", "count>"], rows)
-    if result["dropped_items"]:
-        say(f"Decisions dropped as invalid: {result['dropped_items']}")
-    invariants = result["invariants"]
-    say(f"Invariants: {invariants['checked']} checked, {invariants['violated']} violated")
-    say(_pace(result))
-    if out is not None:
-        say(f"Written to {out}")
+class ReplayText:
+    """Tell in text what a replay came to; `out` is where it has written its files, if anywhere."""
 
+    def __init__(self, result: Mapping[str, Any], out: Path | None) -> None:
+        self._result = result
+        self._out = out
 
-def _pace(result: Mapping[str, Any]) -> str:
-    """Leave rates out where models are waited for: they round to nothing."""
-    decisions = sum(row["decisions"] for row in result["traders"])
-    done = f"{result['bars']:,} bars and {decisions:,} decisions in {result['wall_s']:.1f} s"
-    if not result["decisions_per_s"]:
-        return done
-    return f"{done}: {result['bars_per_s']:,.0f} bars/s, {result['decisions_per_s']:,.0f} decisions/s"
+    def show(self) -> None:
+        """Print it."""
+        result = self._result
+        self._show_traders()
+        account = result["account"]
+        show_table("Account", [f"{name}>" for name in account], [[self._cell(value) for value in account.values()]])
+        if result["models"]:
+            self._show_models(result["models"])
+        for title in ("conflicts", "denials", "clamps"):
+            rows = [[str(name), str(count)] for name, count in sorted(result[title].items())]
+            show_table(title.capitalize(), ["what", "count>"], rows)
+        if result["dropped_items"]:
+            say(f"Decisions dropped as invalid: {result['dropped_items']}")
+        invariants = result["invariants"]
+        say(f"Invariants: {invariants['checked']} checked, {invariants['violated']} violated")
+        say(self._pace())
+        if self._out is not None:
+            say(f"Written to {self._out}")
 
+    def _show_traders(self) -> None:
+        names = ["trader", *(name for name, _ in _TRADER_COLUMNS), "state"]
+        rows = [
+            [
+                row["id"],
+                *(self._cell(row[key]) for _, key in _TRADER_COLUMNS),
+                f"{row['state']}: {row['state_reason']}" if row["state_reason"] else row["state"],
+            ]
+            for row in self._result["traders"]
+        ]
+        show_table("Traders", names, rows)
+        unread = f"--out DIR writes {DECISIONS}, which says why"
+        for row in self._result["traders"]:
+            failed = {name: count for name, count in row["outcomes"].items() if name != "decided"}
+            if failed:
+                told = ", ".join(f"{count} {name}" for name, count in failed.items())
+                look = f"see {self._out / DECISIONS}" if self._out is not None else unread
+                count = f"{sum(failed.values())} of {row['decisions']} decisions failed"
+                say(f"{row['id']}: {count}: {told}; {look}", style="yellow")
 
-def _state(state: str, reason: str) -> str:
-    return f"{state}: {reason}" if reason else state
+    def _show_models(self, models: Mapping[str, Any]) -> None:
+        rows = [("all", models["total"]), *((row["id"], row) for kind in ("models", "traders") for row in models[kind])]
+        columns = ("calls", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "unknown_usd")
+        titles = ["of", "calls>", "tokens in>", "cached>", "out>", "USD>", "unknown USD>"]
+        show_table("Models", titles, [[name, *(str(row[key]) for key in columns)] for name, row in rows])
 
+    def _pace(self) -> str:
+        """Leave rates out where models are waited for: they round to nothing."""
+        result, decisions = self._result, sum(row["decisions"] for row in self._result["traders"])
+        done = f"{result['bars']:,} bars and {decisions:,} decisions in {result['wall_s']:.1f} s"
+        if not result["decisions_per_s"]:
+            return done
+        return f"{done}: {result['bars_per_s']:,.0f} bars/s, {result['decisions_per_s']:,.0f} decisions/s"
 
-def _show_models(models: Mapping[str, Any]) -> None:
-    rows = [("all", models["total"]), *((row["id"], row) for kind in ("models", "traders") for row in models[kind])]
-    columns = ("calls", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "unknown_usd")
-    titles = ["of", "calls>", "tokens in>", "cached>", "out>", "USD>", "unknown USD>"]
-    show_table("Models", titles, [[name, *(str(row[key]) for key in columns)] for name, row in rows])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    try:
-        return f"{float(value):,.2f}" if not isinstance(value, int) else str(value)
-    except ValueError:
-        return str(value)
+    def _cell(self, value: Any) -> str:
+        if value is None:
+            return "-"
+        try:
+            return f"{float(value):,.2f}" if not isinstance(value, int) else str(value)
+        except ValueError:
+            return str(value)

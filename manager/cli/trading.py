@@ -1,57 +1,58 @@
-"""`propdesk traders`: list, take on, move through life, let go."""
+"""`propdesk traders`, `halt`, `reduce` and `resume`: who trades, and how far accounts may. Closing is never blocked."""
 
-import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from executor.models.addresses import shown_url
 from executor.prompts.values import duration
-from executor.registry import ExecutorSpec, ExecutorType
-from manager.cli.connect import actor, manager_of, with_store
-from manager.cli.options import (
-    CONFIG_DEFAULT,
-    DATA_DEFAULT,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ReasonOption,
-    TenantOption,
-    read_config,
-    taking,
-)
-from manager.cli.render import jsonable, print_json, say, show_table, usd
+from executor.registry import ExecutorType
+from manager.cli.connect import DeskOptions, actor, manager_of
+from manager.cli.options import CONFIG_DEFAULT, ConfigOption, ReasonOption, read_config, taking
+from manager.cli.render import print_json, say, show_table, usd
 from manager.config import load_traders
-from manager.config.placing import placed
+from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
-from manager.manager import Manager, Removal
-from manager.state.records import DEFAULT_TENANT, ZERO, BookRow, TenantId, TraderRow, TraderState
-from manager.state.store import Store
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
+from manager.state import records
+from manager.state.records import AccountId, AccountRow, TraderRow, TradingState
+from manager.state.store import Search, Store
+from manager.views.pages import jsonable
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
-_ALL: Final = 1_000_000
 TraderArgument = Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
+_COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MoveOptions:
+class MoveOptions(DeskOptions):
     """Hold which trader to move and why."""
 
     trader: TraderArgument
     reason: ReasonOption = ""
-    data_dir: DataDirOption = DATA_DEFAULT
-    tenant: TenantOption = DEFAULT_TENANT
-    as_json: JsonOption = False
+
+    def move(self, act: Callable[..., Awaitable[TraderRow]]) -> None:
+        """Let the manager act on the trader, and say what became of it."""
+
+        async def work(store: Store) -> TraderRow:
+            return await act(manager_of(store), self.owner, self.trader, actor=actor(), reason=self.reason)
+
+        row = self.on_store(work)
+        if self.as_json:
+            print_json(row)
+        else:
+            say(f"{row.trader_id} is {row.state}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveOptions:
+class RemoveOptions(DeskOptions):
     """Hold which trader to let go and why."""
 
     trader: TraderArgument
@@ -59,21 +60,82 @@ class RemoveOptions:
         bool, typer.Option("--force", help="If it holds positions: stop it and close them; then remove it again.")
     ] = False
     reason: ReasonOption = ""
-    data_dir: DataDirOption = DATA_DEFAULT
-    tenant: TenantOption = DEFAULT_TENANT
-    as_json: JsonOption = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddOptions:
+class AddOptions(DeskOptions):
     """Hold which traders to take on and why."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML: one trader, or a `traders:` list.")]
     config: ConfigOption = CONFIG_DEFAULT
     reason: ReasonOption = ""
-    data_dir: DataDirOption = DATA_DEFAULT
-    tenant: TenantOption = DEFAULT_TENANT
-    as_json: JsonOption = False
+
+    def refuse_keys(self, spec: TraderSpec) -> None:
+        """Raise ConfigError for a trader that needs a key, which this file cannot name."""
+        if spec.executor.type is ExecutorType.REMOTE:
+            field, given = "type", "remote"
+            mend = (
+                f"trader {spec.id} has a remote executor, whose key only a config can name; "
+                f"define the trader in {self.config} and start the desk again"
+            )
+        elif spec.executor.base_url:
+            field, given = "model", spec.executor.model
+            mend = (
+                f"trader {spec.id} has a model of its own, whose key only a config can name; "
+                f"define it under `models:` of {self.config}, start the desk again and name it here"
+            )
+        else:
+            return
+        raise placed(self.file, Fault(trader_id=spec.id, loc=("executor", field), value=repr(given), mend=mend))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradingOptions(DeskOptions):
+    """Hold which accounts to switch and why."""
+
+    account: Annotated[str, typer.Option("--account", metavar="NAME", help="Only this account; all by default.")] = ""
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")] = "by hand"
+
+    def switch(self, state: TradingState) -> None:
+        """Switch the accounts, and say of each how far it may trade now and before."""
+
+        async def work(store: Store) -> list[_Switched]:
+            manager = manager_of(store)
+            async with store.transaction(self.owner) as tx:
+                before = {row.account_id: row.trading_state for row in await tx.find(AccountRow, {})}
+            names = [AccountId(self.account)] if self.account else list(before)
+            rows = [
+                await manager.set_trading(self.owner, name, state, actor=actor(), reason=self.reason) for name in names
+            ]
+            return [_Switched(before=before[row.account_id], row=row) for row in rows]
+
+        switched = self.on_store(work)
+        if self.as_json:
+            print_json({"tenant": self.tenant, "accounts": [one.row for one in switched]})
+            return
+        for one in switched:
+            say(one.told)
+        if not switched:
+            say(f"Tenant {self.tenant} has no accounts.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Switched:
+    before: TradingState
+    row: AccountRow
+
+    @property
+    def told(self) -> str:
+        row, before = self.row, self.before
+        if row.trading_state is before is TradingState.ACTIVE:
+            return f"{row.account_id} is active already; nothing is changed."
+        said = f"{row.account_id} is {row.trading_state}: {row.state_reason}"
+        match before, row.trading_state:
+            case TradingState.HALTED, TradingState.REDUCING:
+                return f"{said} (was halted: entries stay refused, but it no longer counts as an error)"
+            case TradingState.REDUCING, TradingState.HALTED:
+                return f"{said} (was reducing: entries stay refused, and it now counts as an error)"
+        return f"{said} (was {before})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,158 +143,139 @@ class _Listed:
     row: TraderRow
     allocated_usd: Decimal | None = None
 
+    @property
+    def cells(self) -> list[str]:
+        row, spec, executor = self.row, self.row.spec, self.row.spec.executor
+        decides = {ExecutorType.BASELINE: executor.style, ExecutorType.REMOTE: shown_url(executor.base_url)}
+        why = row.state_reason if row.state is not records.TraderState.RUNNING else ""
+        return [
+            spec.id,
+            spec.name,
+            spec.account,
+            f"{row.state} ({why})" if why else row.state,
+            f"{executor.type} {decides.get(executor.type, executor.model)}".strip(),
+            duration(spec.decision_interval_s),
+            usd(self.allocated_usd),
+            ", ".join(spec.symbols),
+            spec.managed_by,
+        ]
+
 
 @app.command("list")
-def list_traders(
-    data_dir: DataDirOption = DATA_DEFAULT, tenant: TenantOption = DEFAULT_TENANT, as_json: JsonOption = False
-) -> None:
+@taking(DeskOptions)
+def list_traders(options: DeskOptions) -> None:
     """List the traders with their definitions."""
 
     async def read(store: Store) -> list[_Listed]:
-        async with store.transaction(TenantId(tenant)) as tx:
-            books = {book.trader_id: book.allocated for book in await tx.find(BookRow, {}, limit=_ALL)}
-            rows = await tx.find(TraderRow, {}, limit=_ALL)
-            return [_Listed(row=row, allocated_usd=books.get(row.trader_id, ZERO)) for row in rows]
+        async with store.transaction(options.owner) as tx:
+            rows, books = await tx.search(Search(kind=TraderRow), Search(kind=records.BookRow))
+        allocated = {book.trader_id: book.allocated for book in books}
+        return [_Listed(row=row, allocated_usd=allocated.get(row.trader_id, records.ZERO)) for row in rows]
 
-    _show(tenant, sorted(with_store(data_dir, read), key=lambda one: one.row.seq), as_json=as_json)
+    _show(options, sorted(options.on_store(read), key=lambda one: one.row.seq))
 
 
 @app.command("add")
 @taking(AddOptions)
 def add(options: AddOptions) -> None:
     """Take traders on from a file in the form of the config, all or none; they stay until removed, whatever it says."""
-    tenant = TenantId(options.tenant)
     config = read_config(options.config)
-    specs = load_traders(options.file, config, tenant, os.environ)
+    specs = load_traders(options.file, config, options.owner)
     for spec in specs:
-        _refuse_keys(options, spec)
+        options.refuse_keys(spec)
 
     async def work(store: Store) -> list[TraderRow]:
         try:
-            return await manager_of(store, config).register_all(tenant, specs, actor=actor(), reason=options.reason)
+            manager = manager_of(store, config)
+            return await manager.register_all(options.owner, specs, actor=actor(), reason=options.reason)
         except RegistrationError as error:
             if error.fault is None:
                 raise
             raise placed(options.file, error.fault) from error
 
-    rows = [_Listed(row=row) for row in with_store(options.data_dir, work)]
-    _show(tenant, rows, as_json=options.as_json)
-
-
-def _refuse_keys(options: AddOptions, spec: TraderSpec) -> None:
-    if spec.executor.type is ExecutorType.REMOTE:
-        mend = (
-            f"trader {spec.id} has an executor elsewhere, whose key only a config can name; "
-            f"define the trader in {options.config} and start the desk again"
-        )
-        raise placed(options.file, Fault(trader_id=spec.id, field="executor.type", value="'remote'", mend=mend))
-    if spec.executor.base_url:
-        mend = (
-            f"trader {spec.id} has a model of its own, whose key only a config can name; "
-            f"define it under `models:` of {options.config}, start the desk again and name it here"
-        )
-        given = repr(spec.executor.model)
-        raise placed(options.file, Fault(trader_id=spec.id, field="executor.model", value=given, mend=mend))
+    _show(options, [_Listed(row=row) for row in options.on_store(work)])
 
 
 @app.command("start")
 @taking(MoveOptions)
 def start(options: MoveOptions) -> None:
     """Let a stopped trader run."""
-    _move(options, Manager.start)
+    options.move(Manager.start)
 
 
 @app.command("pause")
 @taking(MoveOptions)
 def pause(options: MoveOptions) -> None:
     """Take no decisions for a while; its stops and books are looked after all the same."""
-    _move(options, Manager.pause)
+    options.move(Manager.pause)
 
 
 @app.command("resume")
 @taking(MoveOptions)
-def resume(options: MoveOptions) -> None:
+def resume_trader(options: MoveOptions) -> None:
     """Let a paused trader go on."""
-    _move(options, Manager.resume)
+    options.move(Manager.resume)
 
 
 @app.command("stop")
 @taking(MoveOptions)
 def stop(options: MoveOptions) -> None:
-    """Stop a trader; its positions stay, protected, until their stop or target closes them."""
-    _move(options, Manager.stop)
+    """Stop a trader; its positions stay, protected, until their stop or take profit closes them."""
+    options.move(Manager.stop)
 
 
 @app.command("remove")
 @taking(RemoveOptions)
 def remove(options: RemoveOptions) -> None:
     """Let a flat trader go; its books and history stay."""
+    trader_id = TraderId(options.trader)
 
     async def work(store: Store) -> tuple[Removal, bool]:
-        tenant = TenantId(options.tenant)
-        async with store.transaction(tenant) as tx:
-            row = await tx.get(TraderRow, options.trader)
+        async with store.transaction(options.owner) as tx:
+            row = await tx.get(TraderRow, trader_id)
         outcome = await manager_of(store).unregister(
-            tenant, TraderId(options.trader), actor=actor(), reason=options.reason, force=options.force
+            options.owner, trader_id, actor=actor(), reason=options.reason, force=options.force
         )
         return outcome, row is not None and row.spec.managed_by is ManagedBy.CONFIG
 
-    outcome, in_config = with_store(options.data_dir, work)
+    outcome, in_config = options.on_store(work)
     if options.as_json:
-        given = {"tenant": options.tenant, "trader": options.trader, "outcome": outcome}
+        given = {"tenant": options.tenant, "trader": trader_id, "outcome": outcome}
         print_json({**given, "returns_with_config": in_config})
     elif outcome is Removal.REMOVED:
         back = " The config defines it: it comes back at the next start unless you take it out of that file."
-        say(f"{options.trader} is removed.{back if in_config else ''}")
+        say(f"{trader_id} is removed.{back if in_config else ''}")
     else:
-        say(f"{options.trader} is stopped and its positions are being closed; remove it again when it is flat.")
+        say(f"{trader_id} is stopped and its positions are being closed; remove it again when it is flat.")
 
 
-def _move(options: MoveOptions, act: Callable[..., Awaitable[TraderRow]]) -> None:
-    async def work(store: Store) -> TraderRow:
-        return await act(
-            manager_of(store), TenantId(options.tenant), options.trader, actor=actor(), reason=options.reason
-        )
+@taking(TradingOptions)
+def halt(options: TradingOptions) -> None:
+    """Refuse entries and wider stops, and show the account as in error: something is wrong.
 
-    row = with_store(options.data_dir, work)
+    Closes, stops and take profits go on. It lasts until `propdesk resume`; the desk itself halts after a liquidation.
+    """
+    options.switch(TradingState.HALTED)
+
+
+@taking(TradingOptions)
+def reduce(options: TradingOptions) -> None:
+    """Refuse entries and wider stops, and show the account as paused: it is being wound down.
+
+    Trading is limited as by `propdesk halt`, but nothing is reported as wrong. It lasts until `propdesk resume`.
+    """
+    options.switch(TradingState.REDUCING)
+
+
+@taking(TradingOptions)
+def resume(options: TradingOptions) -> None:
+    """Take entries again after `propdesk halt` or `reduce`; a paused trader needs `propdesk traders resume`."""
+    options.switch(TradingState.ACTIVE)
+
+
+def _show(options: DeskOptions, rows: Sequence[_Listed]) -> None:
     if options.as_json:
-        print_json(row)
-    else:
-        say(f"{row.trader_id} is {row.state}.")
-
-
-def _show(tenant: str, rows: list[_Listed], *, as_json: bool) -> None:
-    if as_json:
         traders = [{**jsonable(one.row), "allocated_usd": one.allocated_usd} for one in rows]
-        print_json({"tenant": tenant, "traders": traders})
-        return
-    show_table(
-        "Traders",
-        ["trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from"],
-        [_line(one) for one in rows],
-    )
-
-
-def _line(listed: _Listed) -> list[str]:
-    row, spec = listed.row, listed.row.spec
-    decides = _decides(spec.executor)
-    return [
-        spec.id,
-        spec.name,
-        spec.account,
-        f"{row.state} ({row.state_reason})" if row.state_reason and row.state != TraderState.RUNNING else row.state,
-        f"{spec.executor.type} {decides}".strip(),
-        duration(spec.decision_interval_s),
-        usd(listed.allocated_usd),
-        ", ".join(spec.symbols),
-        spec.managed_by,
-    ]
-
-
-def _decides(executor: ExecutorSpec) -> str:
-    match executor.type:
-        case ExecutorType.BASELINE:
-            return executor.style
-        case ExecutorType.REMOTE:
-            return shown_url(executor.base_url)
-    return executor.model
+        print_json({"tenant": options.tenant, "traders": traders})
+    else:
+        show_table("Traders", _COLUMNS, [one.cells for one in rows])

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from executor.errors import ExecutorConfigError
-from executor.models.keys import check_key
+from executor.models.addresses import check_key
 from manager.config.source import is_reference
 
 RESERVED_IDS: Final = ("EXTERNAL", "UNALLOCATED", "ROUNDING")
@@ -35,9 +35,18 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """Say in words what a field takes, for the message about a value that it does not take."""
+    """Say in words what a field takes, for the message about a value that it does not take, with an example of one."""
 
     text: str
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Give an example of a field's value, and its type in words where none is expected, for the page of the config."""
+
+    text: str
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,16 @@ class Environment:
 
     variables: Mapping[str, str]
     used: dict[str, str]
+
+
+class Section(BaseModel):
+    """Refuse unknown keys and silent conversions; a string below a key says what it is for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+EMPTY_IS_DEFAULT: Final = BeforeValidator(lambda given: {} if given is None else given)
+EMPTY_IS_NOTHING: Final = BeforeValidator(lambda given: [] if given is None else given)
 
 
 def one_of(options: list[str], given: object) -> str:
@@ -155,24 +174,25 @@ def choice(kind: type[StrEnum]) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
-Secret = Annotated[str, BeforeValidator(parse_secret)]
-Key = Annotated[str, BeforeValidator(parse_key)]
-Id = Annotated[str, BeforeValidator(parse_id)]
+_REFERENCE = Example("${NAME}", "a variable of the environment")
+Secret = Annotated[str, BeforeValidator(parse_secret), _REFERENCE]
+Key = Annotated[str, BeforeValidator(parse_key), _REFERENCE]
+Id = Annotated[str, BeforeValidator(parse_id), Example("trend_btc", "1 to 64 letters, digits, _ . or -")]
 Number = Annotated[Decimal, BeforeValidator(parse_number)]
 Count = Annotated[int, BeforeValidator(parse_count)]
 Duration = Annotated[
-    int, BeforeValidator(parse_duration), Field(ge=1, le=31_536_000), Expect("a duration from 1s to 365d")
+    int, BeforeValidator(parse_duration), Field(ge=1, le=31_536_000), Expect("a duration from 1s to 365d", "30s")
 ]
 DurationOrZero = Annotated[
-    int, BeforeValidator(parse_duration), Field(ge=0, le=31_536_000), Expect("a duration from 0s to 365d")
+    int, BeforeValidator(parse_duration), Field(ge=0, le=31_536_000), Expect("a duration from 0s to 365d", "30d")
 ]
-Percent = Annotated[Number, Field(ge=0, le=100), Expect("a percentage from 0 to 100")]
-Share = Annotated[Number, Field(gt=0, le=100), Expect("a percentage above 0, up to 100")]
-Usd = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("an amount above 0 USD")]
-Price = Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for a million tokens, 0 or more")]
-Positive = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("a number above 0")]
-Bps = Annotated[Number, Field(ge=0, lt=10_000), Expect("basis points from 0 to 10000 (1 is 0.01 %)")]
-Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 125")]
-Positions = Annotated[Count, Field(ge=1, le=1_000), Expect("a whole number from 1 to 1000")]
-AccountCount = Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1 to 100000")]
+Percent = Annotated[Number, Field(ge=0, le=100), Expect("a percentage from 0 to 100", "10")]
+Share = Annotated[Number, Field(gt=0, le=100), Expect("a percentage above 0, up to 100", "60")]
+Usd = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("an amount above 0 USD", "1000")]
+Price = Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for a million tokens, 0 or more", "2.5")]
+Positive = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("a number above 0", "0.1")]
+Bps = Annotated[Number, Field(ge=0, lt=10_000), Expect("basis points from 0 to 10000 (1 is 0.01 %)", "4.5")]
+Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 125", "5")]
+Positions = Annotated[Count, Field(ge=1, le=1_000), Expect("a whole number from 1 to 1000", "3")]
+AccountCount = Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1 to 100000", "10")]
 Text = Annotated[str, Field(min_length=1, max_length=200), Expect("a text of 1 to 200 characters")]

@@ -1,5 +1,6 @@
 """Read, check and freeze a config file; all of it is right, or none of it is used."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,16 +8,17 @@ from typing import Any, Final
 
 from executor.prompts.files import FOLDER
 from executor.prompts.library import PromptLibrary
-from manager.config.accounts import InstrumentsOf, Reading, read_accounts
-from manager.config.budgets import budgeted_models, check_budgets, read_budgets
-from manager.config.explain import refuse_references, validated
-from manager.config.fields import Environment, parse_id
-from manager.config.instruments import instruments_of_market
-from manager.config.models import read_models
-from manager.config.roster import Roster
-from manager.config.schema import LimitsSection, ManagerSection, RootSection, TenantSection
-from manager.config.source import Loc, Source, read_source, shown
+from manager.config.accounts import AccountReader, InstrumentsOf, desk_rules, instruments_of_market
+from manager.config.definition import Definitions, Ground
+from manager.config.errors import ConfigError, Problem
+from manager.config.fields import Environment
+from manager.config.models import read_budgets, read_models
+from manager.config.reading import Reading, validated
+from manager.config.schema import ManagerSection, RootSection, TenantSection
+from manager.config.source import Loc, Source, dotted, read_source, shown
+from manager.config.traders import TraderReader
 from manager.config.values import Config, ManagerSettings, MonitoringSettings, TenantConfig
+from manager.errors import Fault
 from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import ManagedBy, TraderSpec
@@ -27,7 +29,7 @@ _SECTIONS: Final = ("manager", "global_limits", "monitoring", "data")
 
 def load_config(
     path: Path,
-    env: Mapping[str, str],
+    env: Mapping[str, str] = os.environ,
     *,
     instruments_of: InstrumentsOf = instruments_of_market,
     candles: Path | None = None,
@@ -35,50 +37,51 @@ def load_config(
 ) -> Config:
     """Return the config at `path`; raise ConfigError with every mistake in it.
 
-    `env` resolves ${NAME}. `instruments_of` names the symbols an account quotes, None where that cannot be known
-    offline; a replay passes those of its file `candles`, which messages then name. Without `check_prompts` a template
-    may be broken: a worker that takes over must start.
+    `env`, that of the process by default, resolves ${NAME}. `instruments_of` names the symbols an account quotes,
+    None where that cannot be known offline; a replay passes those of its file `candles`, which messages then name.
+    Without `check_prompts` a template may be broken: a worker that takes over must start.
     """
-    source = read_source(path)
-    environment = Environment(variables=env, used={})
-    refuse_references(source, SECRET_FIELDS)
-    root = _root(source, environment)
-    reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of, candles=candles)
+    source, environment = read_source(path), Environment(variables=env, used={})
+    source.refuse_references(SECRET_FIELDS)
+    reading = Reading(source=source, environment=environment, root=_root(source, environment))
     prompts = PromptLibrary(path.parent / FOLDER, resource(FOLDER)) if check_prompts else None
-    tenants = {DEFAULT_TENANT: _tenant(reading, prompts, (), root)}
-    for name, given in root.tenants.items():
-        tenant_id = _tenant_id(source, name)
-        section = validated(source, ("tenants", name), TenantSection, given, environment)
-        if tenant_id is not None and section is not None:
-            tenants[tenant_id] = _tenant(reading, prompts, ("tenants", name), section)
-    if not any(tenant.traders for tenant in tenants.values()) and not source.problems:
-        source.report(
-            ("traders",), "empty", "a desk needs traders; add one, such as the first of the sample config.yaml"
-        )
-    source.finish()
-    return _config(path, root, environment, tenants)
+    tenants = _Tenants(reading, instruments_of, Ground(prompts=prompts, replays=True, candles=candles))
+    return _config(path, reading, tenants.read())
 
 
-def load_traders(path: Path, config: Config, tenant: TenantId, env: Mapping[str, str]) -> tuple[TraderSpec, ...]:
+def load_traders(
+    path: Path, config: Config, tenant: TenantId, env: Mapping[str, str] = os.environ
+) -> tuple[TraderSpec, ...]:
     """Return the traders of the file at `path`, one mapping or a `traders:` list, for accounts of `config`.
 
     Raises ConfigError with every mistake. They count as managed by the API, so no reload of the config touches them.
     """
     source = read_source(path)
-    environment = Environment(variables=env, used={})
-    refuse_references(source, SECRET_FIELDS)
+    source.refuse_references(SECRET_FIELDS)
+    manager = ManagerSection.model_construct(decision_timeout=config.manager.decision_timeout_s)
+    root = RootSection.model_construct(manager=manager)
+    reading = Reading(source=source, environment=Environment(variables=env, used={}), root=root)
     known = config.tenants.get(tenant)
-    accounts = known.accounts if known is not None else {}
-    root = RootSection.model_construct(
-        manager=ManagerSection.model_construct(decision_timeout=config.manager.decision_timeout_s)
-    )
-    reading = Reading(source=source, environment=environment, root=root, instruments_of=instruments_of_market)
-    prompts = PromptLibrary(config.prompt_root / FOLDER, resource(FOLDER))
-    models = known.models if known is not None else {}
-    roster = Roster(reading, prompts, loc=(), accounts=accounts, declared=list(accounts), models=models)
-    specs = roster.read(_listed(source))
+    ground = Ground(prompts=config.prompt_library(), replays=True)
+    if known is not None:
+        ground = replace(Ground.of(known, prompts=ground.prompts, replays=True), budgets=None)
+    specs = TraderReader(reading, ground, ()).read(_listed(source))
     source.finish()
     return tuple(replace(spec, managed_by=ManagedBy.API) for spec in specs)
+
+
+def placed(path: Path, fault: Fault) -> ConfigError:
+    """Return the error of `fault` with the file and the line where its trader is written."""
+    source = read_source(path)
+    listed, loc = source.root.get("traders"), fault.loc
+    if isinstance(listed, list):
+        ids = [given.get("id") if isinstance(given, dict) else None for given in listed]
+        if fault.trader_id not in ids:
+            source.lines.clear()
+        else:
+            loc = ("traders", ids.index(fault.trader_id), *loc)
+    field, line = dotted(loc), source.line(loc)
+    return ConfigError([Problem(file=str(path), line=line, field=field, value=fault.value, mend=fault.text)])
 
 
 def _listed(source: Source) -> list[Any]:
@@ -97,71 +100,87 @@ def _listed(source: Source) -> list[Any]:
 
 def _root(source: Source, environment: Environment) -> RootSection:
     """Return the top level; what is wrong in it is read as its default, so that the rest is judged too."""
+
+    def sound(key: str, given: Any) -> bool:
+        return validated(Source(path=Path()), (), RootSection, {key: given}, environment) is not None
+
     root = validated(source, (), RootSection, source.root, environment)
     if root is not None:
         return root
-    sound: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     for key, given in source.root.items():
         if key in _SECTIONS and isinstance(given, dict):
-            parts = {part: value for part, value in given.items() if _sound(environment, key, {part: value})}
-            sound[key] = parts
-        elif _sound(environment, key, given):
-            sound[key] = given
-    return RootSection.model_validate(sound, context=environment)
+            kept[key] = {part: value for part, value in given.items() if sound(key, {part: value})}
+        elif sound(key, given):
+            kept[key] = given
+    return RootSection.model_validate(kept, context=environment)
 
 
-def _sound(environment: Environment, key: str, given: Any) -> bool:
-    unheard = Source(path=Path())
-    return validated(unheard, (), RootSection, {key: given}, environment) is not None
+class _Tenants:
+    """Read the tenants of a file: the top level, which is one itself, and those that it names."""
+
+    def __init__(self, reading: Reading, instruments_of: InstrumentsOf, ground: Ground) -> None:
+        self._reading = reading
+        self._instruments_of = instruments_of
+        self._ground = ground
+
+    def read(self) -> dict[TenantId, TenantConfig]:
+        """Return them by id; raise ConfigError with every mistake in the file."""
+        reading = self._reading
+        tenants = {DEFAULT_TENANT: self._tenant((), DEFAULT_TENANT, reading.root)}
+        for name, given in reading.root.tenants.items():
+            loc, tenant_id = ("tenants", name), TenantId(name)
+            section, sound = reading.validated(loc, TenantSection, given), reading.named(loc)
+            if tenant_id == DEFAULT_TENANT:
+                mend = "the top level of the file is this tenant; choose another name"
+                reading.report(loc, shown((), name), mend)
+            elif sound and section is not None:
+                tenants[tenant_id] = self._tenant(loc, tenant_id, section)
+        if not any(tenant.traders for tenant in tenants.values()) and not reading.source.problems:
+            mend = "a desk needs traders; add one, such as the first of the sample config.yaml"
+            reading.report(("traders",), "empty", mend)
+        reading.source.finish()
+        return tenants
+
+    def _tenant(self, loc: Loc, tenant_id: TenantId, section: TenantSection) -> TenantConfig:
+        reading, budgets = self._reading, read_budgets(section.budgets)
+        rules = desk_rules(reading.root, section.global_limits)
+        accounts = AccountReader(reading, rules, self._instruments_of).read((*loc, "exchanges"), section.exchanges)
+        models = read_models(reading, (*loc, "models"), section.models, budgets)
+        ground = replace(
+            self._ground,
+            accounts=accounts,
+            models=models,
+            budgets=budgets,
+            declared_accounts=tuple(section.exchanges),
+            declared_models=tuple(section.models),
+        )
+        traders = TraderReader(reading, ground, loc).read(section.traders)
+        limited = [name for name, one in models.items() if one.budget_usd_per_day is not None]
+        for fault in Definitions(ground).unpriced(limited):
+            reading.report((*loc, *fault.loc), fault.value, fault.mend)
+        server = section.executor_server
+        return TenantConfig(
+            tenant_id=tenant_id,
+            accounts=accounts,
+            traders=traders,
+            models=models,
+            budgets=budgets,
+            executor_key=server.key if server is not None else "",
+        )
 
 
-def _tenant_id(source: Source, name: str) -> TenantId | None:
-    loc: Loc = ("tenants", name)
-    try:
-        parsed = TenantId(parse_id(name))
-    except ValueError as error:
-        source.report(loc, shown((), name), str(error))
-        return None
-    if parsed == DEFAULT_TENANT:
-        source.report(loc, shown((), name), "the top level of the file is this tenant; choose another name")
-        return None
-    return parsed
-
-
-def _tenant(reading: Reading, prompts: PromptLibrary | None, loc: Loc, section: TenantSection) -> TenantConfig:
-    limits: LimitsSection = section.global_limits
-    accounts = read_accounts(reading, loc, section.exchanges, limits)
-    models = read_models(reading, loc, section.models)
-    declared = list(section.exchanges)
-    roster = Roster(reading, prompts, loc=loc, accounts=accounts, declared=declared, models=section.models)
-    traders = roster.read(section.traders)
-    tenant_id = TenantId(str(loc[-1])) if loc else DEFAULT_TENANT
-    server = section.executor_server
-    tenant = TenantConfig(
-        tenant_id=tenant_id,
-        accounts=accounts,
-        traders=traders,
-        models=budgeted_models(models, section.budgets.model_usd_per_day),
-        budgets=read_budgets(section.budgets),
-        executor_key=server.key if server is not None else "",
-    )
-    check_budgets(reading.source, loc, section.traders, tenant)
-    return tenant
-
-
-def _config(
-    path: Path, root: RootSection, environment: Environment, tenants: Mapping[TenantId, TenantConfig]
-) -> Config:
-    manager, monitoring = root.manager, root.monitoring
+def _config(path: Path, reading: Reading, tenants: Mapping[TenantId, TenantConfig]) -> Config:
+    manager, monitoring, data = reading.root.manager, reading.root.monitoring, reading.root.data
     return Config(
         path=path,
         manager=ManagerSettings(
             total_equity_usd=manager.total_equity_usd,
             decision_timeout_s=manager.decision_timeout,
             decision_concurrency=manager.decision_concurrency,
-            max_data_age_s=root.data.max_data_age,
-            prompt_retention_s=root.data.prompt_retention,
-            snapshot_max_age_s=root.data.snapshot_max_age,
+            max_data_age_s=data.max_data_age,
+            prompt_retention_s=data.prompt_retention,
+            snapshot_max_age_s=data.snapshot_max_age,
         ),
         monitoring=MonitoringSettings(
             update_interval_s=monitoring.update_interval,
@@ -169,5 +188,5 @@ def _config(
             metrics_exporter=monitoring.metrics_exporter,
         ),
         tenants=tenants,
-        secrets=dict(environment.used),
+        secrets=dict(reading.environment.used),
     )

@@ -1,61 +1,101 @@
-"""Read `models:`, and what traders say about the models that decide for them."""
+"""Read `models:` and `budgets:`: which endpoints there are, what they are told, and what calls of them may cost."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from math import isfinite
 from typing import Any, Final
 
+from executor.budget import output_cap
 from executor.errors import ExecutorConfigError
 from executor.models.addresses import check_base_url, shown_url
-from executor.models.chat import ModelEndpoint, Structured
+from executor.models.chat import ModelEndpoint
 from executor.models.clients import gate_key
 from executor.models.profile import ModelProfile, TokenPrices
-from executor.registry import ExecutorSpec, ExecutorType
-from manager.config.accounts import Reading
-from manager.config.explain import validated
-from manager.config.extra_body import read_body
-from manager.config.fields import one_of, parse_id
-from manager.config.schema import LlmSection, ModelSection, PricesSection
+from executor.registry import ExecutorSpec
+from manager.config.reading import Reading
+from manager.config.schema import OPENAI, BudgetsSection, ModelSection, PricesSection
 from manager.config.source import Loc, shown
+from manager.config.values import Budgets
 
-OPENAI: Final = "https://api.openai.com/v1"
-_OF_THE_ENDPOINT: Final = ("structured", "extra_body")
+_OURS: Final = frozenset({"model", "messages", "response_format", "stream", "stream_options", "n"})
+_TOOLS: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
+_DEARER: Final = frozenset(
+    {
+        *("best_of", "models", "route", "plugins", "fallbacks"),
+        *("web_search_options", "search_parameters", "enable_search", "audio", "modalities"),
+    }
+)
+_CAPS: Final = ("max_tokens", "max_completion_tokens")
 
 
-def read_models(reading: Reading, loc: Loc, given: Mapping[str, Any]) -> dict[str, ModelProfile]:
-    """Return the models that are right, with references for keys; the mistakes of the others are noted."""
+def read_models(reading: Reading, loc: Loc, given: Mapping[str, Any], budgets: Budgets) -> dict[str, ModelProfile]:
+    """Return the models that are right, with references for keys; the mistakes of the others are noted.
+
+    One without a budget of its own has the one that `budgets` gives to each model.
+    """
     profiles = {}
     for name, section in given.items():
-        here = (*loc, "models", name)
-        try:
-            parse_id(name)
-        except ValueError as error:
-            reading.source.report(here, shown((), name), str(error))
+        here = (*loc, name)
+        model = reading.validated(here, ModelSection, section) if reading.named(here) else None
+        if model is None:
             continue
-        model = validated(reading.source, here, ModelSection, section, reading.environment)
-        if model is not None:
-            profiles[name] = _profile(reading, here, model)
+        if model.api_key is None and model.base_url == OPENAI:
+            reading.report((*here, "api_key"), "missing", "add `api_key: ${NAME}`")
+        if fault := url_fault(model.base_url, allow_private=model.allow_private):
+            reading.report((*here, "base_url"), shown((), shown_url(model.base_url)), fault)
+        endpoint = ModelEndpoint(
+            base_url=model.base_url,
+            model=model.model,
+            api_key=model.api_key or "",
+            structured=model.structured,
+            timeout_s=float(model.timeout or reading.root.manager.decision_timeout),
+            allow_private=model.allow_private,
+            extra_body=read_body(reading, (*here, "extra_body"), model.extra_body),
+        )
+        price, own = model.price_per_mtok, model.budget_usd_per_day
+        profiles[name] = ModelProfile(
+            name=name,
+            endpoint=endpoint,
+            max_concurrency=model.max_concurrency,
+            requests_per_minute=model.requests_per_minute,
+            prices=None if price is None else _prices(price),
+            budget_usd_per_day=budgets.model_usd_per_day if own is None else own,
+        )
     return profiles
 
 
-def read_llm(reading: Reading, loc: Loc, section: LlmSection, models: Collection[str]) -> ExecutorSpec:
-    """Return an executor that names models of its tenant, or its own endpoint; what is wrong in it is noted."""
-    inline = section.api_key is not None or section.base_url is not None
-    (_check_inline if inline else _check_named)(reading, loc, section, models)
-    for index, name in enumerate(section.fallback):
-        here = (*loc, "fallback", index)
-        if name in section.fallback[:index] or (name == section.model and not inline):
-            reading.source.report(here, shown((), name), "is asked before already; remove it here")
-        elif name not in models:
-            reading.source.report(here, shown((), name), f"no such model under models; {one_of(sorted(models), name)}")
-    return ExecutorSpec(
-        type=ExecutorType.LLM,
-        base_url=(section.base_url or OPENAI) if inline else "",
-        api_key=section.api_key or "",
-        model=section.model,
-        fallback=tuple(section.fallback),
-        structured=section.structured or Structured.JSON_SCHEMA,
-        timeout_s=float(section.timeout or reading.root.manager.decision_timeout),
-        extra_body=read_body(reading, (*loc, "extra_body"), section.extra_body),
-    )
+def _prices(section: PricesSection) -> TokenPrices:
+    cached = section.input if section.cached_input is None else section.cached_input
+    return TokenPrices(input=section.input, cached_input=cached, output=section.output)
+
+
+def url_fault(base_url: str, *, allow_private: bool) -> str:
+    """Say why an endpoint may not be at an address, empty if it may."""
+    try:
+        check_base_url(base_url, allow_private=allow_private)
+    except ExecutorConfigError as error:
+        return str(error)
+    return ""
+
+
+def read_budgets(section: BudgetsSection) -> Budgets:
+    """Return the budgets of a tenant."""
+    return Budgets(**section.model_dump())
+
+
+def asked_models(executor: ExecutorSpec) -> tuple[str, ...]:
+    """Return the names under `models:` that an executor asks."""
+    return executor.fallback if executor.base_url else (*executor.fallback, executor.model)
+
+
+def lacking(profile: ModelProfile) -> tuple[str, str] | None:
+    """Return the field that a model needs before a budget can hold for it and the mend, None if it has all."""
+    if profile.prices is None:
+        return "price_per_mtok", "add price_per_mtok: {input: ..., output: ...}, 0 where it costs nothing"
+    if profile.prices.output and output_cap(profile.endpoint.extra_body) is None:
+        mend = "add extra_body: {max_tokens: ...}, or max_completion_tokens where the provider wants that"
+        return "extra_body", f"{mend}: without a cap nobody knows what a reply may cost"
+    return None
 
 
 def differing_limits(models: Mapping[str, ModelProfile]) -> Iterator[str]:
@@ -73,58 +113,51 @@ def differing_limits(models: Mapping[str, ModelProfile]) -> Iterator[str]:
             yield f"models {names} are one endpoint, which has the lowest of their limits: {lowest}"
 
 
-def _check_inline(reading: Reading, loc: Loc, section: LlmSection, models: Collection[str]) -> None:
-    del models
-    if section.api_key is None:
-        mend = "add `api_key: ${NAME}`; an endpoint without a key is defined under models"
-        reading.source.report((*loc, "api_key"), "missing", mend)
-    _check_url(reading, (*loc, "base_url"), section.base_url or OPENAI, allow_private=False)
+def read_body(reading: Reading, loc: Loc, given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the body as JSON has it; what is wrong in it is noted.
+
+    Kept out is what the desk decides itself, tools, which would let a model act outside its decision, and what makes a
+    call cost more than its tokens at the configured price.
+    """
+    for key, value in given.items():
+        mend = _body_mend(key, value)
+        if mend:
+            reading.report((*loc, str(key)), shown(loc, value), mend)
+    return {str(key): _as_json(value) for key, value in given.items()}
 
 
-def _check_named(reading: Reading, loc: Loc, section: LlmSection, models: Collection[str]) -> None:
-    if section.model not in models:
-        known = one_of(sorted(models), section.model) if models else "there is none"
-        mend = f"no such model under models ({known}); define it there, or add `api_key: ${{NAME}}` and base_url here"
-        reading.source.report((*loc, "model"), shown((), section.model), mend)
-        return
-    for key in _OF_THE_ENDPOINT:
-        if key in section.model_fields_set:
-            mend = f"belongs to the endpoint; write it under models.{section.model}"
-            reading.source.report((*loc, key), shown((), getattr(section, key)), mend)
+def _body_mend(key: object, value: object) -> str:
+    if key in _TOOLS:
+        return "models decide by their reply only; remove it"
+    if key in _OURS:
+        return "is set for each call already; remove it"
+    if key in _DEARER:
+        return "makes a call cost more than its price_per_mtok says; remove it"
+    if key in _CAPS and not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return "expected a whole number of tokens above 0"
+    if not isinstance(key, str) or not _is_json(value):
+        return "cannot be sent as JSON; expected text, finite numbers, true, false, null, lists and mappings"
+    return ""
 
 
-def _profile(reading: Reading, loc: Loc, section: ModelSection) -> ModelProfile:
-    if section.api_key is None and section.base_url == OPENAI:
-        reading.source.report((*loc, "api_key"), "missing", "add `api_key: ${NAME}`")
-    _check_url(reading, (*loc, "base_url"), section.base_url, allow_private=section.allow_private)
-    endpoint = ModelEndpoint(
-        base_url=section.base_url,
-        model=section.model,
-        api_key=section.api_key or "",
-        structured=section.structured,
-        timeout_s=float(section.timeout or reading.root.manager.decision_timeout),
-        allow_private=section.allow_private,
-        extra_body=read_body(reading, (*loc, "extra_body"), section.extra_body),
-    )
-    return ModelProfile(
-        name=str(loc[-1]),
-        endpoint=endpoint,
-        max_concurrency=section.max_concurrency,
-        requests_per_minute=section.requests_per_minute,
-        prices=_prices(section.price_per_mtok),
-        budget_usd_per_day=section.budget_usd_per_day,
-    )
+def _is_json(value: object) -> bool:
+    match value:
+        case Decimal() | float():
+            return isfinite(value)
+        case dict():
+            return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+        case list():
+            return all(map(_is_json, value))
+    return value is None or isinstance(value, str | int)
 
 
-def _prices(section: PricesSection | None) -> TokenPrices | None:
-    if section is None:
-        return None
-    cached = section.input if section.cached_input is None else section.cached_input
-    return TokenPrices(input=section.input, cached_input=cached, output=section.output)
-
-
-def _check_url(reading: Reading, loc: Loc, base_url: str, *, allow_private: bool) -> None:
-    try:
-        check_base_url(base_url, allow_private=allow_private)
-    except ExecutorConfigError as error:
-        reading.source.report(loc, shown((), shown_url(base_url)), str(error))
+def _as_json(value: Any) -> Any:
+    """Write numbers as JSON has them: a temperature of 0.2 is a float there."""
+    match value:
+        case Decimal():
+            return float(value)
+        case dict():
+            return {key: _as_json(item) for key, item in value.items()}
+        case list():
+            return [_as_json(item) for item in value]
+    return value

@@ -1,326 +1,340 @@
-"""The shape of config.yaml: which keys a section has, their types, ranges and defaults (DESIGN.md 4)."""
+"""The shape of config.yaml: which keys a section has, their types, ranges and defaults.
+
+docs/config.md is written from it: the string below a key says what it is for.
+"""
 
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-from exchanges.paper.config import PaperConfig
-from exchanges.synthetic.config import SyntheticConfig
-from exchanges.types import Instrument, Symbol
 from executor.baseline.styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
-from manager.config.fields import (
-    AccountCount,
-    Bps,
-    Count,
-    Duration,
-    DurationOrZero,
-    Expect,
-    Id,
-    Key,
-    Leverage,
-    Number,
-    Percent,
-    Positions,
-    Positive,
-    Price,
-    Secret,
-    Share,
-    Text,
-    Usd,
-    choice,
-)
+from manager.config import fields
+from manager.config.fields import EMPTY_IS_DEFAULT, EMPTY_IS_NOTHING, Count, Example, Expect, Number, Section, choice
 from manager.desk.plan.values import AccountRules, AllocationStrategy, ConflictStrategy, GlobalLimits
 
 _LIMITS: Final = Limits()
 _DESK: Final = GlobalLimits()
 _RULES: Final = AccountRules()
-_PAPER: Final = PaperConfig()
-_SYNTHETIC: Final = SyntheticConfig()
-_INSTRUMENT: Final = Instrument(symbol=Symbol(""))
-
-
-class Section(BaseModel):
-    """Refuse unknown keys and silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-_EMPTY_IS_DEFAULT = BeforeValidator(lambda given: {} if given is None else given)
-_EMPTY_IS_NOTHING = BeforeValidator(lambda given: [] if given is None else given)
+OPENAI: Final = "https://api.openai.com/v1"
 
 
 class ManagerSection(Section):
-    """Hold `manager:`; the equity is what a paper account starts with and what the desk allocates."""
+    """Hold `manager:`, what applies to every account and trader of the file."""
 
-    total_equity_usd: Usd = Decimal(10_000)
+    total_equity_usd: fields.Usd = Decimal(10_000)
+    """What a paper account starts with, and what the desk allocates."""
     reserve_equity_pct: Annotated[Number, Field(ge=0, lt=100), Expect("a percentage from 0, below 100")] = Decimal(10)
+    """The part of the equity that is kept back; the rest is allocated to the traders."""
     allocation_strategy: Annotated[AllocationStrategy, choice(AllocationStrategy)] = AllocationStrategy.EQUAL
-    rebalance_interval: Duration = 3600
+    """How capital is shared out: in equal parts, by each trader's allocation_pct, or by performance."""
+    rebalance_interval: fields.Duration = 3600
+    """How often capital is shared out anew."""
     conflict_strategy: Annotated[ConflictStrategy, choice(ConflictStrategy)] = ConflictStrategy.HIGHEST_CONFIDENCE
-    decision_timeout: Duration = 30
+    """What happens where traders of an account want opposite things: docs/concepts/conflicts.md."""
+    decision_timeout: fields.Duration = 30
+    """How long a decision may take; a later one means no new risk."""
     decision_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] = 64
+    """How many decisions each worker has under way at once."""
     trading_enabled: bool = True
-    protection_grace: Duration = 5
-    max_open_orders: AccountCount = _RULES.max_open_orders
+    """Whether entries are taken; closing is always allowed."""
+    protection_grace: fields.Duration = 5
+    """How long a position may be without a confirmed stop before it is closed."""
+    max_open_orders: fields.AccountCount = _RULES.max_open_orders
+    """The most orders that an account may have at its venue."""
 
 
 class LimitsSection(Section):
     """Hold `global_limits:`, the limits of each account."""
 
-    max_margin_usage_pct: Share = _DESK.max_margin_usage_pct
-    max_positions: AccountCount = _DESK.max_positions
+    max_margin_usage_pct: fields.Share = _DESK.max_margin_usage_pct
+    """The most margin in use, of the account's equity."""
+    max_positions: fields.AccountCount = _DESK.max_positions
+    """The most positions in all traders' books together."""
     max_symbol_exposure_pct: Annotated[
         Number, Field(gt=0, le=10_000), Expect("a percentage of equity above 0, up to 10000")
     ] = _DESK.max_symbol_exposure_pct
-    max_unrealized_loss_pct: Share = _DESK.max_unrealized_loss_pct
+    """The largest notional of one symbol, of the account's equity."""
+    max_unrealized_loss_pct: fields.Share = _DESK.max_unrealized_loss_pct
+    """The unrealized loss, of the account's equity, above which no entry is taken."""
 
 
 class DataSection(Section):
     """Hold `data:`, how old prices may be and how long the texts of prompts are kept."""
 
-    max_data_age: Duration = 15
-    snapshot_max_age: Duration = 1
-    prompt_retention: DurationOrZero = 30 * 86_400
+    max_data_age: fields.Duration = 15
+    """The age from which a price is too old for an entry."""
+    snapshot_max_age: fields.Duration = 1
+    """How long the traders of an account share one look at the market."""
+    prompt_retention: fields.DurationOrZero = 30 * 86_400
+    """How long prompts and their contexts are kept; 0s keeps none."""
 
 
 class MonitoringSection(Section):
-    """Hold `monitoring:`."""
+    """Hold `monitoring:`, how the desk is watched."""
 
     update_interval: Annotated[
-        Duration, Field(le=30), Expect("a duration from 1s to 30s, by which a desk shows life")
+        fields.Duration, Field(le=30), Expect("a duration from 1s to 30s, by which a desk shows life")
     ] = 10
-    alert_webhook: Secret | None = None
+    """How often equity is sampled and the desk shows life."""
+    alert_webhook: fields.Secret | None = None
+    """Where alerts are sent."""
     metrics_exporter: Annotated[Literal["prometheus", "none"], Expect("prometheus or none")] = "none"
-
-
-class InstrumentSection(Section):
-    """Hold one entry of a paper account's `instruments:`."""
-
-    lot: Positive = _INSTRUMENT.lot
-    tick: Positive | None = None
-    min_notional: Annotated[Number, Field(ge=0), Expect("0 USD or more")] = _INSTRUMENT.min_notional
-    contract_size: Positive = _INSTRUMENT.contract_size
-    max_leverage: Leverage = _INSTRUMENT.max_leverage
-    maintenance_rate: Annotated[Number, Field(ge=0, lt=1), Expect("a fraction from 0, below 1, such as 0.005")] = (
-        _INSTRUMENT.maintenance_rate
-    )
-
-
-class PaperSection(Section):
-    """Hold an account of `type: paper`."""
-
-    type: Literal["paper"]
-    market: Any
-    fee_bps: Bps = _PAPER.fee_bps
-    maker_fee_bps: Annotated[Number, Field(gt=-10_000, lt=10_000), Expect("basis points from -fee_bps to 10000")] = (
-        _PAPER.maker_fee_bps
-    )
-    slippage_bps: Bps = _PAPER.slippage_bps
-    volume_share: Annotated[Number, Field(gt=0, le=1), Expect("a fraction above 0, up to 1")] | None = None
-    start_equity_usd: Usd | None = None
-    default_leverage: Leverage = _PAPER.default_leverage
-    instruments: Annotated[dict[str, InstrumentSection], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
-
-
-class LiveSection(Section):
-    """Hold an account at a real venue."""
-
-    type: str
-    api_key: Key
-    api_secret: Secret
-    testnet: bool = True
-    live: bool = False
-    timeout: Duration = 30
-    allow_opposite_books: bool = False
-
-
-class SyntheticMarketSection(Section):
-    """Hold `market: {type: synthetic}`."""
-
-    type: Literal["synthetic"]
-    seed: Annotated[Count, Field(ge=0, lt=2**32), Expect("a whole number from 0 to 4294967295")] = _SYNTHETIC.seed
-    annual_volatility: Annotated[Number, Field(gt=0, le=10), Expect("a fraction above 0, up to 10 (1 is 100 %)")] = (
-        Decimal(repr(_SYNTHETIC.annual_volatility))
-    )
-    jumps_per_day: Annotated[Number, Field(ge=0, le=24), Expect("0 to 24")] = Decimal(repr(_SYNTHETIC.jumps_per_day))
-    outages_per_day: Annotated[Number, Field(ge=0, le=4), Expect("0 to 4")] = Decimal(repr(_SYNTHETIC.outages_per_day))
-    indicator_interval: Duration = _SYNTHETIC.indicator_interval_s
-    funding_interval: Duration = _SYNTHETIC.funding_interval_s
-
-
-class ReplayMarketSection(Section):
-    """Hold `market: {type: replay}`; paths are relative to the config file."""
-
-    type: Literal["replay"]
-    candles: Text
-    funding: Text | None = None
-
-
-class LiveMarketSection(Section):
-    """Hold `market: {type: live}`: a venue's public prices, for which no key is needed."""
-
-    type: Literal["live"]
-    venue: Text
+    """Where metrics are offered."""
 
 
 class BaselineSection(Section):
     """Hold `executor: {type: baseline}`: rules in code, no key."""
 
     type: Literal["baseline"]
-    style: Annotated[Style, choice(Style)]
+    """The kind of executor."""
+    style: Annotated[Style, choice(Style), Example("trend")]
+    """The temperament of the rules."""
 
 
 class LlmSection(Section):
     """Hold `executor: {type: llm}`: names out of `models:`, or an endpoint of the trader's own with its key."""
 
     type: Literal["llm"]
-    model: Text
-    fallback: Annotated[list[Text], _EMPTY_IS_NOTHING, Field(max_length=10), Expect("a list of up to 10 models")] = (
-        Field(default_factory=list)
-    )
-    api_key: Key | None = None
-    base_url: str | None = None
+    """The kind of executor."""
+    model: Annotated[fields.Text, Example("gpt")]
+    """A name under `models:`; with a key of its own, the endpoint's name of the model."""
+    fallback: Annotated[
+        list[fields.Text], EMPTY_IS_NOTHING, Field(max_length=10), Expect("a list of up to 10 models", "[haiku]")
+    ] = Field(default_factory=list)
+    """Names under `models:` that are asked where the ones before bring no reply."""
+    api_key: fields.Key | None = None
+    """The key of an endpoint of the trader's own."""
+    base_url: Annotated[str, Example(OPENAI, "a URL")] | None = None
+    """The address of an endpoint of the trader's own."""
     structured: Annotated[Structured, choice(Structured)] | None = None
-    timeout: Duration | None = None
-    extra_body: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
+    """How an endpoint of the trader's own is asked for JSON; json_schema unless given."""
+    timeout: fields.Duration | None = None
+    """How long a decision may take; without it `manager.decision_timeout`."""
+    extra_body: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{temperature: 0.2}", "a mapping")] = Field(
+        default_factory=dict
+    )
+    """What an endpoint of the trader's own is told beside the prompt."""
 
 
 class PricesSection(Section):
     """Hold `price_per_mtok:`, USD for a million tokens; a cached one without its own price costs what others do."""
 
-    input: Price
-    cached_input: Price | None = None
-    output: Price
+    input: fields.Price
+    """What tokens of the prompt cost."""
+    cached_input: fields.Price | None = None
+    """What tokens of the prompt cost that the endpoint knows already; without it what others do."""
+    output: fields.Price
+    """What tokens of the reply cost."""
 
 
 class ModelSection(Section):
     """Hold one entry of `models:`: an endpoint that speaks OpenAI's chat completions, its limits and its prices."""
 
-    model: Text
-    api_key: Key | None = None
-    base_url: str = "https://api.openai.com/v1"
+    model: Annotated[fields.Text, Example("gpt-5-mini")]
+    """The endpoint's name of the model."""
+    api_key: fields.Key | None = None
+    """The key of the endpoint; a private one may need none."""
+    base_url: str = OPENAI
+    """The address of the endpoint."""
     structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
-    timeout: Duration | None = None
-    max_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000")] | None = None
+    """How it is asked for JSON: by schema, as an object, or only in words."""
+    timeout: fields.Duration | None = None
+    """How long one call may take; without it `manager.decision_timeout`."""
+    max_concurrency: Annotated[Count, Field(ge=1, le=10_000), Expect("a whole number from 1 to 10000", "8")] | None = (
+        None
+    )
+    """How many calls each worker has under way there at once; 64 where no name of the endpoint says."""
     requests_per_minute: (
-        Annotated[Count, Field(ge=1, le=1_000_000), Expect("a whole number from 1 to 1000000")] | None
+        Annotated[Count, Field(ge=1, le=1_000_000), Expect("a whole number from 1 to 1000000", "500")] | None
     ) = None
-    price_per_mtok: PricesSection | None = None
-    budget_usd_per_day: Usd | None = None
-    extra_body: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
+    """How many calls each worker makes in any 60 seconds."""
+    price_per_mtok: Annotated[PricesSection, Example("{input: 0.25, output: 2}", "a mapping, see below")] | None = None
+    """What its tokens cost; a budget needs it."""
+    budget_usd_per_day: fields.Usd | None = None
+    """What all its calls may cost on a UTC day; without it `budgets.model_usd_per_day`."""
+    extra_body: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{max_tokens: 2000}", "a mapping")] = Field(
+        default_factory=dict
+    )
+    """What it is told beside the prompt; a budget needs max_tokens or max_completion_tokens."""
     allow_private: bool = False
+    """Whether it may be in a private network."""
 
 
 class RecordedSection(Section):
     """Hold `executor: {type: recorded}`: decisions from the file that `propdesk replay --decisions` names."""
 
     type: Literal["recorded"]
+    """The kind of executor."""
 
 
 class RemoteSection(Section):
-    """Hold `executor: {type: remote}`: a `propdesk executor serve` elsewhere, by http, https, grpc or grpcs."""
+    """Hold `executor: {type: remote}`: another process, by http, https, grpc or grpcs."""
 
     type: Literal["remote"]
-    url: Text
-    key: Key
-    timeout: Duration | None = None
+    """The kind of executor."""
+    url: Annotated[fields.Text, Example("grpcs://decide.example.com:7443")]
+    """The address of the server."""
+    key: fields.Key
+    """The key that the server knows for this tenant."""
+    timeout: fields.Duration | None = None
+    """How long a decision may take; without it `manager.decision_timeout`."""
     max_usd_per_decision: (
-        Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for one decision, 0 or more")] | None
+        Annotated[Number, Field(ge=0, le=Decimal("1e6")), Expect("USD for one decision, 0 or more", "0.05")] | None
     ) = None
-    ca_file: Text | None = None
+    """What one decision there costs at most; a budget needs it."""
+    ca_file: Annotated[fields.Text, Example("ca.pem")] | None = None
+    """The certificates that the server's is checked by; relative to the config file."""
     allow_private: bool = False
+    """Whether it may be in a private network."""
     allow_unencrypted: bool = False
+    """Whether it may be asked in the clear outside this machine."""
 
 
 class ExecutorServerSection(Section):
-    """Hold `executor_server:`, the key with which desks ask `propdesk executor serve` about this tenant's traders."""
+    """Hold `executor_server:`, for `propdesk executor serve`."""
 
-    key: Key
+    key: fields.Key
+    """The key with which desks ask about this tenant's traders."""
 
 
 class RiskSection(Section):
-    """Hold a trader's `risk_params:` (RULES.md 1)."""
+    """Hold a trader's `risk_params:`, which the desk enforces whatever the trader wants (docs/rules.md 1)."""
 
-    max_positions: Positions = _LIMITS.max_positions
-    max_position_size_usd: Usd = _LIMITS.max_position_size_usd
-    max_margin_usage_pct: Share = _LIMITS.max_margin_usage_pct
-    major_coin_leverage: Leverage = _LIMITS.major_coin_leverage
-    altcoin_leverage: Leverage = _LIMITS.altcoin_leverage
+    max_positions: fields.Positions = _LIMITS.max_positions
+    """The most positions that it may hold."""
+    max_position_size_usd: fields.Usd = _LIMITS.max_position_size_usd
+    """The largest notional of a position; a larger entry is cut."""
+    max_margin_usage_pct: fields.Share = _LIMITS.max_margin_usage_pct
+    """The most margin in use, of its own equity."""
+    major_coin_leverage: fields.Leverage = _LIMITS.major_coin_leverage
+    """The highest leverage on BTC and ETH."""
+    altcoin_leverage: fields.Leverage = _LIMITS.altcoin_leverage
+    """The highest leverage on all others."""
     min_risk_reward_ratio: Annotated[Number, Field(ge=0, le=100), Expect("a ratio from 0 to 100")] = (
         _LIMITS.min_risk_reward_ratio
     )
+    """The least (take profit - mark) / (mark - stop) of an entry."""
     min_confidence: Annotated[Number, Field(ge=0, le=100), Expect("a confidence from 0 to 100")] = (
         _LIMITS.min_confidence
     )
+    """The least confidence of an entry that states one."""
     stop_loss_enabled: bool = _LIMITS.stop_loss_enabled
+    """Whether every entry needs a stop, and every position keeps one."""
     take_profit_enabled: bool = _LIMITS.take_profit_enabled
-    max_drawdown_pct: Share = _LIMITS.max_drawdown_pct
-    cooldown_after_stop: Annotated[DurationOrZero, Field(le=2_592_000), Expect("a duration from 0s to 30d")] = (
+    """Whether every entry needs a take profit."""
+    max_drawdown_pct: fields.Share = _LIMITS.max_drawdown_pct
+    """The fall from its peak of equity below which it takes no entry."""
+    cooldown_after_stop: Annotated[fields.DurationOrZero, Field(le=2_592_000), Expect("a duration from 0s to 30d")] = (
         _LIMITS.cooldown_after_stop_s
     )
+    """How long it takes no entry after a stop was hit."""
     max_entries_per_hour: Annotated[Count, Field(ge=1, le=3600), Expect("a whole number from 1 to 3600")] = (
         _LIMITS.max_entries_per_hour
     )
+    """The most entries within an hour."""
 
 
 class TraderSection(Section):
     """Hold one item of `traders:`."""
 
-    id: Id
-    name: Text | None = None
-    exchange: Text
-    executor: Any
+    id: fields.Id
+    """What it is called in the books; never give it to another."""
+    name: Annotated[fields.Text, Example("Trend on BTC")] | None = None
+    """What people call it; its id unless given."""
+    exchange: Annotated[fields.Text, Example("paper")]
+    """The account that it trades on, a name under `exchanges:`."""
+    executor: Annotated[Any, Example("{type: baseline, style: trend}", "a mapping, see below")]
+    """What decides for it."""
     symbols: Annotated[
-        list[Text], Field(min_length=1), Expect('a list with at least one symbol, such as ["BTC/USDT:USDT"]')
+        list[fields.Text],
+        Field(min_length=1),
+        Expect('a list with at least one symbol, such as ["BTC/USDT:USDT"]', '["BTC/USDT:USDT"]'),
     ]
-    prompt_template: Text | None = None
-    budget_usd_per_day: Usd | None = None
-    decision_interval: Annotated[Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d")]
-    allocation_pct: Percent = Decimal(0)
-    risk_params: Annotated[RiskSection, _EMPTY_IS_DEFAULT] = RiskSection()
+    """What it may trade; its account's market must quote each."""
+    prompt_template: Annotated[fields.Text, Example("prompts/general.md")] | None = None
+    """The prompt of a model, a file below the folder `prompts`."""
+    budget_usd_per_day: fields.Usd | None = None
+    """What its calls of models may cost on a UTC day; without it `budgets.trader_usd_per_day`."""
+    decision_interval: Annotated[fields.Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d", "3m")]
+    """How often it decides."""
+    allocation_pct: fields.Percent = Decimal(0)
+    """Its part of the capital, under allocation_strategy custom."""
+    risk_params: Annotated[RiskSection, EMPTY_IS_DEFAULT, Example("{max_positions: 2}", "a mapping, see below")] = (
+        RiskSection()
+    )
+    """Its limits."""
     auto_start: bool = True
+    """Whether it runs as soon as it is taken on."""
     show_desk_exposure: bool = True
+    """Whether a model is shown what other traders of the account hold in its symbols, net."""
 
 
 class BudgetsSection(Section):
     """Hold `budgets:`, what models may cost on a UTC day: in all, and each model and trader without its own."""
 
-    tenant_usd_per_day: Usd | None = None
-    model_usd_per_day: Usd | None = None
-    trader_usd_per_day: Usd | None = None
+    tenant_usd_per_day: fields.Usd | None = None
+    """What all calls of the tenant may cost together."""
+    model_usd_per_day: fields.Usd | None = None
+    """What the calls of one model may cost."""
+    trader_usd_per_day: fields.Usd | None = None
+    """What the calls of one trader may cost."""
 
 
 class TenantSection(Section):
     """Hold one tenant of `tenants:`; its accounts, models and traders are judged one by one."""
 
-    models: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
-    budgets: Annotated[BudgetsSection, _EMPTY_IS_DEFAULT] = BudgetsSection()
-    exchanges: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
-    traders: Annotated[list[Any], _EMPTY_IS_NOTHING] = Field(default_factory=list)
-    global_limits: Annotated[LimitsSection, _EMPTY_IS_DEFAULT] = LimitsSection()
-    executor_server: ExecutorServerSection | None = None
+    models: Annotated[
+        dict[str, Any], EMPTY_IS_DEFAULT, Example("{gpt: {model: gpt-5-mini, api_key: '${NAME}'}}", "a mapping by name")
+    ] = Field(default_factory=dict)
+    """The models that traders may ask, by name."""
+    budgets: Annotated[
+        BudgetsSection, EMPTY_IS_DEFAULT, Example("{tenant_usd_per_day: 20}", "a mapping, see below")
+    ] = BudgetsSection()
+    """What models may cost in a day."""
+    exchanges: Annotated[
+        dict[str, Any],
+        EMPTY_IS_DEFAULT,
+        Example("{paper: {type: paper, market: {type: synthetic}}}", "a mapping by name"),
+    ] = Field(default_factory=dict)
+    """The accounts, by name."""
+    traders: Annotated[list[Any], EMPTY_IS_NOTHING, Example("[{id: trend_btc, ...}]", "a list")] = Field(
+        default_factory=list
+    )
+    """The traders."""
+    global_limits: Annotated[
+        LimitsSection, EMPTY_IS_DEFAULT, Example("{max_positions: 10}", "a mapping, see below")
+    ] = LimitsSection()
+    """The limits of each account."""
+    executor_server: Annotated[ExecutorServerSection, Example("{key: '${NAME}'}", "a mapping, see below")] | None = None
+    """How desks may ask `propdesk executor serve` about this tenant's traders."""
 
 
 class RootSection(TenantSection):
     """Hold the whole file; its own accounts and traders belong to the tenant "default"."""
 
-    manager: Annotated[ManagerSection, _EMPTY_IS_DEFAULT] = ManagerSection()
-    monitoring: Annotated[MonitoringSection, _EMPTY_IS_DEFAULT] = MonitoringSection()
-    data: Annotated[DataSection, _EMPTY_IS_DEFAULT] = DataSection()
-    tenants: Annotated[dict[str, Any], _EMPTY_IS_DEFAULT] = Field(default_factory=dict)
+    manager: Annotated[
+        ManagerSection, EMPTY_IS_DEFAULT, Example("{total_equity_usd: 10000}", "a mapping, see below")
+    ] = ManagerSection()
+    """What applies to every account and trader."""
+    monitoring: Annotated[
+        MonitoringSection, EMPTY_IS_DEFAULT, Example("{update_interval: 10s}", "a mapping, see below")
+    ] = MonitoringSection()
+    """How the desk is watched."""
+    data: Annotated[DataSection, EMPTY_IS_DEFAULT, Example("{max_data_age: 15s}", "a mapping, see below")] = (
+        DataSection()
+    )
+    """How old data may be, and how long it is kept."""
+    tenants: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{acme: {traders: [...]}}", "a mapping by name")] = (
+        Field(default_factory=dict)
+    )
+    """Further tenants, each with its own accounts, models, budgets and traders."""
 
 
-MARKETS: Final[Mapping[str, type[Section]]] = MappingProxyType(
-    {"synthetic": SyntheticMarketSection, "replay": ReplayMarketSection, "live": LiveMarketSection}
-)
 EXECUTORS: Final[Mapping[str, type[Section]]] = MappingProxyType(
     {"baseline": BaselineSection, "llm": LlmSection, "recorded": RecordedSection, "remote": RemoteSection}
-)
-EXCHANGES: Final[Mapping[str, type[Section]]] = MappingProxyType(
-    {"paper": PaperSection, "hyperliquid": LiveSection, "binance": LiveSection}
 )

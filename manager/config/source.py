@@ -48,6 +48,24 @@ class Source:
         problem = Problem(file=str(self.path), line=self.line(loc), field=dotted(loc), value=value, mend=mend)
         self.problems.setdefault(loc, problem)
 
+    def refuse_references(self, allowed: frozenset[str]) -> None:
+        """Note each ${NAME} outside the fields named `allowed`: only secrets come from the environment."""
+        for loc, text in _texts((), self.root):
+            if "${" in text and loc[-1:] and loc[-1] not in allowed:
+                mend = f"${{NAME}} stands for secrets only ({', '.join(sorted(allowed))}); write the value itself"
+                self.report(loc, shown((), text) if is_reference(text) else shown(loc, text), mend)
+
+    def misread(self, error: Exception) -> None:
+        """Note that the text is no YAML, on the line where that shows."""
+        text, line = str(error).splitlines()[0] if str(error) else type(error).__name__, 0
+        if isinstance(error, MarkedYAMLError):
+            mark, context = error.problem_mark or error.context_mark, error.context_mark
+            begins = f"that begins in line {context.line + 1}:" if error.context and context else ""
+            text = " ".join(part for part in (error.context, begins, error.problem) if part)
+            line = mark.line + 1 if mark is not None else 0
+        self.lines[()] = line
+        self.report((), "", f"is not valid YAML ({text}); correct the indentation, quotes or brackets here")
+
     def finish(self) -> None:
         """Raise ConfigError if any mistake was noted; one in an anchor that several share is told once."""
         if self.problems:
@@ -69,6 +87,14 @@ class Source:
         return replace(problem, mend=f"{problem.mend}; and {others} other {sharing}")
 
 
+def _texts(loc: Loc, value: Any) -> Iterator[tuple[Loc, str]]:
+    if isinstance(value, str):
+        yield loc, value
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts((*loc, key), item)
+
+
 def dotted(loc: Loc) -> str:
     """Return `loc` as it is written in messages: traders[0].risk_params.max_positions."""
     text = ""
@@ -79,7 +105,7 @@ def dotted(loc: Loc) -> str:
 
 def shown(loc: Loc, value: Any) -> str:
     """Return `value` as a message may show it: short, and hidden where the key sounds like a secret."""
-    if any(isinstance(part, str) and _secret_sounding(part) for part in loc):
+    if any(isinstance(part, str) and sounds_secret(part) for part in loc):
         return value if isinstance(value, str) and is_reference(value) else HIDDEN
     if isinstance(value, dict):
         return "a mapping"
@@ -91,6 +117,13 @@ def shown(loc: Loc, value: Any) -> str:
         return str(value).lower()
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def sounds_secret(key: str) -> bool:
+    """Tell whether a key names a secret; a misspelt one does too, as its value may be the secret all the same."""
+    name = key.lower()
+    words = [word for word in name.replace("-", "_").split("_") if word not in _PLAIN_WORDS]
+    return any(word in name for word in SECRET_WORDS) or any(get_close_matches(w, SECRET_WORDS, 1, 0.65) for w in words)
 
 
 def is_reference(value: str) -> bool:
@@ -116,10 +149,7 @@ def read_source(path: Path) -> Source:
     except UnicodeDecodeError as error:
         source.report((), "", f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
     except (YAMLError, RecursionError, ValueError) as error:
-        source.lines[()] = _error_line(error)
-        source.report(
-            (), "", f"is not valid YAML ({_error_text(error)}); correct the indentation, quotes or brackets here"
-        )
+        source.misread(error)
     else:
         if node is None:
             source.report((), "", "is empty; write at least `exchanges:` and `traders:`")
@@ -127,109 +157,97 @@ def read_source(path: Path) -> Source:
             source.lines[()] = node.start_mark.line + 1
             source.report((), "", "expected a mapping with keys such as exchanges and traders")
         else:
-            source.root = _value(source, (), node, 0)
+            source.root = _Nodes(source).value((), node, 0)
     if source.root is None:
         source.finish()
     return source
 
 
-def _secret_sounding(key: str) -> bool:
-    """Also catch misspelt keys: their value may be the secret all the same."""
-    name = key.lower()
-    words = [word for word in name.replace("-", "_").split("_") if word not in _PLAIN_WORDS]
-    return any(word in name for word in SECRET_WORDS) or any(get_close_matches(w, SECRET_WORDS, 1, 0.65) for w in words)
+class _Nodes:
+    """Turn the nodes of a YAML file into plain values, and note the line of each in the source."""
 
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
-def _error_line(error: Exception) -> int:
-    mark = error.problem_mark or error.context_mark if isinstance(error, MarkedYAMLError) else None
-    return mark.line + 1 if mark is not None else 0
+    def value(self, loc: Loc, node: Node, depth: int) -> Any:
+        source = self._source
+        source.lines.setdefault(loc, node.start_mark.line + 1)
+        if len(source.lines) > _MOST_VALUES:
+            mend = "remove aliases that multiply, or split the file"
+            source.report((), "", f"holds more than {_MOST_VALUES} values; {mend}")
+            source.finish()
+        if depth > _DEEPEST:
+            mend = "remove the alias that contains itself"
+            source.report(loc[:2], "", f"is nested more than {_DEEPEST} deep; {mend}")
+            source.finish()
+        if isinstance(node, MappingNode):
+            return self._mapping(loc, node, depth)
+        if isinstance(node, SequenceNode):
+            return [self.value((*loc, index), item, depth + 1) for index, item in enumerate(node.value)]
+        return self._scalar(loc, node)
 
+    def _mapping(self, loc: Loc, node: MappingNode, depth: int) -> dict[str, Any]:
+        source, values = self._source, dict[str, Any]()
+        for key, item in self._pairs(node, depth):
+            name = self._plain(key.value) if isinstance(key, ScalarNode) else "?"
+            here = (*loc, name)
+            if not isinstance(key, ScalarNode):
+                source.lines[here] = key.start_mark.line + 1
+                source.report(here, "a list or mapping", "a key must be plain text; quote it or remove it")
+            elif name in values:
+                source.report(here, f"given again on line {key.start_mark.line + 1}", "keep one of the two")
+            else:
+                source.lines[here] = key.start_mark.line + 1
+                source.offsets[here] = key.start_mark.index
+                values[name] = self.value(here, item, depth + 1)
+        return values
 
-def _error_text(error: Exception) -> str:
-    if isinstance(error, MarkedYAMLError):
-        begins = f"that begins in line {error.context_mark.line + 1}:" if error.context and error.context_mark else ""
-        return " ".join(part for part in (error.context, begins, error.problem) if part)
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    def _pairs(self, node: MappingNode, depth: int) -> Iterator[tuple[Node, Node]]:
+        """Yield a mapping's own keys, then those that it merges from others and has not itself."""
+        merged = []
+        for key, item in node.value:
+            if key.tag == _MERGE:
+                merged += [item] if isinstance(item, MappingNode) else list(item.value)
+            else:
+                yield key, item
+        own = {key.value for key, _ in node.value if isinstance(key, ScalarNode)}
+        for other in merged:
+            if isinstance(other, MappingNode) and depth <= _DEEPEST:
+                for key, item in self._pairs(other, depth + 1):
+                    if isinstance(key, ScalarNode) and key.value not in own:
+                        own.add(key.value)
+                        yield key, item
 
+    def _scalar(self, loc: Loc, node: Node) -> Any:
+        text, tag = self._plain(node.value), str(node.tag)
+        match tag.removeprefix(_TAG):
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return self._integer(text)
+            case "float":
+                return self._decimal(text)
+            case "str" | "timestamp":
+                return text
+        self._source.report(loc, shown(loc, text), f"the tag {tag} is not supported; remove it")
+        return None
 
-def _value(source: Source, loc: Loc, node: Node, depth: int) -> Any:
-    source.lines.setdefault(loc, node.start_mark.line + 1)
-    if len(source.lines) > _MOST_VALUES:
-        source.report((), "", f"holds more than {_MOST_VALUES} values; remove aliases that multiply, or split the file")
-        source.finish()
-    if depth > _DEEPEST:
-        source.report(loc[:2], "", f"is nested more than {_DEEPEST} deep; remove the alias that contains itself")
-        source.finish()
-    if isinstance(node, MappingNode):
-        return _mapping(source, loc, node, depth)
-    if isinstance(node, SequenceNode):
-        return [_value(source, (*loc, index), item, depth + 1) for index, item in enumerate(node.value)]
-    return _scalar(source, loc, node)
+    @staticmethod
+    def _plain(text: Any) -> str:
+        return str(text).replace(_OPEN, "${").replace(_CLOSE, "}")
 
-
-def _mapping(source: Source, loc: Loc, node: MappingNode, depth: int) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, item in _pairs(node, depth):
-        name = _plain(key.value) if isinstance(key, ScalarNode) else "?"
-        here = (*loc, name)
-        if not isinstance(key, ScalarNode):
-            source.lines[here] = key.start_mark.line + 1
-            source.report(here, "a list or mapping", "a key must be plain text; quote it or remove it")
-        elif name in values:
-            source.report(here, f"given again on line {key.start_mark.line + 1}", "keep one of the two")
-        else:
-            source.lines[here] = key.start_mark.line + 1
-            source.offsets[here] = key.start_mark.index
-            values[name] = _value(source, here, item, depth + 1)
-    return values
-
-
-def _plain(text: Any) -> str:
-    return str(text).replace(_OPEN, "${").replace(_CLOSE, "}")
-
-
-def _pairs(node: MappingNode, depth: int) -> Iterator[tuple[Node, Node]]:
-    merged = []
-    for key, item in node.value:
-        if key.tag == _MERGE:
-            merged += [item] if isinstance(item, MappingNode) else list(item.value)
-        else:
-            yield key, item
-    own = {key.value for key, _ in node.value if isinstance(key, ScalarNode)}
-    for other in merged:
-        if isinstance(other, MappingNode) and depth <= _DEEPEST:
-            for key, item in _pairs(other, depth + 1):
-                if isinstance(key, ScalarNode) and key.value not in own:
-                    own.add(key.value)
-                    yield key, item
-
-
-def _scalar(source: Source, loc: Loc, node: Node) -> Any:
-    text, tag = _plain(node.value), str(node.tag)
-    match tag.removeprefix(_TAG):
-        case "null":
-            return None
-        case "bool":
-            return text.lower() == "true"
-        case "int":
-            return _integer(text)
-        case "float":
-            return _decimal(text)
-        case "str" | "timestamp":
+    @staticmethod
+    def _integer(text: str) -> int | str:
+        try:
+            return int(text.replace("_", ""), 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o") else int(text)
+        except ValueError:
             return text
-    source.report(loc, shown(loc, text), f"the tag {tag} is not supported; remove it")
-    return None
 
-
-def _integer(text: str) -> int | str:
-    try:
-        return int(text.replace("_", ""), 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o") else int(text)
-    except ValueError:
-        return text
-
-
-def _decimal(text: str) -> Decimal | str:
-    try:
-        return Decimal(text.replace("_", "").replace(".inf", "Infinity").replace(".nan", "NaN"))
-    except InvalidOperation:
-        return text
+    @staticmethod
+    def _decimal(text: str) -> Decimal | str:
+        try:
+            return Decimal(text.replace("_", "").replace(".inf", "Infinity").replace(".nan", "NaN"))
+        except InvalidOperation:
+            return text

@@ -6,11 +6,13 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
-from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
 from executor.models.profile import ModelProfile
+from executor.prompts.files import FOLDER
+from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec
 from manager.desk.plan.values import AccountRules
+from manager.resources import resource
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
 
@@ -38,24 +40,28 @@ class MarketSettings:
 class VenueSettings:
     """Say how to reach a live venue; keys are references such as ${NAME}, never values."""
 
-    api_key: str
-    api_secret: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
     testnet: bool = True
     live: bool = False
-    timeout_s: int = 30
+    timeout_s: int = field(default=30, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountConfig:
-    """Define one exchange account; `paper` is set for type paper, `venue` for a live one."""
+    """Define one exchange account; `settings` is the value of its venue's own kind, which only the venue reads.
+
+    `quoted` are the symbols of its market, None where only the venue knows. `unfit` says why no trader can be on it.
+    """
 
     name: str
     type: str
     market: MarketSettings
     rules: AccountRules
     equity_usd: Decimal
-    paper: PaperConfig | None = None
-    venue: VenueSettings | None = None
+    settings: object = None
+    quoted: frozenset[str] | None = None
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +119,9 @@ class Config:
     tenants: Mapping[TenantId, TenantConfig]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    @property
-    def prompt_root(self) -> Path:
-        """Return the folder that prompt templates are named from: that of the config file."""
-        return self.path.parent
+    def prompt_library(self) -> PromptLibrary:
+        """Return the prompt templates in the folder `prompts` beside the config file, then the shipped ones."""
+        return PromptLibrary(self.path.parent / FOLDER, resource(FOLDER))
 
     def secret(self, reference: str) -> str:
         """Return the value behind `${NAME}`; KeyError if the config does not name it."""

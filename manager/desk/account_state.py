@@ -280,7 +280,7 @@ class AccountState:
     def _held(self, trader_id: TraderId) -> Book:
         book = self.books.get(trader_id)
         if book is None:
-            book = self.books[trader_id] = Book(trader_id=trader_id, positions={})
+            book = self.books[trader_id] = Book(trader_id=TraderId(trader_id), positions={})
         return book
 
     def _post(

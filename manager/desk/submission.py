@@ -10,8 +10,9 @@ from datetime import timedelta
 
 import structlog
 
+from exchanges.client_ids import new_client_order_id
 from exchanges.errors import ExchangeError, OrderDenied, OrderRejected
-from exchanges.types import ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
+from exchanges.types import BracketId, ClientOrderId, OrderRequest, OrderType, Symbol, TimeInForce
 from manager.desk.plan.outcomes import PlannedOrder, ProtectiveLeg
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.session import Session
@@ -32,14 +33,11 @@ class CancelResult:
 
 def order_row(session: Session, planned: PlannedOrder) -> OrderRow:
     """Return the row of a planned market order, with a client order id that no other order has."""
-    leg = session.next_leg()
-    order_id = OrderId(f"{session.round_id}.{leg:03d}.{planned.purpose}.{planned.symbol}")
-    return _row(session, planned, order_id, OrderType.MARKET)
+    return _row(session, planned, OrderType.MARKET, leg=planned.purpose)
 
 
 def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> OrderRow:
-    """Return the row of a protective leg; the trader comes first in its id, because venues touch in id order."""
-    number = session.next_leg()
+    """Return the row of a protective leg; its bracket begins with the trader, by which paper orders touches."""
     planned = PlannedOrder(
         symbol=leg.symbol,
         side=leg.side,
@@ -48,9 +46,10 @@ def leg_row(session: Session, leg: ProtectiveLeg, *, fire: bool = False) -> Orde
         reduce_only=leg.reduce_only,
         shares=(Share(trader_id=leg.trader_id, quantity=leg.quantity),),
     )
-    order_id = OrderId(f"{leg.trader_id}.{leg.symbol}~{leg.purpose}.{session.round_id}.{number:03d}")
-    row = _row(session, planned, order_id, _TYPES[leg.purpose])
-    return replace(row, trigger_price=leg.trigger_price, reason="fired" if fire else "")
+    row = _row(session, planned, _TYPES[leg.purpose], leg=f"{leg.purpose}.{leg.trader_id}")
+    bracket = BracketId(f"{leg.trader_id}.{leg.symbol}")
+    reason = "fired" if fire else ""
+    return replace(row, bracket=bracket, trigger_price=leg.trigger_price, fired=fire, reason=reason)
 
 
 async def persist(session: Session, orders: Sequence[OrderRow]) -> None:
@@ -134,12 +133,14 @@ async def set_leverage(session: Session, symbol: Symbol) -> bool:
     return True
 
 
-def _row(session: Session, planned: PlannedOrder, order_id: OrderId, kind: OrderType) -> OrderRow:
-    now = session.clock.now()
+def _row(session: Session, planned: PlannedOrder, kind: OrderType, *, leg: str) -> OrderRow:
+    now, number = session.clock.now(), session.next_leg()
+    tenant_id, account_id = session.runtime.tenant_id, session.runtime.account_id
+    named = new_client_order_id(tenant_id, account_id, session.round_id, planned.symbol, leg, str(number))
     return OrderRow(
-        tenant_id=session.runtime.tenant_id,
-        account_id=session.runtime.account_id,
-        order_id=order_id,
+        tenant_id=tenant_id,
+        account_id=account_id,
+        order_id=OrderId(named),
         round_id=session.round_id,
         symbol=planned.symbol,
         side=planned.side,
@@ -148,6 +149,7 @@ def _row(session: Session, planned: PlannedOrder, order_id: OrderId, kind: Order
         quantity=planned.quantity,
         created_at=now,
         shares=planned.shares,
+        n=number,
         reduce_only=planned.reduce_only,
         send_before=now + timedelta(seconds=session.runtime.rules.send_window_s),
     )
@@ -155,7 +157,7 @@ def _row(session: Session, planned: PlannedOrder, order_id: OrderId, kind: Order
 
 def _request(order: OrderRow) -> OrderRequest:
     closes = order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
-    rests = closes or (order.type is not OrderType.MARKET and order.reason != "fired")
+    rests = closes or (order.type is not OrderType.MARKET and not order.fired)
     return OrderRequest(
         client_order_id=ClientOrderId(order.order_id),
         symbol=order.symbol,
@@ -166,6 +168,7 @@ def _request(order: OrderRow) -> OrderRequest:
         reduce_only=order.reduce_only,
         time_in_force=TimeInForce.GTC if rests else TimeInForce.IOC,
         send_before=order.send_before,
+        bracket=order.bracket,
         liquidation=order.purpose is OrderPurpose.LIQUIDATION,
     )
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.types import Instrument, Symbol
-from executor.details import ClosedTrade, RestingOrder
+from executor.contract import ClosedTrade, RestingOrder
 from executor.prompts.values import TRADES_SHOWN
-from manager.config.budgets import asked_models
+from manager.config.models import asked_models
 from manager.state.records import (
     BudgetRow,
     DecisionRow,

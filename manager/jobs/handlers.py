@@ -286,9 +286,9 @@ def _unexpected(rows: TraderRows, error: Exception) -> FullDecision:
 
 
 def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str]) -> OwnState:
-    refusals = told(rows.verdicts, actions)
+    denials = told(rows.verdicts, actions)
     book = rows.book.book(rows.positions)
-    return OwnState(book=book, allocated=rows.book.allocated, performance=curve, refusals=refusals)
+    return OwnState(book=book, allocated=rows.book.allocated, performance=curve, denials=denials)
 
 
 def _record(
@@ -326,6 +326,7 @@ def _record(
             trader_id=trader.trader_id,
             decided_at=decided_at,
             decision=item,
+            n=number,
             expires_at=schedule.next_due_at,
         )
         for number, item in enumerate(full.decisions)

@@ -6,10 +6,10 @@ from typing import Final
 import structlog
 
 from exchanges.types import Symbol
-from executor.contract import FullDecision, ItemError, Outcome, Refusal
+from executor.contract import Denial, FullDecision, ItemError, Outcome
 from manager.state.records import DecisionRow, IntentId, IntentRow, RoundId, VerdictKind, VerdictRow
 from manager.state.store import Transaction
-from traders.context import told_refusal
+from traders.context import told_denial
 
 _LOG = structlog.get_logger(__name__)
 INVALID_ITEM: Final = "INVALID_ITEM"
@@ -25,7 +25,7 @@ _OF_REPLY: Final = ("reply", "decisions", "reasoning")
 
 
 def was_told(full: FullDecision) -> bool:
-    """Tell whether the executor has seen the context, so that its refusals need not be told again."""
+    """Tell whether the executor has seen the context, so that its denials need not be told again."""
     return full.outcome in _ANSWERED
 
 
@@ -75,10 +75,10 @@ async def read_actions(tx: Transaction, verdicts: Sequence[VerdictRow]) -> Mappi
     return {row.intent_id: row.decision.action for row in found}
 
 
-def told(verdicts: Sequence[VerdictRow], actions: Mapping[str, str]) -> tuple[Refusal, ...]:
+def told(verdicts: Sequence[VerdictRow], actions: Mapping[str, str]) -> tuple[Denial, ...]:
     """Return the verdicts as their trader reads them: with the action it asked for, and its numbers of the check."""
     return tuple(
-        told_refusal(
+        told_denial(
             row.symbol or "your answer",
             actions.get(row.intent_id, row.kind),
             row.code,

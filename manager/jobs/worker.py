@@ -16,6 +16,7 @@ from manager.jobs.queue import ACCOUNT_QUEUE, DECIDE_QUEUE, QueueRunner, from_ar
 from manager.jobs.rescue import Rescue
 from manager.jobs.runner import Handlers, JobKind
 from manager.jobs.steady import cause_of
+from manager.state.errors import SchemaMoved
 
 _log = structlog.get_logger(__name__)
 _RESTART_AFTER_S = 0.5
@@ -44,7 +45,8 @@ class QueueWorker:
     """Run two Procrastinate workers on one event loop, `decide` and `account`, and rescue the jobs of dead processes.
 
     Handlers run without a connection or transaction of the queue. A handler's error is logged and ends its job; the
-    sweep defers the work again. Jobs are deleted when they end.
+    sweep defers the work again. Jobs are deleted when they end. Where the database has moved on to another version, the
+    worker hands its jobs on and ends: `moved` says why.
     """
 
     def __init__(self, runner: QueueRunner, handlers: Handlers, settings: WorkerSettings | None = None) -> None:
@@ -53,6 +55,8 @@ class QueueWorker:
         self._settings = settings or WorkerSettings()
         self._rescue = Rescue(runner.connector, runner.manager, stalled_after_s=self._settings.stalled_after_s)
         self._workers: dict[str, Worker] = {}
+        self._stop = asyncio.Event()
+        self.moved: SchemaMoved | None = None
         self._app = App(connector=runner.connector)
         self._app.job_manager = runner.manager
         for kind in JobKind:
@@ -61,9 +65,9 @@ class QueueWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop` is set and the running ones have ended; the runner must be open.
 
-        Hiccups of the database are waited out. Cancelling does the same as stopping.
+        Hiccups of the database are waited out. Cancelling does the same as stopping. Sets `stop` if the schema moved.
         """
-        settings = self._settings
+        settings, self._stop = self._settings, stop
         keepers = [
             asyncio.create_task(self._every(settings.heartbeat_s, self._beat), name="queue-heartbeat"),
             asyncio.create_task(self._every(settings.rescue_every_s, self._rescue_once), name="queue-rescue"),
@@ -128,10 +132,19 @@ class QueueWorker:
             except asyncio.CancelledError:
                 await self._hand_on(kind, arguments)
                 raise
+            except SchemaMoved as error:
+                self._end(error)
+                await self._hand_on(kind, arguments)
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; it must end its own job only
                 _log.error("job_failed", kind=kind, error=repr(error), exc_info=True, **arguments)
 
         return run
+
+    def _end(self, error: SchemaMoved) -> None:
+        if self.moved is None:
+            _log.error("schema_moved", error=str(error))
+        self.moved = error
+        self._stop.set()
 
     async def _hand_on(self, kind: JobKind, arguments: dict[str, JSONValue]) -> None:
         try:

@@ -5,19 +5,17 @@ import logging.config
 import os
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Final, TextIO
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-import psycopg
 import structlog
-from psycopg.conninfo import conninfo_to_dict
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+if TYPE_CHECKING:
+    from manager.settings import Settings
 
 HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
-_FORMATS: Final = {name: name for name in ("json", "console")}
-_LEVELS: Final = {name: name.upper() for name in ("debug", "info", "warning", "error", "critical")}
 _TOLD_ONCE: Final = {
     "decision_without_result": ("trader", "outcome"),
     "incident_raised": ("trader", "code"),
@@ -67,16 +65,6 @@ class Redactor:
         return text
 
 
-def secrets_of(environment: Mapping[str, str], named: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the values that must never be logged: those the config names and the database's password."""
-    url = environment.get("DATABASE_URL", "")
-    try:
-        password = urlsplit(url).password or str(conninfo_to_dict(url).get("password") or "")
-    except (ValueError, psycopg.Error):  # what opens the database refuses it
-        password = ""
-    return (*named, *((password, unquote(password)) if password else ()))
-
-
 def log_to_stderr() -> None:
     """Keep what a command logs apart from what it prints; does nothing where logging is configured.
 
@@ -103,18 +91,16 @@ def log_to_stderr() -> None:
     )
 
 
-def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = None) -> None:
-    """Send structlog and the standard library's loggers to `stream` (stderr) as one format.
+def configure_logging(settings: "Settings", secrets: Iterable[str] = (), *, stream: TextIO | None = None) -> None:
+    """Send structlog and the standard library's loggers to `stream` (stderr) in the form and from the level set.
 
-    PROPDESK_LOG chooses it: `json`, `console`, or by default console on a terminal and JSON elsewhere.
-    PROPDESK_LOG_LEVEL chooses the level, INFO by default. Another value is as if none was given, and logged.
+    Neither the secrets of the settings nor `secrets`, those of a config, are ever written.
     """
     # The C core of gRPC writes lines of its own to stderr otherwise.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     out = stream or sys.stderr
-    level = _chosen("PROPDESK_LOG_LEVEL", _LEVELS) or "INFO"
-    shown = _chosen("PROPDESK_LOG", _FORMATS) or ("console" if out.isatty() else "json")
-    redact = Redactor(secrets)
+    shown = settings.log_form or ("console" if out.isatty() else "json")
+    redact = Redactor((*settings.secrets(), *secrets))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -133,7 +119,7 @@ def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = No
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(settings.log_level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
@@ -142,13 +128,3 @@ def configure_logging(secrets: Iterable[str] = (), *, stream: TextIO | None = No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    for name, known in (("PROPDESK_LOG", _FORMATS), ("PROPDESK_LOG_LEVEL", _LEVELS)):
-        if os.environ.get(name) and not _chosen(name, known):
-            expected = ", ".join(known)
-            structlog.get_logger(__name__).warning(
-                "log_setting_unknown", name=name, given=os.environ[name], expected=expected
-            )
-
-
-def _chosen(name: str, known: Mapping[str, str]) -> str | None:
-    return known.get(os.environ.get(name, "").lower())

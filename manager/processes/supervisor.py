@@ -33,12 +33,12 @@ class ChildSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Set how long to wait, in seconds: before a restart (doubling), for a child to end, until it counts as well."""
+    """Set how long to wait, in seconds: before a restart (doubling), for a child to end, until it counts as healthy."""
 
     first_restart_s: float = 0.5
     last_restart_s: float = 10.0
     stop_s: float = 25.0
-    well_after_s: float = 10.0
+    healthy_after_s: float = 10.0
 
 
 class Supervisor:
@@ -58,15 +58,15 @@ class Supervisor:
         return BAD_INPUT if self._refused else 0
 
     async def _keep(self, child: ChildSpec, stop: asyncio.Event) -> None:
-        pause_s, was_well = self._patience.first_restart_s, False
+        pause_s, was_healthy = self._patience.first_restart_s, False
         while not stop.is_set():
             began = self._clock.boot_s()
             code = await self._run_once(child, stop)
             if stop.is_set():
                 return
-            if self._clock.boot_s() - began >= self._patience.well_after_s:
-                pause_s, was_well = self._patience.first_restart_s, True
-            if code == BAD_INPUT and not was_well:
+            if self._clock.boot_s() - began >= self._patience.healthy_after_s:
+                pause_s, was_healthy = self._patience.first_restart_s, True
+            if code == BAD_INPUT and not was_healthy:
                 _LOG.error("child_refused_to_start", child=child.name)
                 self._refused = True
                 stop.set()
@@ -86,7 +86,7 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             pass_fds=tuple(child.descriptors),
             start_new_session=True,
-            env=_environment(),
+            env=self._environment(),
         )
         _LOG.info("child_started", child=child.name, pid=process.pid)
         ended = asyncio.create_task(process.wait())
@@ -110,6 +110,13 @@ class Supervisor:
                 process.kill()
             await asyncio.wait({ended})
 
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        """Return the environment in which a child finds the same code as this process."""
+        home = str(Path(manager.__file__).resolve().parents[1])
+        known = os.environ.get("PYTHONPATH", "")
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (home, known) if part)}
+
 
 @contextlib.asynccontextmanager
 async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
@@ -129,10 +136,3 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which a child finds the same code as this process."""
-    home = str(Path(manager.__file__).resolve().parents[1])
-    known = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (home, known) if part)}

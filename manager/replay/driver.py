@@ -1,4 +1,4 @@
-"""Jump from event to event: nothing is done candle by candle where nothing can happen (RULES.md 10)."""
+"""Jump from event to event: nothing is done candle by candle where nothing can happen (docs/rules.md 10)."""
 
 import asyncio
 import math
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from exchanges.clock import from_ms, to_ms
 from exchanges.types import Symbol
@@ -20,7 +21,7 @@ from manager.state.store import AccountRows
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
-_ALL = 1_000_000
+_ALL_DUE = 1_000_000
 _BEAT_S = 1.0
 
 
@@ -45,7 +46,7 @@ class ReplayDriver:
         self._account = replay.account
         self._tenant = replay.account.runtime.tenant_id
         self._account_id = replay.account.runtime.account_id
-        self._deliveries = _deliveries(replay)
+        self._deliveries = self._recorded()
         self._watches = False
         self._upkeep = Upkeep()
         self._event = True
@@ -85,7 +86,7 @@ class ReplayDriver:
             telling.cancel()
 
     async def _instant(self, now: datetime, rows: AccountRows) -> AccountRows:
-        """Do one T in the order of RULES.md 10: touches, marks, funding, liquidation, decisions, one round, fills.
+        """Do one T in the order of docs/rules.md 10: touches, marks, funding, liquidation, decisions, one round, fills.
 
         `rows` is what the last instant left; where only decisions are due, what comes before them is left out.
         """
@@ -123,17 +124,8 @@ class ReplayDriver:
 
     async def _due(self, now: datetime) -> list[Job]:
         async with self._replay.store.service() as service:
-            claims = await service.claim_due(now, _ALL)
-        jobs = [
-            Job(
-                kind=JobKind.DECIDE,
-                tenant_id=claim.tenant_id,
-                account_id=claim.account_id,
-                trader_id=claim.trader_id,
-                due_at=claim.due_at,
-            )
-            for claim in claims
-        ]
+            claims = await service.claim_due(now, _ALL_DUE)
+        jobs = [self._job(JobKind.DECIDE, trader_id=claim.trader_id, due_at=claim.due_at) for claim in claims]
         return [*jobs, *await self._delivered(now)]
 
     async def _delivered(self, now: datetime) -> list[Job]:
@@ -145,23 +137,15 @@ class ReplayDriver:
                 if schedule is None:
                     continue
                 await tx.upsert([replace(schedule, in_flight_due_at=now, claimed_at=now)])
-            jobs.append(
-                Job(
-                    kind=JobKind.DECIDE,
-                    tenant_id=self._tenant,
-                    account_id=self._account_id,
-                    trader_id=trader_id,
-                    due_at=now,
-                )
-            )
+            jobs.append(self._job(JobKind.DECIDE, trader_id=trader_id, due_at=now))
         return jobs
 
     async def _maintain(self) -> None:
         await self._replay.runner.defer(self._job(JobKind.MAINTAIN))
         await self._replay.runner.run_until_idle()
 
-    def _job(self, kind: JobKind) -> Job:
-        return Job(kind=kind, tenant_id=self._tenant, account_id=self._account_id)
+    def _job(self, kind: JobKind, **more: Any) -> Job:
+        return Job(kind=kind, tenant_id=self._tenant, account_id=self._account_id, **more)
 
     async def _next(self, now: datetime, rows: AccountRows) -> datetime:
         """Return the next instant at which anything can happen; at the latest the end."""
@@ -190,14 +174,14 @@ class ReplayDriver:
         return self._on_grid(max(due, now + timedelta(microseconds=1)))
 
     def _earliest_break(self, now: datetime, until: datetime, rows: AccountRows) -> datetime | None:
-        """Return the first touch up to `until` of a target that cannot rest, or the first broken book."""
+        """Return the first touch up to `until` of a take profit that cannot rest, or the first broken book."""
         self._watches = False
         found: datetime | None = None
         by_symbol: dict[Symbol, list[PositionRow]] = {}
         for row in rows.positions:
             by_symbol.setdefault(row.symbol, []).append(row)
         for symbol, positions in by_symbol.items():
-            if not _shared_opposite(positions):
+            if not self._is_shared_opposite(positions):
                 continue
             for row in positions:
                 if row.take_profit is None:
@@ -207,7 +191,7 @@ class ReplayDriver:
                 touch = self._replay.path.next_touch(symbol, now, until, low, high)
                 if touch is not None:
                     until = found = touch
-        cash, held = _holding_books(rows)
+        cash, held = self._holding_books(rows)
         breach = self._account.sampler.first_breach(cash, held, to_ms(now), to_ms(until))
         return from_ms(breach) if breach is not None else found
 
@@ -232,34 +216,33 @@ class ReplayDriver:
         steps = math.ceil((instant - self._begin) / self._step)
         return min(self._begin + steps * self._step, self._end)
 
+    def _recorded(self) -> dict[datetime, list[TraderId]]:
+        """Return which traders get recorded decisions at which instant: the first T at or after each stamp."""
+        columns = self._replay.columns
+        step, first, last = columns.interval_ms, columns.instants[0], columns.instants[-1]
+        due: dict[datetime, list[TraderId]] = {}
+        for trader_id, stamps in self._replay.recorded.items():
+            for stamp in stamps:
+                at_ms = max(first, first + -(-(stamp - first) // step) * step)
+                if at_ms <= last:
+                    traders = due.setdefault(from_ms(at_ms), [])
+                    if trader_id not in traders:
+                        traders.append(trader_id)
+        return due
 
-def _deliveries(replay: Replay) -> dict[datetime, list[TraderId]]:
-    """Return which traders get recorded decisions at which instant: the first T at or after each stamp."""
-    step = replay.columns.interval_ms
-    first, last = replay.columns.instants[0], replay.columns.instants[-1]
-    due: dict[datetime, list[TraderId]] = {}
-    for trader_id, stamps in replay.recorded.items():
-        for stamp in stamps:
-            at_ms = max(first, first + -(-(stamp - first) // step) * step)
-            if at_ms <= last:
-                traders = due.setdefault(from_ms(at_ms), [])
-                if trader_id not in traders:
-                    traders.append(trader_id)
-    return due
+    @staticmethod
+    def _is_shared_opposite(positions: list[PositionRow]) -> bool:
+        return any(row.trader_id == EXTERNAL for row in positions) or (
+            min(row.quantity for row in positions) < 0 < max(row.quantity for row in positions)
+        )
 
-
-def _shared_opposite(positions: list[PositionRow]) -> bool:
-    return any(row.trader_id == EXTERNAL for row in positions) or (
-        min(row.quantity for row in positions) < 0 < max(row.quantity for row in positions)
-    )
-
-
-def _holding_books(rows: AccountRows) -> tuple[list[Decimal], list[list[PositionRow]]]:
-    """Return cash and positions of each trader that holds any."""
-    traders = {row.trader_id for row in rows.traders}
-    held: dict[str, list[PositionRow]] = {}
-    for row in rows.positions:
-        if row.trader_id in traders:
-            held.setdefault(row.trader_id, []).append(row)
-    cash = {h.trader_id: h.cash for h in rows.books if h.trader_id in held}
-    return list(cash.values()), [held[trader_id] for trader_id in cash]
+    @staticmethod
+    def _holding_books(rows: AccountRows) -> tuple[list[Decimal], list[list[PositionRow]]]:
+        """Return cash and positions of each trader that holds any."""
+        traders = {row.trader_id for row in rows.traders}
+        held: dict[TraderId, list[PositionRow]] = {}
+        for row in rows.positions:
+            if row.trader_id in traders:
+                held.setdefault(row.trader_id, []).append(row)
+        cash = {h.trader_id: h.cash for h in rows.books if h.trader_id in held}
+        return list(cash.values()), [held[trader_id] for trader_id in cash]

@@ -154,15 +154,15 @@ def page(report: dict[str, Any], equity: pl.DataFrame, span_ms: tuple[int, int])
     return template.render(
         report=report,
         figures=figures,
-        charts=_charts(equity),
+        charts=_Charts(equity).drawn(),
         columns=_TRADER_COLUMNS,
         models=sums,
         model_columns=_MODEL_COLUMNS,
         shown=_shown,
         width=_WIDTH,
         height=_HEIGHT,
-        begins=_minute(span_ms[0]),
-        ends=_minute(span_ms[1]),
+        begins=f"{from_ms(span_ms[0]):%Y-%m-%d %H:%M}",
+        ends=f"{from_ms(span_ms[1]):%Y-%m-%d %H:%M}",
     )
 
 
@@ -180,61 +180,63 @@ def _shown(trader: dict[str, Any], key: str) -> str:
     return f"{Decimal(value) * 100:.1f} %" if key == "win_rate" else money(value)
 
 
-def _charts(equity: pl.DataFrame) -> list[_Chart]:
+class _Charts:
     """Draw the sum of all traders and each trader, both from the first capital that was dealt on."""
-    total = equity.group_by("ts_ms").agg(pl.col("equity").sum()).sort("ts_ms")
-    total = _since_funded(total)
-    if total.is_empty():
-        return []
-    begins, ends = int(total["ts_ms"][0]), int(total["ts_ms"][-1])
-    parts = {
-        str(key[0]): _since_funded(part.sort("ts_ms"))
-        for key, part in equity.partition_by("trader_id", as_dict=True, maintain_order=True).items()
-    }
-    parts = {name: part for name, part in sorted(parts.items()) if not part.is_empty()}
-    return [
-        _chart("Equity of all traders", {"all": total}, (begins, ends), stroke=2),
-        _chart("Equity of each trader, capital that comes and goes included", parts, (begins, ends), stroke=1),
-    ]
 
+    def __init__(self, equity: pl.DataFrame) -> None:
+        self._total = self._since_funded(equity.group_by("ts_ms").agg(pl.col("equity").sum()).sort("ts_ms"))
+        parts = {
+            str(key[0]): self._since_funded(part.sort("ts_ms"))
+            for key, part in equity.partition_by("trader_id", as_dict=True, maintain_order=True).items()
+        }
+        self._parts = {name: part for name, part in sorted(parts.items()) if not part.is_empty()}
 
-def _since_funded(curve: pl.DataFrame) -> pl.DataFrame:
-    funded = curve.filter(pl.col("equity").abs() > _SMALLEST_SHARE)
-    return curve.filter(pl.col("ts_ms") >= funded["ts_ms"][0]) if len(funded) else curve.head(0)
+    def drawn(self) -> list[_Chart]:
+        """Return the charts, none before any capital was dealt."""
+        if self._total.is_empty():
+            return []
+        return [
+            self._chart("Equity of all traders", {"all": self._total}, stroke=2),
+            self._chart("Equity of each trader, capital that comes and goes included", self._parts, stroke=1),
+        ]
 
+    @staticmethod
+    def _since_funded(curve: pl.DataFrame) -> pl.DataFrame:
+        funded = curve.filter(pl.col("equity").abs() > _SMALLEST_SHARE)
+        return curve.filter(pl.col("ts_ms") >= funded["ts_ms"][0]) if len(funded) else curve.head(0)
 
-def _chart(title: str, curves: dict[str, pl.DataFrame], span: tuple[int, int], *, stroke: float) -> _Chart:
-    step_of = max(2, min(_WIDTH, _POINTS // max(1, len(curves))))
-    low = min(float(curve["equity"].min()) for curve in curves.values())  # type: ignore[arg-type]  # polars types a minimum as anything
-    high = max(float(curve["equity"].max()) for curve in curves.values())  # type: ignore[arg-type]  # polars types a maximum as anything
-    lines = [
-        _Line(
-            name=name,
-            colour=f"hsl({210 + index * 360 // len(curves)} 65% {38 + index % 3 * 9}%)",
-            points=_points(curve, span, (low, high), step_of),
+    def _chart(self, title: str, curves: dict[str, pl.DataFrame], *, stroke: float) -> _Chart:
+        most = max(2, min(_WIDTH, _POINTS // max(1, len(curves))))
+        low = min(float(curve["equity"].min()) for curve in curves.values())  # type: ignore[arg-type]  # polars types a minimum as anything
+        high = max(float(curve["equity"].max()) for curve in curves.values())  # type: ignore[arg-type]  # polars types a maximum as anything
+        lines = [
+            _Line(
+                name=name,
+                colour=f"hsl({210 + index * 360 // len(curves)} 65% {38 + index % 3 * 9}%)",
+                points=self._points(curve, (low, high), most),
+            )
+            for index, (name, curve) in enumerate(curves.items())
+        ]
+        return _Chart(
+            title=title,
+            stroke=stroke,
+            lines=lines,
+            top=f"{high:,.2f}",
+            bottom=f"{low:,.2f}",
+            begins=f"{from_ms(self._span[0]):%Y-%m-%d %H:%M}",
+            ends=f"{from_ms(self._span[1]):%Y-%m-%d %H:%M}",
         )
-        for index, (name, curve) in enumerate(curves.items())
-    ]
-    return _Chart(
-        title=title,
-        stroke=stroke,
-        lines=lines,
-        top=f"{high:,.2f}",
-        bottom=f"{low:,.2f}",
-        begins=_minute(span[0]),
-        ends=_minute(span[1]),
-    )
 
+    @property
+    def _span(self) -> tuple[int, int]:
+        return int(self._total["ts_ms"][0]), int(self._total["ts_ms"][-1])
 
-def _points(curve: pl.DataFrame, span: tuple[int, int], scale: tuple[float, float], most: int) -> str:
-    thin = pl.concat([curve.gather_every(max(1, len(curve) // most)), curve.tail(1)])
-    across, up = max(1, span[1] - span[0]), (scale[1] - scale[0]) or 1.0
-    return " ".join(
-        f"{(at_ms - span[0]) / across * _WIDTH:.1f},"
-        f"{_HEIGHT - _MARGIN - (value - scale[0]) / up * (_HEIGHT - 2 * _MARGIN):.1f}"
-        for at_ms, value in thin.select("ts_ms", "equity").iter_rows()
-    )
-
-
-def _minute(at_ms: int) -> str:
-    return f"{from_ms(at_ms):%Y-%m-%d %H:%M}"
+    def _points(self, curve: pl.DataFrame, scale: tuple[float, float], most: int) -> str:
+        begins, ends = self._span
+        thin = pl.concat([curve.gather_every(max(1, len(curve) // most)), curve.tail(1)])
+        across, up = max(1, ends - begins), (scale[1] - scale[0]) or 1.0
+        return " ".join(
+            f"{(at_ms - begins) / across * _WIDTH:.1f},"
+            f"{_HEIGHT - _MARGIN - (value - scale[0]) / up * (_HEIGHT - 2 * _MARGIN):.1f}"
+            for at_ms, value in thin.select("ts_ms", "equity").iter_rows()
+        )

@@ -1,39 +1,52 @@
-"""What a replay prints: one JSON object, decimals as strings, the same for two runs but for the timings."""
+"""What a replay prints and writes: one JSON object, a page, and files of decisions, trades, orders and equity curves.
 
+Decimals are strings. Two runs of the same differ in the timings alone.
+"""
+
+import json
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import polars as pl
+from pydantic import TypeAdapter
 
 from exchanges.types import Symbol
-from executor.contract import Outcome
+from executor.contract import Decision, Outcome
 from manager.bootstrap.replay import Replay
+from manager.bootstrap.request import DECISIONS
 from manager.desk.plan.conflict_resolver import CONFLICT_CODES
+from manager.errors import ReplayError, ReplayInputError
 from manager.monitor.invariants.facts import Violation
 from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
-from manager.replay.models import models_report
-from manager.state.records import (
-    UNALLOCATED,
-    AccountId,
-    BookRow,
-    ConflictRow,
-    DecisionRow,
-    FillPartRow,
-    FillRow,
-    OrderRow,
-    SpendingRow,
-    TraderRow,
-    VerdictKind,
-    VerdictRow,
-)
-from manager.state.store import AccountRows, Transaction
+from manager.replay.page import GENERATOR, page
+from manager.state import records
+from manager.state.records import UNALLOCATED, ZERO, VerdictKind
+from manager.state.store import AccountRows
+from manager.state.sums import MODEL, TENANT, TRADER, added
 from traders.spec import TraderId
 
-ZERO = Decimal(0)
+_PAGE = "report.html"
+_FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)
+_TRADE_COLUMNS: Final = (
+    *("at", "trade_id", "trader_id", "symbol", "quantity"),
+    *("price", "fee", "realized", "purpose", "order_id"),
+)
+_ORDER_COLUMNS: Final = (
+    *("created_at", "order_id", "round_id", "symbol", "side", "type", "purpose"),
+    *("quantity", "filled", "trigger_price", "reduce_only", "state", "reason"),
+)
+_FIRST_FIELD: Final = '{"id": '
+_ITEMS: Final = TypeAdapter(tuple[Decision, ...])
 _CENT = Decimal("0.01")
-_ALL = 1_000_000_000
+_LISTS: Final = {MODEL: "models", TRADER: "traders"}
 R = TypeVar("R")
 
 
@@ -42,15 +55,42 @@ class ReplayFacts:
     """Hold everything of one account after a replay."""
 
     desk: AccountRows
-    orders: Sequence[OrderRow]
-    fills: Sequence[FillRow]
-    parts: Sequence[FillPartRow]
-    conflicts: Sequence[ConflictRow]
-    verdicts: Sequence[VerdictRow]
+    orders: Sequence[records.OrderRow]
+    fills: Sequence[records.FillRow]
+    parts: Sequence[records.FillPartRow]
+    conflicts: Sequence[records.ConflictRow]
+    verdicts: Sequence[records.VerdictRow]
     marks: Mapping[Symbol, Decimal]
     venue_equity: Decimal
-    spending: Sequence[SpendingRow]
-    decisions: Sequence[DecisionRow]
+    spending: Sequence[records.SpendingRow]
+    decisions: Sequence[records.DecisionRow]
+    intents: Sequence[records.IntentRow]
+
+    def decision_lines(self) -> Iterator[str]:
+        """Yield a line for each decision, without what differs between two runs."""
+        decided_by = {intent.intent_id: intent.decision_id for intent in self.intents}
+        refused: dict[str, list[dict[str, str]]] = {}
+        for one in self.verdicts:
+            if one.kind != VerdictKind.INVALID:
+                told = {"kind": one.kind, "code": one.code, "symbol": one.symbol, "detail": one.detail}
+                refused.setdefault(decided_by.get(one.intent_id, ""), []).append(told)
+        for row in sorted(self.decisions, key=lambda row: (row.decided_at, row.decision_id)):
+            line = {
+                "id": row.decision_id,
+                "trader_id": row.trader_id,
+                "at": row.decided_at.isoformat(),
+                "outcome": row.outcome.value,
+                "actions": _ITEMS.dump_python(row.decisions, mode="json"),
+                "refusals": refused.get(row.decision_id, []),
+                "errors": [{"path": error.path, "message": error.message} for error in row.errors],
+                "reasoning": row.reasoning,
+                "reply": row.reply,
+                "model": row.model,
+                "attempts": row.attempts,
+                "prompt_hash": row.prompt_hash,
+                "cost_usd": _cell(row.usage.cost_usd),
+            }
+            yield json.dumps(line, ensure_ascii=False)
 
 
 async def collect(replay: Replay) -> ReplayFacts:
@@ -59,123 +99,137 @@ async def collect(replay: Replay) -> ReplayFacts:
     snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
     balance = await replay.account.exchange.fetch_balance()
     async with replay.store.transaction(runtime.tenant_id) as tx:
+
+        async def every(kind: type[R]) -> Sequence[R]:
+            return await tx.find(kind, {"account_id": runtime.account_id}, limit=None)
+
         return ReplayFacts(
             desk=await tx.account_rows(runtime.account_id),
-            orders=await _all(tx, OrderRow, runtime.account_id),
-            fills=await _all(tx, FillRow, runtime.account_id),
-            parts=await _all(tx, FillPartRow, runtime.account_id),
-            conflicts=await _all(tx, ConflictRow, runtime.account_id),
-            verdicts=await _all(tx, VerdictRow, runtime.account_id),
+            orders=await every(records.OrderRow),
+            fills=await every(records.FillRow),
+            parts=await every(records.FillPartRow),
+            conflicts=await every(records.ConflictRow),
+            verdicts=await every(records.VerdictRow),
             marks=snapshot.marks(),
             venue_equity=balance.equity,
-            spending=await tx.find(SpendingRow, {}, limit=_ALL),
-            decisions=await _all(tx, DecisionRow, runtime.account_id),
+            spending=await tx.find(records.SpendingRow, {}, limit=None),
+            decisions=await every(records.DecisionRow),
+            intents=await every(records.IntentRow),
         )
 
 
-def report_of(replay: Replay, facts: ReplayFacts, tally: Tally, wall_s: float) -> dict[str, Any]:
-    """Return the report; DESIGN.md 5 lists its keys; `pnl` is equity - capital."""
-    bars = replay.columns.bars
-    counts = replay.store.decision_counts(replay.account.runtime.tenant_id)
-    heads = {head.trader_id: head for head in facts.desk.books}
-    unrealized = _unrealized(facts)
-    equities = {key: head_equity(head, unrealized.get(key, ZERO)) for key, head in heads.items()}
-    outcomes = _outcomes(facts, counts)
-    violations = [*tally.violations, *fills_split_exactly(facts.fills, facts.parts), *_sums(facts, equities)]
-    verdicts = Counter((verdict.kind, verdict.code) for verdict in facts.verdicts)
-    return {
-        "bars": bars,
-        "wall_s": round(wall_s, 3),
-        "bars_per_s": round(bars / wall_s),
-        "decisions_per_s": round(sum(counts.values()) / wall_s),
-        "traders": [
-            _trader(facts, row, heads[row.trader_id], equities[row.trader_id], outcomes[row.trader_id])
-            for row in facts.desk.traders
-            if row.trader_id in heads
-        ],
-        "account": {
-            "equity": _money(facts.venue_equity),
-            "realized_pnl": _money(sum((head.realized for head in heads.values()), ZERO)),
-            "fees": _money(sum((head.fees for head in heads.values()), ZERO)),
-            "funding": _money(sum((head.funding for head in heads.values()), ZERO)),
-            "unallocated": _money(equities.get(UNALLOCATED, ZERO)),
-        },
-        "models": models_report(facts.spending),
-        "dropped_items": len(replay.dropped),
-        "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
-        "denials": {
-            code: n
-            for (kind, code), n in sorted(verdicts.items())
-            if kind == VerdictKind.DENIAL and code not in CONFLICT_CODES
-        },
-        "clamps": {code: n for (kind, code), n in sorted(verdicts.items()) if kind == VerdictKind.CLAMP},
-        "invariants": {
-            "checked": tally.checked + len(facts.fills) + 1,
-            "violated": len(violations),
-            "violations": [f"{v.invariant} {v.subject}: {v.detail}" for v in violations[:20]],
-        },
-    }
+class Report:
+    """Sum up one replay; `as_json` has the keys that docs/concepts/replay.md lists, `pnl` is equity - capital."""
 
+    def __init__(self, replay: Replay, facts: ReplayFacts, tally: Tally) -> None:
+        self._replay = replay
+        self._facts = facts
+        self._tally = tally
+        self._counts = replay.store.decision_counts(replay.account.runtime.tenant_id)
+        self._heads = {head.trader_id: head for head in facts.desk.books}
 
-def head_equity(head: BookRow, unrealized: Decimal) -> Decimal:
-    """Return capital + realized - fees + funding + unrealized (RULES.md 1)."""
-    return head.cash + unrealized
+    def as_json(self, wall_s: float) -> dict[str, Any]:
+        """Return the report of a replay that took `wall_s` seconds."""
+        facts, bars, heads = self._facts, self._replay.columns.bars, self._heads.values()
+        verdicts = sorted(Counter((verdict.kind, verdict.code) for verdict in facts.verdicts).items())
+        violations = self._violations()
+        return {
+            "bars": bars,
+            "wall_s": round(wall_s, 3),
+            "bars_per_s": round(bars / wall_s),
+            "decisions_per_s": round(sum(self._counts.values()) / wall_s),
+            "traders": [self._trader(row) for row in facts.desk.traders if row.trader_id in self._heads],
+            "account": {
+                "equity": _money(facts.venue_equity),
+                "realized_pnl": _money(sum((head.realized for head in heads), ZERO)),
+                "fees": _money(sum((head.fees for head in heads), ZERO)),
+                "funding": _money(sum((head.funding for head in heads), ZERO)),
+                "unallocated": _money(self._equities.get(UNALLOCATED, ZERO)),
+            },
+            "models": self._models(),
+            "dropped_items": len(self._replay.dropped),
+            "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
+            "denials": {
+                code: n for (kind, code), n in verdicts if kind == VerdictKind.DENIAL and code not in CONFLICT_CODES
+            },
+            "clamps": {code: n for (kind, code), n in verdicts if kind == VerdictKind.CLAMP},
+            "invariants": {
+                "checked": self._tally.checked + len(facts.fills) + 1,
+                "violated": len(violations),
+                "violations": [f"{v.invariant} {v.subject}: {v.detail}" for v in violations[:20]],
+            },
+        }
 
+    @cached_property
+    def _equities(self) -> Mapping[TraderId, Decimal]:
+        """Capital + realized - fees + funding + unrealized of each book."""
+        unrealized: dict[TraderId, Decimal] = {}
+        for row in self._facts.desk.positions:
+            pnl = row.quantity * self._facts.marks[row.symbol] * row.contract_size - row.cost
+            unrealized[row.trader_id] = unrealized.get(row.trader_id, ZERO) + pnl
+        return {key: head.cash + unrealized.get(key, ZERO) for key, head in self._heads.items()}
 
-def _trader(
-    facts: ReplayFacts, row: TraderRow, head: BookRow, equity: Decimal, outcomes: Mapping[str, int]
-) -> dict[str, Any]:
-    curve, trader_id = head.performance, row.trader_id
-    return {
-        "id": trader_id,
-        "state": row.state.value,
-        "state_reason": row.state_reason,
-        "decisions": sum(outcomes.values()),
-        "outcomes": outcomes,
-        "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),
-        "fills": sum(part.trader_id == trader_id for part in facts.parts),
-        "realized_pnl": _money(head.realized),
-        "fees": _money(head.fees),
-        "funding": _money(head.funding),
-        "equity": _money(equity),
-        "pnl": _money(equity - head.capital),
-        "max_drawdown_pct": _ratio(curve.max_drawdown * 100),
-        "sharpe": _ratio(curve.sharpe),
-        "win_rate": _ratio(curve.win_rate),
-        "trades": curve.trades,
-    }
+    def _trader(self, row: records.TraderRow) -> dict[str, Any]:
+        facts, trader_id = self._facts, row.trader_id
+        head, equity, outcomes = self._heads[trader_id], self._equities[trader_id], self._outcomes(trader_id)
+        curve = head.performance
+        return {
+            "id": trader_id,
+            "state": row.state.value,
+            "state_reason": row.state_reason,
+            "decisions": sum(outcomes.values()),
+            "outcomes": outcomes,
+            "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),
+            "fills": sum(part.trader_id == trader_id for part in facts.parts),
+            "realized_pnl": _money(head.realized),
+            "fees": _money(head.fees),
+            "funding": _money(head.funding),
+            "equity": _money(equity),
+            "pnl": _money(equity - head.capital),
+            "max_drawdown_pct": _ratio(curve.max_drawdown * 100),
+            "sharpe": _ratio(curve.sharpe),
+            "win_rate": _ratio(curve.win_rate),
+            "trades": curve.trades,
+        }
 
+    @cached_property
+    def _failed(self) -> Mapping[TraderId, Counter[str]]:
+        found: dict[TraderId, Counter[str]] = {}
+        for row in self._facts.decisions:
+            if row.outcome is not Outcome.DECIDED:
+                found.setdefault(row.trader_id, Counter())[str(row.outcome)] += 1
+        return found
 
-def _outcomes(facts: ReplayFacts, counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Count the decisions of each trader by outcome; those that failed are all kept, of the others only some."""
-    failed: dict[str, Counter[str]] = {row.trader_id: Counter() for row in facts.desk.traders}
-    for row in facts.decisions:
-        if row.outcome is not Outcome.DECIDED:
-            failed[row.trader_id][str(row.outcome)] += 1
-    decided = {trader_id: counts.get(trader_id, 0) - found.total() for trader_id, found in failed.items()}
-    return {
-        trader_id: {**({"decided": decided[trader_id]} if decided[trader_id] else {}), **dict(sorted(found.items()))}
-        for trader_id, found in failed.items()
-    }
+    def _outcomes(self, trader_id: TraderId) -> dict[str, int]:
+        """Count the decisions of a trader by outcome; those that failed are all kept, of the others only some."""
+        failed = self._failed.get(trader_id, Counter())
+        decided = self._counts.get(trader_id, 0) - failed.total()
+        return {**({"decided": decided} if decided else {}), **dict(sorted(failed.items()))}
 
+    def _models(self) -> dict[str, Any]:
+        """Sum up calls, tokens and costs over all days, in total, by model and by trader; empty without any call."""
+        sums: dict[tuple[str, str], records.SpendingRow] = {}
+        for row in self._facts.spending:
+            key = (row.scope, row.name)
+            sums[key] = added(sums[key], row) if key in sums else row
+        report: dict[str, Any] = {"total": {}, "models": [], "traders": []} if sums else {}
+        for (scope, name), row in sorted(sums.items()):
+            counts = ("calls", "input_tokens", "cached_tokens", "output_tokens")
+            numbers: dict[str, Any] = {count: getattr(row, count) for count in counts}
+            numbers |= {"cost_usd": _money(row.spent_usd), "unknown_usd": _money(row.unknown_usd)}
+            if scope == TENANT:
+                report["total"] = numbers
+            else:
+                report[_LISTS[scope]].append({"id": name, **numbers})
+        return report
 
-def _unrealized(facts: ReplayFacts) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
-    for row in facts.desk.positions:
-        pnl = row.quantity * facts.marks[row.symbol] * row.contract_size - row.cost
-        found[row.trader_id] = found.get(row.trader_id, ZERO) + pnl
-    return found
-
-
-def _sums(facts: ReplayFacts, equities: Mapping[TraderId, Decimal]) -> list[Violation]:
-    total = sum(equities.values(), ZERO)
-    if abs(total - facts.venue_equity) < _CENT / 2:
-        return []
-    return [Violation(invariant="equity", subject="account", detail=f"books {total}, venue {facts.venue_equity}")]
-
-
-async def _all(tx: Transaction, kind: type[R], account_id: AccountId) -> Sequence[R]:
-    return await tx.find(kind, {"account_id": account_id}, limit=_ALL)
+    def _violations(self) -> list[Violation]:
+        found = [*self._tally.violations, *fills_split_exactly(self._facts.fills, self._facts.parts)]
+        total, venue = sum(self._equities.values(), ZERO), self._facts.venue_equity
+        if abs(total - venue) >= _CENT / 2:
+            detail = f"books {total}, venue {venue}"
+            found.append(Violation(invariant="equity", subject="account", detail=detail))
+        return found
 
 
 def _money(amount: Decimal) -> str:
@@ -184,3 +238,83 @@ def _money(amount: Decimal) -> str:
 
 def _ratio(value: float | None) -> str | None:
     return None if value is None else format(Decimal(repr(round(value, 6))), "f")
+
+
+class OutFolder:
+    """Write what a replay did into the folder that --out names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def check(self) -> None:
+        """Raise ReplayInputError unless `write` can write; nothing is created or changed.
+
+        An earlier report may be overwritten, a file of the same name that is not ours may not.
+        """
+        out, present = self._folder, self._folder.absolute()
+        if out.exists() and not out.is_dir():
+            raise ReplayInputError(f"--out {out} is a file; name a folder")
+        try:
+            while not present.exists():
+                present = present.parent
+            with tempfile.TemporaryFile(dir=present):
+                pass
+            taken = [out / name for name in _FILES if os.path.lexists(out / name)]
+            ours = not taken or (self._is_ours() and self._are_decisions())
+        except OSError as error:
+            reason = f"nothing can be written to {present} ({error.strerror or error})"
+            raise ReplayInputError(f"--out {out}: {reason}; name a folder you may write to") from None
+        if not ours:
+            name = DECISIONS if self._is_ours() else taken[-1].name
+            raise ReplayInputError(
+                f"--out {out}: {name} is there and not from a replay; name another folder or move the file away"
+            )
+        for path in taken:
+            if not path.is_file() or not os.access(path, os.W_OK):
+                mend = "remove it or name another folder"
+                raise ReplayInputError(f"--out {out}: {path.name} cannot be overwritten; {mend}")
+
+    def write(self, replay: Replay, facts: ReplayFacts, report: dict[str, Any]) -> None:
+        """Write the report, its page, and decisions, trades, orders and equity, rows by time.
+
+        Raise ReplayError if a file cannot be written.
+        """
+        out, equity = self._folder, replay.account.equity()
+        span_ms = replay.columns.instants[0] - replay.columns.interval_ms, replay.columns.instants[-1]
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            # The page goes first: by it the folder is known as ours if a later file cannot be written.
+            (out / _PAGE).write_text(page(report, equity, span_ms), encoding="utf-8")
+            (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+            parts = sorted(facts.parts, key=lambda part: part.at)
+            self._write_rows("trades.parquet", parts, _TRADE_COLUMNS)
+            orders = sorted(facts.orders, key=lambda order: order.created_at)
+            traders = [",".join(share.trader_id for share in order.shares) for order in orders]
+            self._write_rows("orders.parquet", orders, _ORDER_COLUMNS, traders=traders)
+            equity.write_parquet(out / "equity.parquet")
+            with (out / DECISIONS).open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in facts.decision_lines())
+        except OSError as error:
+            raise ReplayError(
+                f"--out {out}: the report cannot be written ({error}); make room and replay again"
+            ) from error
+
+    def _write_rows(self, file: str, rows: Sequence[Any], names: Sequence[str], **more: Any) -> None:
+        columns = {name: [_cell(getattr(row, name)) for row in rows] for name in names} | more
+        pl.DataFrame(columns, infer_schema_length=None).write_parquet(self._folder / file)
+
+    def _is_ours(self) -> bool:
+        path = self._folder / _PAGE
+        return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:1000]
+
+    def _are_decisions(self) -> bool:
+        """A recording given as --decisions may have the same name; its lines begin otherwise."""
+        path = self._folder / DECISIONS
+        if not path.is_file():
+            return True
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(len(_FIRST_FIELD)) in ("", _FIRST_FIELD)
+
+
+def _cell(value: object) -> object:
+    return str(value) if isinstance(value, Decimal) else value

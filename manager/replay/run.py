@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from manager.bootstrap.replay import assemble
+from manager.bootstrap.replay import assemble_replay
+from manager.bootstrap.request import ReplayRequest
 from manager.replay.driver import ReplayDriver
-from manager.replay.export import check_out, export
-from manager.replay.models import finish
-from manager.replay.report import collect, report_of
-from manager.replay.request import ReplayRequest
+from manager.replay.report import OutFolder, Report, collect
 
 
 def run_replay(request: ReplayRequest) -> dict[str, Any]:
@@ -26,25 +24,25 @@ def run_replay(request: ReplayRequest) -> dict[str, Any]:
 
 async def replay(request: ReplayRequest) -> dict[str, Any]:
     """Do the same within a running event loop."""
-    if request.out is not None:
-        check_out(request.out)
+    out = OutFolder(request.out) if request.out is not None else None
+    if out is not None:
+        out.check()
     started = perf_counter()
-    assembled = await assemble(request)
+    assembled = await assemble_replay(request)
     try:
         tally = await ReplayDriver(assembled, request.progress).run()
-        finish(assembled.clients)
+        assembled.finish()
     finally:
-        await assembled.clients.close()
-        await assembled.remotes.close()
+        await assembled.close()
         if request.note is not None:
             for item in assembled.dropped:
                 for error in item.errors:
                     place = f"{request.decisions}, line {item.line}: {error.path}"
                     request.note(f"{place}: {error.message}; trader {item.trader_id} did without this item")
     facts = await collect(assembled)
-    report = report_of(assembled, facts, tally, perf_counter() - started)
-    if request.out is not None:
-        export(request.out, assembled, facts, report)
+    report = Report(assembled, facts, tally).as_json(perf_counter() - started)
+    if out is not None:
+        out.write(assembled, facts, report)
     return report
 
 

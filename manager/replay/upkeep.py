@@ -35,20 +35,13 @@ class Upkeep:
             self._hour, self._published = hour, 0
         self._published += published
         before, self._rows = self._rows, rows
-        self._settled = before is not None and _unchanged(before, rows) and _confirmed(rows)
-
-
-def _unchanged(before: AccountRows, rows: AccountRows) -> bool:
-    """A store that hands out fresh rows each time looks changed, which costs upkeep and nothing else."""
-    return (
-        before.positions is rows.positions
-        and before.orders is rows.orders
-        and before.traders is rows.traders
-        and before.account.trading_state is rows.account.trading_state
-    )
-
-
-def _confirmed(rows: AccountRows) -> bool:
-    return all(order.state is OrderState.ACCEPTED for order in rows.orders) and all(
-        position.unprotected_since is None for position in rows.positions
-    )
+        # A store that hands out fresh rows each time looks changed, which costs upkeep and nothing else.
+        self._settled = (
+            before is not None
+            and before.positions is rows.positions
+            and before.orders is rows.orders
+            and before.traders is rows.traders
+            and before.account.trading_state is rows.account.trading_state
+            and all(order.state is OrderState.ACCEPTED for order in rows.orders)
+            and all(position.unprotected_since is None for position in rows.positions)
+        )

@@ -7,13 +7,11 @@ from uuid import uuid4
 from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import UnknownTrader
 from manager.roster.schedules import first_due
-from manager.state.records import EventRow, ScheduleRow, TraderRow, TraderState
+from manager.state.kinds import EventKind
+from manager.state.records import EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from manager.state.store import Transaction
 from traders.spec import TraderId
 from traders.trader import move
-
-REMOVED_FROM_CONFIG = "no longer in the config"
-TRADER_STATE = "trader_state"
 
 
 async def transition(
@@ -21,23 +19,25 @@ async def transition(
 ) -> TraderRow:
     """Move one trader within `tx`; raise UnknownTrader or IllegalMove.
 
-    One that begins to run gets its first due time, so that nothing it missed meanwhile is made up for.
+    The reason is for people and decides nothing; the code of the state before is over. One that begins to run gets its
+    first due time, so that nothing it missed meanwhile is made up for.
     """
     row = await tx.get(TraderRow, trader_id)
     schedule = await tx.get(ScheduleRow, trader_id)
     if row is None or schedule is None:
-        raise UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
-    changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason)
-    await tx.patch(TraderRow, (trader_id,), state=changed.state, state_reason=reason)
+        raise UnknownTrader.of(trader_id)
+    changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason, state_code=StateCode.NONE)
+    told = {"state": changed.state, "state_reason": reason, "state_code": changed.state_code}
+    await tx.patch(TraderRow, (trader_id,), **told)
     await end_safe_mode(tx, schedule, at)
     if to is TraderState.RUNNING:
         await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
-    event = event_of(row, at, kind=TRADER_STATE, actor=actor, reason=reason)
+    event = event_of(row, at, kind=EventKind.TRADER_STATE, actor=actor, reason=reason)
     await tx.insert([replace(event, before=row.state, after=to)])
     return changed
 
 
-def event_of(row: TraderRow, at: datetime, *, kind: str, actor: str, reason: str) -> EventRow:
+def event_of(row: TraderRow, at: datetime, *, kind: EventKind, actor: str, reason: str) -> EventRow:
     """Return the event of one act on a trader, still without what was before and after."""
     return EventRow(
         tenant_id=row.tenant_id,

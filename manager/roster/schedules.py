@@ -1,10 +1,11 @@
 """When a trader decides: its phase within the interval, and its first decision after a start.
 
 The phase is a hash of tenant and id, so it is the same on every host and after every restart, and traders of one
-interval spread over it evenly without knowing each other.
+interval spread over it evenly without knowing each other. In a replay nobody waits, and nobody has a phase.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ from manager.state.slots import last_slot, next_slot
 from traders.spec import TraderId, TraderSpec
 
 SOON_S = 10
+FirstSchedule = Callable[[TenantId, TraderSpec, datetime], ScheduleRow]
 
 
 def phase_of(tenant: TenantId, trader_id: TraderId, interval_s: int) -> int:
@@ -20,15 +22,21 @@ def phase_of(tenant: TenantId, trader_id: TraderId, interval_s: int) -> int:
     return _hash(tenant, trader_id) % interval_s
 
 
-def new_schedule(tenant: TenantId, spec: TraderSpec) -> ScheduleRow:
-    """Return the schedule of a trader that has never decided; it has no due time until it is started."""
+def on_the_grid(tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
+    """Return the schedule of a trader that decides at every multiple of its interval, from `now` on."""
     return ScheduleRow(
         tenant_id=tenant,
         trader_id=spec.id,
         account_id=AccountId(spec.account),
         interval_s=spec.decision_interval_s,
-        phase_s=phase_of(tenant, spec.id, spec.decision_interval_s),
+        next_due_at=next_slot(now - timedelta(microseconds=1), spec.decision_interval_s),
     )
+
+
+def spread(tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
+    """Return the schedule of a trader that begins at `now`, with the phase that belongs to its id."""
+    schedule = rescheduled(on_the_grid(tenant, spec, now), spec.decision_interval_s)
+    return replace(schedule, next_due_at=first_due(schedule, now))
 
 
 def rescheduled(schedule: ScheduleRow, interval_s: int) -> ScheduleRow:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from hashlib import sha256
 from typing import Any, Final
 
 from manager.config.values import AccountConfig
 from manager.errors import OtherDeskRuns
+from manager.state.account_terms import differing_terms
 
 _MEND: Final = (
     "stop that desk first, or give this one a database of its own with --data-dir DIR; a desk that has just died "
@@ -28,9 +29,11 @@ class Claimant:
 def terms_text(account: AccountConfig) -> str:
     """Return what prices or fills an account's orders and shares it out, as JSON: the same for the same terms.
 
-    Risk limits are not in it, which may change from start to start; neither is any key.
+    Risk limits are not in it, which may change from start to start; neither is any key, nor what else settings do not
+    show of themselves.
     """
-    market, paper, venue = account.market, account.paper, account.venue
+    market, settings = account.market, account.settings
+    shown = [one.name for one in fields(settings) if one.repr] if is_dataclass(settings) else []
     terms: dict[str, Any] = {
         "type": account.type,
         "equity_usd": account.equity_usd,
@@ -43,22 +46,16 @@ def terms_text(account: AccountConfig) -> str:
             "venue": market.venue,
             "synthetic": _short(asdict(market.synthetic)) if market.synthetic is not None else {},
         },
-        "paper": _short({name: getattr(paper, name) for name in paper.__dataclass_fields__}) if paper else {},
-        "venue": {"testnet": venue.testnet, "live": venue.live} if venue is not None else {},
+        account.type: _short({name: getattr(settings, name) for name in shown}),
     }
     return json.dumps(terms, sort_keys=True, default=_plain)
 
 
 def difference(there: str, here: str) -> str:
     """Say in words how two terms differ."""
-    parts = [f"{name} is {old} there and {new} here" for name, old, new in _differing(there, here)]
+    parts = [f"{name} is {old} there and {new} here" for name, old, new in differing_terms(there, here)]
     more = f" and {len(parts) - _MOST_NAMED} more" if len(parts) > _MOST_NAMED else ""
     return ", ".join(parts[:_MOST_NAMED]) + more
-
-
-def changed_terms(before: str, after: str) -> str:
-    """Say field by field how terms changed."""
-    return "; ".join(f"{name}: {old} -> {new}" for name, old, new in _differing(before, after))
 
 
 def other_terms(claimant: Claimant, owner: str, account: str, how: str) -> OtherDeskRuns:
@@ -77,12 +74,6 @@ def other_traders(claimant: Claimant, owner: str, change: str) -> OtherDeskRuns:
     )
 
 
-def _differing(there: str, here: str) -> list[tuple[str, Any, Any]]:
-    old, new = _flat(json.loads(there)), _flat(json.loads(here))
-    both = [(name, old.get(name, "unset"), new.get(name, "unset")) for name in sorted(old.keys() | new.keys())]
-    return [one for one in both if one[1] != one[2]]
-
-
 def _short(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return scalars as they are and anything larger by its hash, as every round reads this with its account."""
     return {
@@ -96,10 +87,3 @@ def _digest(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat

@@ -1,7 +1,7 @@
-"""Which database the desk uses: DATABASE_URL's, or an embedded server under the data directory."""
+"""Where the desk's database is: at DATABASE_URL, or on an embedded server under the data directory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,71 +27,64 @@ class Database:
     queue_dsn: str = field(repr=False)
 
 
-def external_url(environment: Mapping[str, str]) -> str:
-    """Return DATABASE_URL as a libpq URI, empty when it is not set; libpq's own `host=... dbname=...` will do too.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePlace:
+    """Say where the database is: at `url`, or where that is empty on the embedded server of `data_dir`.
 
-    Raises DatabaseUrlRefused for anything else; the message never holds the value, which may hold a password.
+    `url` becomes a libpq URI; libpq's own `host=... dbname=...` will do too. Anything else raises DatabaseUrlRefused,
+    whose message never holds the value, which may hold a password.
     """
-    url = environment.get("DATABASE_URL", "").replace("postgresql+psycopg://", "postgresql://", 1)
-    if url and not _is_libpqs(url):
-        raise DatabaseUrlRefused(_NOT_A_URI)
-    return url
 
+    data_dir: Path
+    url: str = field(default="", repr=False)
 
-def check_database(data_dir: Path, environment: Mapping[str, str]) -> None:
-    """Raise DatabaseUrlRefused or DataDirRefused where no start could succeed; nothing is opened or created."""
-    if not external_url(environment):
-        check_place(data_dir)
+    def __post_init__(self) -> None:
+        """Check the URL, of which a driver of SQLAlchemy may be a part."""
+        object.__setattr__(self, "url", self.url.replace("postgresql+psycopg://", "postgresql://", 1))
+        if self.url and not self._is_libpqs():
+            raise DatabaseUrlRefused(_NOT_A_URI)
 
+    def check(self) -> None:
+        """Raise DataDirRefused where no embedded server could start; nothing is opened or created."""
+        if not self.url:
+            check_place(self.data_dir)
 
-def _is_libpqs(url: str) -> bool:
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.Error:
-        return False
-    ports = str(parts.get("port", "")).split(",")
-    return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports)
+    @contextmanager
+    def reach(self, *, prepare: bool) -> Iterator[Database]:
+        """Give the database; the embedded server runs at least until the end of the block.
 
+        With `prepare`, roles, tables and the queue are brought to this version first. Blocks for as long as a recovery
+        takes. Raises EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
+        """
+        with ExitStack() as stack:
+            owner = login = self.url
+            if not self.url:
+                check_place(self.data_dir)
+                server = stack.enter_context(attach(self.data_dir))
+                if prepare:
+                    provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)
+                owner, login = (server.dsn(user=user, database=DATABASE) for user in (MIGRATOR, LOGIN))
+            if prepare:
+                from manager.state.postgres.upgrade import upgrade
 
-@contextmanager
-def reach_database(data_dir: Path, environment: Mapping[str, str], *, prepare: bool) -> Iterator[Database]:
-    """Give the database; the embedded server runs at least until the end of the block.
+                upgrade(owner)
+            yield Database(dsn=login, queue_dsn=queue_dsn(login))
 
-    With `prepare`, roles, tables and the queue are brought to this version first. Blocks for as long as a recovery
-    takes. Raises DatabaseUrlRefused, EmbeddedPostgresError or StoreUnavailable, whose messages name the mend.
-    """
-    url = external_url(environment)
-    if url:
-        if prepare:
-            _upgrade(url)
-        yield Database(dsn=url, queue_dsn=queue_dsn(url))
-        return
-    check_place(data_dir)
-    with attach(data_dir) as server:
-        if prepare:
-            provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)
-            _upgrade(server.dsn(user=MIGRATOR, database=DATABASE))
-        dsn = server.dsn(user=LOGIN, database=DATABASE)
-        yield Database(dsn=dsn, queue_dsn=queue_dsn(dsn))
+    @asynccontextmanager
+    async def open(self, *, prepare: bool = True) -> AsyncIterator[Database]:
+        """Give the database as `reach` does, without blocking the event loop."""
+        stack = ExitStack()
+        reach = asyncio.create_task(asyncio.to_thread(stack.enter_context, self.reach(prepare=prepare)))
+        try:
+            yield await asyncio.shield(reach)
+        finally:
+            await asyncio.wait({reach})
+            await asyncio.to_thread(stack.close)
 
-
-def _upgrade(dsn: str) -> None:
-    from manager.state.postgres.upgrade import upgrade
-
-    upgrade(dsn)
-
-
-@asynccontextmanager
-async def open_database(
-    data_dir: Path, environment: Mapping[str, str], *, prepare: bool = True
-) -> AsyncIterator[Database]:
-    """Give the database as `reach_database` does, without blocking the event loop."""
-    stack = ExitStack()
-    reach = asyncio.create_task(
-        asyncio.to_thread(stack.enter_context, reach_database(data_dir, environment, prepare=prepare))
-    )
-    try:
-        yield await asyncio.shield(reach)
-    finally:
-        await asyncio.wait({reach})
-        await asyncio.to_thread(stack.close)
+    def _is_libpqs(self) -> bool:
+        try:
+            parts = conninfo_to_dict(self.url)
+        except psycopg.Error:
+            return False
+        ports = str(parts.get("port", "")).split(",")
+        return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports)

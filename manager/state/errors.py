@@ -4,6 +4,7 @@ StateError
  +- DuplicateRow       a row with this key exists: what was to happen once has happened
  +- FenceLost          another worker holds the account: stop, write nothing, send nothing
  +- StoreUnavailable   the database cannot be reached or refused the transaction; nothing was written
+ |   +- SchemaMoved    the database is of another version than this code
  |   +- CommitUnknown  the connection broke during the commit: read again before anything is repeated
  +- InvalidRow         a value must never be stored: NaN, infinity, a naive time
 """
@@ -23,6 +24,15 @@ class FenceLost(StateError):
 
 class StoreUnavailable(StateError):
     """Report that the database could not be used."""
+
+
+class SchemaMoved(StoreUnavailable):
+    """Report a database of another version, with both revisions and the mend; nothing is written or sent any more."""
+
+    def __init__(self, found: str | None, wanted: str) -> None:
+        older = found is None or found < wanted
+        mend = "run `propdesk db upgrade`" if older else "restart this host with the version that upgraded the database"
+        super().__init__(f"the database is at revision {found or 'none'}, this Propdesk was built for {wanted}: {mend}")
 
 
 class CommitUnknown(StoreUnavailable):

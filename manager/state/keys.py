@@ -1,4 +1,4 @@
-"""Which rows there are, and the primary key of each, always within a tenant."""
+"""Which rows there are, the primary key of each, always within a tenant, and the order in which they are read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -74,3 +74,7 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     EventRow: ("event_id",),
     EquityRow: ("account_id", "trader_id", "at"),
 }
+SORTED_BY: Mapping[type[Any], tuple[str, ...]] = {**KEYS, OrderRow: ("account_id", "round_id", "n", "order_id")}
+
+TRADERS_IN: Mapping[type[Any], str] = {OrderRow: "shares", ConflictRow: "traders"}
+"""Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""

@@ -11,6 +11,13 @@ class TradingState(StrEnum):
     HALTED = "halted"
 
 
+class StateCode(StrEnum):
+    """Name why a trader is in its state where that decides what becomes of it; a person's reason is text beside it."""
+
+    NONE = ""
+    REMOVED_FROM_CONFIG = "removed_from_config"
+
+
 class IntentStatus(StrEnum):
     """Name what became of an intent; only PENDING ones are read by a round."""
 
@@ -80,3 +87,14 @@ class LedgerKind(StrEnum):
     FEE = "fee"
     FUNDING = "funding"
     ROUNDING = "rounding"
+
+
+class EventKind(StrEnum):
+    """Name the acts on traders and accounts that are kept as events."""
+
+    TRADER_REGISTERED = "trader_registered"
+    TRADER_UPDATED = "trader_updated"
+    TRADER_STATE = "trader_state"
+    TRADER_REMOVED = "trader_removed"
+    TRADING_STATE = "trading_state"
+    ACCOUNT_TERMS = "account_terms"

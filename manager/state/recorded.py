@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from decimal import Decimal
-from typing import Any, Final, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
-from executor.contract import Context, Indicators, MarketView
-from executor.details import Candle
+from executor.contract import Candle, Context, Denial, Indicators, MarketView
 from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
 from manager.state.checks import check_value
 from manager.state.errors import InvalidRow
@@ -83,7 +82,9 @@ def refilled(target: Any, value: Any, **replaced: Any) -> Any:
     return target(**{item.name: getattr(value, item.name) for item in fields(target)} | replaced)
 
 
-STORED_CONTEXT: Final = mirror(Context, {"market": dict[str, RecordedMarket]})
+# Contexts that were stored before denials had this name are still read.
+_DENIALS: Final = Annotated[tuple[Denial, ...], Field(validation_alias=AliasChoices("denials", "refusals"))]
+STORED_CONTEXT: Final = mirror(Context, {"market": dict[str, RecordedMarket], "denials": _DENIALS})
 _CONTEXTS: Final[TypeAdapter[Any]] = TypeAdapter(STORED_CONTEXT)
 
 

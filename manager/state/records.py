@@ -10,12 +10,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, NewType
 
-from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
+from exchanges.types import BracketId, FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderPurpose as OrderPurpose  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import OrderState as OrderState  # noqa: PLC0414 - re-exported to those who read rows
+from manager.state.kinds import StateCode as StateCode  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import TradingState as TradingState  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import VerdictKind as VerdictKind  # noqa: PLC0414 - re-exported to those who read rows
 from traders.book import Book, Position
@@ -105,6 +106,7 @@ class TraderRow:
     spec: TraderSpec
     state: TraderState = TraderState.STOPPED
     state_reason: str = ""
+    state_code: StateCode = StateCode.NONE
     trading_state: TradingState = TradingState.ACTIVE
 
 
@@ -241,7 +243,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one intent of a decision on its way through a round; `intent_id` is decision_id#n."""
+    """Hold one item of a decision on its way through a round; `n` is its place in the decision."""
 
     tenant_id: TenantId
     intent_id: IntentId
@@ -250,6 +252,7 @@ class IntentRow:
     trader_id: TraderId
     decided_at: datetime
     decision: Decision
+    n: int = 0
     expires_at: datetime | None = None
     status: IntentStatus = IntentStatus.PENDING
     round_id: RoundId = RoundId("")
@@ -286,7 +289,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRow:
-    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id."""
+    """Hold one order of the desk, in the database before the venue can see it; `order_id` is its client order id.
+
+    `n` is its place among the orders of its round. `fired` says that the desk fires a take-profit that does not rest:
+    what is not filled at once dies.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -299,8 +306,11 @@ class OrderRow:
     quantity: Decimal
     created_at: datetime
     shares: tuple[Share, ...]
+    n: int = 0
+    bracket: BracketId | None = None
     trigger_price: Decimal | None = None
     reduce_only: bool = False
+    fired: bool = False
     state: OrderState = OrderState.PENDING
     filled: Decimal = ZERO
     venue_order_id: str = ""

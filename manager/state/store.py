@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from manager.state.errors import FenceLost
-from manager.state.keys import Row
+from manager.state.keys import TRADERS_IN, Row
 from manager.state.records import (
     AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
+    EventRow,
     IncidentRow,
     IntentRow,
     OrderRow,
@@ -106,6 +107,39 @@ class AccountKey:
     account_id: AccountId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Ask for the rows of a type whose fields equal `where`, as `Transaction.find` does; without a limit for all.
+
+    With `each`, the fields that name an account or a trader, `limit` counts for every one that there is, not for all
+    together. `until` is the latest `newest_first` wanted, `about` a trader whose row it must be, or who must be among
+    those it names. Fields in `omit`, such as texts, are not read: they come back as their defaults.
+    """
+
+    kind: type[Any]
+    where: Mapping[str, Any] = field(default_factory=dict)
+    newest_first: str = ""
+    limit: int | None = None
+    each: tuple[str, ...] = ()
+    until: datetime | None = None
+    about: TraderId = TraderId("")
+    omit: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Name the fields of the row that it speaks of."""
+        newest = (self.newest_first,) if self.newest_first or self.until is not None else ()
+        named = (TRADERS_IN.get(self.kind, "trader_id"),) if self.about else ()
+        return (*self.where, *newest, *self.each, *named, *self.omit)
+
+
+class EventPlace(NamedTuple):
+    """Say where an event stands among those of all transactions; the first stands after this value's defaults."""
+
+    xact: int = 0
+    seq: int = 0
+
+
 class Transaction(Protocol):
     """Read and write rows of one tenant; all is committed together at the end of the block, or nothing.
 
@@ -152,13 +186,29 @@ class Transaction(Protocol):
         ...
 
     async def find(
-        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int | None = 1000
     ) -> Sequence[R]:
-        """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
+        """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`.
+
+        At most `limit` of them, all for None. Orders come as their rounds made them.
+        """
+        ...
+
+    async def search(self, *searches: Search) -> Sequence[Sequence[Any]]:
+        """Return the rows of each search, all from one consistent read; with `each`, those of one owner together."""
+        ...
+
+    async def events(
+        self, after: EventPlace, where: Mapping[str, Any], limit: int
+    ) -> Sequence[tuple[EventPlace, EventRow]]:
+        """Return events after a place, in order; no event is ever committed before one that was returned.
+
+        One may therefore be left out for as long as a transaction that began before it was committed is under way.
+        """
         ...
 
     async def acquire(self, account_id: AccountId, holder: str) -> int:
-        """Take the account: raise its fencing token by one and return it."""
+        """Take the account: raise its fencing token by one and return it; SchemaMoved where the database moved on."""
         ...
 
     async def account_rows(self, account_id: AccountId) -> AccountRows:
@@ -166,7 +216,7 @@ class Transaction(Protocol):
         ...
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
-        """Return what a decision reads. KeyError for an unknown trader."""
+        """Return what a decision reads. KeyError for an unknown trader, SchemaMoved where the database moved on."""
         ...
 
     async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:

@@ -1,28 +1,16 @@
 """What models cost a tenant today: in all and by model, against what the config allows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from manager.cli.render import fine_usd, show_table
-from manager.state.records import BudgetRow, SpendingRow, TenantId, TraderRow
-from manager.state.store import Store, Transaction
-from manager.state.sums import MODEL, TENANT, TRADER, day_of
+from manager.state.records import BudgetRow, SpendingRow, TenantId
+from manager.state.store import Search, Store
+from manager.state.sums import MODEL, TENANT, day_of
+from manager.views.pages import cursor_of, parts_of
 
-_MOST: Final = 100_000
-_COLUMNS: Final = (
-    "model",
-    "calls>",
-    "tokens in>",
-    "cached>",
-    "out>",
-    "spent USD>",
-    "unknown>",
-    "reserved>",
-    "of budget>",
-)
+_SCOPES: Final = (TENANT, MODEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,62 +32,52 @@ class ModelCost:
     reserved_usd: Decimal
     budget_usd: Decimal | None
 
+    @classmethod
+    def of(cls, row: SpendingRow, budget_usd: Decimal | None) -> "ModelCost":
+        """Return what was spent, against what is allowed."""
+        spent = {item.name: getattr(row, item.name) for item in fields(cls) if item.name != "budget_usd"}
+        return cls(**spent, budget_usd=budget_usd)
 
-async def read_model_costs(store: Store, tenant: TenantId, now: datetime) -> tuple[ModelCost, ...]:
-    """Return the cost of the tenant and of each model that has a budget or was called today; empty without any."""
-    day = day_of(now)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostQuery:
+    """Say of which day costs are asked, that of `now`, and of which models; empty fields do not narrow."""
+
+    now: datetime
+    models: tuple[str, ...] = ()
+    limit: int | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPage:
+    """Hold costs, the tenant's before those of its models; `next` is the cursor of the next page, empty at the end."""
+
+    costs: tuple[ModelCost, ...]
+    next: str
+
+
+async def read_model_costs(store: Store, tenant: TenantId, query: CostQuery) -> CostPage:
+    """Return the cost of the tenant and of each model that has a budget or was called today; empty without any.
+
+    Raises UnknownCursor.
+    """
+    day = day_of(query.now)
+    past = parts_of(query.after, int, str, str) if query.after else ()
+    narrow = {"name": query.models} if query.models else {}
     async with store.transaction(tenant) as tx:
-        found = await tx.find(SpendingRow, {"day": day, "scope": (TENANT, MODEL)}, limit=_MOST)
-        allowed = await tx.find(BudgetRow, {"scope": (TENANT, MODEL)}, limit=_MOST)
-    rows = {(row.scope, row.name): row for row in found}
-    budgets = {(row.scope, row.name): row.usd for row in allowed}
-    keys = sorted(rows.keys() | budgets.keys(), key=lambda key: (key[0] != TENANT, key))
-    return tuple(_cost(rows.get(key) or _nothing(tenant, day, key), budgets.get(key)) for key in keys)
-
-
-async def trader_cost(tx: Transaction, trader: TraderRow, now: datetime) -> ModelCost:
-    """Return the cost of one trader against its own budget or the default."""
-    day, budget = day_of(now), trader.spec.executor.budget_usd_per_day
-    row = await tx.get(SpendingRow, day, TRADER, trader.trader_id)
-    default = await tx.get(BudgetRow, TRADER, "") if budget is None else None
-    spent = row or _nothing(trader.tenant_id, day, (TRADER, trader.trader_id))
-    return _cost(spent, budget if default is None else default.usd)
-
-
-def show_model_costs(costs: Sequence[ModelCost]) -> None:
-    """Print a table of what models cost; nothing where none was asked and none has a budget."""
-    if costs:
-        show_table("Models today (UTC)", _COLUMNS, [_cells(cost) for cost in costs])
-
-
-def cost_text(cost: ModelCost) -> str:
-    """Return what was spent of what is allowed, and beside it what is held for calls under way or of unknown cost."""
-    held = {"reserved": cost.reserved_usd, "unknown": cost.unknown_usd}
-    beside = "".join(f" + {fine_usd(amount)} {name}" for name, amount in held.items() if amount)
-    allowed = "" if cost.budget_usd is None else f" of {fine_usd(cost.budget_usd)}"
-    return f"{fine_usd(cost.spent_usd)}{beside}{allowed}"
-
-
-def _cells(cost: ModelCost) -> list[str]:
-    tokens = (cost.calls, cost.input_tokens, cost.cached_tokens, cost.output_tokens)
-    amounts = (cost.spent_usd, cost.unknown_usd, cost.reserved_usd)
-    return [cost.name or "all", *map(str, tokens), *map(fine_usd, amounts), fine_usd(cost.budget_usd)]
-
-
-def _cost(row: SpendingRow, budget_usd: Decimal | None) -> ModelCost:
-    return ModelCost(
-        scope=row.scope,
-        name=row.name,
-        calls=row.calls,
-        input_tokens=row.input_tokens,
-        cached_tokens=row.cached_tokens,
-        output_tokens=row.output_tokens,
-        spent_usd=row.spent_usd,
-        unknown_usd=row.unknown_usd,
-        reserved_usd=row.reserved_usd,
-        budget_usd=budget_usd,
+        found, allowed = await tx.search(
+            Search(kind=SpendingRow, where={"day": day, "scope": _SCOPES, **narrow}),
+            Search(kind=BudgetRow, where={"scope": _SCOPES, **narrow}),
+        )
+    rows = {(_SCOPES.index(row.scope), row.scope, row.name): row for row in found}
+    budgets = {(_SCOPES.index(row.scope), row.scope, row.name): row.usd for row in allowed}
+    keys = [key for key in sorted(rows.keys() | budgets.keys()) if key > past]
+    page = keys[: query.limit]
+    costs = tuple(
+        ModelCost.of(
+            rows.get(key) or SpendingRow(tenant_id=tenant, day=day, scope=key[1], name=key[2]), budgets.get(key)
+        )
+        for key in page
     )
-
-
-def _nothing(tenant: TenantId, day: datetime, key: tuple[str, str]) -> SpendingRow:
-    return SpendingRow(tenant_id=tenant, day=day, scope=key[0], name=key[1])
+    return CostPage(costs=costs, next=cursor_of(*page[-1]) if len(keys) > len(page) else "")

@@ -1,44 +1,34 @@
-"""What the desk did, newest first: orders, refusals, conflicts, decisions, incidents and acts of operators."""
+"""What the desk did, newest first: orders, denials, conflicts, decisions, incidents and acts of operators."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from executor.contract import Outcome
 from manager.errors import UnknownAccount, UnknownTrader
-from manager.roster.registry import ACCOUNT_TERMS, TRADER_UPDATED
-from manager.roster.terms import changed_terms
-from manager.state.records import (
-    AccountId,
-    AccountRow,
-    BookRow,
-    ConflictRow,
-    DecisionId,
-    DecisionRow,
-    EventRow,
-    IncidentRow,
-    OrderRow,
-    TenantId,
-    TraderRow,
-    VerdictKind,
-    VerdictRow,
-)
-from manager.state.store import Store, Transaction
-from manager.views.incidents import state_of
+from manager.state import records
+from manager.state.account_terms import differing_terms
+from manager.state.keys import KEYS
+from manager.state.kinds import EventKind, VerdictKind
+from manager.state.records import AccountId, AccountRow, DecisionRow, TenantId, VerdictRow
+from manager.state.store import Search, Store, Transaction
+from manager.views.incidents import Incident, IncidentState
+from manager.views.pages import Moment
 from traders.spec import TraderId
 
-_REFUSING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
+_DENYING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
+_MOST_DROPPED: Final = 20
 
 
 class OperationKind(StrEnum):
     """Name what `propdesk operations` lists."""
 
     ORDER = "order"
-    REFUSAL = "refusal"
+    DENIAL = "denial"
     DECISION = "decision"
     CONFLICT = "conflict"
     INCIDENT = "incident"
@@ -52,12 +42,127 @@ class Operation:
     at: datetime
     kind: OperationKind
     account_id: AccountId
-    traders: tuple[str, ...]
-    symbol: str
+    traders: tuple[str, ...] = ()
+    symbol: str = ""
     what: str
     outcome: str
     detail: str
     ref: str
+
+    @classmethod
+    def of_order(cls, row: records.OrderRow) -> "Operation":
+        """Return the line of an order."""
+        trigger = "" if row.trigger_price is None else f" at {row.trigger_price:f}"
+        return cls(
+            at=row.created_at,
+            kind=OperationKind.ORDER,
+            account_id=row.account_id,
+            traders=tuple(dict.fromkeys(share.trader_id for share in row.shares)),
+            symbol=row.symbol,
+            what=f"{row.purpose} {row.side} {row.quantity:f}{trigger}",
+            outcome=row.state,
+            detail=row.reason,
+            ref=row.order_id,
+        )
+
+    @classmethod
+    def of_denial(cls, row: VerdictRow) -> "Operation":
+        """Return the line of a denial or clamp."""
+        return cls(
+            at=row.at,
+            kind=OperationKind.DENIAL,
+            account_id=row.account_id,
+            traders=(row.trader_id,),
+            symbol=row.symbol,
+            what=row.kind,
+            outcome=row.code,
+            detail=row.detail,
+            ref=row.intent_id,
+        )
+
+    @classmethod
+    def of_decision(cls, row: DecisionRow) -> "Operation":
+        """Return the line of a decision: a failed one says what went wrong first, a sound one what it wants."""
+        failed = row.outcome is not Outcome.DECIDED
+        errors = [f"{error.path}: {error.message}" for error in row.errors] or [row.reasoning or row.outcome]
+        wants = ", ".join(f"{one.action} {one.symbol}" for one in row.decisions) or "nothing to do"
+        return cls(
+            at=row.decided_at,
+            kind=OperationKind.DECISION,
+            account_id=row.account_id,
+            traders=(row.trader_id,),
+            what="no decision" if failed else "decision",
+            outcome=row.outcome,
+            detail=errors[0] if failed else wants,
+            ref=row.decision_id,
+        )
+
+    @classmethod
+    def of_dropped(cls, first: VerdictRow, parts: int) -> "Operation":
+        """Return the line of a decision of which parts could not be read."""
+        more = f" and {parts - 1} more" if parts > 1 else ""
+        return cls(
+            at=first.at,
+            kind=OperationKind.DECISION,
+            account_id=first.account_id,
+            traders=(first.trader_id,),
+            what="partly dropped",
+            outcome=first.code,
+            detail=f"{first.detail}{more}",
+            ref=first.intent_id,
+        )
+
+    @classmethod
+    def of_conflict(cls, row: records.ConflictRow) -> "Operation":
+        """Return the line of a conflict between traders."""
+        return cls(
+            at=row.at,
+            kind=OperationKind.CONFLICT,
+            account_id=row.account_id,
+            traders=row.traders,
+            symbol=row.symbol,
+            what=row.type,
+            outcome=row.severity,
+            detail=row.outcome,
+            ref=f"{row.round_id}/{row.n}",
+        )
+
+    @classmethod
+    def of_incident(cls, row: records.IncidentRow) -> "Operation":
+        """Return the line of an incident, with its end if it had lasted."""
+        state = Incident.of(row).state
+        until = f" (until {row.resolved_at:%Y-%m-%d %H:%M:%S} UTC)" if state is IncidentState.RESOLVED else ""
+        return cls(
+            at=row.at,
+            kind=OperationKind.INCIDENT,
+            account_id=row.account_id,
+            traders=(row.trader_id,) if row.trader_id else (),
+            symbol=row.symbol,
+            what=row.code,
+            outcome=state,
+            detail=f"{row.detail}{until}",
+            ref=row.incident_id,
+        )
+
+    @classmethod
+    def of_event(cls, row: records.EventRow) -> "Operation":
+        """Return the line of an act: what became of what, or for an edit what was changed."""
+        by = f"{row.actor}: {row.reason}" if row.reason else row.actor
+        outcome = f"{row.before} -> {row.after}" if row.before else row.after
+        if row.kind in (EventKind.TRADER_UPDATED, EventKind.ACCOUNT_TERMS):
+            differing = differing_terms(row.before, row.after) if row.kind == EventKind.ACCOUNT_TERMS else ()
+            changes = "; ".join(f"{name}: {old} -> {new}" for name, old, new in differing) or row.after
+            outcome, by = "changed", f"{changes} ({by})"
+        return cls(
+            at=row.at,
+            kind=OperationKind.EVENT,
+            account_id=row.account_id,
+            traders=(row.trader_id,) if row.trader_id else (),
+            what=row.kind,
+            outcome=outcome,
+            detail=by,
+            ref=row.event_id,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,182 +177,112 @@ class OperationQuery:
     kinds: tuple[OperationKind, ...] = tuple(OperationKind)
     sound_decisions: bool = False
     limit: int = 50
+    after: str = ""
 
 
-async def read_operations(store: Store, tenant: TenantId, query: OperationQuery) -> tuple[Operation, ...]:
-    """Return the newest operations that match, newest first; raise UnknownAccount or UnknownTrader.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationPage:
+    """Hold operations, the newest first; `next` is the cursor of the next page, empty at the end."""
 
-    A trader that was removed is known as long as its book is.
+    operations: tuple[Operation, ...]
+    next: str
+
+
+class _Source(NamedTuple):
+    kind: type[Any]
+    time: str
+    line: Callable[[Any], Operation]
+    where: Mapping[str, Any] = {}
+
+
+_SOURCES: Final = {
+    OperationKind.ORDER: _Source(records.OrderRow, "created_at", Operation.of_order),
+    OperationKind.DENIAL: _Source(VerdictRow, "at", Operation.of_denial, {"kind": _DENYING}),
+    OperationKind.CONFLICT: _Source(records.ConflictRow, "at", Operation.of_conflict),
+    OperationKind.INCIDENT: _Source(records.IncidentRow, "at", Operation.of_incident),
+    OperationKind.EVENT: _Source(records.EventRow, "at", Operation.of_event),
+    OperationKind.DECISION: _Source(DecisionRow, "decided_at", Operation.of_decision),
+}
+
+
+async def read_operations(store: Store, tenant: TenantId, query: OperationQuery) -> OperationPage:
+    """Return the newest operations that match, read in one statement; a trader is known as long as its book is.
+
+    Raises UnknownAccount, UnknownTrader or UnknownCursor.
     """
-    found: list[Operation] = []
+    log = _Log(query)
     async with store.transaction(tenant) as tx:
-        accounts = [row.account_id for row in await tx.find(AccountRow, {})]
-        if query.account_id and query.account_id not in accounts:
+        accounts, *found = await tx.search(Search(kind=AccountRow), *log.searches())
+        if query.account_id and query.account_id not in {row.account_id for row in accounts}:
             raise UnknownAccount(f"there is no account {query.account_id!r}; `propdesk status` names them")
-        if query.trader_id and not await _known(tx, query.trader_id):
+        page = log.page(found)
+        if query.trader_id and not page.operations and not await _known(tx, query.trader_id):
             raise UnknownTrader(f"there is no trader {query.trader_id!r}; `propdesk traders list` names them")
-        for account_id in accounts:
-            if query.account_id in ("", account_id):
-                for kind in query.kinds:
-                    found += await _of_kind(tx, kind, account_id, query)
-    found.sort(key=lambda one: (one.at, one.ref), reverse=True)
-    return tuple(found[: query.limit])
+    return page
 
 
 async def _known(tx: Transaction, trader_id: TraderId) -> bool:
-    return bool(
-        await tx.get(TraderRow, trader_id)
-        or await tx.find(BookRow, {"trader_id": trader_id}, limit=1)
-        or await tx.find(EventRow, {"trader_id": trader_id}, limit=1)
-    )
+    kinds = (records.TraderRow, records.BookRow, records.EventRow)
+    return any(await tx.search(*(Search(kind=kind, where={"trader_id": trader_id}, limit=1) for kind in kinds)))
 
 
-async def _of_kind(
-    tx: Transaction, kind: OperationKind, account_id: AccountId, query: OperationQuery
-) -> Iterable[Operation]:
-    rows: Sequence[Any]
-    where: dict[str, Any] = {"account_id": account_id}
-    mine = {**where, "trader_id": query.trader_id} if query.trader_id else where
-    # Orders and conflicts name several traders, so they are narrowed after reading; the window is wider for that.
-    window = query.limit * 20 if query.trader_id else query.limit
-    match kind:
-        case OperationKind.ORDER:
-            rows = await tx.find(OrderRow, where, newest_first="created_at", limit=window)
-            operations = [_order(row) for row in rows]
-        case OperationKind.CONFLICT:
-            rows = await tx.find(ConflictRow, where, newest_first="at", limit=window)
-            operations = [_conflict(row) for row in rows]
-        case OperationKind.REFUSAL:
-            rows = await tx.find(VerdictRow, {**mine, "kind": _REFUSING}, newest_first="at", limit=query.limit)
-            operations = [_verdict(row) for row in rows]
-        case OperationKind.DECISION:
-            operations = await _decisions(tx, mine, query)
-        case OperationKind.INCIDENT:
-            rows = await tx.find(IncidentRow, mine, newest_first="at", limit=query.limit)
-            operations = [_incident(row) for row in rows]
-        case OperationKind.EVENT:
-            rows = await tx.find(EventRow, mine, newest_first="at", limit=query.limit)
-            operations = [_event(row) for row in rows]
-    return [one for one in operations if query.trader_id in ("", *one.traders)]
+class _Log:
+    """Ask for the rows of a page, of each account as many as it may take, and make the page of them.
 
+    At one instant the order is that of kinds and keys, which a row keeps for ever; so no page repeats or loses one.
+    """
 
-def _order(row: OrderRow) -> Operation:
-    trigger = "" if row.trigger_price is None else f" at {row.trigger_price:f}"
-    return Operation(
-        at=row.created_at,
-        kind=OperationKind.ORDER,
-        account_id=row.account_id,
-        traders=tuple(dict.fromkeys(share.trader_id for share in row.shares)),
-        symbol=row.symbol,
-        what=f"{row.purpose} {row.side} {row.quantity:f}{trigger}",
-        outcome=row.state,
-        detail=row.reason,
-        ref=row.order_id,
-    )
+    def __init__(self, query: OperationQuery) -> None:
+        self._query = query
+        self._after = Moment.of(query.after)
+        self._kinds = tuple(kind for kind in OperationKind if kind in query.kinds)
 
+    def searches(self) -> Iterator[Search]:
+        """Yield one search for each kind, and before that of decisions one for the parts of them that were dropped."""
+        wanted = self._after.wanted(self._query.limit)
+        for kind in self._kinds:
+            source = _SOURCES[kind]
+            if kind is OperationKind.DECISION:
+                dropped = _Source(VerdictRow, "at", Operation.of_denial, {"kind": VerdictKind.INVALID})
+                yield self._search(dropped, wanted * _MOST_DROPPED)
+                failed: Mapping[str, Any] = {} if self._query.sound_decisions else {"outcome": _FAILED}
+                source = source._replace(where=failed)
+            yield self._search(source, wanted)
 
-def _verdict(row: VerdictRow) -> Operation:
-    return Operation(
-        at=row.at,
-        kind=OperationKind.REFUSAL,
-        account_id=row.account_id,
-        traders=(row.trader_id,),
-        symbol=row.symbol,
-        what=row.kind,
-        outcome=row.code,
-        detail=row.detail,
-        ref=row.intent_id,
-    )
+    def page(self, found: Sequence[Sequence[Any]]) -> OperationPage:
+        """Return the page of what the searches found."""
+        rows = iter(found)
+        lines: list[Operation] = []
+        for kind in self._kinds:
+            if kind is OperationKind.DECISION:
+                lines += self._decisions(next(rows), next(rows))
+            else:
+                names = KEYS[_SOURCES[kind].kind]
+                ordered = sorted(next(rows), key=lambda row: [getattr(row, name) for name in names])
+                lines += map(_SOURCES[kind].line, ordered)
+        lines.sort(key=lambda one: one.at, reverse=True)
+        cut, following = self._after.cut(lines, lambda one: one.at, self._query.limit)
+        return OperationPage(
+            operations=tuple(sorted(cut, key=lambda one: (one.at, one.ref), reverse=True)), next=following
+        )
 
+    def _search(self, source: _Source, limit: int) -> Search:
+        where = {"account_id": self._query.account_id} if self._query.account_id else {}
+        return Search(
+            kind=source.kind,
+            where={**where, **source.where},
+            newest_first=source.time,
+            until=self._after.at,
+            about=self._query.trader_id,
+            each=("account_id",),
+            limit=limit,
+        )
 
-async def _decisions(tx: Transaction, mine: Mapping[str, Any], query: OperationQuery) -> list[Operation]:
-    lost = await tx.find(VerdictRow, {**mine, "kind": VerdictKind.INVALID}, newest_first="at", limit=query.limit)
-    wanted = mine if query.sound_decisions else {**mine, "outcome": _FAILED}
-    rows = await tx.find(DecisionRow, wanted, newest_first="decided_at", limit=query.limit)
-    failed = {row.decision_id for row in rows if row.outcome is not Outcome.DECIDED}
-    last_to_first = sorted(lost, key=lambda row: row.n, reverse=True)
-    partial = {DecisionId(row.intent_id): row for row in last_to_first if DecisionId(row.intent_id) not in failed}
-    counts = Counter(DecisionId(row.intent_id) for row in lost)
-    whole = [_decision(row) for row in rows if row.decision_id not in partial]
-    return whole + [_partial(row, counts[ref]) for ref, row in partial.items()]
-
-
-def _decision(row: DecisionRow) -> Operation:
-    """A failed one says what went wrong first, a sound one what it wants."""
-    failed = row.outcome is not Outcome.DECIDED
-    errors = [f"{error.path}: {error.message}" for error in row.errors] or [row.reasoning or row.outcome]
-    wants = ", ".join(f"{one.action} {one.symbol}" for one in row.decisions) or "nothing to do"
-    return Operation(
-        at=row.decided_at,
-        kind=OperationKind.DECISION,
-        account_id=row.account_id,
-        traders=(row.trader_id,),
-        symbol="",
-        what="no decision" if failed else "decision",
-        outcome=row.outcome,
-        detail=errors[0] if failed else wants,
-        ref=row.decision_id,
-    )
-
-
-def _partial(row: VerdictRow, errors: int) -> Operation:
-    more = f" and {errors - 1} more" if errors > 1 else ""
-    return Operation(
-        at=row.at,
-        kind=OperationKind.DECISION,
-        account_id=row.account_id,
-        traders=(row.trader_id,),
-        symbol="",
-        what="partly dropped",
-        outcome=row.code,
-        detail=f"{row.detail}{more}",
-        ref=row.intent_id,
-    )
-
-
-def _conflict(row: ConflictRow) -> Operation:
-    return Operation(
-        at=row.at,
-        kind=OperationKind.CONFLICT,
-        account_id=row.account_id,
-        traders=row.traders,
-        symbol=row.symbol,
-        what=row.type,
-        outcome=row.severity,
-        detail=row.outcome,
-        ref=f"{row.round_id}/{row.n}",
-    )
-
-
-def _incident(row: IncidentRow) -> Operation:
-    state = state_of(row)
-    return Operation(
-        at=row.at,
-        kind=OperationKind.INCIDENT,
-        account_id=row.account_id,
-        traders=(row.trader_id,) if row.trader_id else (),
-        symbol=row.symbol,
-        what=row.code,
-        outcome=state,
-        detail=f"{row.detail} (until {row.resolved_at:%Y-%m-%d %H:%M:%S} UTC)" if state == "resolved" else row.detail,
-        ref=row.incident_id,
-    )
-
-
-def _event(row: EventRow) -> Operation:
-    by = f"{row.actor}: {row.reason}" if row.reason else row.actor
-    outcome = f"{row.before} -> {row.after}" if row.before else row.after
-    if row.kind in (TRADER_UPDATED, ACCOUNT_TERMS):
-        changes = row.after if row.kind == TRADER_UPDATED else changed_terms(row.before, row.after)
-        outcome, by = "changed", f"{changes} ({by})"
-    return Operation(
-        at=row.at,
-        kind=OperationKind.EVENT,
-        account_id=row.account_id,
-        traders=(row.trader_id,) if row.trader_id else (),
-        symbol="",
-        what=row.kind,
-        outcome=outcome,
-        detail=by,
-        ref=row.event_id,
-    )
+    def _decisions(self, dropped: Sequence[VerdictRow], rows: Sequence[DecisionRow]) -> list[Operation]:
+        parts = Counter(row.intent_id for row in dropped)
+        lines = {row.intent_id: Operation.of_dropped(row, parts[row.intent_id]) for row in reversed(dropped)}
+        for row in rows:
+            ref = records.IntentId(row.decision_id)
+            if row.outcome is not Outcome.DECIDED or ref not in lines:
+                lines[ref] = Operation.of_decision(row)
+        return [lines[ref] for ref in sorted(lines)]

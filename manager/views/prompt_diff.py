@@ -1,13 +1,14 @@
 """Compare two templates on the same contexts: what each decides, what it costs, how far they agree."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from executor.contract import PASSIVE, Context, Decision, Executor, FullDecision
+from executor.contract import PASSIVE, Context, Decision, Executor, FullDecision, Outcome
 from traders.spec import TraderId
 
 AT_ONCE: Final = 4
@@ -33,6 +34,24 @@ class Totals:
     cut_prompts: int
     reasons: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, template: str, decisions: Sequence[FullDecision]) -> "Totals":
+        """Return the sums over what one template decided."""
+        prompts = [full.prompt for full in decisions if full.prompt is not None]
+        return cls(
+            template=template,
+            outcomes=dict(Counter(full.outcome for full in decisions)),
+            actions=dict(Counter(item.action for full in decisions for item in full.decisions)),
+            prompt_tokens=sum(prompt.tokens for prompt in prompts),
+            input_tokens=sum(full.usage.input_tokens for full in decisions),
+            cached_tokens=sum(full.usage.cached_tokens for full in decisions),
+            output_tokens=sum(full.usage.output_tokens for full in decisions),
+            cost_usd=sum((full.usage.cost_usd for full in decisions), Decimal(0)),
+            latency_s=sum(full.latency_s for full in decisions) / len(decisions),
+            cut_prompts=sum(bool(prompt.cuts) for prompt in prompts),
+            reasons=tuple(dict.fromkeys(_reason(full) for full in decisions if full.outcome is not Outcome.DECIDED)),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -44,6 +63,22 @@ class Difference:
     symbol: str
     first: str
     second: str
+
+    @classmethod
+    def of(cls, number: int, context: Context, one: FullDecision, other: FullDecision) -> list["Difference"]:
+        """Return what both want in one context, for each of its symbols."""
+        symbols = dict.fromkeys([*context.symbols, *(position.symbol for position in context.positions)])
+        return [
+            cls(
+                context=number,
+                trader_id=TraderId(context.trader_id),
+                at=context.now,
+                symbol=symbol,
+                first=_intended(one, symbol),
+                second=_intended(other, symbol),
+            )
+            for symbol in symbols
+        ]
 
     @property
     def same(self) -> bool:
@@ -100,13 +135,13 @@ async def compare(
     async with asyncio.TaskGroup() as group:
         tasks = [[group.create_task(decide(side, context)) for context in contexts] for side in (first, second)]
     ones, others = ([task.result() for task in column] for column in tasks)
-    rows = [row for index, context in enumerate(contexts) for row in _rows(index, context, ones[index], others[index])]
-    decided = {index for index in range(len(contexts)) if ones[index].outcome == others[index].outcome == "decided"}
-    compared = [row for row in rows if row.context - 1 in decided]
+    pairs = list(zip(contexts, ones, others, strict=True))
+    rows = [row for number, pair in enumerate(pairs, start=1) for row in Difference.of(number, *pair)]
+    compared = [row for row in rows if row.verdict != "failed"]
     return Comparison(
         contexts=len(contexts),
-        first=_totals(first.template, ones),
-        second=_totals(second.template, others),
+        first=Totals.of(first.template, ones),
+        second=Totals.of(second.template, others),
         rows=tuple(rows),
         compared=len(compared),
         agreement_pct=100 * sum(row.same for row in compared) / len(compared) if compared else None,
@@ -114,26 +149,11 @@ async def compare(
     )
 
 
-def _rows(index: int, context: Context, one: FullDecision, other: FullDecision) -> list[Difference]:
-    symbols = dict.fromkeys([*context.symbols, *(position.symbol for position in context.positions)])
-    return [
-        Difference(
-            context=index + 1,
-            trader_id=TraderId(context.trader_id),
-            at=context.now,
-            symbol=symbol,
-            first=_wish(one, symbol),
-            second=_wish(other, symbol),
-        )
-        for symbol in symbols
-    ]
-
-
-def _wish(full: FullDecision, symbol: str) -> str:
-    if full.outcome != "decided":
+def _intended(full: FullDecision, symbol: str) -> str:
+    if full.outcome is not Outcome.DECIDED:
         return f"({full.outcome})"
-    wishes = [item for item in full.decisions if item.symbol == symbol and item.action not in PASSIVE]
-    return ", ".join(map(_said, wishes)) or NOTHING
+    items = [item for item in full.decisions if item.symbol == symbol and item.action not in PASSIVE]
+    return ", ".join(map(_said, items)) or NOTHING
 
 
 def _said(item: Decision) -> str:
@@ -143,7 +163,7 @@ def _said(item: Decision) -> str:
     if item.stop_loss is not None:
         parts.append(f"stop {item.stop_loss:f}")
     if item.take_profit is not None:
-        parts.append(f"target {item.take_profit:f}")
+        parts.append(f"take profit {item.take_profit:f}")
     if item.fraction != 1:
         parts.append(f"fraction {item.fraction:f}")
     return " ".join(parts)
@@ -152,26 +172,3 @@ def _said(item: Decision) -> str:
 def _reason(full: FullDecision) -> str:
     told = "; ".join(error.message for error in full.errors) or full.reasoning or "no reason is known"
     return f"{full.outcome}: {told}"
-
-
-def _totals(template: str, decisions: Sequence[FullDecision]) -> Totals:
-    outcomes: dict[str, int] = {}
-    actions: dict[str, int] = {}
-    for full in decisions:
-        outcomes[full.outcome] = outcomes.get(full.outcome, 0) + 1
-        for item in full.decisions:
-            actions[item.action] = actions.get(item.action, 0) + 1
-    prompts = [full.prompt for full in decisions if full.prompt is not None]
-    return Totals(
-        template=template,
-        outcomes=outcomes,
-        actions=actions,
-        prompt_tokens=sum(prompt.tokens for prompt in prompts),
-        input_tokens=sum(full.usage.input_tokens for full in decisions),
-        cached_tokens=sum(full.usage.cached_tokens for full in decisions),
-        output_tokens=sum(full.usage.output_tokens for full in decisions),
-        cost_usd=sum((full.usage.cost_usd for full in decisions), Decimal(0)),
-        latency_s=sum(full.latency_s for full in decisions) / len(decisions),
-        cut_prompts=sum(bool(prompt.cuts) for prompt in prompts),
-        reasons=tuple(dict.fromkeys(_reason(full) for full in decisions if full.outcome != "decided")),
-    )

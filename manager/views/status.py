@@ -1,40 +1,27 @@
-"""What `propdesk status` shows, read from the store."""
+"""How a desk is: its accounts with their light, equity, traders, positions and incidents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from executor.contract import ItemError
 from executor.registry import ExecutorType
-from manager.cli.decision_text import dropped_items
-from manager.state.records import (
-    UNALLOCATED,
-    AccountRow,
-    BookRow,
-    DecisionId,
-    DecisionRow,
-    EquityRow,
-    IncidentRow,
-    PositionRow,
-    SampledMark,
-    ScheduleRow,
-    TenantId,
-    TraderRow,
-    TraderState,
-    TradingState,
-    UtilizationReport,
-    VerdictRow,
-)
-from manager.state.store import AccountRows, Store, Transaction
-from manager.views.costs import ModelCost, trader_cost
-from manager.views.incidents import alarms, read_incidents
+from manager.errors import UnknownAccount, UnknownTrader
+from manager.state import records
+from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
+from manager.state.store import Search, Store
+from manager.state.sums import TRADER, day_of
+from manager.views.costs import ModelCost
+from manager.views.incidents import Incident, current, current_searches, red_reasons
+from manager.views.pages import cursor_of, parts_of
 from traders.spec import TraderId
 
-ZERO: Final = Decimal(0)
 SILENT: Final = timedelta(seconds=60)
-_REFUSALS_EACH: Final = 3
+_DENIALS_EACH: Final = 3
+_ASKING: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
 
 
 class Light(StrEnum):
@@ -50,17 +37,29 @@ class Light(StrEnum):
 class LastDecision:
     """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `dropped` items could not be read."""
 
-    decision_id: DecisionId
+    decision_id: records.DecisionId
     at: datetime
     outcome: str
     actions: tuple[str, ...]
     errors: tuple[str, ...]
     dropped: int
 
+    @classmethod
+    def of(cls, row: records.DecisionRow) -> "LastDecision":
+        """Return the view of a decision."""
+        return cls(
+            decision_id=row.decision_id,
+            at=row.decided_at,
+            outcome=row.outcome,
+            actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
+            errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
+            dropped=dropped_items(row.errors),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Hold one denial or clamp of a trader."""
+class Denial:
+    """Hold one verdict on what a trader wanted: a denial, a clamp, or a part of a reply that could not be read."""
 
     at: datetime
     kind: str
@@ -94,7 +93,7 @@ class TraderStatus:
     next_decision_at: datetime | None
     deciding_since: datetime | None
     last_decision: LastDecision | None
-    refusals: tuple[Refusal, ...]
+    denials: tuple[Denial, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +116,25 @@ class PositionStatus:
     take_profit: Decimal | None
     unprotected_since: datetime | None
 
+    @classmethod
+    def of(cls, row: records.PositionRow, mark: records.SampledMark | None) -> "PositionStatus":
+        """Return the view of a position at the mark of its symbol."""
+        units = row.quantity * row.contract_size
+        return cls(
+            trader_id=row.trader_id,
+            symbol=row.symbol,
+            quantity=row.quantity,
+            entry_price=row.cost / units,
+            leverage=row.leverage,
+            margin=abs(row.cost if mark is None else units * mark.price) / row.leverage,
+            mark=None if mark is None else mark.price,
+            marked_at=None if mark is None else mark.at,
+            unrealized_pnl=None if mark is None else units * mark.price - row.cost,
+            stop_loss=row.stop_loss,
+            take_profit=row.take_profit,
+            unprotected_since=row.unprotected_since,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
@@ -132,194 +150,269 @@ class AccountStatus:
     trading_state: str
     equity: Decimal
     unallocated: Decimal
-    utilization: UtilizationReport | None
+    utilization: records.UtilizationReport | None
     sampled_at: datetime | None
     traders: tuple[TraderStatus, ...]
     positions: tuple[PositionStatus, ...]
-    incidents: tuple[IncidentRow, ...]
+    incidents: tuple[Incident, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
-    at: datetime
-    worker_alive: bool
+class StatusQuery:
+    """Say what is asked at which time; empty fields do not narrow, and `limit` counts traders.
+
+    `worker_alive` tells whether a worker has given a sign of life.
+    """
+
+    now: datetime
+    worker_alive: bool = True
+    account_id: AccountId = AccountId("")
+    trader_id: TraderId = TraderId("")
+    limit: int | None = None
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Details:
-    decision: DecisionRow | None
-    refusals: tuple[Refusal, ...]
-    sample: EquityRow | None
-    models_today: ModelCost | None
+class StatusPage:
+    """Hold accounts, each whole but for its traders, who may go on on the next page, with their positions.
+
+    `next` is the cursor of that page, empty at the end. Positions of books without a trader are on their account's
+    first page.
+    """
+
+    accounts: tuple[AccountStatus, ...]
+    next: str
 
 
-async def read_status(
-    store: Store, tenant: TenantId, now: datetime, *, worker_alive: bool = True
-) -> tuple[AccountStatus, ...]:
-    """Return every account of `tenant`, all read in one transaction."""
+class _Rows(NamedTuple):
+    accounts: Sequence[AccountRow]
+    traders: Sequence[TraderRow]
+    schedules: Sequence[records.ScheduleRow]
+    books: Sequence[BookRow]
+    positions: Sequence[records.PositionRow]
+    standing: Sequence[records.IncidentRow]
+    ended: Sequence[records.IncidentRow]
+    budgets: Sequence[records.BudgetRow]
+
+
+class _Newest(NamedTuple):
+    decisions: Sequence[records.DecisionRow] = ()
+    denials: Sequence[records.VerdictRow] = ()
+    samples: Sequence[records.EquityRow] = ()
+    spending: Sequence[records.SpendingRow] = ()
+
+
+class _Entry(NamedTuple):
+    account: AccountRow
+    trader: TraderRow | None
+
+
+async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> StatusPage:
+    """Return the accounts of a tenant, read in two statements, however many there are.
+
+    Raises UnknownAccount, UnknownTrader or UnknownCursor.
+    """
     async with store.transaction(tenant) as tx:
-        accounts = await tx.find(AccountRow, {})
-        return tuple([await _account(tx, account, _Look(at=now, worker_alive=worker_alive)) for account in accounts])
+        desk = _Desk(query, _Rows(*await tx.search(*_of_accounts(query))))
+        entries, following = desk.page()
+        traders = [one.trader for one in entries if one.trader is not None]
+        newest = _Newest(*await tx.search(*_of_traders(traders, query.now))) if traders else _Newest()
+    return StatusPage(accounts=desk.accounts(entries, newest), next=following)
 
 
-async def _account(tx: Transaction, account: AccountRow, look: _Look) -> AccountStatus:
-    rows = await tx.account_rows(account.account_id)
-    incidents = await read_incidents(tx, account.account_id, look.at)
-    details = {row.trader_id: await _details(tx, row, look.at) for row in rows.traders}
-    books = {book.trader_id: book for book in rows.books}
-    schedules = {schedule.trader_id: schedule for schedule in rows.schedules}
-    traders = tuple(
-        _trader(
-            row,
-            _book(books, account, row.trader_id),
-            details[row.trader_id],
-            account=account,
-            schedule=schedules.get(row.trader_id),
-            watched=look.worker_alive,
+def dropped_items(errors: Iterable[ItemError]) -> int:
+    """Count the items of the reply that counts which were dropped, each once however much is wrong with it."""
+    return len({error.path.partition(".")[0] for error in errors if error.path.startswith("decisions[")})
+
+
+def _of_accounts(query: StatusQuery) -> tuple[Search, ...]:
+    where = {"account_id": query.account_id} if query.account_id else {}
+    kinds = (AccountRow, TraderRow, records.ScheduleRow, BookRow, records.PositionRow)
+    budgets = Search(kind=records.BudgetRow, where={"scope": TRADER})
+    return (*(Search(kind=kind, where=where) for kind in kinds), *current_searches(where), budgets)
+
+
+def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ...]:
+    names = tuple(row.trader_id for row in traders)
+    mine: dict[str, Any] = {"where": {"trader_id": names}, "each": ("trader_id",)}
+    bulky = ("context", "reply", "reasoning", "prompt_cuts")
+    return (
+        Search(kind=records.DecisionRow, newest_first="decided_at", limit=1, omit=bulky, **mine),
+        Search(kind=records.VerdictRow, newest_first="at", limit=_DENIALS_EACH, **mine),
+        Search(kind=records.EquityRow, newest_first="at", limit=1, **mine | {"each": ("account_id", "trader_id")}),
+        Search(kind=records.SpendingRow, where={"day": day_of(now), "scope": TRADER, "name": names}),
+    )
+
+
+class _Desk:
+    """Put together what was read of accounts and traders."""
+
+    def __init__(self, query: StatusQuery, rows: _Rows) -> None:
+        self._query = query
+        self._accounts = rows.accounts
+        self._traders = _grouped(sorted(rows.traders, key=lambda row: (row.seq, row.trader_id)), "account_id")
+        self._positions = _grouped(rows.positions, "account_id")
+        self._standing = _grouped(rows.standing, "account_id")
+        self._ended = _grouped(rows.ended, "account_id")
+        self._books = {(row.account_id, row.trader_id): row for row in rows.books}
+        self._schedules = {row.trader_id: row for row in rows.schedules}
+        self._default_usd = next((row.usd for row in rows.budgets if not row.name), None)
+
+    def page(self) -> tuple[list[_Entry], str]:
+        """Return the traders of this page with their accounts, or accounts without any, and the next cursor."""
+        query = self._query
+        if query.account_id and not self._accounts:
+            raise UnknownAccount(f"there is no account {query.account_id!r}; `propdesk status` names them")
+        entries = [
+            _Entry(account, trader)
+            for account in self._accounts
+            for trader in (self._traders.get(account.account_id) or [None])
+            if not query.trader_id or (trader is not None and trader.trader_id == query.trader_id)
+        ]
+        if query.trader_id and not entries:
+            raise UnknownTrader(f"there is no trader {query.trader_id!r}; `propdesk traders list` names them")
+        past = parts_of(query.after, str, int, str) if query.after else ()
+        rest = [one for one in entries if _place(one) > past]
+        page = rest[: query.limit]
+        return page, cursor_of(*_place(page[-1])) if len(rest) > len(page) else ""
+
+    def accounts(self, entries: Sequence[_Entry], newest: _Newest) -> tuple[AccountStatus, ...]:
+        """Return the accounts of a page."""
+        traders = _Traders(self._query, newest, self._default_usd)
+        shown: dict[AccountId, list[TraderRow]] = {}
+        for one in entries:
+            shown.setdefault(one.account.account_id, []).extend([one.trader] if one.trader else [])
+        return tuple(
+            self._account(row, shown[row.account_id], traders) for row in self._accounts if row.account_id in shown
         )
-        for row in sorted(rows.traders, key=lambda row: row.seq)
-    )
-    held = sorted(rows.positions, key=lambda row: (row.trader_id, row.symbol))
-    positions = tuple(_position(row, account.marks) for row in held)
-    return _summary(rows, look, traders=traders, positions=positions, incidents=incidents)
+
+    def _account(self, row: AccountRow, shown: Sequence[TraderRow], traders: "_Traders") -> AccountStatus:
+        account_id = row.account_id
+        standing, ended = self._standing.get(account_id, []), self._ended.get(account_id, [])
+        incidents = current(standing, ended, self._query.now)
+        light, reasons = self._light(row, incidents)
+        empty = BookRow(tenant_id=row.tenant_id, account_id=account_id, trader_id=records.UNALLOCATED)
+        return AccountStatus(
+            id=account_id,
+            venue=row.venue,
+            light=light,
+            reasons=reasons,
+            trading_state=row.trading_state,
+            equity=row.equity,
+            unallocated=self._books.get((account_id, records.UNALLOCATED), empty).cash,
+            utilization=row.utilization,
+            sampled_at=row.updated_at,
+            traders=tuple(
+                traders.status(
+                    one,
+                    row,
+                    self._books.get((account_id, one.trader_id), empty),
+                    self._schedules.get(one.trader_id),
+                )
+                for one in shown
+            ),
+            positions=self._held(row, shown),
+            incidents=incidents,
+        )
+
+    def _held(self, account: AccountRow, shown: Sequence[TraderRow]) -> tuple[PositionStatus, ...]:
+        known = self._traders.get(account.account_id, [])
+        absent = {row.trader_id for row in known} - {row.trader_id for row in shown}
+        whole = known[:1] == shown[:1] and not self._query.trader_id
+        rows = sorted(self._positions.get(account.account_id, []), key=lambda row: (row.trader_id, row.symbol))
+        mine = {row.trader_id for row in shown}
+        return tuple(
+            PositionStatus.of(row, account.marks.get(row.symbol))
+            for row in rows
+            if row.trader_id in mine or (whole and row.trader_id not in absent)
+        )
+
+    def _light(self, account: AccountRow, incidents: Sequence[Incident]) -> tuple[Light, tuple[str, ...]]:
+        traders, now = self._traders.get(account.account_id, []), self._query.now
+        wrong = red_reasons(incidents)
+        in_error = (row.trader_id for row in traders if row.state is TraderState.ERROR)
+        wrong += [f"{trader_id} is in error" for trader_id in sorted(in_error)]
+        switched = account.trading_state is not records.TradingState.ACTIVE
+        told = [*wrong, f"{account.trading_state}: {account.state_reason or 'no reason given'}"] if switched else wrong
+        if not self._query.worker_alive:
+            return Light.STOPPED, ("no worker runs; stops are not watched", *told)
+        if account.updated_at is None or now - account.updated_at > SILENT:
+            since = "never" if account.updated_at is None else f"{account.updated_at:%Y-%m-%d %H:%M:%S} UTC"
+            return Light.STOPPED, (f"no worker has sampled the account; last time: {since}", *told)
+        if wrong:
+            return Light.ERROR, tuple(told)
+        if switched:
+            return Light.PAUSED, tuple(told)
+        if not any(row.state is TraderState.RUNNING for row in traders):
+            return Light.PAUSED, ("no trader is running",)
+        return Light.RUNNING, ()
 
 
-async def _details(tx: Transaction, trader: TraderRow, now: datetime) -> _Details:
-    who = {"trader_id": trader.trader_id}
-    asks = trader.spec.executor.type in (ExecutorType.LLM, ExecutorType.REMOTE)
-    decisions = await tx.find(DecisionRow, who, newest_first="decided_at", limit=1)
-    verdicts = await tx.find(VerdictRow, who, newest_first="at", limit=_REFUSALS_EACH)
-    samples = await tx.find(EquityRow, {"account_id": trader.account_id, **who}, newest_first="at", limit=1)
-    return _Details(
-        decision=decisions[0] if decisions else None,
-        refusals=tuple(
-            Refusal(at=row.at, kind=row.kind, code=row.code, symbol=row.symbol, detail=row.detail) for row in verdicts
-        ),
-        sample=samples[0] if samples else None,
-        models_today=await trader_cost(tx, trader, now) if asks else None,
-    )
+class _Traders:
+    """Show traders with the newest of what they did."""
+
+    def __init__(self, query: StatusQuery, newest: _Newest, default_usd: Decimal | None) -> None:
+        self._query = query
+        self._default_usd = default_usd
+        self._decisions = {row.trader_id: row for row in newest.decisions}
+        self._denials = _grouped(newest.denials, "trader_id")
+        self._samples = {row.trader_id: row for row in newest.samples}
+        self._spending = {row.name: row for row in newest.spending}
+
+    def status(
+        self, row: TraderRow, account: AccountRow, book: BookRow, schedule: records.ScheduleRow | None
+    ) -> TraderStatus:
+        """Return the view of a trader."""
+        last, equity = self._decisions.get(row.trader_id), self._equity(row.trader_id, book, account)
+        watched = self._query.worker_alive
+        acting = schedule if watched and row.state is TraderState.RUNNING else None
+        return TraderStatus(
+            id=row.trader_id,
+            name=row.spec.name,
+            state=row.state,
+            reason=row.state_reason,
+            watched=watched,
+            allocated=book.allocated,
+            equity=equity,
+            pnl_usd=None if equity is None else equity - book.capital,
+            realized_pnl=book.realized,
+            fees=book.fees,
+            funding=book.funding,
+            open_positions=book.open_positions,
+            models_today=self._cost(row) if row.spec.executor.type in _ASKING else None,
+            next_decision_at=acting.next_due_at if acting else None,
+            deciding_since=acting.claimed_at if acting and acting.in_flight_due_at else None,
+            last_decision=None if last is None else LastDecision.of(last),
+            denials=tuple(
+                Denial(at=one.at, kind=one.kind, code=one.code, symbol=one.symbol, detail=one.detail)
+                for one in self._denials.get(row.trader_id, [])
+            ),
+        )
+
+    def _cost(self, row: TraderRow) -> ModelCost:
+        nothing = records.SpendingRow(
+            tenant_id=row.tenant_id, day=day_of(self._query.now), scope=TRADER, name=row.trader_id
+        )
+        own = row.spec.executor.budget_usd_per_day
+        return ModelCost.of(self._spending.get(row.trader_id, nothing), self._default_usd if own is None else own)
+
+    def _equity(self, trader_id: TraderId, book: BookRow, account: AccountRow) -> Decimal | None:
+        """Return a flat book's cash, else its last sample, unless capital has moved since."""
+        if not book.open_positions:
+            return book.cash
+        sample = self._samples.get(trader_id)
+        if sample is None or (account.rebalanced_at is not None and sample.at < account.rebalanced_at):
+            return None
+        return sample.equity
 
 
-def _summary(
-    rows: AccountRows,
-    look: _Look,
-    *,
-    traders: tuple[TraderStatus, ...],
-    positions: tuple[PositionStatus, ...],
-    incidents: tuple[IncidentRow, ...],
-) -> AccountStatus:
-    account = rows.account
-    unallocated = sum((book.cash for book in rows.books if book.trader_id == UNALLOCATED), ZERO)
-    light, reasons = _light(rows, incidents, look)
-    return AccountStatus(
-        id=account.account_id,
-        venue=account.venue,
-        light=light,
-        reasons=reasons,
-        trading_state=account.trading_state,
-        equity=account.equity,
-        unallocated=unallocated,
-        utilization=account.utilization,
-        sampled_at=account.updated_at,
-        traders=traders,
-        positions=positions,
-        incidents=incidents,
-    )
+def _grouped(rows: Iterable[Any], by: str) -> Mapping[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, by), []).append(row)
+    return groups
 
 
-def _light(rows: AccountRows, incidents: Sequence[IncidentRow], look: _Look) -> tuple[Light, tuple[str, ...]]:
-    account = rows.account
-    states = [trader.state for trader in rows.traders]
-    wrong = alarms(incidents)
-    wrong += [f"{row.trader_id} is in error" for row in rows.traders if row.state is TraderState.ERROR]
-    switched = account.trading_state is not TradingState.ACTIVE
-    told = [f"{account.trading_state}: {account.state_reason or 'no reason given'}"] if switched else []
-    told = [*wrong, *told]
-    if not look.worker_alive:
-        return Light.STOPPED, ("no worker runs; stops are not watched", *told)
-    if account.updated_at is None or look.at - account.updated_at > SILENT:
-        since = "never" if account.updated_at is None else account.updated_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-        return Light.STOPPED, (f"no worker has sampled the account; last time: {since}", *told)
-    if wrong:
-        return Light.ERROR, tuple(told)
-    if switched:
-        return Light.PAUSED, tuple(told)
-    if TraderState.RUNNING not in states:
-        return Light.PAUSED, ("no trader is running",)
-    return Light.RUNNING, ()
-
-
-def _trader(
-    row: TraderRow,
-    book: BookRow,
-    details: _Details,
-    *,
-    account: AccountRow,
-    schedule: ScheduleRow | None,
-    watched: bool,
-) -> TraderStatus:
-    last, equity = details.decision, _equity(book, details.sample, account)
-    acting = schedule if watched and row.state is TraderState.RUNNING else None
-    return TraderStatus(
-        id=row.trader_id,
-        name=row.spec.name,
-        state=row.state,
-        reason=row.state_reason,
-        watched=watched,
-        allocated=book.allocated,
-        equity=equity,
-        pnl_usd=None if equity is None else equity - book.capital,
-        realized_pnl=book.realized,
-        fees=book.fees,
-        funding=book.funding,
-        open_positions=book.open_positions,
-        models_today=details.models_today,
-        next_decision_at=acting.next_due_at if acting else None,
-        deciding_since=acting.claimed_at if acting and acting.in_flight_due_at else None,
-        last_decision=None if last is None else _decision(last),
-        refusals=details.refusals,
-    )
-
-
-def _position(row: PositionRow, marks: Mapping[str, SampledMark]) -> PositionStatus:
-    mark = marks.get(row.symbol)
-    units = row.quantity * row.contract_size
-    return PositionStatus(
-        trader_id=row.trader_id,
-        symbol=row.symbol,
-        quantity=row.quantity,
-        entry_price=row.cost / units,
-        leverage=row.leverage,
-        margin=abs(row.cost if mark is None else units * mark.price) / row.leverage,
-        mark=None if mark is None else mark.price,
-        marked_at=None if mark is None else mark.at,
-        unrealized_pnl=None if mark is None else units * mark.price - row.cost,
-        stop_loss=row.stop_loss,
-        take_profit=row.take_profit,
-        unprotected_since=row.unprotected_since,
-    )
-
-
-def _decision(row: DecisionRow) -> LastDecision:
-    return LastDecision(
-        decision_id=row.decision_id,
-        at=row.decided_at,
-        outcome=row.outcome,
-        actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
-        errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
-        dropped=dropped_items(row.errors),
-    )
-
-
-def _book(books: Mapping[TraderId, BookRow], account: AccountRow, trader_id: TraderId) -> BookRow:
-    empty = BookRow(tenant_id=account.tenant_id, account_id=account.account_id, trader_id=trader_id)
-    return books.get(trader_id, empty)
-
-
-def _equity(book: BookRow, sample: EquityRow | None, account: AccountRow) -> Decimal | None:
-    """Return a flat book's cash, else its last sample, unless capital has moved since."""
-    if not book.open_positions:
-        return book.cash
-    if sample is None or (account.rebalanced_at is not None and sample.at < account.rebalanced_at):
-        return None
-    return sample.equity
+def _place(entry: _Entry) -> tuple[str, int, str]:
+    account, trader = entry
+    return (account.account_id, trader.seq, trader.trader_id) if trader is not None else (account.account_id, 0, "")

@@ -7,7 +7,7 @@ import pytest
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
 from size_rules import file_length, function_length, parameter_count
 from source_files import PACKAGES, ROOT, Source, tracked_paths, tracked_sources
-from value_rules import decimal_money, frozen_stage_values, injected_clock
+from value_rules import decimal_money, environment_in_settings, frozen_stage_values, injected_clock
 from wording_rules import annotated, clean_words, documented, reasoned_ignores, sparse_comments
 
 RULES = (
@@ -19,6 +19,7 @@ RULES = (
     telling_names,
     no_test_packages,
     injected_clock,
+    environment_in_settings,
     decimal_money,
     frozen_stage_values,
     documented,

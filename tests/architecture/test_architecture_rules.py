@@ -8,7 +8,7 @@ import pytest
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
 from size_rules import file_length, function_length, parameter_count
 from source_files import Source, parse
-from value_rules import decimal_money, frozen_stage_values, injected_clock
+from value_rules import decimal_money, environment_in_settings, frozen_stage_values, injected_clock
 from wording_rules import annotated, clean_words, documented, reasoned_ignores, sparse_comments
 
 
@@ -45,6 +45,9 @@ CASES = (
     Case(rule=injected_clock, path="manager/a.py", bad="import datetime as dt\ndt.date.today()", good="loop.time()"),
     Case(rule=injected_clock, path="manager/a.py", bad="import time as t\nt.monotonic()", good="time.perf_counter()"),
     Case(rule=injected_clock, path="manager/a.py", bad="from time import time", good="from time import sleep"),
+    Case(rule=environment_in_settings, path="manager/a.py", bad="import os\nos.environ['A']", good="settings.port"),
+    Case(rule=environment_in_settings, path="executor/a.py", bad="from os import getenv", good="from os import path"),
+    Case(rule=environment_in_settings, path="manager/a.py", bad="Option(envvar='A')", good="Option(callback=a)"),
     Case(rule=decimal_money, path=BOOK, bad="x = float(price)", good="x = Decimal(price)"),
     Case(rule=decimal_money, path="manager/desk/risk/a.py", bad="float('1')", good="def f(x: float) -> None: ..."),
     Case(rule=decimal_money, path="manager/a.py", bad="Decimal(0.1)", good="Decimal('0.1'); Decimal(1); float('1')"),

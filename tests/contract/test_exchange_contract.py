@@ -1,4 +1,4 @@
-"""TC-01 to TC-25: what any Exchange must do, whatever stands behind it.
+"""TC-01 to TC-26: what any Exchange must do, whatever stands behind it.
 
 A venue joins the suite with an entry in VENUES: an opened Stand on a liquid symbol, flat, with at least 10,000 USD.
 """
@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import pytest
 
+from exchanges.client_ids import new_client_order_id
 from exchanges.clock import ManualClock
 from exchanges.errors import OrderDenied, OrderRejected
 from exchanges.paper.account import PaperVenue
@@ -24,7 +25,7 @@ from exchanges.synthetic.config import SyntheticConfig
 from exchanges.synthetic.model import SyntheticModel
 from exchanges.synthetic.path import SyntheticPath
 from exchanges.types import (
-    ClientOrderId,
+    BracketId,
     Instrument,
     OrderReport,
     OrderRequest,
@@ -56,7 +57,7 @@ class Stand:
         """Build a request of about `usd` with a fresh id."""
         self.sent += 1
         return OrderRequest(
-            client_order_id=ClientOrderId(f"tc-{self.sent:03d}"),
+            client_order_id=new_client_order_id("tc", str(self.sent)),
             symbol=self.symbol,
             side=side,
             type=kind,
@@ -272,18 +273,18 @@ async def test_tc20_a_lookup_finds_open_and_ended_orders_and_none_else(stand: St
     assert (done.status, done.filled, done.fills) == (OrderStatus.FILLED, report.filled, report.fills)
     assert standing is not None
     assert standing.status is OrderStatus.OPEN
-    assert await stand.exchange.lookup_order(ClientOrderId("never"), stand.symbol) is None
+    assert await stand.exchange.lookup_order(new_client_order_id("never"), stand.symbol) is None
 
 
 async def test_tc21_a_touched_stop_closes_without_being_asked(stand: Stand) -> None:
     await stand.enter()
-    close = replace(stand.leg(OrderType.STOP, "0.9999"), client_order_id=ClientOrderId("stop"))
+    close = stand.leg(OrderType.STOP, "0.9999")
     await stand.exchange.create_order(close)
     for _ in range(60):
         stand.pass_time(timedelta(minutes=1))
         if await stand.net() == 0:
             break
-    report = await stand.exchange.lookup_order(ClientOrderId("stop"), stand.symbol)
+    report = await stand.exchange.lookup_order(close.client_order_id, stand.symbol)
     assert report is not None
     assert (report.status, report.filled) == (OrderStatus.FILLED, close.quantity)
 
@@ -320,3 +321,22 @@ async def test_tc25_quantities_and_prices_are_decimals_in_whole_lots(stand: Stan
         assert isinstance(fill.price, Decimal)
         assert isinstance(fill.fee, Decimal)
         assert is_whole_lots(fill.quantity, lot)
+
+
+async def test_tc26_a_leg_that_fills_cancels_the_others_of_its_bracket_and_no_other(stand: Stand) -> None:
+    await stand.enter(usd="2000")
+    mine, other = BracketId("mine"), BracketId("other")
+    stop = replace(stand.leg(OrderType.STOP, "0.9999"), bracket=mine)
+    sibling = replace(stand.leg(OrderType.TAKE_PROFIT, "2"), bracket=mine)
+    stays = [replace(stand.leg(OrderType.STOP, "0.5"), bracket=other), stand.leg(OrderType.TAKE_PROFIT, "2")]
+    for leg in (sibling, *stays, stop):
+        await stand.exchange.create_order(leg)
+    for _ in range(60):
+        stand.pass_time(timedelta(minutes=1))
+        standing = [report.client_order_id for report in await stand.exchange.fetch_open_orders()]
+        if stop.client_order_id not in standing:
+            break
+    assert standing == [leg.client_order_id for leg in stays]
+    ended = await stand.exchange.lookup_order(sibling.client_order_id, stand.symbol)
+    assert ended is not None
+    assert ended.status is OrderStatus.CANCELED

@@ -12,6 +12,7 @@ from exchanges.errors import ExchangeConfigError, ExchangeError, OutcomeUnknown,
 from exchanges.paper.ledger import MemoryPaperLedger, PaperLedger
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperPosition, PaperState, Phase
 from exchanges.types import (
+    BracketId,
     ClientOrderId,
     Fill,
     FundingPayment,
@@ -67,6 +68,7 @@ def _order(state: PaperState, name: str, status: OrderStatus = OrderStatus.OPEN)
         live_from=AT,
         triggered=True,
         reason="why",
+        bracket=BracketId("a.BTC"),
     )
 
 

@@ -302,6 +302,13 @@ async def test_18_find_matches_orders_and_limits(store: Store) -> None:
         assert len(await transaction.find(RoundRow, {"round_id": ()})) == 0
 
 
+async def test_18b_find_without_a_limit_returns_every_row(store: Store) -> None:
+    await _seed(store, *(make_row(RoundRow, round_id=f"{n:04}") for n in range(1001)))
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        assert len(await transaction.find(RoundRow, {})) == 1000
+        assert len(await transaction.find(RoundRow, {}, limit=None)) == 1001
+
+
 async def test_19_find_reads_nulls_and_states(store: Store) -> None:
     orders = [make_row(OrderRow, order_id=state.value, state=state) for state in OrderState]
     await _seed(store, *orders, make_row(OrderRow, order_id="updated", updated_at=AT, state=OrderState.DENIED))

@@ -18,10 +18,10 @@ import pytest
 
 from executor.errors import RecordedError, RecordingMissing
 from executor_contexts import BTC, open_item, reply_text
+from manager.bootstrap.request import ModelsMode, ReplayRequest
 from manager.config import ConfigError
+from manager.errors import ReplayInputError
 from manager.replay import driver
-from manager.replay.errors import ReplayInputError
-from manager.replay.request import ModelsMode, ReplayRequest
 from manager.replay.run import replay
 from openai_endpoint import Answer, Endpoint, after, cuts, endpoint, fails, hangs, says
 from replay_harness import without_timings

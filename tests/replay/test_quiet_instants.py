@@ -9,7 +9,7 @@ import pytest
 
 from executor.baseline.executor import BaselineExecutor
 from executor.contract import Context, FullDecision, PerformanceView
-from manager.replay.request import ReplayRequest
+from manager.bootstrap.request import ReplayRequest
 from manager.replay.run import run_replay
 from manager.replay.upkeep import Upkeep
 from replay_harness import without_timings

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from manager.replay.request import ReplayRequest
+from manager.bootstrap.request import ReplayRequest
 from manager.replay.run import run_replay
 from replay_audit import audit, read_candles
 from replay_harness import without_timings

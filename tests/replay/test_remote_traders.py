@@ -15,8 +15,8 @@ from executor.baseline.styles import Style
 from executor.contract import Context, FullDecision, Outcome, Usage
 from executor.errors import RecordingMissing
 from executor_servers import KEY, serving_any
-from manager.replay.errors import ReplayInputError
-from manager.replay.request import ModelsMode, ReplayRequest
+from manager.bootstrap.request import ModelsMode, ReplayRequest
+from manager.errors import ReplayInputError
 from manager.replay.run import replay
 
 HERE = "{type: baseline, style: breakout}"

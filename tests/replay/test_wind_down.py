@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manager.bootstrap.replay import Replay, assemble
+from manager.bootstrap.replay import Replay, assemble_replay
 from manager.replay.driver import ReplayDriver
 from manager.replay.report import ReplayFacts, collect
 from manager.state.records import TraderRow, TraderState
@@ -38,7 +38,7 @@ class StoppingDriver(ReplayDriver):
 
 
 async def wound_down(scenario: Scenario, folder: Path) -> tuple[StoppingDriver, ReplayFacts]:
-    assembled = await assemble(write(scenario, folder))
+    assembled = await assemble_replay(write(scenario, folder))
     driver = StoppingDriver(assembled)
     await driver.run()
     return driver, await collect(assembled)

@@ -49,8 +49,8 @@ from traders.spec import TraderId, TraderSpec
 
 BTC = Symbol("BTC/USDT:USDT")
 AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
-ENTRY = "0000000007.001.entry.BTC/USDT:USDT"
-STOP = "bull.stop.BTC/USDT:USDT.0000000007.002"
+ENTRY = "e7c1f0a95d0b4f2c8a36b1d2f4e6a801"
+STOP = "50b2d4f6a8c04e6e9b1d3f5a7c9e0b02"
 ROUND = "0000000007"
 DECISION = "bull@1748779200000"
 INTENT = f"{DECISION}#0"

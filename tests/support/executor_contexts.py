@@ -52,7 +52,7 @@ def market_context(
         market=views,
         positions=positions,
         limits=limits or Limits(),
-        refusals=(),
+        denials=(),
     )
 
 

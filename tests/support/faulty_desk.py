@@ -13,38 +13,34 @@ from exchanges.market import SharedMarket
 from exchanges.paper.account import PaperVenue
 from exchanges.paper.adapter import PaperExchange
 from exchanges.paper.config import PaperConfig
-from exchanges.paper.ledger import MemoryPaperLedger
+from exchanges.paper.ledger import MemoryPaperLedger, PaperLedger
 from exchanges.paper.state import PaperAccountId
 from exchanges.types import Capabilities, ClientOrderId, Instrument, OrderReport, OrderRequest, OrderType, Side, Symbol
 from executor.contract import Action, Decision, Limits, Outcome
 from executor.registry import ExecutorSpec
 from hand_market import DEEP, HandFeed, HandPath
-from live_desk import OneExecutor
+from manager.bootstrap.assemble import runtime_of
 from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
 from manager.desk.sampling import LiveSampler
-from manager.desk.session import AccountRuntime
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
-    AccountRow,
     BookRow,
     DecisionRow,
     IncidentRow,
     IntentId,
     IntentRow,
+    OrderId,
     OrderRow,
     OrderState,
     PositionRow,
-    ScheduleRow,
-    TraderRow,
-    TraderState,
     VerdictRow,
 )
 from manager.state.store import Store
+from memory_desk import desk_on, plain_config, registered
 from traders.book import EXTERNAL
 from traders.spec import TraderId, TraderSpec
 
@@ -53,7 +49,6 @@ ETH = Symbol("ETH/USDT:USDT")
 AT = datetime(2025, 6, 1, 11, 59, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 ACCOUNT = "paper"
-_EVERYTHING = 1_000_000
 FREE_HAND = Limits(
     max_positions=5,
     max_position_size_usd=Decimal(5000),
@@ -90,7 +85,7 @@ def no_faults(call: str, argument: Any) -> Fault | None:
 
 
 def when(fault: Fault, call: str, holds: Callable[[Any], bool] = lambda argument: True) -> Plan:
-    """Plan `fault` for the calls named `call` whose first argument (the request, the order id) fits."""
+    """Plan `fault` for the calls named `call` whose request fits: the one sent, canceled or looked up."""
     return lambda name, argument: fault if name == call and holds(argument) else None
 
 
@@ -99,9 +94,15 @@ def is_type(kind: OrderType) -> Callable[[OrderRequest], bool]:
     return lambda request: request.type is kind
 
 
+def is_leg_of(trader_id: str) -> Callable[[OrderRequest], bool]:
+    """Pick the stops and targets of one trader."""
+    return lambda request: (request.bracket or "").startswith(f"{trader_id}.")
+
+
 class FaultyVenue:
     """Pass calls on to a venue; `plan` says which fail, or moves the clock, or raises on its own.
 
+    It is asked with the name of the call and its first argument, for an order id with the request sent under it.
     `sent` holds every request that left the desk, `canceled` every order id whose cancel did.
     """
 
@@ -126,7 +127,7 @@ class FaultyVenue:
                 self.sent.append(arguments[0])
             if name == "cancel_order":
                 self.canceled.append(str(first))
-            fault = self.plan(name, first)
+            fault = self.plan(name, next((sent for sent in self.sent if sent.client_order_id == first), first))
             if fault is Fault.LOST:
                 raise OutcomeUnknown(f"{name} timed out")
             if fault is Fault.REFUSED:
@@ -164,40 +165,39 @@ class Scene:
 class FaultyDesk:
     """Drive one paper account by hand: decisions in, jobs run, faults planned, books and venue read."""
 
-    def __init__(self, scene: Scene, store: Store | None = None) -> None:
+    def __init__(self, scene: Scene, store: Store | None = None, ledger: PaperLedger | None = None) -> None:
         self.clock = ManualClock(AT)
         instruments = {symbol: Instrument(symbol=symbol) for symbol in (BTC, ETH)}
         start = {symbol: [(AT - 10 * SECOND, Decimal(100))] for symbol in instruments}
         self.path = HandPath(instruments, start, scene.depth)
         config = PaperConfig(fee_bps=Decimal(0), slippage_bps=Decimal(0), volume_share=scene.volume_share)
         venue = PaperVenue.build(config, self.path)
-        self.paper = PaperExchange(PaperAccountId(ACCOUNT), venue, MemoryPaperLedger(), self.clock)
+        self.paper = PaperExchange(PaperAccountId(ACCOUNT), venue, ledger or MemoryPaperLedger(), self.clock)
         self.venue = FaultyVenue(self.paper, scene.capabilities)
         self.feed = HandFeed(self.path, self.clock)
         self.store: Store = store or MemoryStore()
         self._scene = scene
         self._decisions = 0
-        self._rules = AccountRules(
+        rules = AccountRules(
             conflict_strategy=scene.strategy, limits=scene.account_limits, reserve_equity_pct=Decimal(0)
         )
+        self.config = plain_config([self._spec(trader_id) for trader_id in scene.traders], ACCOUNT)
+        tenant = self.config.tenants[DEFAULT_TENANT]
+        self._account = replace(tenant.accounts[ACCOUNT], rules=rules)
         self.handlers = self.new_process()
 
     @staticmethod
-    async def of(scene: Scene | None = None, *, store: Store | None = None, **changes: Any) -> "FaultyDesk":
-        """Open a desk whose traders run and have their capital, in memory or on `store`."""
-        desk = FaultyDesk(replace(scene or Scene(), **changes), store)
-        rows: list[Any] = [AccountRow(tenant_id=DEFAULT_TENANT, account_id=AccountId(ACCOUNT), venue=ACCOUNT)]
-        for seq, trader_id in enumerate(desk._scene.traders):
-            rows += desk._trader_rows(seq, trader_id)
-        async with desk.store.service() as service:
-            await service.ensure_tenant(DEFAULT_TENANT)
-        async with desk.store.transaction(DEFAULT_TENANT) as tx:
-            await tx.insert(rows)
+    async def of(
+        scene: Scene | None = None, *, store: Store | None = None, ledger: PaperLedger | None = None, **changes: Any
+    ) -> "FaultyDesk":
+        """Open a desk whose traders run and have their capital, in memory or on `store` and `ledger`."""
+        desk = FaultyDesk(replace(scene or Scene(), **changes), store, ledger)
+        await registered(desk.config, desk.store, desk.clock)
         await desk.maintain()
         return desk
 
-    def _trader_rows(self, seq: int, trader_id: str) -> list[Any]:
-        spec = TraderSpec(
+    def _spec(self, trader_id: str) -> TraderSpec:
+        return TraderSpec(
             id=TraderId(trader_id),
             name=trader_id,
             account=ACCOUNT,
@@ -206,32 +206,14 @@ class FaultyDesk:
             decision_interval_s=60,
             limits=self._scene.own_limits.get(trader_id, self._scene.limits),
         )
-        names: dict[str, Any] = {"tenant_id": DEFAULT_TENANT, "trader_id": trader_id, "account_id": ACCOUNT}
-        return [TraderRow(**names, seq=seq, spec=spec, state=TraderState.RUNNING), ScheduleRow(**names, interval_s=60)]
 
     def new_process(self, holder: str = "worker") -> DeskHandlers:
         """Go on as another process would, with nothing in memory; return its handlers."""
-        runtime = AccountRuntime(
-            tenant_id=DEFAULT_TENANT,
-            account_id=AccountId(ACCOUNT),
-            venue=ACCOUNT,
-            exchange=self.venue,
-            market=SharedMarket(self.feed, self.clock, max_age_s=0),
-            rules=self._rules,
-            instruments=self.path.instruments,
-            start_equity=Decimal(10000),
-        )
-        self.handlers = DeskHandlers(
-            DeskParts(
-                store=self.store,
-                clock=self.clock,
-                runner=InlineRunner(),
-                executors=OneExecutor(None),
-                sampler=LiveSampler(1e9),
-                accounts={(DEFAULT_TENANT, AccountId(ACCOUNT)): runtime},
-                holder=holder,
-            )
-        )
+        market = SharedMarket(self.feed, self.clock, max_age_s=0)
+        runtime = runtime_of(DEFAULT_TENANT, self._account, self.venue, market, self.path.instruments)
+        accounts = {(DEFAULT_TENANT, runtime.account_id): runtime}
+        desk = desk_on(accounts, self.config, self.store, self.clock)
+        self.handlers = DeskHandlers(replace(desk, sampler=LiveSampler(1e9), holder=holder))
         return self.handlers
 
     async def maintain(self, seconds: int = 0) -> None:
@@ -258,7 +240,7 @@ class FaultyDesk:
         due = now + timedelta(microseconds=self._decisions)
         rows: list[Any] = [DecisionRow(**names, due_at=due, outcome=Outcome.DECIDED, decisions=decisions)]
         rows += [
-            IntentRow(**names, intent_id=IntentId(f"{decision_id}#{n}"), decision=one)
+            IntentRow(**names, intent_id=IntentId(f"{decision_id}#{n}"), n=n, decision=one)
             for n, one in enumerate(decisions)
         ]
         async with self.store.transaction(DEFAULT_TENANT) as tx:
@@ -291,7 +273,7 @@ class FaultyDesk:
     async def find(self, kind: type[Any], **where: Any) -> Sequence[Any]:
         """Return stored rows."""
         async with self.store.transaction(DEFAULT_TENANT) as tx:
-            found: Sequence[Any] = await tx.find(kind, where, limit=_EVERYTHING)
+            found: Sequence[Any] = await tx.find(kind, where, limit=None)
         return found
 
     async def held(self, trader_id: str, symbol: Symbol = BTC) -> Decimal:
@@ -307,6 +289,11 @@ class FaultyDesk:
     async def resting(self, kind: OrderType = OrderType.STOP, symbol: Symbol = BTC) -> list[OrderReport]:
         """Return the venue's open orders of a type."""
         return [o for o in await self.paper.fetch_open_orders() if (o.type, o.symbol) == (kind, symbol)]
+
+    async def guarded(self) -> list[str]:
+        """Return whose stops rest at the venue, a trader for each."""
+        orders = {order.order_id: order for order in await self.find(OrderRow)}
+        return sorted(orders[OrderId(stop.client_order_id)].shares[0].trader_id for stop in await self.resting())
 
     async def live(self) -> list[OrderRow]:
         """Return the orders that the desk thinks may stand."""

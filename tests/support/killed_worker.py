@@ -62,11 +62,12 @@ class _MortalStore:
 
 
 def _mortal(parts: WorkerParts, place: str, purpose: str) -> WorkerParts:
-    (key, runtime), *_ = parts.accounts.items()
+    (key, runtime), *_ = parts.desk.accounts.items()
     exchange = _MortalExchange(runtime.exchange, place, purpose)
     accounts: Any = {key: replace(runtime, exchange=exchange)}
-    store: Any = _MortalStore(parts.store, exchange)
-    return replace(restless(parts), accounts=accounts, store=store)
+    store: Any = _MortalStore(parts.desk.store, exchange)
+    trading = restless(parts)
+    return replace(trading, desk=replace(trading.desk, accounts=accounts, store=store))
 
 
 async def _main(config: str, dsn: str, place: str, purpose: str) -> None:

@@ -16,7 +16,7 @@ from executor.contract import Action, Context, Decision, FullDecision
 from manager.bootstrap.live import build_manager, open_parts
 from manager.config import Config, load_config
 from manager.desk.session import AccountRuntime
-from manager.jobs.handlers import DeskHandlers, DeskParts
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.worker import WorkerSettings
@@ -60,7 +60,6 @@ traders:
 monitoring: {update_interval: 1s}
 """
 _QUICK_TAKEOVER = WorkerSettings(heartbeat_s=0.5, stalled_after_s=2, rescue_every_s=0.5)
-_EVERYTHING = 1_000_000
 
 
 class Restless:
@@ -125,10 +124,10 @@ class LiveDesk:
         """Run a worker in this process for as long as the block runs, and give its store."""
         clock, stop = SystemClock(), asyncio.Event()
         async with open_parts(self.config, self.database, clock) as parts:
-            await build_manager(parts.store, self.config, clock).sync(self.config)
+            await build_manager(parts.desk.store, self.config, clock).sync(self.config)
             worker = asyncio.create_task(serve(change(parts), stop))
             try:
-                yield parts.store
+                yield parts.desk.store
             finally:
                 stop.set()
                 await worker
@@ -137,23 +136,13 @@ class LiveDesk:
         """Reconcile at one frozen instant, `after` from now, and read books and venue at that instant."""
         clock = ManualClock(SystemClock().now() + after)
         async with open_parts(self.config, self.database, clock) as parts:
-            runtime = parts.accounts[(DEFAULT_TENANT, AccountId("paper"))]
-            handlers = DeskHandlers(
-                DeskParts(
-                    store=parts.store,
-                    clock=clock,
-                    runner=InlineRunner(),
-                    executors=parts.executors,
-                    sampler=parts.sampler,
-                    accounts=parts.accounts,
-                    holder="settling",
-                )
-            )
+            runtime = parts.desk.accounts[(DEFAULT_TENANT, AccountId("paper"))]
+            handlers = DeskHandlers(replace(parts.desk, runner=InlineRunner(), holder="settling"))
             for _ in range(2):
                 await handlers.maintain(
                     Job(kind=JobKind.MAINTAIN, tenant_id=DEFAULT_TENANT, account_id=AccountId("paper"))
                 )
-            return await _read(parts.store, runtime, clock.now())
+            return await _read(parts.desk.store, runtime, clock.now())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +186,7 @@ async def _read(store: Store, runtime: AccountRuntime, at: datetime) -> Books:
     async with store.transaction(DEFAULT_TENANT) as tx:
         rows = await tx.account_rows(AccountId("paper"))
         found: dict[type[Any], Any] = {
-            kind: await tx.find(kind, {"account_id": "paper"}, limit=_EVERYTHING)
+            kind: await tx.find(kind, {"account_id": "paper"}, limit=None)
             for kind in (OrderRow, FillRow, FillPartRow, IntentRow, DecisionRow)
         }
     balance = await exchange.fetch_balance()
@@ -226,4 +215,4 @@ async def _read(store: Store, runtime: AccountRuntime, at: datetime) -> Books:
 
 def restless(parts: WorkerParts) -> WorkerParts:
     """Return the parts with an executor that trades at every decision, and a quick takeover from dead workers."""
-    return replace(parts, executors=OneExecutor(Restless()), settings=_QUICK_TAKEOVER)
+    return replace(parts, desk=replace(parts.desk, executors=OneExecutor(Restless())), settings=_QUICK_TAKEOVER)

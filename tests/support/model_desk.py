@@ -9,28 +9,23 @@ from typing import Any
 
 import anyio
 
-from config_files import write_config
+from config_files import changed, write_config
 from exchanges.clock import ManualClock
-from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
-from executor.contract import Executor
-from executor.models.chat import Completion, Message, ModelEndpoint
-from executor.models.profile import ModelProfile
-from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from manager.bootstrap.accounts import account_runtimes
-from manager.bootstrap.live import build_manager
+from executor.models.chat import Completion, Message
 from manager.config import load_config
-from manager.desk.sampling import LiveSampler
-from manager.jobs.handlers import DeskHandlers, DeskParts
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.inline import InlineRunner
 from manager.jobs.runner import Job, JobKind
-from manager.roster.registration import prompt_library
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, TenantId, TraderRow
-from traders.spec import TraderId, TraderSpec
+from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow
+from memory_desk import desk_of, registered
+from traders.spec import TraderId
 
 AT = datetime(2025, 1, 15, 12, tzinfo=UTC)
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
+LLM = "executor: {type: llm, model: m}\n    prompt_template: prompts/general.md"
+MODELS = "models: {m: {model: m, api_key: '${MODEL_KEY}'}}\n"
+WITH_A_MODEL = changed("executor: {type: baseline, style: trend}", LLM) + MODELS
 
 
 @dataclass
@@ -60,60 +55,32 @@ class ScriptedModel:
         """Hold nothing."""
 
 
-class _Clients:
-    def __init__(self, model: ScriptedModel) -> None:
+class ScriptedClients:
+    """Give every profile the same model."""
+
+    def __init__(self, model: Any) -> None:
         self._model = model
         self.turn = anyio.Lock()
 
-    def model(self, *profile: object) -> ScriptedModel:
+    def model(self, *profile: object) -> Any:
+        """Return it."""
         return self._model
-
-
-@dataclass
-class _Source:
-    executor: Executor
-
-    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
-        del tenant, spec
-        return self.executor
 
 
 class ModelDesk:
     """Decide for the trader "one", which trades BTC; its account's rounds follow each decision."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = load_config(write_config(folder), {})
+        self.config = load_config(write_config(folder, WITH_A_MODEL), {"MODEL_KEY": "k"})
         self.store, self.clock, self.model = MemoryStore(), ManualClock(AT), ScriptedModel()
         self.runner = InlineRunner()
 
     async def start(self) -> "ModelDesk":
         """Register the traders and let the account be read once."""
-        await build_manager(self.store, self.config, self.clock).sync(self.config)
-        async with self.store.transaction(DEFAULT_TENANT) as tx:
-            row = await tx.get(TraderRow, "one")
-            assert row is not None
-            await tx.upsert([replace(row, spec=replace(row.spec, executor=ExecutorSpec(type=ExecutorType.LLM)))])
-        endpoint = ModelEndpoint(base_url="http://127.0.0.1:9/v1", model="m", api_key="k")
-        parts: Any = {
-            "prompts": prompt_library(self.config),
-            "clients": _Clients(self.model),
-            "monotonic": lambda: 0.0,
-            "models": {"m": ModelProfile(name="m", endpoint=endpoint)},
-        }
-        spec = ExecutorSpec(type=ExecutorType.LLM, model="m", prompt_template="prompts/general.md")
-        self.accounts = await account_runtimes(
-            self.config, default_registry(), lambda tenant: MemoryPaperLedger(), self.clock
-        )
-        desk = DeskParts(
-            store=self.store,
-            clock=self.clock,
-            runner=self.runner,
-            executors=_Source(build_executor(spec, ExecutorParts(**parts))),
-            sampler=LiveSampler(10),
-            accounts=self.accounts,
-            holder="test",
-        )
-        self.runner.attach(DeskHandlers(desk))
+        await registered(self.config, self.store, self.clock)
+        desk = await desk_of(self.config, self.store, self.clock, ScriptedClients(self.model))
+        self.accounts = desk.accounts
+        self.runner.attach(DeskHandlers(replace(desk, runner=self.runner)))
         await self.run(JobKind.MAINTAIN)
         return self
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import executor.models.openai_client  # noqa: F401 - takes over a second, which is no part of any deadline in a test
 from executor.models.chat import ModelEndpoint, Structured
 
 Answer = Callable[[asyncio.StreamWriter], Any]

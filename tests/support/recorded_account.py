@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -24,28 +25,25 @@ from exchanges.types import (
     VenueOrderId,
 )
 from executor.contract import Limits
-from executor.registry import ExecutorSpec, ExecutorType
-from manager.desk.plan.values import AccountRules
+from executor.registry import ExecutorSpec
+from manager.bootstrap.assemble import runtime_of
 from manager.desk.reconcile.reader import Reconciler
-from manager.desk.session import AccountRuntime, Session
+from manager.desk.session import Session
 from manager.monitor.invariants.account import check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     AccountId,
-    AccountRow,
     OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
     RoundId,
-    ScheduleRow,
     Share,
     TenantId,
-    TraderRow,
-    TraderState,
 )
 from manager.state.store import AccountRows, Fence
+from memory_desk import plain_config, registered
 from traders.spec import TraderId, TraderSpec
 
 TENANT, ACCOUNT = TenantId("default"), "shared"
@@ -140,25 +138,14 @@ class RecordedAccount:
         self.clock = ManualClock(start)
         self.store = MemoryStore()
         self.venue = RecordedVenue(instruments, cash, self.clock)
-        self.runtime = AccountRuntime(
-            tenant_id=TENANT,
-            account_id=AccountId(ACCOUNT),
-            venue="recorded",
-            exchange=self.venue,
-            market=SharedMarket(_NoMarket(self.clock), self.clock),
-            rules=AccountRules(),
-            instruments=instruments,
-            start_equity=cash,
-        )
+        account = replace(plain_config((), ACCOUNT).tenants[TENANT].accounts[ACCOUNT], equity_usd=cash)
+        market = SharedMarket(_NoMarket(self.clock), self.clock)
+        self.runtime = runtime_of(TENANT, account, self.venue, market, instruments)
 
     async def open(self, traders: Sequence[str]) -> None:
         """Create the account and its traders."""
-        async with self.store.service() as service:
-            await service.ensure_tenant(TENANT)
-        async with self.store.transaction(TENANT) as tx:
-            await tx.insert([AccountRow(tenant_id=TENANT, account_id=AccountId(ACCOUNT), venue="recorded")])
-            for seq, name in enumerate(traders):
-                await tx.insert([_trader(name, seq, tuple(self.runtime.instruments)), _schedule(name)])
+        specs = [_spec(name, tuple(self.runtime.instruments)) for name in traders]
+        await registered(plain_config(specs, ACCOUNT), self.store, self.clock)
         async with self._session() as session:
             await Reconciler(session).reconcile()
 
@@ -209,27 +196,13 @@ def side_of(signed: Decimal) -> Side:
     return Side.BUY if signed > ZERO else Side.SELL
 
 
-def _trader(name: str, seq: int, symbols: tuple[Symbol, ...]) -> TraderRow:
-    spec = TraderSpec(
+def _spec(name: str, symbols: tuple[Symbol, ...]) -> TraderSpec:
+    return TraderSpec(
         id=TraderId(name),
         name=name,
         account=ACCOUNT,
-        executor=ExecutorSpec(type=ExecutorType.RECORDED),
+        executor=ExecutorSpec(),
         symbols=symbols,
         decision_interval_s=60,
         limits=Limits(stop_loss_enabled=False),
-    )
-    return TraderRow(
-        tenant_id=TENANT,
-        trader_id=TraderId(name),
-        account_id=AccountId(ACCOUNT),
-        seq=seq,
-        spec=spec,
-        state=TraderState.RUNNING,
-    )
-
-
-def _schedule(name: str) -> ScheduleRow:
-    return ScheduleRow(
-        tenant_id=TENANT, trader_id=TraderId(name), account_id=AccountId(ACCOUNT), interval_s=60, next_due_at=None
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from manager.replay.request import ReplayRequest
+from manager.bootstrap.request import ReplayRequest
 from manager.replay.run import run_replay
 from replay_oracle import Oracle
 from replay_scenario import JUDGED, MINUTE_MS, START_MS, Scenario, close_ms

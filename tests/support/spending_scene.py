@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from executor.budget import CallQuote, Charge, Quote
@@ -11,8 +10,8 @@ from executor.contract import Usage
 from executor.models.chat import Message, ModelEndpoint
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.registry import ExecutorSpec, ExecutorType
-from manager.config.values import Budgets, Config, ManagerSettings, MonitoringSettings, TenantConfig
-from manager.state.records import DEFAULT_TENANT
+from manager.config.values import Budgets, Config
+from memory_desk import plain_config
 from state_rows import make_spec
 from traders.spec import TraderSpec
 
@@ -28,17 +27,7 @@ def budget_config(
     budgets = Budgets(tenant_usd_per_day=tenant_usd, trader_usd_per_day=trader_usd)
     endpoint = ModelEndpoint(base_url="http://x/v1", model="x", api_key="")
     models = {"m": ModelProfile(name="m", endpoint=endpoint, prices=DOLLAR_A_TOKEN, budget_usd_per_day=model_usd)}
-    tenant = TenantConfig(tenant_id=DEFAULT_TENANT, accounts={}, traders=(), models=models, budgets=budgets)
-    manager = ManagerSettings(
-        total_equity_usd=Decimal(1),
-        decision_timeout_s=1,
-        decision_concurrency=1,
-        max_data_age_s=1,
-        prompt_retention_s=0,
-        snapshot_max_age_s=1,
-    )
-    monitoring = MonitoringSettings(update_interval_s=1, alert_webhook="", metrics_exporter="none")
-    return Config(path=Path(), manager=manager, monitoring=monitoring, tenants={DEFAULT_TENANT: tenant})
+    return plain_config(accounts={}, models=models, budgets=budgets)
 
 
 def trader(name: str, usd: Decimal | None) -> TraderSpec:

@@ -1,4 +1,4 @@
-"""How code treats time, money and the values between stages."""
+"""How code treats time, the environment, money and the values between stages."""
 
 import ast
 
@@ -10,6 +10,13 @@ CLOCK_READS = {
     "date": {"today"},
     "time": {"time", "time_ns", "monotonic", "monotonic_ns"},
 }
+ENVIRONMENT_HOMES = (
+    "manager/config/load.py",  # ${NAME} of a config
+    "manager/bootstrap/replay.py",  # the same, in a replay
+    "manager/processes/",  # children inherit it, gRPC is quietened
+    "manager/state/embedded/",  # the programs of PostgreSQL inherit it
+)
+ENVIRONMENT_READS = {"environ", "environb", "getenv", "getenvb"}
 MONEY_HOMES = ("manager/desk/", "traders/book.py", "exchanges/paper/", "exchanges/precision.py")
 VALUE_FILES = ("manager/desk/plan/values",)
 VALUE_FLAGS = {"frozen", "slots", "kw_only"}
@@ -38,6 +45,22 @@ def injected_clock(source: Source) -> list[str]:
             owner = aliases.get(owner, owner)
             if node.attr in CLOCK_READS.get(owner, set()):
                 found.append(source.at(node, f"{owner}.{node.attr} is read here; take a Clock"))
+    return found
+
+
+def environment_in_settings(source: Source) -> list[str]:
+    """Refuse reads of the environment beside `manager/settings.py`, as a call, an import or an option's `envvar`."""
+    if source.package not in PACKAGES or source.path.startswith(ENVIRONMENT_HOMES):
+        return []
+    found = []
+    for node in ast.walk(source.tree):
+        named = {node.attr} if isinstance(node, ast.Attribute) else set()
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            named = {alias.name for alias in node.names}
+        if isinstance(node, ast.Attribute | ast.ImportFrom) and named & ENVIRONMENT_READS:
+            found.append(source.at(node, "the environment is read here; take a value of manager/settings.py"))
+        elif isinstance(node, ast.keyword) and node.arg == "envvar":
+            found.append(source.at(node.value, "envvar reads the environment; take a value of manager/settings.py"))
     return found
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from executor.contract import Context, Decision, FullDecision, ItemError, Outcome, RenderedPrompt, Usage
 from executor.prompts.library import prompt_digest
 from executor.remote.wire import SentContext
-from executor.reply.parser import decision_from_mapping
+from executor.reply.item import decision_from_mapping
 from executor_contexts import BTC, SOL
 
 _INT = st.integers(-(2**63), 2**63 - 1)

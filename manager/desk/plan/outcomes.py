@@ -99,8 +99,7 @@ class Candidate(OfPosition):
     @property
     def tie_break(self) -> tuple[datetime, TraderId, int, IntentId]:
         """Return what orders entries of equal rank: the earlier decision, then ids."""
-        intent_id = self.intent.intent_id
-        return self.decided_at, self.trader_id, len(intent_id), intent_id
+        return self.decided_at, self.trader_id, self.intent.n, self.intent.intent_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

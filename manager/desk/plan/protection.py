@@ -7,6 +7,7 @@ the books no leg trades: there a leg covers less than the position.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
@@ -15,7 +16,7 @@ from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.plan.values import ZERO, AccountView
-from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, RoundId
 from traders.book import Position
 
 
@@ -178,9 +179,9 @@ def _contested(view: AccountView) -> frozenset[Symbol]:
     return frozenset(contested)
 
 
-def _keep_order(order: OrderRow) -> tuple[bool, str, OrderId]:
-    return order.state is not OrderState.ACCEPTED, order.created_at.isoformat(), order.order_id
+def _keep_order(order: OrderRow) -> tuple[bool, datetime, RoundId, int, OrderId]:
+    return order.state is not OrderState.ACCEPTED, order.created_at, order.round_id, order.n, order.order_id
 
 
-def _cancel_order(order: OrderRow) -> tuple[PositionKey, bool, OrderId]:
-    return order.guards, order.purpose is OrderPurpose.STOP, order.order_id
+def _cancel_order(order: OrderRow) -> tuple[PositionKey, bool, RoundId, int, OrderId]:
+    return order.guards, order.purpose is OrderPurpose.STOP, order.round_id, order.n, order.order_id

@@ -177,4 +177,4 @@ class _LocalCheck:
 
 
 def _order(intent: IntentRow) -> tuple[TraderId, datetime, str, int, IntentId]:
-    return intent.trader_id, intent.decided_at, intent.decision_id, len(intent.intent_id), intent.intent_id
+    return intent.trader_id, intent.decided_at, intent.decision_id, intent.n, intent.intent_id

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from exchanges.precision import ZERO
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from manager.monitor.invariants.facts import REDUCING, AccountFacts, Violation
 from manager.state.records import OrderPurpose, OrderState, PositionKey, PositionRow
 from traders.book import EXTERNAL

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
-from exchanges.precision import ZERO
+from exchanges.types import ZERO
 from manager.monitor.invariants.facts import Violation
 from manager.state.records import FillPartRow, FillRow
 

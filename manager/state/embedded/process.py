@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psutil  # type: ignore[import-untyped]  # ships no types; its values are annotated where they enter
 
@@ -35,59 +36,6 @@ class EmbeddedPostgresError(Exception):
 
 class DataDirRefused(EmbeddedPostgresError):
     """Say why no server of Propdesk can have its files in this data directory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Home:
-    """Name every path of one embedded server; nothing outside `root` belongs to it but the targets of its symlinks."""
-
-    root: Path
-
-    @property
-    def cluster(self) -> Path:
-        """Return the PostgreSQL data directory, renamed into place only when initdb is done."""
-        return self.root / "data"
-
-    @property
-    def stage(self) -> Path:
-        """Return where initdb works before the rename."""
-        return self.root / "init"
-
-    @property
-    def sockets(self) -> Path:
-        """Return the directory of the unix socket."""
-        return self.root / "run"
-
-    @property
-    def users(self) -> Path:
-        """Return the directory with one locked file for each `attach` in progress."""
-        return self.root / "users"
-
-    @property
-    def mutex(self) -> Path:
-        """Return the file locked while users come, go, start or stop the server."""
-        return self.root / "mutex.lock"
-
-    @property
-    def server_lock(self) -> Path:
-        """Return the file whose lock initdb and all server processes inherit: free means that none of them lives."""
-        return self.root / "server.lock"
-
-    @property
-    def guard_lock(self) -> Path:
-        """Return the file locked while a guard watches."""
-        return self.root / "guard.lock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Postmaster:
-    """Hold what a verified postmaster says about itself in postmaster.pid."""
-
-    process: psutil.Process
-    port: int
-    socket_dir: Path
-    tcp: bool
-    status: str
 
 
 def open_lock(path: Path) -> int:
@@ -120,136 +68,170 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-@contextmanager
-def exclusive(home: Home) -> Iterator[None]:
-    """Hold the mutex of a home; raise EmbeddedPostgresError when another keeps it longer than a start may take."""
-    descriptor = open_lock(home.mutex)
-    try:
-        for _ in range(_BUSY_POLLS):
-            if try_lock(descriptor):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postmaster:
+    """Hold what a verified postmaster says about itself in postmaster.pid."""
+
+    process: psutil.Process
+    port: int
+    socket_dir: Path
+    tcp: bool
+    status: str
+
+    def answers(self) -> bool:
+        """Say whether it reacts to a client; one that was killed an instant ago still looks alive but does not."""
+        with closing(socket.socket(socket.AF_UNIX)) as client:
+            client.settimeout(_ANSWER_TIMEOUT_S)
+            try:
+                client.connect(str(self.socket_dir / f".s.PGSQL.{self.port}"))
+                client.sendall(_SSL_REQUEST)
+                return client.recv(1) in (b"N", b"S")
+            except OSError:
+                return False
+
+
+class Home:
+    """Name every path of one embedded server, and know who uses it and whether it lives.
+
+    Nothing outside `root` belongs to it but the targets of its symlinks. `cluster` is the PostgreSQL data directory,
+    renamed into place when initdb in `stage` is done; `sockets` holds the unix socket. `users` has one locked file for
+    each user; `mutex` is locked while users come, go, start or stop the server, `guard_lock` while a guard watches.
+    initdb and all server processes inherit the lock of `server_lock`: free means that none of them lives.
+    """
+
+    def __init__(self, *, root: Path) -> None:
+        self.root = root
+        self.cluster = root / "data"
+        self.stage = root / "init"
+        self.sockets = root / "run"
+        self.user_files = root / "users"
+        self.mutex = root / "mutex.lock"
+        self.server_lock = root / "server.lock"
+        self.guard_lock = root / "guard.lock"
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the mutex; raise EmbeddedPostgresError when another keeps it longer than a start may take."""
+        descriptor = open_lock(self.mutex)
+        try:
+            for _ in range(_BUSY_POLLS):
+                if try_lock(descriptor):
+                    break
+                time.sleep(POLL_S)
+            else:
+                raise EmbeddedPostgresError(
+                    f"another process has been starting or stopping the server in {self.root} for minutes; "
+                    f"find it with `fuser {self.mutex}`, end it if it hangs, then try again"
+                )
+            yield
+        finally:
+            os.close(descriptor)
+
+    def users(self) -> list[Path]:
+        """Return the files of the living users and remove those of the dead; call it under the mutex."""
+        living = []
+        for path in sorted(self.user_files.iterdir()):
+            if is_held(path):
+                living.append(path)
+            else:
+                path.unlink(missing_ok=True)
+        return living
+
+    def postmaster(self) -> Postmaster | None:
+        """Return the running postmaster, or None.
+
+        A process counts only if its name, its data directory and its start time (or the inherited lock, which survives
+        a change of the clock) are those of postmaster.pid; a recycled pid never does.
+        """
+        cluster = self.cluster.resolve()
+        try:
+            lines = (cluster / "postmaster.pid").read_text().splitlines()
+            pid, directory, started, port, sockets, listen, *rest = lines
+            process = psutil.Process(int(pid))
+            if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE or directory != str(cluster):
+                return None
+            same_start = abs(process.create_time() - int(started)) <= _START_TIME_TOLERANCE_S
+            if not same_start and not (is_held(self.server_lock) and str(cluster) in process.cmdline()):
+                return None
+            status = rest[1].strip() if len(rest) > 1 else "starting"
+            return Postmaster(
+                process=process, port=int(port), socket_dir=Path(sockets), tcp=bool(listen), status=status
+            )
+        except (FileNotFoundError, ValueError, psutil.Error):
+            return None  # absent, half-written (a start in progress) or of a process that is gone
+
+    def is_starting(self) -> bool:
+        """Say whether a server or an initdb lives that does not accept connections yet."""
+        server = self.postmaster()
+        return is_held(self.server_lock) if server is None else server.status == "starting"
+
+    def stop_server(self) -> None:
+        """Shut the server down fast and wait up to 60 s until all its processes are gone; call it under the mutex."""
+        for _ in range(_STOP_POLLS):
+            server = self.postmaster()
+            if server is not None:
+                with suppress(psutil.NoSuchProcess):
+                    server.process.send_signal(signal.SIGINT)
+                break
+            if not is_held(self.server_lock):
                 break
             time.sleep(POLL_S)
-        else:
-            raise EmbeddedPostgresError(
-                f"another process has been starting or stopping the server in {home.root} for minutes; "
-                f"find it with `fuser {home.mutex}`, end it if it hangs, then try again"
-            )
-        yield
-    finally:
+        for _ in range(_STOP_POLLS):
+            if not is_held(self.server_lock) and self.postmaster() is None:
+                self.remove_sockets()
+                return
+            time.sleep(POLL_S)
+        raise EmbeddedPostgresError(
+            f"the server in {self.root} was told to stop and is still writing after 60 s; it ends by itself, "
+            f"see {self.cluster}/log"
+        )
+
+    def remove_sockets(self) -> None:
+        """Remove the socket directory of a server that is gone, and the target of the link if it is one of ours."""
+        if self.sockets.is_symlink():
+            target = self.sockets.resolve()
+            ours = target.is_dir() and target.name.startswith(SOCKETS_PREFIX)
+            if ours and stat.S_IMODE(target.stat().st_mode) == 0o700:
+                shutil.rmtree(target, ignore_errors=True)
+            self.sockets.unlink()
+        elif self.sockets.exists():
+            shutil.rmtree(self.sockets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Hold one use of a server: its file and the descriptor that locks it."""
+
+    path: Path
+    descriptor: int
+
+    @classmethod
+    def enter(cls, home: Home) -> Self:
+        """Register a user of the server; call it under the mutex."""
+        descriptor, name = tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=home.user_files)
         os.close(descriptor)
+        descriptor = open_lock(Path(name))
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return cls(path=Path(name), descriptor=descriptor)
 
-
-def add_user(home: Home) -> tuple[Path, int]:
-    """Register one user and return its file and locked descriptor; call it under the mutex."""
-    descriptor, name = tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=home.users)
-    os.close(descriptor)
-    path = Path(name)
-    descriptor = open_lock(path)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return path, descriptor
-
-
-def remove_user(path: Path, descriptor: int) -> None:
-    """Free a user's lock, even if a forked child still has a copy of the descriptor, and remove its file."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
-    path.unlink(missing_ok=True)
-
-
-def users(home: Home) -> list[Path]:
-    """Return the files of the living users and remove those of the dead; call it under the mutex."""
-    living = []
-    for path in sorted(home.users.iterdir()):
-        if is_held(path):
-            living.append(path)
-        else:
-            path.unlink(missing_ok=True)
-    return living
-
-
-def postmaster(home: Home) -> Postmaster | None:
-    """Return the running postmaster of this home, or None.
-
-    A process counts only if its name, its data directory and its start time (or the inherited lock, which survives a
-    change of the clock) are those of postmaster.pid; a recycled pid never does.
-    """
-    cluster = home.cluster.resolve()
-    try:
-        pid, directory, started, port, sockets, listen, *rest = (cluster / "postmaster.pid").read_text().splitlines()
-        process = psutil.Process(int(pid))
-        if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE or directory != str(cluster):
-            return None
-        same_start = abs(process.create_time() - int(started)) <= _START_TIME_TOLERANCE_S
-        if not same_start and not (is_held(home.server_lock) and str(cluster) in process.cmdline()):
-            return None
-        status = rest[1].strip() if len(rest) > 1 else "starting"
-        return Postmaster(process=process, port=int(port), socket_dir=Path(sockets), tcp=bool(listen), status=status)
-    except (FileNotFoundError, ValueError, psutil.Error):
-        return None  # absent, half-written (a start in progress) or of a process that is gone
-
-
-def answers(server: Postmaster) -> bool:
-    """Say whether the server reacts to a client; one that was killed an instant ago still looks alive but does not."""
-    with closing(socket.socket(socket.AF_UNIX)) as client:
-        client.settimeout(_ANSWER_TIMEOUT_S)
-        try:
-            client.connect(str(server.socket_dir / f".s.PGSQL.{server.port}"))
-            client.sendall(_SSL_REQUEST)
-            return client.recv(1) in (b"N", b"S")
-        except OSError:
-            return False
-
-
-def remove_sockets(home: Home) -> None:
-    """Remove the socket directory of a server that is gone, and the target of the link if it is one of ours."""
-    if home.sockets.is_symlink():
-        target = home.sockets.resolve()
-        if target.is_dir() and target.name.startswith(SOCKETS_PREFIX) and stat.S_IMODE(target.stat().st_mode) == 0o700:
-            shutil.rmtree(target, ignore_errors=True)
-        home.sockets.unlink()
-    elif home.sockets.exists():
-        shutil.rmtree(home.sockets)
-
-
-def stop_server(home: Home) -> None:
-    """Shut the server down fast and wait up to 60 s until all its processes are gone; call it under the mutex."""
-    for _ in range(_STOP_POLLS):
-        server = postmaster(home)
-        if server is not None:
-            with suppress(psutil.NoSuchProcess):
-                server.process.send_signal(signal.SIGINT)
-            break
-        if not is_held(home.server_lock):
-            break
-        time.sleep(POLL_S)
-    for _ in range(_STOP_POLLS):
-        if not is_held(home.server_lock) and postmaster(home) is None:
-            remove_sockets(home)
-            return
-        time.sleep(POLL_S)
-    raise EmbeddedPostgresError(
-        f"the server in {home.root} was told to stop and is still writing after 60 s; it ends by itself, "
-        f"see {home.cluster}/log"
-    )
-
-
-def is_starting(home: Home) -> bool:
-    """Say whether a server or an initdb lives that does not accept connections yet."""
-    server = postmaster(home)
-    return is_held(home.server_lock) if server is None else server.status == "starting"
+    def leave(self) -> None:
+        """Release the lock, even if a forked child still has a copy of the descriptor, and remove the file."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        os.close(self.descriptor)
+        self.path.unlink(missing_ok=True)
 
 
 def guard(home: Home, descriptor: int) -> None:
     """Sleep until the last user is gone, then stop the server; a recovery without users is left to finish first.
 
-    `descriptor` holds the guard lock, given back under the mutex: the next user sees at once that it needs a new guard.
+    `descriptor` holds the guard lock, released under the mutex: the next user sees at once that it needs a new guard.
     """
     while True:
-        with exclusive(home):
-            living = users(home)
-            if not living and not is_starting(home):
+        with home.exclusive():
+            living = home.users()
+            if not living and not home.is_starting():
                 try:
-                    stop_server(home)
+                    home.stop_server()
                 finally:
                     os.close(descriptor)
                 return

@@ -1,12 +1,10 @@
 """Run a private PostgreSQL 18 under the data directory when no DATABASE_URL is set.
 
-Its parts: `process` (who uses it, is it alive, the guard), `place` (account and places),
-`cluster` (initdb, settings, errors).
+Its parts: `process` (who uses it, is it alive, the guard) and `cluster` (account, initdb, settings, errors).
 """
 
 import atexit
 import errno
-import fcntl
 import os
 import subprocess
 import sys
@@ -17,18 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from manager.state.embedded import process as processes
-from manager.state.embedded.cluster import (
-    check_cluster,
-    check_foreign,
-    configure,
-    create_cluster,
-    explain,
-    log_tail,
-    run_tool,
-)
-from manager.state.embedded.place import Account, account_for
-from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError, Home, Postmaster
+from manager.state.embedded import process
+from manager.state.embedded.cluster import Cluster, explain
+from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError, Home, Postmaster, User
 
 __all__ = ["DataDirRefused", "EmbeddedPostgresError", "EmbeddedServer", "attach", "check_place"]
 
@@ -63,16 +52,15 @@ def check_place(data_dir: Path) -> None:
                 f"{data_dir} cannot hold a desk: {nearest} is a file; choose a --data-dir that is a directory or does "
                 "not exist yet"
             )
-        home = Home(root=place / "postgres")
-        check_foreign(home)
-        check_cluster(home)
+        cluster = Cluster(Home(root=place / "postgres"))
+        cluster.check_origin()
+        cluster.check()
     except DataDirRefused:
         raise
     except EmbeddedPostgresError as error:
         raise DataDirRefused(str(error)) from error
     except OSError as error:
-        reason = os.strerror(error.errno or errno.EIO)
-        raise DataDirRefused(str(explain(f"cannot use {error.filename or data_dir}", reason))) from error
+        raise DataDirRefused(str(_unusable(data_dir, error))) from error
 
 
 @contextmanager
@@ -84,23 +72,27 @@ def attach(data_dir: Path, *, tcp_port: int | None = None) -> Iterator[EmbeddedS
     that have a password. Raises EmbeddedPostgresError, whose message names the mend.
     """
     try:
-        home = _open_home(data_dir.expanduser().resolve())
-        with processes.exclusive(home):
-            user = processes.add_user(home)
+        home = Home(root=data_dir.expanduser().resolve() / "postgres")
+        Cluster(home).make_room()
+        with home.exclusive():
+            user = User.enter(home)
             try:
-                server = _ensure_running(home, tcp_port)
+                server = _Start(home, tcp_port).ensure_running()
             except BaseException:
-                processes.remove_user(*user)  # what was started meanwhile is the guard's to stop
+                user.leave()  # what was started meanwhile is the guard's to stop
                 raise
     except OSError as error:
-        raise explain(f"cannot use {error.filename or data_dir}", os.strerror(error.errno or errno.EIO)) from error
+        raise _unusable(data_dir, error) from error
     insiders = {os.getpid()}  # a forked child inherits the context, not the right to end it
 
     def leave() -> None:
         atexit.unregister(leave)
         if os.getpid() in insiders:
             insiders.clear()
-            _leave(home, user)
+            with home.exclusive():
+                user.leave()
+                if not home.users():
+                    home.stop_server()
 
     atexit.register(leave)
     try:
@@ -110,70 +102,50 @@ def attach(data_dir: Path, *, tcp_port: int | None = None) -> Iterator[EmbeddedS
         leave()
 
 
-def _open_home(data_dir: Path) -> Home:
-    home = Home(root=data_dir / "postgres")
-    check_foreign(home)
-    mode = 0o711 if os.geteuid() == 0 else 0o700  # the account that root drops to passes through
-    data_dir.mkdir(mode=mode, parents=True, exist_ok=True)
-    home.root.mkdir(mode=mode, exist_ok=True)
-    os.close(processes.open_lock(home.mutex))
-    home.users.mkdir(mode=0o700, exist_ok=True)
-    return home
+class _Start:
+    """Bring the server of one home up, and a guard beside it."""
+
+    def __init__(self, home: Home, tcp_port: int | None) -> None:
+        self._home = home
+        self._cluster = Cluster(home)
+        self._tcp_port = tcp_port
+
+    def ensure_running(self) -> Postmaster:
+        home, tcp_port = self._home, self._tcp_port
+        self._cluster.check()
+        self._ensure_guard()
+        launched = False
+        for _ in range(int(_START_TIMEOUT_S / process.POLL_S)):
+            server = home.postmaster()
+            if server is not None and server.status == "ready" and server.answers():
+                if tcp_port is not None and (server.port != tcp_port or not server.tcp):
+                    raise EmbeddedPostgresError(
+                        f"the server in {home.root} runs without TCP port {tcp_port}; stop all its users and start "
+                        "again"
+                    )
+                return server
+            if server is None and not process.is_held(home.server_lock):
+                if launched:
+                    raise explain(f"the server in {home.root} did not start", self._cluster.log_tail())
+                self._cluster.launch(tcp_port)
+                launched = True
+            time.sleep(process.POLL_S)
+        raise EmbeddedPostgresError(
+            f"the server in {home.root} is not ready after {_START_TIMEOUT_S} s; a recovery goes on by itself, "
+            f"so start again in a minute; what it does is in {home.cluster}/log"
+        )
+
+    def _ensure_guard(self) -> None:
+        root = self._home.root
+        lock = process.open_lock(self._home.guard_lock)
+        try:
+            if process.try_lock(lock):
+                program = [sys.executable, "-P", process.__file__, str(root), str(lock)]
+                command = ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>"$0" &', str(root / "guard.log"), *program]
+                subprocess.run(command, cwd="/", pass_fds=(lock,), start_new_session=True, check=True)
+        finally:
+            os.close(lock)
 
 
-def _ensure_running(home: Home, tcp_port: int | None) -> Postmaster:
-    check_cluster(home)
-    _ensure_guard(home)
-    launched = False
-    for _ in range(int(_START_TIMEOUT_S / processes.POLL_S)):
-        server = processes.postmaster(home)
-        if server is not None and server.status == "ready" and processes.answers(server):
-            if tcp_port is not None and (server.port != tcp_port or not server.tcp):
-                raise EmbeddedPostgresError(
-                    f"the server in {home.root} runs without TCP port {tcp_port}; stop all its users and start again"
-                )
-            return server
-        if server is None and not processes.is_held(home.server_lock):
-            if launched:
-                raise explain(f"the server in {home.root} did not start", log_tail(home))
-            _launch(home, account_for(home), tcp_port)
-            launched = True
-        time.sleep(processes.POLL_S)
-    raise EmbeddedPostgresError(
-        f"the server in {home.root} is not ready after {_START_TIMEOUT_S} s; a recovery goes on by itself, "
-        f"so start again in a minute; what it does is in {home.cluster}/log"
-    )
-
-
-def _ensure_guard(home: Home) -> None:
-    lock = processes.open_lock(home.guard_lock)
-    try:
-        if processes.try_lock(lock):
-            program = [sys.executable, "-P", processes.__file__, str(home.root), str(lock)]
-            command = ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>"$0" &', str(home.root / "guard.log"), *program]
-            subprocess.run(command, cwd="/", pass_fds=(lock,), start_new_session=True, check=True)
-    finally:
-        os.close(lock)
-
-
-def _launch(home: Home, account: Account, tcp_port: int | None) -> None:
-    lock = processes.open_lock(home.server_lock)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.lexists(home.cluster):
-            create_cluster(home, account, lock)
-        configure(home, account, tcp_port)
-        cluster = home.cluster.resolve()
-        for stale in ("postmaster.pid", "start.log"):  # the lock was free, so no process of ours has this pid
-            (cluster / stale).unlink(missing_ok=True)
-        start = ["pg_ctl", "start", "-W", "-s", "-D", str(cluster), "-l", str(cluster / "start.log")]
-        run_tool(home, account, start, lock)
-    finally:
-        os.close(lock)
-
-
-def _leave(home: Home, user: tuple[Path, int]) -> None:
-    with processes.exclusive(home):
-        processes.remove_user(*user)
-        if not processes.users(home):
-            processes.stop_server(home)
+def _unusable(data_dir: Path, error: OSError) -> EmbeddedPostgresError:
+    return explain(f"cannot use {error.filename or data_dir}", os.strerror(error.errno or errno.EIO))

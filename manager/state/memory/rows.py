@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from manager.state.keys import KEYS
+from manager.state.keys import KEYS, SORTED_BY
 from manager.state.records import (
     BookRow,
     DecisionRow,
@@ -24,16 +24,18 @@ from manager.state.records import (
 )
 
 KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
+PLACE_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in SORTED_BY.items()}
 LIVE = tuple(state for state in OrderState if state.live)
 PENDING = (IntentStatus.PENDING,)
 
 
 class Bucket:
-    """Hold the rows of one group; `ordered` is their tuple in key order, kept until something changes."""
+    """Hold the rows of one group; `ordered` is their tuple in the order of their type, kept until something changes."""
 
-    __slots__ = ("_view", "rows")
+    __slots__ = ("_place_of", "_view", "rows")
 
-    def __init__(self) -> None:
+    def __init__(self, place_of: Callable[[Any], Any]) -> None:
+        self._place_of = place_of
         self.rows: dict[Any, Any] = {}
         self._view: tuple[Any, ...] | None = ()
 
@@ -49,9 +51,9 @@ class Bucket:
 
     @property
     def ordered(self) -> tuple[Any, ...]:
-        """Return the rows in key order."""
+        """Return the rows in order."""
         if self._view is None:
-            self._view = tuple(self.rows[key] for key in sorted(self.rows))
+            self._view = tuple(sorted(self.rows.values(), key=self._place_of))
         return self._view
 
 
@@ -82,16 +84,17 @@ _INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
     IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
     EquityRow: (IndexSpec(by="trader_id"),),
 }
-_EMPTY = Bucket()
+_EMPTY = Bucket(repr)
 
 
 class Index:
     """Keep the buckets of one IndexSpec."""
 
-    __slots__ = ("_buckets", "_group", "_only", "_values", "spec")
+    __slots__ = ("_buckets", "_group", "_only", "_place_of", "_values", "spec")
 
-    def __init__(self, spec: IndexSpec) -> None:
+    def __init__(self, spec: IndexSpec, place_of: Callable[[Any], Any]) -> None:
         self.spec = spec
+        self._place_of = place_of
         self._group = attrgetter(spec.by)
         self._only = attrgetter(spec.only) if spec.only else None
         self._values = spec.values
@@ -113,7 +116,7 @@ class Index:
             group = self._group(new)
             bucket = self._buckets.get(group)
             if bucket is None:
-                bucket = self._buckets[group] = Bucket()
+                bucket = self._buckets[group] = Bucket(self._place_of)
             bucket.set(key, new)
 
     def covers(self, where: Mapping[str, Any]) -> bool:
@@ -133,13 +136,13 @@ class Index:
 class Table:
     """Hold the rows of one type by key, with its indices."""
 
-    __slots__ = ("indices", "key_of", "kind", "rows")
+    __slots__ = ("indices", "key_of", "kind", "place_of", "rows")
 
     def __init__(self, kind: type[Any]) -> None:
         self.kind = kind
         self.rows: dict[Any, Any] = {}
-        self.key_of = KEY_OF[kind]
-        self.indices = tuple(Index(spec) for spec in _INDICES.get(kind, ()))
+        self.key_of, self.place_of = KEY_OF[kind], PLACE_OF[kind]
+        self.indices = tuple(Index(spec, self.place_of) for spec in _INDICES.get(kind, ()))
 
     def index(self, by: str) -> Index:
         """Return the first index that groups by a field."""
@@ -157,14 +160,13 @@ class Table:
             index.change(key, old, row)
         return old
 
-    def find(self, where: Mapping[str, Any], newest_first: str, limit: int) -> list[Any]:
-        """Return up to `limit` rows that match, in key order or by a field, the newest first."""
-        found = [(self.key_of(row), row) for row in self._candidates(where) if _matches(row, where)]
-        found.sort(key=lambda pair: pair[0])
+    def find(self, where: Mapping[str, Any], newest_first: str, limit: int | None) -> list[Any]:
+        """Return up to `limit` rows that match, all for None, in their own order or by a field, the newest first."""
+        found = sorted((row for row in self._candidates(where) if _matches(row, where)), key=self.place_of)
         if newest_first:
             when = attrgetter(newest_first)
-            found.sort(key=lambda pair: (when(pair[1]) is not None, when(pair[1])), reverse=True)
-        return [row for _, row in found[:limit]]
+            found.sort(key=lambda row: (when(row) is not None, when(row)), reverse=True)
+        return found[:limit]
 
     def _candidates(self, where: Mapping[str, Any]) -> Iterable[Any]:
         names = KEYS[self.kind]

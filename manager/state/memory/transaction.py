@@ -1,20 +1,21 @@
 """One transaction on the memory store."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
-from manager.state.keys import KEYS, Row
+from manager.state.keys import KEYS, TRADERS_IN, Row
 from manager.state.memory.rows import Table, TenantRows
 from manager.state.records import (
     AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
+    EventRow,
     FillRow,
     IncidentRow,
     IntentRow,
@@ -27,7 +28,7 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, TraderRows
+from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, EventPlace, Search, TraderRows
 from manager.state.sums import added
 from traders.spec import TraderId
 
@@ -39,6 +40,11 @@ _VERDICT_ORDER = attrgetter("at", "round_id", "n")
 
 def _rank(row: Row) -> int:
     return _RANK.get(type(row), 0)
+
+
+def _traders_of(row: Row) -> Sequence[str]:
+    named = getattr(row, TRADERS_IN.get(type(row), "trader_id"))
+    return (named,) if isinstance(named, str) else [getattr(one, "trader_id", one) for one in named]
 
 
 def _bare(key: tuple[Any, ...]) -> Any:
@@ -213,11 +219,27 @@ class MemoryTransaction:
         return found
 
     async def find(
-        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int | None = 1000
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
         return self._rows.tables[kind].find(where, newest_first, limit)
+
+    async def search(self, *searches: Search) -> Sequence[Sequence[Any]]:
+        """Return the rows of each search."""
+        for one in searches:
+            self._guard(check_fields, one.kind, one.fields)
+        return [self._searched(one) for one in searches]
+
+    async def events(
+        self, after: EventPlace, where: Mapping[str, Any], limit: int
+    ) -> Sequence[tuple[EventPlace, EventRow]]:
+        """Return events after a place, in order; transactions run one after the other, so none comes late."""
+        self._guard(check_fields, EventRow, tuple(where))
+        table = self._rows.tables[EventRow]
+        places = {key: EventPlace(seq=n) for n, key in enumerate(table.rows, start=1)}
+        found = [(places[table.key_of(row)], row) for row in table.find(where, "", None)]
+        return [one for one in sorted(found, key=lambda one: one[0]) if one[0] > after][:limit]
 
     async def acquire(self, account_id: AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
@@ -261,6 +283,26 @@ class MemoryTransaction:
         """Return which of the venue trade ids are booked."""
         booked = self._rows.tables[FillRow].rows
         return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
+
+    def _searched(self, search: Search) -> list[Any]:
+        if not search.each:
+            return self._of(search, search.where)
+        owners = self._rows.tables[TraderRow if "trader_id" in search.each else AccountRow]
+        narrowed = {name: wanted for name, wanted in search.where.items() if name in search.each}
+        return [
+            row
+            for owner in owners.find(narrowed, "", None)
+            for row in self._of(search, {**search.where, **{name: getattr(owner, name) for name in search.each}})
+        ]
+
+    def _of(self, search: Search, where: Mapping[str, Any]) -> list[Any]:
+        rows = self._rows.tables[search.kind].find(where, search.newest_first, None)
+        if search.until is not None:
+            rows = [row for row in rows if getattr(row, search.newest_first) <= search.until]
+        if search.about:
+            rows = [row for row in rows if search.about in _traders_of(row)]
+        bare = {item.name: item.default for item in fields(search.kind) if item.name in search.omit}
+        return [replace(row, **bare) if bare else row for row in rows[: search.limit]]
 
     def _verdicts(self, schedule: ScheduleRow) -> Sequence[VerdictRow]:
         since = schedule.told_at

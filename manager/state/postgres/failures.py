@@ -36,7 +36,7 @@ def _translate(cause: BaseException | None, committing: bool, error: Exception) 
     said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     if isinstance(cause, pg.UniqueViolation):
         return DuplicateRow(_detail(cause, said))
-    if isinstance(cause, _NOT_MIGRATED):
+    if isinstance(cause, _NOT_MIGRATED) or "table alembic_version" in said:
         return StoreUnavailable(f"the database does not fit this Propdesk ({said}); run `propdesk db upgrade`")
     if isinstance(cause, _INVALID):
         return InvalidRow(_detail(cause, said))

@@ -35,12 +35,13 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state.checks import OWNED_BY_ACQUIRE
-from manager.state.keys import KEYS
+from manager.state.keys import KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.records import (
     AccountRow,
     BookRow,
     DecisionRow,
+    EventRow,
     FillRow,
     IncidentRow,
     IntentRow,
@@ -61,6 +62,7 @@ TENANT = bindparam("tenant", type_=Text())
 _ACCOUNT = bindparam("account", type_=Text())
 _TRADER = bindparam("trader", type_=Text())
 _DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
+_REVISION: ColumnElement[str] = literal_column("(SELECT version_num FROM alembic_version)")
 Shape = tuple[tuple[str, type | None], ...]
 PENDING = text("status = 'pending'")
 _OPENING = text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
@@ -116,9 +118,9 @@ def patch(kind: type[Any], names: Sequence[str]) -> Update:
 
 
 def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any = None) -> ScalarSelect[Any]:
-    """Return matching rows as the text of one JSON array, in key order unless `order` says otherwise."""
+    """Return matching rows as the text of one JSON array, in their own order unless `order` says otherwise."""
     table = TABLES[kind]
-    ordering = (*order, *(table.c[name] for name in KEYS[kind]))
+    ordering = (*order, *(table.c[name] for name in SORTED_BY[kind]))
     return array(
         select(as_json(table).label("row")).where(table.c.tenant_id == TENANT, *where).order_by(*ordering), limit
     )
@@ -135,21 +137,31 @@ def array(rows: Select[Any], limit: Any = None) -> ScalarSelect[Any]:
 def find(kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
     """Build a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
     table = TABLES[kind]
+    clauses = equal(table, shape)
+    return select(listed(kind, *clauses, order=newest(table, newest_first), limit=bindparam("limit", type_=Integer())))
+
+
+def equal(table: FromClause, shape: Sequence[tuple[str, type | None]], prefix: str = "") -> list[ColumnElement[bool]]:
+    """Return the conditions of a search by fields; the names of its parameters begin with `prefix`."""
     clauses: list[ColumnElement[bool]] = []
     for name, wanted in shape:
         col = table.c[name]
         if wanted is None:
             clauses.append(col.is_(None))
         elif wanted is tuple:
-            clauses.append(col == func.any(bindparam(f"in_{name}", type_=ARRAY(col.type))))
+            clauses.append(col == func.any(bindparam(f"{prefix}in_{name}", type_=ARRAY(col.type))))
         else:
-            clauses.append(col == bindparam(f"is_{name}", type_=col.type))
-    order: tuple[ColumnElement[Any], ...] = ()
-    if newest_first:
-        # NULLS LAST where there are none would keep an index from giving the order.
-        newest = table.c[newest_first].desc()
-        order = (newest.nulls_last() if table.c[newest_first].nullable else newest,)
-    return select(listed(kind, *clauses, order=order, limit=bindparam("limit", type_=Integer())))
+            clauses.append(col == bindparam(f"{prefix}is_{name}", type_=col.type))
+    return clauses
+
+
+def newest(table: Table, by: str) -> tuple[ColumnElement[Any], ...]:
+    """Return the order by a field, the newest first; without a field there is none."""
+    if not by:
+        return ()
+    # NULLS LAST where there are none would keep an index from giving the order.
+    column = table.c[by].desc()
+    return (column.nulls_last() if table.c[by].nullable else column,)
 
 
 def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
@@ -184,7 +196,10 @@ def desk() -> Select[Any]:
 
 
 def trader() -> Select[Any]:
-    """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`."""
+    """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`.
+
+    The last column is the database's revision.
+    """
     traders, schedules, books = TABLES[TraderRow], TABLES[ScheduleRow], TABLES[BookRow]
     positions, verdicts = TABLES[PositionRow], TABLES[VerdictRow]
     account = (
@@ -209,6 +224,7 @@ def trader() -> Select[Any]:
             order=(verdicts.c.at.desc(), verdicts.c.round_id.desc(), verdicts.c.n.desc()),
             limit=VERDICTS_SHOWN,
         ),
+        _REVISION,
     )
 
 
@@ -223,21 +239,21 @@ def known_trades() -> Select[Any]:
 
 
 def acquire() -> ReturningUpdate[Any]:
-    """Build the raise of a fencing token; parameters: `tenant`, `account`, `by`."""
+    """Build the raise of a fencing token, which also tells the revision; parameters: `tenant`, `account`, `by`."""
     accounts = TABLES[AccountRow]
     return (
         update(accounts)
         .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .values(fencing_token=accounts.c.fencing_token + 1, holder=bindparam("by", type_=Text()))
-        .returning(accounts.c.fencing_token)
+        .returning(accounts.c.fencing_token, _REVISION)
     )
 
 
 def fence() -> Select[Any]:
-    """Build the locking read of a fencing token; it blocks `acquire` until the transaction ends."""
+    """Build the locking read of a fencing token and the revision; it blocks `acquire` until the transaction ends."""
     accounts = TABLES[AccountRow]
     return (
-        select(accounts.c.fencing_token, accounts.c.holder)
+        select(accounts.c.fencing_token, accounts.c.holder, _REVISION)
         .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .with_for_update(key_share=True)
     )
@@ -325,8 +341,11 @@ class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
     def __init__(self) -> None:
-        kept = {AccountRow: OWNED_BY_ACQUIRE}
-        self.tables = {kind: _commands(writes(table, kept=kept.get(kind, ()))) for kind, table in TABLES.items()}
+        kept, made = {AccountRow: OWNED_BY_ACQUIRE}, {EventRow: ("xact", "seq")}
+        self.tables = {
+            kind: _commands(writes(table, kept=kept.get(kind, ()), generated=made.get(kind, ())))
+            for kind, table in TABLES.items()
+        }
         self.desk = Command.of(desk())
         self.trader = Command.of(trader())
         self.known_trades = Command.of(known_trades())

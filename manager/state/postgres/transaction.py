@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 import psycopg
 
 from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
-from manager.state.errors import InvalidRow, StateError
+from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, Row
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.failures import translated
+from manager.state.postgres.searches import events_command, search_command, shapes_of
 from manager.state.postgres.statements import Command, Statements, shape_of
 from manager.state.records import (
     AccountId,
     AccountRow,
     BookRow,
     DecisionRow,
+    EventRow,
     IncidentRow,
     IntentRow,
     OrderRow,
@@ -27,8 +29,9 @@ from manager.state.records import (
     TraderRow,
     VerdictRow,
 )
-from manager.state.store import AccountRows, Conclusion, Fence, TraderRows, fence_lost
+from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
 from manager.state.sums import added
+from manager.state.tables import REVISION
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -55,10 +58,14 @@ class PostgresTransaction:
         self.failure: StateError | None = None
 
     async def check_fence(self, fence: Fence) -> None:
-        """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on."""
+        """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on.
+
+        Raises SchemaMoved if the database has.
+        """
         found = await self._row(self._statements.fence, {"tenant": self._tenant, "account": fence.account_id})
         if found is None or found[0] != fence.token:
-            raise fence_lost(fence, *(found or (None, "")))
+            raise fence_lost(fence, *(found[:2] if found else (None, "")))
+        self._check_revision(found[2])
 
     async def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
@@ -142,7 +149,7 @@ class PostgresTransaction:
         return found[0] if found else None
 
     async def find(
-        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int = 1000
+        self, kind: type[R], where: Mapping[str, Any], *, newest_first: str = "", limit: int | None = 1000
     ) -> Sequence[R]:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
@@ -151,12 +158,32 @@ class PostgresTransaction:
         row = await self._row(statement, parameters | {"tenant": self._tenant, "limit": limit})
         return self._codecs[kind].load(row[0])
 
+    async def search(self, *searches: Search) -> Sequence[Sequence[Any]]:
+        """Return the rows of each search, all from one statement and so one snapshot."""
+        for one in searches:
+            self._guard(check_fields, one.kind, one.fields)
+        shapes, parameters = shapes_of(searches)
+        row = await self._row(search_command(shapes), parameters | {"tenant": self._tenant})
+        return [self._codecs[one.kind].load(text) for one, text in zip(searches, row, strict=True)]
+
+    async def events(
+        self, after: EventPlace, where: Mapping[str, Any], limit: int
+    ) -> Sequence[tuple[EventPlace, EventRow]]:
+        """Return events after a place, in order, as far as all transactions have ended that may add to them."""
+        self._guard(check_fields, EventRow, tuple(where))
+        shape, values = shape_of(where)
+        parameters = {**values, **after._asdict(), "tenant": self._tenant, "limit": limit}
+        found = await (await self._execute(events_command(shape), parameters)).fetchall()
+        rows = self._codecs[EventRow].load(f"[{','.join(text for _, _, text in found)}]")
+        return [(EventPlace(xact, seq), row) for (xact, seq, _), row in zip(found, rows, strict=True)]
+
     async def acquire(self, account_id: AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         parameters = {"tenant": self._tenant, "account": account_id, "by": holder}
         row = await self._row(self._statements.acquire, parameters)
         if row is None:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
+        self._check_revision(row[1])
         token: int = row[0]
         return token
 
@@ -181,7 +208,8 @@ class PostgresTransaction:
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads."""
-        row = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        *row, revision = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        self._check_revision(revision)
         kinds = (TraderRow, ScheduleRow, BookRow, PositionRow, VerdictRow)
         found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
         traders, schedules, books, positions, verdicts = found
@@ -223,6 +251,10 @@ class PostgresTransaction:
         except StateError as error:
             self.failure = error
             raise
+
+    def _check_revision(self, found: str | None) -> None:
+        if found != REVISION:
+            self._fail(SchemaMoved(found, REVISION))
 
     def _fail(self, error: StateError) -> None:
         self.failure = error

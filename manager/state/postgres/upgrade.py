@@ -7,13 +7,16 @@ from typing import Any
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from manager.resources import resource
-from manager.state.errors import StoreUnavailable
+from manager.state.errors import SchemaMoved, StoreUnavailable
 from manager.state.postgres.queue_schema import upgrade_queue
 from manager.state.postgres.roles import OWNER, ensure_memberships, ensure_roles, ensure_schema_access
+from manager.state.tables import REVISION
 
 MINIMUM_SERVER = 150000
 _LOCK = 7309453104981237
@@ -36,13 +39,22 @@ def upgrade(dsn: str) -> None:
 
 
 def migrate(dsn: str, revision: str) -> None:
-    """Move our tables up to `revision`, or down to `base` or an earlier one; the queue's tables stay as they are."""
+    """Move our tables up to `revision`, or down to `base` or an earlier one; the queue's tables stay as they are.
+
+    Raises SchemaMoved for a database that a later version has upgraded.
+    """
     config = Config(str(resource("alembic.ini")))
     config.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
     with connect(dsn) as connection:
         connection.execute(text(f"SET ROLE {OWNER}"))
         connection.commit()
         config.attributes["connection"] = connection
+        found = MigrationContext.configure(connection).get_current_revision()
+        connection.commit()
+        if found is not None and found not in {
+            one.revision for one in ScriptDirectory.from_config(config).walk_revisions()
+        }:
+            raise SchemaMoved(found, REVISION)
         if revision == "head":
             command.upgrade(config, revision)
         else:

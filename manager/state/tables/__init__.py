@@ -1,7 +1,7 @@
-"""The tables of the state: one for each row type, the tenants and the paper venue."""
+"""The tables of the state: one for each row type, the tenants and the paper venue; REVISION is their migration."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
@@ -10,6 +10,7 @@ from manager.state import records
 from manager.state.tables import desk, journal, paper, spending, trading
 
 METADATA: MetaData = SQLModel.metadata
+REVISION: Final = "0016"
 
 
 def table_of(model: Any) -> Table:

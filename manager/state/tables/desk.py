@@ -61,6 +61,7 @@ class TraderTable(SQLModel, table=True):
     spec: Any = Field(sa_type=JSON)
     state: str = Field(sa_type=TEXT)
     state_reason: str = Field(sa_type=TEXT)
+    state_code: str = Field(sa_type=TEXT)
     trading_state: str = Field(sa_type=TEXT)
 
 

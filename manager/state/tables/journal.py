@@ -4,11 +4,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Index, text
+from sqlalchemy import Column, Identity, Index, text
 from sqlmodel import Field, ForeignKeyConstraint, SQLModel
 
 from manager.state.tables.desk import TO_ACCOUNT
 from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, TEXT
+
+THIS_TRANSACTION = "pg_current_xact_id()::text::bigint"
 
 
 class LedgerTable(SQLModel, table=True):
@@ -98,10 +100,16 @@ class IncidentTable(SQLModel, table=True):
 
 
 class EventTable(SQLModel, table=True):
-    """Declare EventRow; like an incident it may concern the tenant as a whole."""
+    """Declare EventRow; like an incident it may concern the tenant as a whole.
+
+    The database gives each its place: `xact` is the transaction that wrote it, `seq` the order within one.
+    """
 
     __tablename__ = "events"
-    __table_args__ = (Index("events_by_time", "tenant_id", "at"),)
+    __table_args__ = (
+        Index("events_by_time", "tenant_id", "at"),
+        Index("events_by_place", "tenant_id", "xact", "seq"),
+    )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True, foreign_key="tenants.tenant_id")
     event_id: str = Field(sa_type=KEY, primary_key=True)
@@ -113,6 +121,8 @@ class EventTable(SQLModel, table=True):
     before: str = Field(sa_type=TEXT)
     after: str = Field(sa_type=TEXT)
     reason: str = Field(sa_type=TEXT)
+    xact: int = Field(sa_column=Column("xact", COUNT, server_default=text(THIS_TRANSACTION), nullable=False))
+    seq: int = Field(sa_column=Column("seq", COUNT, Identity(always=True), nullable=False))
 
 
 class EquityTable(SQLModel, table=True):

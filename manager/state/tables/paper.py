@@ -62,6 +62,7 @@ class PaperOrderTable(SQLModel, table=True):
     live_from: datetime = Field(sa_type=INSTANT)
     triggered: bool
     reason: str = Field(sa_type=TEXT)
+    bracket: str | None = Field(sa_type=KEY)
 
 
 class PaperFillTable(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""Tables of decisions, intents, rounds, orders and fills: how a wish became a trade."""
+"""Tables of decisions, intents, rounds, orders and fills: how a decision became a trade."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -80,6 +80,7 @@ class IntentTable(SQLModel, table=True):
     trader_id: str = Field(sa_type=KEY)
     decided_at: datetime = Field(sa_type=INSTANT)
     decision: Any = Field(sa_type=JSON)
+    n: int = Field(sa_type=COUNT)
     expires_at: datetime | None = Field(sa_type=INSTANT)
     status: str = Field(sa_type=TEXT)
     round_id: str = Field(sa_type=TEXT)
@@ -130,8 +131,11 @@ class OrderTable(SQLModel, table=True):
     quantity: Decimal = Field(sa_type=MONEY)
     created_at: datetime = Field(sa_type=INSTANT)
     shares: Any = Field(sa_type=JSON)
+    n: int = Field(sa_type=COUNT)
+    bracket: str | None = Field(sa_type=KEY)
     trigger_price: Decimal | None = Field(sa_type=MONEY)
     reduce_only: bool
+    fired: bool
     state: str = Field(sa_type=TEXT)
     filled: Decimal = Field(sa_type=MONEY)
     venue_order_id: str = Field(sa_type=TEXT)

@@ -7,9 +7,6 @@ from typer.testing import CliRunner
 
 from config_files import write_config
 from manager.cli.app import app
-from manager.errors import DatabaseUrlRefused
-from manager.processes.logs import secrets_of
-from manager.state.database import external_url
 
 WRONG = [
     "mysql://u:hunter2@127.0.0.1:1/db",
@@ -38,48 +35,3 @@ def test_what_is_no_postgresql_uri_is_refused_without_its_value(tmp_path: Path, 
     ]
     assert "hunter2" not in result.output
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize("url", WRONG)
-def test_the_log_can_be_set_up_beside_any_value(url: str) -> None:
-    assert isinstance(secrets_of({"DATABASE_URL": url}), tuple)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://u:p@host/db",
-        "postgres://host",
-        "postgresql://u@one:1,two:2/db?target_session_attrs=any",
-        "postgresql://u@/db?host=%2Frun%2Fpostgresql&port=5433",
-        "postgresql://u:p@[::1]:5432/db",
-        "host=/run/postgresql dbname=desk user=u",
-    ],
-)
-def test_what_libpq_takes_is_taken_as_it_is(url: str) -> None:
-    assert external_url({"DATABASE_URL": url}) == url
-
-
-def test_the_driver_of_sqlalchemy_may_be_named() -> None:
-    assert external_url({"DATABASE_URL": "postgresql+psycopg://u:a+psycopg@h/d"}) == "postgresql://u:a+psycopg@h/d"
-    assert external_url({}) == ""
-
-
-def test_the_error_itself_holds_no_value() -> None:
-    with pytest.raises(DatabaseUrlRefused) as caught:
-        external_url({"DATABASE_URL": WRONG[0]})
-    assert "hunter2" not in repr(caught.value)
-    assert caught.value.__context__ is None
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://u:hunter2@h/d",
-        "postgresql://h/d?password=hunter2",
-        "host=h password=hunter2",
-        "mysql://u:hunter2@h/d",
-    ],
-)
-def test_the_log_knows_the_password_however_it_is_written(url: str) -> None:
-    assert "hunter2" in secrets_of({"DATABASE_URL": url})

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from database_fixtures import Database
 from desk_history import AT, ENTRY, INTENT, STOP, desk_with_history, fill_history, incident
 from manager.cli.app import app
-from manager.cli.render import jsonable
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.views.operations import OperationQuery, read_operations
-from manager.views.status import read_status
-from manager.views.story import read_story
+from manager.views.pages import jsonable
+from manager.views.status import StatusQuery, read_status
+from manager.views.why import read_story
 from traders.spec import TraderId
 
 pytestmark = pytest.mark.database
@@ -26,7 +26,10 @@ async def test_status_operations_and_why_do_not_depend_on_the_store(postgres_sto
     await fill_history(postgres_store, incident())
     now = AT + timedelta(seconds=5)
     tenant = DEFAULT_TENANT
-    assert jsonable(await read_status(postgres_store, tenant, now)) == jsonable(await read_status(memory, tenant, now))
+    status = StatusQuery(now=now)
+    assert jsonable(await read_status(postgres_store, tenant, status)) == jsonable(
+        await read_status(memory, tenant, status)
+    )
     for query in (OperationQuery(), OperationQuery(trader_id=TraderId("bear")), OperationQuery(limit=2)):
         assert await read_operations(postgres_store, tenant, query) == await read_operations(memory, tenant, query)
     for order in (ENTRY, STOP, "v-1", "t-1", INTENT):
@@ -66,6 +69,6 @@ def test_a_database_that_cannot_be_reached_is_a_failure_in_one_line(monkeypatch:
 async def test_another_tenant_reads_nothing(postgres_store: PostgresStore) -> None:
     await fill_history(postgres_store)
     other = TenantId("other")
-    assert await read_status(postgres_store, other, AT) == ()
+    assert (await read_status(postgres_store, other, StatusQuery(now=AT))).accounts == ()
     assert await read_story(postgres_store, other, ENTRY) is None
-    assert await read_operations(postgres_store, other, OperationQuery()) == ()
+    assert (await read_operations(postgres_store, other, OperationQuery())).operations == ()

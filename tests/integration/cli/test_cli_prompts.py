@@ -15,7 +15,7 @@ from config_files import SOUND, changed, write_config
 from executor.contract import Context
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
-from manager.cli import prompt_contexts, prompting
+from manager.cli import connect
 from manager.cli.app import app
 from manager.resources import resource
 from manager.state.memory.store import MemoryStore
@@ -78,8 +78,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
         return asyncio.run(run())
 
-    for module in (prompt_contexts, prompting):
-        monkeypatch.setattr(module, "with_store", with_memory)
+    monkeypatch.setattr(connect, "with_store", with_memory)
     return memory
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from config_files import changed, write_config
 from desk_history import AT, BTC, DECISION, ENTRY, INTENT, ROUND, STOP, desk_with_history, incident
 from executor.contract import Action, Decision
-from manager.cli import halting, looking, trading
+from manager.cli import connect
 from manager.cli.app import app
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
@@ -46,9 +46,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     def with_memory_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
         return with_memory(data_dir, lambda store: work(store, True))
 
-    for module in (looking, trading, halting):
-        monkeypatch.setattr(module, "with_store", with_memory)
-    monkeypatch.setattr(looking, "with_desk", with_memory_desk)
+    monkeypatch.setattr(connect, "with_store", with_memory)
+    monkeypatch.setattr(connect, "with_desk", with_memory_desk)
     return memory
 
 
@@ -96,7 +95,7 @@ def test_status_without_a_worker_says_so_for_the_account_and_its_traders(
 
         return asyncio.run(run())
 
-    monkeypatch.setattr(looking, "with_desk", nobody)
+    monkeypatch.setattr(connect, "with_desk", nobody)
     said = propdesk("status").stdout
     assert "paper (paper): stopped\n  no worker runs; stops are not watched\n" in said
     assert "running (no worker runs)" in said
@@ -121,7 +120,7 @@ def test_why_tells_the_story_and_names_what_is_unknown() -> None:
     for part in ("gpt-test", "prompt hash: ab12", "the trend is up", "ema_20", "DIRECTION", "bull stands", "t-1"):
         assert part in text
     told = read("why", ENTRY)
-    assert told["wishes"][0]["market"][0]["mark"] == "100500"
+    assert told["intents"][0]["market"][0]["mark"] == "100500"
     assert told["fills"][0]["fee"] == "0.45"
     missing = propdesk("why", "none")
     assert missing.exit_code == 2
@@ -147,7 +146,7 @@ def test_why_says_when_the_model_was_asked_for_what_and_where_its_prompt_is(stor
     told = propdesk("why", INTENT).stdout
     assert f"{DECISION} of bull: decided; asked 2025-06-01 11:59:58, ended 2025-06-01 12:00:00 UTC\n" in told
     assert f"prompt hash: ab12; its text: propdesk prompts sent {DECISION}\n" in told
-    wish = next(line for line in told.splitlines() if line.startswith("  asked: "))
+    asked = next(line for line in told.splitlines() if line.startswith("  asked: "))
     for part in (
         "risk 20.00 USD",
         "fraction 0.5",
@@ -155,7 +154,7 @@ def test_why_says_when_the_model_was_asked_for_what_and_where_its_prompt_is(stor
         "entry at least 99000",
         "invalid if a close",
     ):
-        assert part in wish
+        assert part in asked
 
 
 @pytest.mark.usefixtures("store")
@@ -345,7 +344,7 @@ def registered(store: MemoryStore) -> set[str]:
         (
             "id: fifth",
             "id: fifth\n    allocation_pct: 1",
-            "more.yaml:12: traders[2].allocation_pct is 1: expected at most 0: the others of account paper have 100 %",
+            "more.yaml:12: traders[2].allocation_pct is 1: the allocations of account paper add up to 101 %",
         ),
     ],
 )

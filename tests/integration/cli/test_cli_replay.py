@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from executor.contract import Context, FullDecision, Outcome
 from executor.recordings.decisions import RecordedExecutor
 from manager.cli.app import app
-from manager.cli.replaying import _show
+from manager.cli.replaying import ReplayText
 from replay_harness import write
 from replay_scenario import START_MS, Scenario, flat, opens
 
@@ -63,7 +63,7 @@ def test_what_a_replay_logs_is_no_part_of_its_report(tmp_path: Path, monkeypatch
 def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(replayed(tmp_path, "--json").stdout)
     report["traders"][1] |= {"state": "isolated", "state_reason": "too many failed decisions"}
-    _show(report, None)
+    ReplayText(report, None).show()
     header, first, second = capsys.readouterr().out.splitlines()[1:4]
     assert header.split()[:3] == ["trader", "equity", "pnl"]
     assert first.split()[2] == "-0.28"
@@ -76,7 +76,7 @@ def test_the_end_counts_decisions_and_gives_no_rate_that_is_nothing(
 ) -> None:
     report = json.loads(replayed(tmp_path, "--json").stdout)
     for rate, told in ((0, "12 bars and 1 decisions in 688.0 s"), (3, "688.0 s: 2 bars/s, 3 decisions/s")):
-        _show({**report, "wall_s": 688.0, "bars_per_s": 2, "decisions_per_s": rate}, None)
+        ReplayText({**report, "wall_s": 688.0, "bars_per_s": 2, "decisions_per_s": rate}, None).show()
         assert capsys.readouterr().out.splitlines()[-1].endswith(told)
 
 
@@ -84,7 +84,7 @@ def test_failed_decisions_point_at_where_they_are_told(tmp_path: Path, capsys: p
     report = json.loads(replayed(tmp_path, "--json").stdout)
     report["traders"][0]["outcomes"] = {"timeout": 1}
     for out, told in ((None, "--out DIR writes decisions.jsonl"), (Path("out"), "see out/decisions.jsonl")):
-        _show(report, out)
+        ReplayText(report, out).show()
         assert told in " ".join(capsys.readouterr().out.split())
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from database_fixtures import Database
 from job_handlers import eventually
@@ -13,7 +14,8 @@ from manager.bootstrap.live import run_worker
 from manager.errors import OtherDeskRuns
 from manager.jobs.heartbeat import is_worker_alive
 from manager.process import main
-from manager.roster.registry import ACCOUNT_TERMS
+from manager.settings import read_settings
+from manager.state.kinds import EventKind
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
@@ -25,10 +27,8 @@ def _write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-async def test_a_second_config_is_refused_while_a_worker_beats(
-    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", database.admin_dsn)
+async def test_a_second_config_is_refused_while_a_worker_beats(tmp_path: Path, database: Database) -> None:
+    settings = read_settings(data_dir=tmp_path, database_url=SecretStr(database.admin_dsn))
     desk = LiveDesk.at(tmp_path, database.dsn)
     other = _write(tmp_path, "other.yaml", LIVELY.replace("seed: 11", "seed: 12"))
     fewer = _write(tmp_path, "fewer.yaml", LIVELY.replace("  - {<<: *first, id: t4", "  - {<<: *first, id: t5"))
@@ -37,14 +37,14 @@ async def test_a_second_config_is_refused_while_a_worker_beats(
     async with desk.trading() as store:
         await eventually(alive)
         with pytest.raises(OtherDeskRuns, match=r"other.yaml: .*config.yaml.*market.synthetic.seed is 11 there and 12"):
-            await run_worker(other, tmp_path)
+            await run_worker(other, settings)
         with pytest.raises(OtherDeskRuns, match=r"fewer.yaml: .*would change its traders \(stop t4\)"):
-            await run_worker(fewer, tmp_path)
+            await run_worker(fewer, settings)
         async with store.transaction(DEFAULT_TENANT) as tx:
             assert {row.state for row in await tx.find(TraderRow, {})} == {TraderState.RUNNING}
     assert not await alive()
     async with LiveDesk.of(other, database.dsn).trading() as store, store.transaction(DEFAULT_TENANT) as tx:
-        [event] = await tx.find(EventRow, {"kind": ACCOUNT_TERMS})
+        [event] = await tx.find(EventRow, {"kind": EventKind.ACCOUNT_TERMS})
         account = await tx.get(AccountRow, "paper")
         assert account is not None
         assert (event.after, account.config) == (account.terms, str(other))

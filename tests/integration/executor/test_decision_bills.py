@@ -20,7 +20,7 @@ from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from executor.proto import decision_pb2 as pb
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from executor.remote.messages import decision_of
+from executor.remote.grpc_messages import decision_of
 from executor_contexts import reply_text
 from executor_servers import remote_spec, serving_any
 from openai_endpoint import Answer, Endpoint, endpoint, sends

@@ -19,8 +19,8 @@ from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from executor.proto import decision_pb2, decision_pb2_grpc
 from executor.registry import ExecutorParts, ModelClients, build_executor
-from executor.remote.connections import MAX_BYTES
-from executor.remote.messages import request_of
+from executor.remote.endpoint import MAX_BYTES
+from executor.remote.grpc_messages import request_of
 from executor.remote.server import Listen, Serving, serve
 from executor.remote.service import DecisionService, desk_of
 from executor.remote.wire import context_json

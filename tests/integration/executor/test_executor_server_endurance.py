@@ -22,7 +22,7 @@ from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, ModelClients, build_executor
 from executor.remote import http_server
-from executor.remote.messages import request_of
+from executor.remote.grpc_messages import request_of
 from executor.remote.server import Listen, Serving, raise_file_limit, serve
 from executor.remote.service import DecisionService, desk_of
 from executor.remote.wire import context_json

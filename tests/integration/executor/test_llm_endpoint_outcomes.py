@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ from executor.contract import Action, FullDecision, Outcome, Usage
 from executor.errors import ExecutorUnavailable, PromptError
 from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint, Structured
-from executor.models.lanes import Lanes, open_lanes
+from executor.models.clients import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile
@@ -31,10 +31,10 @@ ONCE = Usage(input_tokens=100, cached_tokens=40, output_tokens=10)
 TWICE = Usage(input_tokens=200, cached_tokens=80, output_tokens=20)
 
 
-def llm(lanes: Lanes, at: ModelEndpoint, template: str = "general.md") -> LLMExecutor:
+def llm(client: EndpointClient, at: ModelEndpoint, template: str = "general.md") -> LLMExecutor:
     ticks = count()
     return LLMExecutor(
-        models=[MeteredModel(OpenAIChatModel(lanes, at), ModelProfile(name="a", endpoint=at), Unmetered())],
+        models=[MeteredModel(OpenAIChatModel(client, at), ModelProfile(name="a", endpoint=at), Unmetered())],
         prompts=PromptLibrary(PROMPTS),
         template=template,
         timeout_s=at.timeout_s,
@@ -46,8 +46,8 @@ def llm(lanes: Lanes, at: ModelEndpoint, template: str = "general.md") -> LLMExe
 async def served(*answers: Answer, timeout_s: float = 5.0) -> AsyncIterator[tuple[Endpoint, LLMExecutor]]:
     async with endpoint(*answers) as fake:
         at = fake.spec(timeout_s)
-        async with open_lanes(at) as lanes:
-            yield fake, llm(lanes, at)
+        async with aclosing(EndpointClient(at)) as client:
+            yield fake, llm(client, at)
 
 
 def decide(*answers: Answer, timeout_s: float = 5.0) -> tuple[Endpoint, FullDecision]:
@@ -87,8 +87,8 @@ def test_structured_output_is_asked_as_configured(structured: Structured, asked:
     async def run() -> Endpoint:
         async with endpoint(GOOD) as fake:
             at = fake.spec(structured=structured)
-            async with open_lanes(at) as lanes:
-                assert (await llm(lanes, at).decide(sample_context())).outcome is Outcome.DECIDED
+            async with aclosing(EndpointClient(at)) as client:
+                assert (await llm(client, at).decide(sample_context())).outcome is Outcome.DECIDED
             return fake
 
     assert asyncio.run(run()).requests[0].get("response_format") == asked
@@ -150,10 +150,10 @@ def test_a_partly_valid_reply_stands_without_asking_again() -> None:
 )
 def test_whatever_goes_wrong_is_a_decision_that_says_so(spoilt: dict[str, Any], told: str) -> None:
     async def run() -> tuple[FullDecision, ProbeResult]:
-        async with endpoint(GOOD) as fake, open_lanes(fake.spec()) as lanes:
+        async with endpoint(GOOD) as fake, aclosing(EndpointClient(fake.spec())) as client:
             at = replace(fake.spec(), **spoilt)
-            probed = await probe(OpenAIChatModel(lanes, at), ModelProfile(name="m", endpoint=at), lambda: 0.0)
-            return await llm(lanes, at).decide(sample_context()), probed
+            probed = await probe(OpenAIChatModel(client, at), ModelProfile(name="m", endpoint=at), lambda: 0.0)
+            return await llm(client, at).decide(sample_context()), probed
 
     decision, probed = asyncio.run(run())
     assert (decision.outcome, decision.decisions) == (Outcome.UNAVAILABLE, ())
@@ -208,8 +208,8 @@ def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
     async def run() -> FullDecision:
         async with endpoint(GOOD) as fake:
             at = fake.spec()
-        async with open_lanes(at) as lanes:
-            executor = llm(lanes, at)
+        async with aclosing(EndpointClient(at)) as client:
+            executor = llm(client, at)
             with pytest.raises(ExecutorUnavailable, match="cannot be reached"):
                 await executor.ping()
             return await executor.decide(sample_context())
@@ -221,8 +221,8 @@ def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
 
 def test_a_template_lost_while_running_is_an_outcome() -> None:
     async def run() -> FullDecision:
-        async with endpoint(GOOD) as fake, open_lanes(fake.spec()) as lanes:
-            executor = llm(lanes, fake.spec(), template="gone.md")
+        async with endpoint(GOOD) as fake, aclosing(EndpointClient(fake.spec())) as client:
+            executor = llm(client, fake.spec(), template="gone.md")
             with pytest.raises(PromptError):
                 await executor.ping()
             return await executor.decide(sample_context())

@@ -2,17 +2,21 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpcore2
+import httpx2
 import pytest
 
 from executor.contract import Context, Outcome, RenderedPrompt
 from executor.errors import CallRejected, ExecutorConfigError
 from executor.models.chat import Message, ModelEndpoint
-from executor.models.clients import ModelClients
-from executor.models.lanes import Lanes, lanes_to, open_lanes
+from executor.models.clients import EndpointClient, ModelClients
+from executor.models.connections import Connections
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary
@@ -25,33 +29,58 @@ PROMPTS = Path(__file__).parents[3] / "prompts"
 ASKED = [Message(role="user", text="hello")]
 
 
-def test_a_client_gets_no_more_calls_than_its_width_and_the_first_free_one_is_taken() -> None:
-    async def run() -> None:
-        opened: list[object] = []
+class Pool:
+    """Keep every call until it is let go, and say how many came."""
 
-        def opener() -> Any:
-            opened.append(object())
-            return opened[-1]
+    def __init__(self) -> None:
+        self.calls = 0
 
-        lanes = Lanes(opener, width=2)
-        with lanes.lane() as one, lanes.lane() as two:
-            with lanes.lane() as three:
-                assert (one is two, one is three, lanes.count) == (True, False, 2)
-            with lanes.lane() as again:
-                assert again is three
-        with lanes.lane() as first:
-            assert (first is one, lanes.count) == (True, 2)
+    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        """Answer with a body that is still to be read; fail for a call of /broken."""
+        self.calls += 1
+        if request.url.target == b"/broken":
+            raise httpcore2.ConnectError("refused")
 
-    asyncio.run(run())
+        async def body() -> AsyncIterator[bytes]:
+            yield b"{}"
+
+        return httpcore2.Response(200, content=body())
+
+
+async def test_a_pool_gets_no_more_calls_than_its_width_and_the_first_with_room_is_taken() -> None:
+    pools: list[Any] = []
+
+    def opener() -> Any:
+        pools.append(Pool())
+        return pools[-1]
+
+    async def call(path: str = "") -> httpx2.Response:
+        return await connections.handle_async_request(httpx2.Request("GET", f"http://127.0.0.1{path}"))
+
+    connections = Connections(opener, "k", width=2)
+    one, two, three = [await call() for _ in range(3)]
+    assert [pool.calls for pool in pools] == [2, 1]
+    await three.aclose()
+    await call()
+    assert [pool.calls for pool in pools] == [2, 2]
+    await one.aread()
+    await one.aclose()
+    with pytest.raises(httpx2.ConnectError, match="refused"):
+        await call("/broken")
+    await call()
+    assert [pool.calls for pool in pools] == [4, 2]
+    await call()
+    assert [pool.calls for pool in pools] == [4, 3]
+    await two.aclose()
 
 
 def test_connections_are_used_again() -> None:
     async def run() -> None:
-        async with endpoint(says("hi")) as fake, open_lanes(fake.spec()) as lanes:
-            model = OpenAIChatModel(lanes, fake.spec())
+        async with endpoint(says("hi")) as fake, aclosing(EndpointClient(fake.spec())) as client:
+            model = OpenAIChatModel(client, fake.spec())
             for _ in range(3):
                 await model.complete(ASKED, {})
-            assert (fake.connections, len(fake.requests), lanes.count) == (1, 3, 1)
+            assert (fake.connections, len(fake.requests)) == (1, 3)
 
     asyncio.run(run())
 
@@ -60,7 +89,7 @@ def test_an_address_that_may_not_be_called_is_refused_before_any_call() -> None:
     with pytest.raises(
         ExecutorConfigError, match=r"base_url 'http://10\.0\.0\.1/v1': host 10\.0\.0\.1 is in a private"
     ):
-        lanes_to(ModelEndpoint(base_url="http://10.0.0.1/v1", model="m", api_key="k"))
+        EndpointClient(ModelEndpoint(base_url="http://10.0.0.1/v1", model="m", api_key="k"))
 
 
 def test_a_public_name_that_leads_to_this_machine_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +105,9 @@ def test_a_public_name_that_leads_to_this_machine_gets_no_key(monkeypatch: pytes
         async with endpoint(says("hi")) as fake:
             at = replace(fake.spec(), base_url=fake.base_url.replace("http://127.0.0.1", "https://llm.example.com"))
             monkeypatch.setattr(socket, "getaddrinfo", resolve)
-            async with open_lanes(at) as lanes:
+            async with aclosing(EndpointClient(at)) as client:
                 with pytest.raises(CallRejected, match=r"resolves to the private address 127\.0\.0\.1"):
-                    await OpenAIChatModel(lanes, at).complete(ASKED, {})
+                    await OpenAIChatModel(client, at).complete(ASKED, {})
             assert (fake.requests, fake.keys) == ([], [])
 
     asyncio.run(run())

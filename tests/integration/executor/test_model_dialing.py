@@ -5,15 +5,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+import httpcore2
 import pytest
 
 from executor.errors import CallRejected, ModelError, ModelUnreachable
 from executor.models.chat import Message, ModelEndpoint
-from executor.models.dialing import Dialer, NameLookup
-from executor.models.lanes import open_lanes
+from executor.models.clients import EndpointClient
+from executor.models.connections import Dialer, NameLookup
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import Endpoint, endpoint, says
 
@@ -59,8 +61,8 @@ def running(name: str) -> int:
 
 
 async def ask(at: ModelEndpoint) -> str:
-    async with open_lanes(at) as lanes:
-        return (await OpenAIChatModel(lanes, at).complete(ASKED, {})).text
+    async with aclosing(EndpointClient(at)) as client:
+        return (await OpenAIChatModel(client, at).complete(ASKED, {})).text
 
 
 def test_lookups_that_hang_keep_no_other_name_waiting(names: dict[str, Any]) -> None:
@@ -129,7 +131,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(names: dict[str, Any
     asyncio.run(run())
 
 
-class Silent:
+class Silent(httpcore2.AsyncNetworkBackend):
     """Connect to nothing but the addresses that answer; the others keep silent until they are given up."""
 
     def __init__(self, *answering: str) -> None:
@@ -137,9 +139,8 @@ class Silent:
         self.dialled: list[str] = []
         self.given_up: list[str] = []
 
-    async def connect_tcp(self, host: str, port: int, timeout: float | None = None) -> str:  # noqa: ASYNC109 - its name
+    async def connect_tcp(self, host: str, *_: Any, **__: Any) -> Any:
         """Return the address as the stream."""
-        del port, timeout
         self.dialled.append(host)
         if host in self.answering:
             return host
@@ -157,7 +158,8 @@ def test_an_address_that_keeps_silent_has_a_short_head_start(names: dict[str, An
     async def run() -> None:
         backend = Silent("127.0.0.1")
         dialer = Dialer(backend, NameLookup(), allow_inside=True)
-        assert await asyncio.wait_for(dialer.connect_tcp("two.internal", 1, timeout=40.0), 5) == "127.0.0.1"
+        stream: Any = await asyncio.wait_for(dialer.connect_tcp("two.internal", 1, timeout=40.0), 5)
+        assert stream == "127.0.0.1"
         assert backend.dialled == names["two.internal"]
         assert sorted(backend.given_up) == ["127.0.0.2", "127.0.0.3"]
 
@@ -231,3 +233,27 @@ def test_a_proxy_looks_the_name_up_itself(names: dict[str, Any], monkeypatch: py
 
     asyncio.run(run())
     assert seen == [b"CONNECT llm.example.com:443 HTTP/1.1\r\n"]
+
+
+def test_a_call_over_a_proxy_carries_our_own_headers_and_no_proxy_is_used_where_none_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        async with endpoint(says("hi")) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.base_url.removesuffix("/v1").replace("//", "//user:pw@"))
+            monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gate: private")
+            at = replace(proxy.spec(), base_url="http://localhost:9/v1")
+            assert await ask(at) == "hi"
+            [headers] = proxy.headers
+            assert headers.pop("proxy-authorization").startswith("Basic ")
+            assert (headers["host"], headers["authorization"]) == ("localhost:9", "Bearer key-1")
+            assert set(headers) == {
+                *("host", "authorization", "accept", "accept-encoding", "user-agent", "connection"),
+                *("content-type", "content-length"),
+            }
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1, localhost")
+            with pytest.raises(ModelUnreachable):
+                await ask(at)
+            assert proxy.connections == 1
+
+    asyncio.run(run())

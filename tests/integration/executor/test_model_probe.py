@@ -1,12 +1,13 @@
 """One call of a model tells what it can do; every behaviour of an endpoint has its own words."""
 
 import asyncio
+from contextlib import aclosing
 from decimal import Decimal
 
 import pytest
 
 from executor.models.chat import Structured
-from executor.models.lanes import open_lanes
+from executor.models.clients import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.probe import ProbeResult, Seen, probe
 from executor.models.profile import ModelProfile, TokenPrices
@@ -26,9 +27,9 @@ def probed(
     async def run() -> tuple[Endpoint, ProbeResult]:
         async with endpoint(answer) as fake:
             at = fake.spec(0.5, structured)
-            async with open_lanes(at) as lanes:
+            async with aclosing(EndpointClient(at)) as client:
                 profile = ModelProfile(name="m", endpoint=at, prices=prices)
-                return fake, await probe(OpenAIChatModel(lanes, at), profile, lambda: 0.0)
+                return fake, await probe(OpenAIChatModel(client, at), profile, lambda: 0.0)
 
     return asyncio.run(run())
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from executor.errors import ExecutorConfigError, ExecutorUnavailable, UnreadableAnswer
 from executor.models.chat import Completion, Message, ModelEndpoint
-from executor.models.lanes import MOST_BYTES, lanes_to, open_lanes
+from executor.models.clients import EndpointClient
+from executor.models.connections import MOST_BYTES, http_client
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import Answer, Endpoint, endpoint, says, sends, trickles
 
@@ -55,8 +57,8 @@ def ask(answer: Answer, **endpoint_fields: Any) -> tuple[Endpoint, Completion]:
     async def run() -> tuple[Endpoint, Completion]:
         async with endpoint(answer) as fake:
             at = replace(fake.spec(), **endpoint_fields)
-            async with open_lanes(at) as lanes:
-                return fake, await OpenAIChatModel(lanes, at).complete(ASKED, {})
+            async with aclosing(EndpointClient(at)) as client:
+                return fake, await OpenAIChatModel(client, at).complete(ASKED, {})
 
     return asyncio.run(run())
 
@@ -80,31 +82,60 @@ def test_what_would_grow_in_memory_is_not_read(answer: Answer, told: str) -> Non
         ask(answer)
 
 
-def test_nothing_of_the_environment_reaches_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_ORG_ID", "org-private")
-    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-private")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-private")
-    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gate: private\nAuthorization: Bearer private\nUser-Agent: private")
+ENVIRONMENT = {
+    "OPENAI_ORG_ID": "org-private",
+    "OPENAI_PROJECT_ID": "proj-private",
+    "OPENAI_API_KEY": "sk-private",
+    "OPENAI_ADMIN_KEY": "sk-admin-private",
+    "OPENAI_WEBHOOK_SECRET": "whsec-private",
+    "OPENAI_BASE_URL": "http://127.0.0.1:9/private",
+}
+RAW = "X-Stainless-Raw-Response: private"
+CUSTOM = "X-Gate: private\nAuthorization: Bearer private\nUser-Agent: private\nHost: private\nContent-Length: 1"
+
+
+@pytest.mark.parametrize(
+    "custom", [CUSTOM, f"{CUSTOM}\nContent-Type: priv\u00e4t", "X-Stainless-Raw-Response: private"]
+)
+def test_nothing_of_the_environment_reaches_an_endpoint(monkeypatch: pytest.MonkeyPatch, custom: str) -> None:
+    for name, value in {**ENVIRONMENT, "OPENAI_CUSTOM_HEADERS": custom}.items():
+        monkeypatch.setenv(name, value)
     fake, _ = ask(says("hi"))
     [headers] = fake.headers
-    assert "private" not in str(headers)
+    assert "priv" not in str(headers)
     assert headers["authorization"] == "Bearer key-1"
     assert set(headers) == {
         *("host", "authorization", "accept", "accept-encoding", "user-agent", "connection"),
         *("content-type", "content-length"),
     }
-    assert headers["accept-encoding"] == "identity"
+    assert (headers["accept-encoding"], headers["user-agent"]) == ("identity", "propdesk")
+    assert headers["content-type"] == "application/json"
+
+
+def test_a_client_of_httpx_adds_nothing_to_what_is_sent_and_hears_nothing_but_what_is_read() -> None:
+    """Whatever a package above asks for, the connections write every header and follow no address."""
+    kept = {"Retry-After": "3"}
+    refused = {"Location": "http://127.0.0.1:9/", "Set-Cookie": "a=1", "Content-Type": "text/html; charset=hex"}
+
+    async def run() -> None:
+        async with endpoint(sends(307, "moved", {**kept, **refused})) as fake, http_client(fake.spec()) as client:
+            headers = {"Authorization": "Bearer other", "X-More": "private"}
+            answered = await client.get(f"{fake.base_url}/models", headers=headers, follow_redirects=True)
+            assert (answered.status_code, dict(answered.headers)) == (200, {})
+            answered = await client.post(f"{fake.base_url}/any", json={}, headers=headers, follow_redirects=True)
+            assert (answered.status_code, dict(answered.headers)) == (307, {"retry-after": "3"})
+            assert (not client.cookies, fake.keys, fake.headers[1].get("x-more")) == (True, ["Bearer key-1"] * 2, None)
+
+    asyncio.run(run())
 
 
 def test_cookies_of_an_endpoint_are_neither_kept_nor_sent_back() -> None:
     async def run() -> None:
         good = completion("hi")
         async with endpoint(answers(b"Set-Cookie: a=1; Path=/\r\nContent-Length: %d\r\n" % len(good), good)) as fake:
-            async with open_lanes(fake.spec()) as lanes:
+            async with aclosing(EndpointClient(fake.spec())) as client:
                 for _ in range(2):
-                    await OpenAIChatModel(lanes, fake.spec()).complete(ASKED, {})
-                with lanes.lane() as client:
-                    assert not client.cookies
+                    await OpenAIChatModel(client, fake.spec()).complete(ASKED, {})
             assert "cookie" not in fake.headers[1]
 
     asyncio.run(run())
@@ -164,9 +195,9 @@ def test_a_ping_ends_in_time_though_bytes_come_in_now_and_then() -> None:
         server = await asyncio.start_server(trickles_without_end, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         at = ModelEndpoint(base_url=url, model="m", api_key="", timeout_s=0.2)
-        async with open_lanes(at) as lanes:
+        async with aclosing(EndpointClient(at)) as client:
             with pytest.raises(ExecutorUnavailable, match=r"did not answer within 0\.2 s"):
-                await asyncio.wait_for(OpenAIChatModel(lanes, at).ping(), 5)
+                await asyncio.wait_for(OpenAIChatModel(client, at).ping(), 5)
         server.close()
         await server.wait_closed()
 
@@ -178,7 +209,7 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
     async def run() -> None:
         async with endpoint(says("hi")) as fake:
             with pytest.raises(ExecutorConfigError, match="environment variable that api_key names") as refused:
-                lanes_to(replace(fake.spec(), api_key=key))
+                EndpointClient(replace(fake.spec(), api_key=key))
             assert "sk-" not in str(refused.value)
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""The way to an executor elsewhere: no proxy, past a dead connection, and whose certificates are trusted."""
+"""The way to a remote executor: no proxy, past a dead connection, and whose certificates are trusted."""
 
 import asyncio
 import socket
@@ -24,7 +24,8 @@ from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ModelClients, build_executor
 from executor.remote import grpc_client
-from executor.remote.connections import RemoteConnections, RemoteEndpoint
+from executor.remote.connections import RemoteConnections
+from executor.remote.endpoint import RemoteEndpoint
 from executor_servers import KEY, remote_spec, serving_any
 
 CONTEXT = sample_context()
@@ -147,17 +148,17 @@ def test_a_question_that_found_no_connection_cost_nothing(monkeypatch: pytest.Mo
 
 def test_calls_that_share_a_channel_outlive_one_that_is_cut_off() -> None:
     async def run() -> tuple[bool, bool]:
-        connections = RemoteConnections()
+        channels = grpc_client.GrpcChannels()
         endpoint = RemoteEndpoint(url="grpc://127.0.0.1:9", key=KEY)
-        async with connections.channel(endpoint) as shared:
+        async with channels.channel(endpoint) as shared:
             with pytest.raises(TimeoutError):
-                async with connections.channel(endpoint):
+                async with channels.channel(endpoint):
                     raise TimeoutError
             open_still = shared.get_state() is not grpc.ChannelConnectivity.SHUTDOWN
-            async with connections.channel(endpoint) as fresh:
+            async with channels.channel(endpoint) as fresh:
                 other = fresh is not shared
         assert shared.get_state() is grpc.ChannelConnectivity.SHUTDOWN
-        await connections.close()
+        await channels.close()
         return open_still, other
 
     assert asyncio.run(run()) == (True, True)

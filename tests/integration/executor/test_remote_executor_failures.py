@@ -1,4 +1,4 @@
-"""An executor elsewhere that is dead, silent or talks nonsense: a named outcome in time, and nobody else waits."""
+"""A remote executor that is dead, silent or talks nonsense: a named outcome in time, and nobody else waits."""
 
 import asyncio
 import json

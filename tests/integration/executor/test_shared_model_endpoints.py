@@ -12,8 +12,8 @@ import pytest
 
 from executor.contract import FullDecision, Outcome
 from executor.executor import LLMExecutor
-from executor.models.breaker import Circuit
 from executor.models.clients import ModelClients
+from executor.models.gate import Circuit
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
@@ -305,8 +305,8 @@ def test_names_for_one_model_share_its_limits_and_connections() -> None:
             )
             assert made.clients.gate(one) is made.clients.gate(alias) is made.clients.gate(spelt)
             assert made.clients.gate(one) is not made.clients.gate(other)
-            assert made.clients.lanes(one.endpoint) is made.clients.lanes(other.endpoint)
-            assert made.clients.lanes(one.endpoint) is not made.clients.lanes(third.endpoint)
+            assert made.clients.client(one.endpoint) is made.clients.client(other.endpoint)
+            assert made.clients.client(one.endpoint) is not made.clients.client(third.endpoint)
 
     asyncio.run(run())
 

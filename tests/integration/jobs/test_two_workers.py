@@ -80,8 +80,9 @@ class Site:
     def workers(self, count: int) -> Iterator[list["subprocess.Popen[str]"]]:
         """Run worker processes as `propdesk worker` does, and stop them at the end."""
         program = (
-            "import asyncio, pathlib, sys; from manager.bootstrap.live import run_worker; "
-            "sys.exit(asyncio.run(run_worker(*map(pathlib.Path, sys.argv[1:]))))"
+            "import asyncio, sys; from pathlib import Path; from manager.bootstrap.live import run_worker; "
+            "from manager.settings import read_settings; "
+            "sys.exit(asyncio.run(run_worker(Path(sys.argv[1]), read_settings(data_dir=Path(sys.argv[2])))))"
         )
         command = [sys.executable, "-c", program, str(self.desk.config.path), str(self.folder / "data")]
         environment = {**os.environ, "PYTHONPATH": str(_ROOT), "DATABASE_URL": self.url, "PROPDESK_LOG": "json"}

@@ -20,6 +20,7 @@ from config_files import write_config
 from job_handlers import eventually
 from live_desk import LIVELY
 from manager.bootstrap.live import open_store
+from manager.state.database import DatabasePlace
 from manager.state.records import DEFAULT_TENANT, DecisionRow, FillRow, LedgerKind, LedgerRow
 
 pytestmark = [pytest.mark.processes, pytest.mark.database, pytest.mark.slow]
@@ -97,12 +98,12 @@ def _run(place: Path) -> Iterator[Run]:
 
 
 async def _stored(place: Path, kind: type[Any], **where: Any) -> list[Any]:
-    async with open_store(place / "data", {}) as store, store.transaction(DEFAULT_TENANT) as tx:
+    async with open_store(DatabasePlace(data_dir=place / "data")) as store, store.transaction(DEFAULT_TENANT) as tx:
         return list(await tx.find(kind, where, limit=100_000))
 
 
 async def _trades(place: Path) -> None:
-    async with open_store(place / "data", {}) as store:
+    async with open_store(DatabasePlace(data_dir=place / "data")) as store:
 
         async def traded() -> bool:
             async with store.transaction(DEFAULT_TENANT) as tx:

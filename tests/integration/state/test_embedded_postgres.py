@@ -299,7 +299,7 @@ def test_a_full_disk_is_named_and_the_next_start_repairs(base: Path, data_dir: P
     )
     (tools / "initdb").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "binaries_for", lambda account: tools)
+        patch.setattr(cluster.Account, "binaries", lambda account: tools)
         with pytest.raises(EmbeddedPostgresError, match=r"the disk is full: free at least"), attach(data_dir):
             pass
     assert not home.cluster.exists()

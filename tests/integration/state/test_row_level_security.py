@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from database_fixtures import Database
 from manager.state.keys import Row
-from manager.state.postgres import statements
+from manager.state.postgres import searches, statements
 from manager.state.postgres.connection import Scope
 from manager.state.postgres.roles import APP, OWNER, QUEUE, SERVICE, queue_dsn
 from manager.state.postgres.store import PostgresStore
@@ -21,6 +21,7 @@ from manager.state.records import (
     DecisionId,
     DecisionRow,
     EquityRow,
+    EventRow,
     FillPartRow,
     FillRow,
     IntentId,
@@ -34,6 +35,8 @@ from manager.state.records import (
     TenantId,
     VerdictRow,
 )
+from manager.state.store import Search
+from manager.state.tables import TABLES
 from state_rows import AT, make_account, make_row, make_trader
 
 pytestmark = pytest.mark.database
@@ -244,6 +247,45 @@ async def test_hot_queries_use_their_indexes_as_the_app(loaded: PostgresStore) -
             values = {name: (given | parameters).get(name, value) for name, value in compiled.params.items()}
             plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
             assert {name for name in indexes if name not in plan} == set(), plan
+
+
+EACH_TRADER, EACH_ACCOUNT = ("trader_id",), ("account_id",)
+MOST = tuple(f"t{n}" for n in range(300))
+SEARCHES: tuple[tuple[Search, str], ...] = (
+    (Search(kind=DecisionRow, newest_first="decided_at", each=EACH_TRADER, limit=1), "decisions_by_trader"),
+    (Search(kind=VerdictRow, newest_first="at", each=EACH_TRADER, limit=3), "verdicts_by_trader"),
+    (
+        Search(kind=VerdictRow, where={"trader_id": MOST}, newest_first="at", each=EACH_TRADER, limit=3),
+        "verdicts_by_tr",
+    ),
+    (Search(kind=EquityRow, newest_first="at", each=(*EACH_ACCOUNT, *EACH_TRADER), limit=1), "equity_pkey"),
+    (Search(kind=OrderRow, newest_first="created_at", each=EACH_ACCOUNT, limit=9, until=AT), "orders_by_time"),
+    (Search(kind=OrderRow, where={"order_id": "o7"}, each=EACH_ACCOUNT, limit=1), "orders_pkey"),
+)
+
+
+@pytest.mark.parametrize(("search", "index"), SEARCHES, ids=lambda given: getattr(given, "kind", type).__name__)
+async def test_the_newest_of_each_owner_are_read_by_their_index_and_no_further(
+    loaded: PostgresStore, search: Search, index: str
+) -> None:
+    shapes, parameters = searches.shapes_of([search])
+    compiled = searches.search(shapes).compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
+    values = {**compiled.params, **parameters, "tenant": "default"}
+    async with Scope(loaded.engine, tenant=DEFAULT_TENANT) as connection:
+        plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
+    assert index in plan, plan
+    assert f"Seq Scan on {TABLES[search.kind].name}" not in plan, plan
+
+
+async def test_events_are_read_on_from_a_place_by_their_index(postgres_store: PostgresStore) -> None:
+    rows = [make_row(EventRow, event_id=f"{n}") for n in range(3000)]
+    async with postgres_store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.insert(rows)
+    compiled = searches.events(()).compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
+    values = {**compiled.params, "tenant": "default", "xact": 1, "seq": 1, "limit": 10}
+    async with Scope(postgres_store.engine, tenant=DEFAULT_TENANT) as connection:
+        plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
+    assert "using events_by_place" in plan, plan
 
 
 async def test_the_scheduler_finds_the_due_by_their_index(loaded: PostgresStore) -> None:

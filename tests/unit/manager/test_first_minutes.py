@@ -11,7 +11,7 @@ import pytest
 from config_files import SOUND, write_config
 from manager.api.app import create_app
 from manager.api.health import Probe
-from manager.bootstrap.live import DEFAULT_DATA_DIR, _listen, _welcome
+from manager.bootstrap.live import _listen, _welcome
 from manager.cli.options import DATA_DEFAULT
 from manager.config import load_config
 
@@ -35,7 +35,6 @@ def test_another_data_directory_is_part_of_the_command(tmp_path: Path, monkeypat
     assert _welcome(config, Path("my desk")) == (
         "1 trader trades on paper; in a second shell: propdesk status --data-dir 'my desk'; Ctrl-C ends"
     )
-    assert DEFAULT_DATA_DIR == DATA_DEFAULT
 
 
 def test_answers_are_sent_at_once() -> None:

@@ -7,8 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from executor.contract import Context, Indicators, Limits, PositionInfo
-from executor.details import Candle, NetExposure
+from executor.contract import Candle, Context, Indicators, Limits, NetExposure, PositionInfo
 from executor.prompts.sample import SampleView, sample_context
 from executor_contexts import BTC, SOL, position
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord, peak_pnl, with_details

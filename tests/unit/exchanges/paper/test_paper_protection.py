@@ -6,8 +6,9 @@ from decimal import Decimal
 import pytest
 
 from exchanges.errors import OrderRejected
+from exchanges.paper.account import OTHER_LEG
 from exchanges.paper.config import PaperConfig
-from exchanges.types import Liquidity, OrderStatus, OrderType
+from exchanges.types import BracketId, Liquidity, OrderStatus, OrderType
 from paper_market import BTC, ETH, FREE, REST, PaperRun, flat, instant, order
 
 QUIET = (100.0, 100.0, 100.0, 100.0)
@@ -194,15 +195,17 @@ async def test_a_leg_needs_something_to_protect() -> None:
         await run.stop("wrong-side", "1", "105")
 
 
-async def test_touches_come_by_symbol_then_stops_then_client_order_id() -> None:
+async def test_touches_come_by_symbol_then_stops_then_bracket_then_as_placed() -> None:
     wild = (100.0, 120.0, 80.0, 100.0)
     run = PaperRun({BTC: [QUIET, wild, QUIET], ETH: [QUIET, wild, QUIET]})
     run.at(1)
     for symbol in (ETH, BTC):
         await run.market(f"in-{symbol}", "4", symbol=symbol)
         await run.target(f"a-{symbol}", "-1", "110", symbol=symbol)
-        await run.stop(f"c-{symbol}", "-1", "90", symbol=symbol)
-        await run.stop(f"b-{symbol}", "-1", "90", symbol=symbol)
+        for name, bracket in (("z", "two"), ("y", "two"), ("x", "one")):
+            stop = order(f"{name}-{symbol}", "-1", kind=OrderType.STOP, price="90", symbol=symbol, **REST)
+            await run.exchange.create_order(replace(stop, bracket=BracketId(f"{bracket}-{symbol}")))
     run.at(2)
-    names = [fill.client_order_id for fill in (await run.fills())[2:]]
-    assert names == [f"{leg}-{symbol}" for symbol in (BTC, ETH) for leg in ("b", "c", "a")]
+    fills = [fill.client_order_id for fill in (await run.fills())[2:]]
+    assert fills == [f"{leg}-{symbol}" for symbol in (BTC, ETH) for leg in ("x", "z", "a")]
+    assert [(await run.find(f"y-{symbol}", symbol)).reason for symbol in (BTC, ETH)] == [OTHER_LEG] * 2

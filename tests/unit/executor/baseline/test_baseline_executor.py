@@ -175,23 +175,23 @@ def test_every_open_is_protected_and_within_its_limits(
     price, atr, symbol = scene
     at = scaled(replace(indicators, atr_14=atr), float(price) / 100)
     context = market_context({symbol: at}, marks={symbol: price}, limits=limits)
-    wishes = plan(style, context).decisions
-    assume(wishes)
-    (wish,) = wishes
-    assert wish.action is action
+    entries = plan(style, context).decisions
+    assume(entries)
+    (entry,) = entries
+    assert entry.action is action
     mark, side = price, 1 if action is Action.OPEN_LONG else -1
-    assert wish.stop_loss is not None
-    assert wish.take_profit is not None
-    assert min(wish.stop_loss, wish.take_profit) > 0
-    assert side * (mark - wish.stop_loss) > 0
-    assert side * (wish.take_profit - mark) >= limits.min_risk_reward_ratio * side * (mark - wish.stop_loss)
-    assert wish.confidence is not None
-    assert limits.min_confidence <= wish.confidence <= 100
-    assert wish.leverage is not None
-    assert 1 <= wish.leverage <= limits.max_leverage(wish.symbol)
-    assert wish.position_size_usd is not None
-    assert 10 <= wish.position_size_usd <= limits.max_position_size_usd
-    assert wish.position_size_usd / wish.leverage <= context.account.available
+    assert entry.stop_loss is not None
+    assert entry.take_profit is not None
+    assert min(entry.stop_loss, entry.take_profit) > 0
+    assert side * (mark - entry.stop_loss) > 0
+    assert side * (entry.take_profit - mark) >= limits.min_risk_reward_ratio * side * (mark - entry.stop_loss)
+    assert entry.confidence is not None
+    assert limits.min_confidence <= entry.confidence <= 100
+    assert entry.leverage is not None
+    assert 1 <= entry.leverage <= limits.max_leverage(entry.symbol)
+    assert entry.position_size_usd is not None
+    assert 10 <= entry.position_size_usd <= limits.max_position_size_usd
+    assert entry.position_size_usd / entry.leverage <= context.account.available
 
 
 def test_no_money_means_no_entry() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.models.breaker import BreakerSettings, Circuit, CircuitBreaker
+from executor.models.gate import BreakerSettings, Circuit, CircuitBreaker
 
 SETTINGS = BreakerSettings(failures=3, open_s=30.0)
 STEPS = st.lists(st.sampled_from(["admit", "succeed", "fail", "abandon", "wait"]), max_size=60)

@@ -15,8 +15,7 @@ from executor.errors import (
     Unauthorized,
     UnknownModel,
 )
-from executor.models.failures import Answered, connection_failure, error_in, failure_of
-from executor.models.openai_chat import retry_after_s
+from executor.models.failures import Answered, connection_failure, error_in, retry_after_s
 
 QUOTA = "You exceeded your current quota, please check your plan and billing details. Please retry in 2.5s."
 OVERFLOWS = [
@@ -72,7 +71,7 @@ BY_STATUS = [
 
 
 def named(status: int, body: object, secret: str = "") -> ModelError:
-    return failure_of("model 'm'", Answered(status=status, body=body, retry_after_s=7.0), secret)
+    return Answered(status=status, body=body, retry_after_s=7.0).failure("model 'm'", secret)
 
 
 @pytest.mark.parametrize(("status", "body"), OVERFLOWS)
@@ -102,7 +101,7 @@ def test_only_what_may_pass_asks_to_be_tried_again() -> None:
 
 
 def test_the_wait_may_stand_in_the_text() -> None:
-    error = failure_of("model 'm'", Answered(status=429, body={"message": QUOTA}), "")
+    error = Answered(status=429, body={"message": QUOTA}).failure("model 'm'", "")
     assert isinstance(error, RateLimited)
     assert error.retry_after_s == 2.5
 

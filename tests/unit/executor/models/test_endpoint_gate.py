@@ -9,8 +9,7 @@ import pytest
 
 from executor.contract import Usage
 from executor.errors import CircuitOpen, ModelTimeout, RateLimited, Unauthorized
-from executor.models.breaker import BreakerSettings, Circuit
-from executor.models.gate import EndpointGate, GateSettings, Pacing, time_left
+from executor.models.gate import BreakerSettings, Circuit, EndpointGate, GateSettings, Pacing, time_left
 from executor.models.profile import TokenPrices
 from manual_pacing import ManualPacing
 

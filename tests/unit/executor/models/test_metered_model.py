@@ -30,10 +30,9 @@ from executor.errors import (
     UnknownModel,
     UnreadableAnswer,
 )
-from executor.models.chain import Asked, ModelChain
+from executor.models.chain import Asked, GuardedModel, ModelChain
 from executor.models.chat import Completion, Message, ModelEndpoint, Structured
 from executor.models.gate import EndpointGate, GateSettings, Pacing
-from executor.models.guarded import GuardedModel
 from executor.models.profile import ModelProfile, TokenPrices
 
 PRICES = TokenPrices(input=Decimal(3), cached_input=Decimal("0.3"), output=Decimal(15))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.models.rate import WINDOW_S, RequestWindow
+from executor.models.gate import WINDOW_S, RequestWindow
 
 GAPS = st.lists(st.floats(0, 90, allow_nan=False), min_size=1, max_size=80)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from executor.contract import Context, Limits, Refusal
+from executor.contract import Context, Denial, Limits, RenderedPrompt
 from executor.errors import PromptError
-from executor.prompts.library import PromptLibrary, RenderedPrompt
+from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import SampleView, sample_context
 from executor.prompts.values import FILTERS, template_values
 from executor.registry import ExecutorSpec
@@ -41,8 +41,8 @@ def hostile_context(text: str) -> Context:
         trades=tuple(replace(one, symbol=text, how=text) for one in plain.details.trades),
         others=tuple(replace(one, symbol=text) for one in plain.details.others or ()),
     )
-    refusal = Refusal(symbol=text, action=text, code=text, detail=text)
-    return replace(plain, trader_name=text, positions=(held,), refusals=(refusal,), details=details)
+    denial = Denial(symbol=text, action=text, code=text, detail=text)
+    return replace(plain, trader_name=text, positions=(held,), denials=(denial,), details=details)
 
 
 def render(context: Context) -> RenderedPrompt:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from executor.contract import Context, Limits
-from executor.details import Details
+from executor.contract import Context, Details, Limits, RenderedPrompt
 from executor.errors import PromptError
-from executor.prompts.library import TOKEN_BUDGET, PromptLibrary, RenderedPrompt
+from executor.prompts.files import TOKEN_BUDGET
+from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import SampleView, sample_context
 from executor.prompts.tokens import estimate_tokens, sections
 from executor.prompts.values import CUTS, cut_steps

@@ -47,6 +47,12 @@ def test_both_blocks_are_rendered_and_hashed(tmp_path: Path) -> None:
     assert (later.system, later.sha256 == rendered.sha256) == (rendered.system, False)
 
 
+def test_denials_may_be_called_as_templates_did_before(tmp_path: Path) -> None:
+    for name in ("denials", "refusals"):
+        prompts = library(tmp_path, f"{{% for one in {name} %}}{{{{ one.code }}}} {{{{ one.detail }}}}{{% endfor %}}")
+        assert prompts.render("own.md", sample_context()).system == "COOLDOWN 600 s left"
+
+
 @pytest.mark.parametrize(
     ("header", "line", "told"),
     [

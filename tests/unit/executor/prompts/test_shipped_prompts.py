@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.contract import Action, Context, Indicators, Limits, MarketView
-from executor.prompts.library import PromptLibrary, RenderedPrompt
+from executor.contract import Action, Context, Indicators, Limits, MarketView, RenderedPrompt
+from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import PLACEHOLDERS, SampleView, sample_context
 from executor.reply.parser import parse_reply
 
@@ -105,7 +105,7 @@ def test_what_changes_stays_out_of_the_static_part(template: str) -> None:
         context,
         now=context.now.replace(hour=15),
         positions=(),
-        refusals=(),
+        denials=(),
         account=replace(context.account, equity=Decimal(7)),
         market={symbol: replace_mark(view) for symbol, view in context.market.items()},
     )
@@ -140,5 +140,5 @@ def test_the_data_is_complete(template: str) -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_symbol_without_a_price_is_said_to_have_none(template: str) -> None:
-    context = replace(sample_context(), market={}, positions=(), refusals=())
+    context = replace(sample_context(), market={}, positions=(), denials=())
     assert render(template, context).user.count("No price yet") == len(context.symbols)

@@ -33,8 +33,9 @@ from executor.errors import (
 from executor.models.chat import ChatModel, Completion, Finish, Message, ModelEndpoint, Structured
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.prompts.library import prompt_digest
-from executor.recordings.calls import Bill, CallKey, RecordedCall, RecordingFile, Recordings
-from executor.recordings.models import RecordedModels, RecordingModels
+from executor.recordings.calls import Bill, CallKey, RecordedCall
+from executor.recordings.files import RecordingFile, Recordings
+from executor.recordings.sources import RecordedModels, RecordingModels
 
 ENDPOINT = ModelEndpoint(base_url="http://127.0.0.1:1/v1", model="tiny", api_key="k", extra_body={"seed": 7})
 PRICES = TokenPrices(input=Decimal(3), cached_input=Decimal("0.3"), output=Decimal(15))

@@ -35,7 +35,7 @@ def decide(executor: RecordedExecutor, after_ms: int, trader: str = "one") -> Fu
 
 
 def symbols(decision: FullDecision) -> list[str]:
-    return [wish.symbol for wish in decision.decisions]
+    return [one.symbol for one in decision.decisions]
 
 
 def test_a_batch_is_delivered_once_at_or_after_its_time(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Questions to executors elsewhere in recordings: each end comes back, and costs again what it may have cost."""
+"""Questions to remote executors in recordings: each end comes back, and costs again what it may have cost."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,10 +12,9 @@ from executor.contract import Context, FullDecision, Outcome, RenderedPrompt, Us
 from executor.errors import CallRejected, ModelError, ModelOverloaded, ModelUnreachable, RecordingMissing
 from executor.prompts.library import prompt_digest
 from executor.prompts.sample import sample_context
-from executor.recordings.calls import RecordingFile, Recordings
-from executor.recordings.remotes import RecordedAsking, RecordingAsking
-from executor.remote.connections import RemoteEndpoint
-from executor.remote.failures import lost
+from executor.recordings.files import RecordingFile, Recordings
+from executor.recordings.sources import RecordedAsking, RecordingAsking, question_key
+from executor.remote.endpoint import RemoteEndpoint, lost
 
 CONTEXT = sample_context()
 HERE = RemoteEndpoint(url="http://127.0.0.1:8200", key="k")
@@ -91,3 +90,8 @@ def test_no_prompt_is_kept(tmp_path: Path) -> None:
     record(tmp_path, decision)
     again = asyncio.run(RecordedAsking(HERE, Recordings(tmp_path)).ask(CONTEXT))
     assert again == replace(decision, prompt=None)
+
+
+def test_a_question_is_found_under_the_key_of_older_recordings() -> None:
+    key = question_key(RemoteEndpoint(url="grpc://127.0.0.1:9", key="k"), replace(CONTEXT, details=None))
+    assert key.digest == "6477b6eeb6f514c6e1c4c63cc92fe12ed7ad8c247a457a55a4de645aff511beb"

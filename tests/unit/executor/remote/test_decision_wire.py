@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from executor import contract, details
-from executor.contract import Action, Context, Decision, FullDecision, ItemError, Outcome, Refusal, Usage
+from executor import contract
+from executor.contract import Action, Context, Decision, Denial, FullDecision, ItemError, Outcome, Usage
 from executor.errors import RequestInvalid, UnreadableAnswer
 from executor.prompts.library import PromptLibrary, prompt_digest
 from executor.prompts.sample import sample_context
 from executor.proto import decision_pb2
-from executor.remote.messages import answer_of, context_of, decision_of, request_of
-from executor.remote.wire import SentMarket, context_json, decision_json, read_answer, read_request, sent_context
+from executor.remote.grpc_messages import answer_of, context_of, decision_of, request_of
+from executor.remote.wire import SentContext, SentMarket, context_json, decision_json, read_answer, read_request
 from executor_contexts import open_item
 from wire_values import CONTEXTS, decisions
 
 CONTEXT = sample_context()
-VIEW = next(iter(sent_context(CONTEXT).market.values()))
+VIEW = next(iter(SentContext.of(CONTEXT).market.values()))
 SENT = json.loads(context_json(CONTEXT))
 ANSWER = {"decisions": [open_item()], "outcome": "decided", "usage": {"input_tokens": 3, "cost_usd": "0.5"}}
 Way = Callable[[Context], Context]
@@ -63,7 +63,7 @@ def test_a_model_is_shown_the_same_prompt(way: Way) -> None:
 
 @WAYS
 def test_a_number_that_is_none_arrives_as_such(way: Way) -> None:
-    symbol, view = next(iter(sent_context(CONTEXT).market.items()))
+    symbol, view = next(iter(SentContext.of(CONTEXT).market.items()))
     odd = replace(view, last_closes=(float("nan"), float("inf")))
     arrived = way(replace(CONTEXT, market={symbol: odd})).market[symbol]
     assert [str(close) for close in arrived.closes(5)] == ["nan", "inf"]
@@ -84,10 +84,10 @@ MIRRORED = {
         name: getattr(contract, name)
         for name in ("Context", "AccountInfo", "PositionInfo", "PerformanceView", "Limits")
     },
-    **{name: getattr(contract, name) for name in ("Indicators", "Refusal", "FullDecision", "Decision", "ItemError")},
+    **{name: getattr(contract, name) for name in ("Indicators", "Denial", "FullDecision", "Decision", "ItemError")},
     **{name: getattr(contract, name) for name in ("RenderedPrompt", "Usage")},
-    **{name: getattr(details, name) for name in ("Candle", "RestingOrder", "ClosedTrade", "NetExposure")},
-    **{name: getattr(details, name) for name in ("RemainingBudget", "Details")},
+    **{name: getattr(contract, name) for name in ("Candle", "RestingOrder", "ClosedTrade", "NetExposure")},
+    **{name: getattr(contract, name) for name in ("RemainingBudget", "Details")},
     "Market": SentMarket,
 }
 
@@ -149,16 +149,16 @@ def test_a_wrong_request_is_refused_by_its_place(body: bytes, place: str) -> Non
 
 
 MANY = tuple(f"S{number}/USDT:USDT" for number in range(65))
-REFUSED = Refusal(symbol=MANY[0], action="open_long", code="X", detail="y")
+DENIED = Denial(symbol=MANY[0], action="open_long", code="X", detail="y")
 TOO_MANY = [
     (replace(CONTEXT, symbols=MANY), "symbols: has 65 entries; at most 64"),
-    (replace(CONTEXT, refusals=(REFUSED,) * 257), "refusals: has 257 entries; at most 256"),
+    (replace(CONTEXT, denials=(DENIED,) * 257), "denials: has 257 entries; at most 256"),
     (
         replace(CONTEXT, market={name: replace(VIEW, symbol=name) for name in MANY}),
         "market: has 65 entries; at most 64",
     ),
     (
-        replace(sent_context(CONTEXT), market={VIEW.symbol: replace(VIEW, last_closes=(1.0,) * 257)}),
+        replace(SentContext.of(CONTEXT), market={VIEW.symbol: replace(VIEW, last_closes=(1.0,) * 257)}),
         "last_closes: has 257 entries",
     ),
 ]
@@ -180,7 +180,13 @@ def test_a_field_that_the_proto_does_not_know_is_refused() -> None:
     for request in (decision_pb2.DecisionRequest.FromString(newer), inner):
         with pytest.raises(RequestInvalid, match="does not know; update the server"):
             context_of(request)
-    assert context_of(message) == sent_context(CONTEXT)
+    assert context_of(message) == SentContext.of(CONTEXT)
+
+
+def test_a_desk_that_calls_denials_refusals_is_understood() -> None:
+    assert read_request(ALL.replace(b'"denials"', b'"refusals"')) == read_request(ALL)
+    with pytest.raises(RequestInvalid, match=r"context\.refusals"):
+        read_request(changed("context/refusals", []))
 
 
 def test_a_number_is_as_exact_as_a_text() -> None:
@@ -228,7 +234,7 @@ def test_what_is_no_decision_is_refused(body: bytes) -> None:
 def test_items_of_an_answer_are_judged_one_by_one() -> None:
     items = [open_item(), open_item(symbol="DOGE"), open_item(position_size_usd="~100"), 7]
     decision = read_answer(json.dumps({**ANSWER, "decisions": items}).encode(), CONTEXT)
-    assert [wish.action for wish in decision.decisions] == [Action.OPEN_LONG]
+    assert [one.action for one in decision.decisions] == [Action.OPEN_LONG]
     assert [error.path for error in decision.errors] == [
         "decisions[1].symbol",
         "decisions[2].position_size_usd",

@@ -1,4 +1,4 @@
-"""What a question to an executor elsewhere is charged: what it told, its worst case where nobody told, or nothing."""
+"""What a question to a remote executor is charged: what it told, its worst case where nobody told, or nothing."""
 
 import asyncio
 from dataclasses import replace
@@ -20,9 +20,8 @@ from executor.errors import (
     UnreadableAnswer,
 )
 from executor.prompts.sample import sample_context
-from executor.remote.client import RemoteExecutor
-from executor.remote.connections import Asking, RemoteEndpoint
-from executor.remote.failures import lost
+from executor.remote.endpoint import Asking, RemoteEndpoint, lost
+from executor.remote.executor import RemoteExecutor
 
 WORST = Decimal("0.5")
 ENDPOINT = RemoteEndpoint(url="https://executor.example.com:8443", key="k", timeout_s=0.2, max_usd_per_decision=WORST)

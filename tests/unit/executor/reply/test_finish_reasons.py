@@ -1,11 +1,12 @@
 """Why a model stopped, in the words of each provider, and the outcome that comes of it."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
 from executor.models.chat import Finish, Message
-from executor.models.lanes import open_lanes
+from executor.models.clients import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import endpoint, says
 
@@ -31,8 +32,8 @@ def test_a_finish_reason_is_read_in_any_dialect(reason: str, finish: Finish) -> 
     async def run() -> Finish:
         async with endpoint(says('{"decisions": []}', finish=reason)) as fake:
             at = fake.spec()
-            async with open_lanes(at) as lanes:
-                model = OpenAIChatModel(lanes, at)
+            async with aclosing(EndpointClient(at)) as client:
+                model = OpenAIChatModel(client, at)
                 return (await model.complete([Message(role="user", text="decide")], {})).finish
 
     assert asyncio.run(run()) is finish

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from executor.errors import ReplySyntaxError
-from executor.reply.json_text import RepeatedKeys
-from executor.reply.loose import find_batch
-from executor.reply.loose_end import After
-from executor.reply.loose_lexer import TOO_LONG, Ending, Lexed, Source, lex
+from executor.reply.lexer import TOO_LONG, Ending, Lexed, Source, lex
+from executor.reply.loose import After, find_batch
 from executor.reply.parser import MAX_REPLY
+from executor.reply.text import RepeatedKeys
 
 _LONG = MAX_REPLY - 10_000
 

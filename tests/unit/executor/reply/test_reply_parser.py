@@ -6,15 +6,8 @@ from decimal import Decimal
 import pytest
 
 from executor.contract import Action, Decision, ItemError
-from executor.reply.parser import (
-    MAX_ERRORS,
-    MAX_ERRORS_OF_ITEM,
-    MAX_ITEMS,
-    MAX_REPLY,
-    decision_from_mapping,
-    json_schema,
-    parse_reply,
-)
+from executor.reply.item import MAX_ERRORS_OF_ITEM, decision_from_mapping
+from executor.reply.parser import MAX_ERRORS, MAX_ITEMS, MAX_REPLY, json_schema, parse_reply
 from executor_contexts import BTC, SOL, open_item, reply_text
 
 SYMBOLS = frozenset({BTC, SOL})

@@ -16,7 +16,6 @@ from manager.bootstrap.live import build_manager, try_prompts
 from manager.config import load_config
 from manager.config.errors import ConfigError
 from manager.errors import RegistrationError
-from manager.roster.registration import prompt_library
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT
 
@@ -51,7 +50,7 @@ async def test_a_worker_starts_with_a_template_that_a_new_desk_is_refused_for(pa
 def test_every_worker_reads_the_templates_at_its_start(path: Path) -> None:
     write(path.parent, GOOD)
     config = load_config(path, ENV)
-    prompts, late = prompt_library(config), prompt_library(config)
+    prompts, late = config.prompt_library(), config.prompt_library()
     with capture_logs() as told:
         try_prompts(config, prompts)
         write(path.parent, "{% if %}")
@@ -67,7 +66,7 @@ def test_every_worker_reads_the_templates_at_its_start(path: Path) -> None:
 async def test_a_trader_without_a_template_decides_again_when_it_is_mended(path: Path) -> None:
     config = load_config(path, ENV, check_prompts=False)
     spec = config.tenants[DEFAULT_TENANT].traders[0]
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=lambda: 0.0)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=lambda: 0.0)
     source = ConfiguredExecutors(config, parts)
     with capture_logs() as told:
         broken = [source.of(DEFAULT_TENANT, spec) for _ in range(3)]

@@ -11,7 +11,6 @@ from executor.executor import LLMExecutor
 from executor.registry import ExecutorParts, ModelClients
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable, longest_decision_s
 from manager.config import Config, load_config
-from manager.roster.registration import prompt_library
 from manager.state.records import DEFAULT_TENANT
 from traders.spec import TraderSpec
 
@@ -30,7 +29,7 @@ def load(tmp_path: Path) -> Load:
 
 
 def executors(config: Config) -> ConfiguredExecutors:
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=lambda: 0.0)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=lambda: 0.0)
     return ConfiguredExecutors(config, parts)
 
 

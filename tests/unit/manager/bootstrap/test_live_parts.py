@@ -4,29 +4,31 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from config_files import SOUND, write_config
 from desk_factory import AT, BTC
 from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Outcome
 from executor.models.chat import Message
-from executor.models.lanes import open_lanes
+from executor.models.clients import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ModelClients
-from manager.bootstrap.accounts import account_runtimes
+from manager.bootstrap.assemble import account_runtimes
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable
 from manager.config import Config, load_config
-from manager.processes.logs import HIDDEN, configure_logging, secrets_of
-from manager.roster.registration import prompt_library, stored
+from manager.processes.logs import HIDDEN, configure_logging
+from manager.roster.registration import stored
+from manager.settings import LogForm, read_settings
 from manager.state.records import DEFAULT_TENANT, AccountId
 from openai_endpoint import endpoint, says
 from traders.spec import TraderId
@@ -74,7 +76,7 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
         return object()
 
     monkeypatch.setattr("manager.bootstrap.executors.build_executor", build)
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
     executors = ConfiguredExecutors(config, parts)
     spec = stored(config.tenants[DEFAULT_TENANT].traders[-1])
     assert executors.of(DEFAULT_TENANT, spec) is executors.of(DEFAULT_TENANT, spec)
@@ -85,7 +87,7 @@ def test_the_running_process_has_the_key_that_the_stored_definition_lacks(
 
 
 async def test_a_trader_whose_executor_cannot_be_built_takes_no_new_risk(config: Config) -> None:
-    parts = ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
+    parts = ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=ManualClock(AT).boot_s)
     spec = replace(config.tenants[DEFAULT_TENANT].traders[0], executor=ExecutorSpec(style="lucky"))
     executor = ConfiguredExecutors(config, parts).of(DEFAULT_TENANT, spec)
     assert isinstance(executor, Unusable)
@@ -96,7 +98,7 @@ async def test_a_trader_whose_executor_cannot_be_built_takes_no_new_risk(config:
 async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_config(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, RICH), {})
     clock = ManualClock(AT)
-    runtimes = await account_runtimes(config, default_registry(), lambda _: MemoryPaperLedger(), clock)
+    runtimes = await account_runtimes(config, clock, lambda _: MemoryPaperLedger())
     runtime = runtimes[(DEFAULT_TENANT, AccountId("paper"))]
     assert (runtime.instruments[BTC].lot, runtime.instruments[BTC].max_leverage) == (Decimal("0.01"), 9)
     assert (await runtime.exchange.fetch_balance()).cash == 500
@@ -105,40 +107,37 @@ async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_con
 
 
 async def test_a_call_of_a_model_is_no_line_in_the_log(logged: io.StringIO) -> None:
-    configure_logging([], stream=logged)
-    async with endpoint(says("hi")) as fake, open_lanes(fake.spec()) as lanes:
-        await OpenAIChatModel(lanes, fake.spec()).complete([Message(role="user", text="hello")], {})
+    configure_logging(read_settings(), stream=logged)
+    async with endpoint(says("hi")) as fake, aclosing(EndpointClient(fake.spec())) as client:
+        await OpenAIChatModel(client, fake.spec()).complete([Message(role="user", text="hello")], {})
     assert logged.getvalue() == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "expected"),
-    [
-        ("PROPDESK_LOG", "foo", "json, console"),
-        ("PROPDESK_LOG_LEVEL", "loud", "debug, info, warning, error, critical"),
-    ],
-)
-def test_a_log_setting_that_is_none_is_told(
-    logged: io.StringIO, monkeypatch: pytest.MonkeyPatch, name: str, given: str, expected: str
-) -> None:
-    monkeypatch.setenv(name, given)
-    configure_logging([], stream=logged)
-    structlog.get_logger("test").info("goes_on")
-    told, other = map(json.loads, logged.getvalue().splitlines())
-    assert (told["event"], told["level"]) == ("log_setting_unknown", "warning")
-    assert (told["name"], told["given"], told["expected"]) == (name, given, expected)
-    assert other["event"] == "goes_on"
+def test_the_log_has_the_form_and_the_level_of_the_settings(logged: io.StringIO) -> None:
+    configure_logging(read_settings(log_level="error"), stream=logged)
+    log = structlog.get_logger("test")
+    log.warning("not_told")
+    log.error("told")
+    (line,) = logged.getvalue().splitlines()
+    assert json.loads(line)["event"] == "told"
+    configure_logging(read_settings(log_form="console"), stream=logged)
+    log.info("told_too")
+    assert logged.getvalue().splitlines()[1].startswith("20")
 
 
 @pytest.mark.parametrize("shown", ["json", "console"])
-def test_no_secret_is_logged_whatever_it_is_part_of(
-    logged: io.StringIO, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PROPDESK_LOG", shown)
+def test_no_secret_is_logged_whatever_it_is_part_of(logged: io.StringIO, shown: LogForm) -> None:
     url = "postgresql://desk:p%40ss-word@127.0.0.1/desk"
-    configure_logging(secrets_of({"DATABASE_URL": url}, ["sk-very-secret"]), stream=logged)
+    settings = read_settings(log_form=shown, database_url=SecretStr(url), secret_key=SecretStr("key of the desk"))
+    configure_logging(settings, ["sk-very-secret"], stream=logged)
     log = structlog.get_logger("test")
-    log.info("sent sk-very-secret", detail={"header": ["Bearer sk-very-secret"]}, api_key="another", url=url)
+    log.info(
+        "sent sk-very-secret",
+        known="the key of the desk",
+        detail={"header": ["Bearer sk-very-secret"]},
+        api_key="another",
+        url=url,
+    )
     logging.getLogger("other").warning("it is %s", "sk-very-secret")
     try:
         raise RuntimeError("refused p@ss-word")
@@ -146,7 +145,7 @@ def test_no_secret_is_logged_whatever_it_is_part_of(
         log.exception("failed")
     said = logged.getvalue()
     assert HIDDEN in said
-    for secret in ("sk-very-secret", "p%40ss-word", "p@ss-word", "another"):
+    for secret in ("sk-very-secret", "p%40ss-word", "p@ss-word", "another", "key of the desk"):
         assert secret not in said
     if shown == "json":
         assert [json.loads(line)["level"] for line in said.splitlines()] == ["info", "warning", "error"]

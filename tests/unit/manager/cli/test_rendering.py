@@ -12,7 +12,8 @@ import pytest
 
 from exchanges.clock import ManualClock
 from manager.cli.progress import Meter
-from manager.cli.render import jsonable, price, print_json, show_table, usd
+from manager.cli.render import price, print_json, show_table, usd
+from manager.views.pages import jsonable
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 from manager.cli.render import fine_usd, short, show_entries, show_table
 
 CODE = "ENTRY_PRICE_MOVED"
-LONG = "two.ETH/USDT:USDT~stop.09.002"
+LONG = "9f86d081884c7d659a2feaa0c55ad015"
 
 
 class Terminal(io.StringIO):

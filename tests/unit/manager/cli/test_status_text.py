@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from desk_history import AT, desk_with_history, incident
-from manager.cli.status_text import show_account
+from manager.cli.status import AccountText
 from manager.state.records import DEFAULT_TENANT, DecisionId
-from manager.views.status import AccountStatus, LastDecision, read_status
+from manager.views.status import AccountStatus, LastDecision, StatusQuery, read_status
 
 NOW = AT + timedelta(seconds=5)
 WRONG = "the provider answered 404: " + "no such model; " * 20
@@ -17,10 +17,11 @@ WRONG = "the provider answered 404: " + "no such model; " * 20
 async def shown(
     capsys: pytest.CaptureFixture[str], last: LastDecision | None = None, detail: str = "gone"
 ) -> list[str]:
-    [account] = await read_status(await desk_with_history(incident(detail=detail)), DEFAULT_TENANT, NOW)
+    store = await desk_with_history(incident(detail=detail))
+    [account] = (await read_status(store, DEFAULT_TENANT, StatusQuery(now=NOW))).accounts
     if last is not None:
         account = with_last(account, last)
-    show_account(account, NOW)
+    AccountText(account, NOW).show()
     return capsys.readouterr().out.splitlines()
 
 

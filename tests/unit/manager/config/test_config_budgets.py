@@ -104,11 +104,11 @@ def llm(name: str, **values: object) -> ExecutorSpec:
 def test_registration_asks_for_prices_too(tmp_path: Path) -> None:
     def check(config: Config, executor: ExecutorSpec) -> None:
         spec: TraderSpec = replace(config.tenants[DEFAULT_TENANT].traders[1], id=TraderId("new"), executor=executor)
-        registration_check(config).check(DEFAULT_TENANT, replace(spec, allocation_pct=Decimal(0)), [])
+        registration_check(config).beside(DEFAULT_TENANT, ()).check(replace(spec, allocation_pct=Decimal(0)))
 
     free = load(tmp_path, text("{type: llm, model: big}"))
     check(free, llm("free"))
-    with pytest.raises(RegistrationError, match="'free' without a price, expected models with price_per_mtok"):
+    with pytest.raises(RegistrationError, match="'free' without a price: expected models with price_per_mtok"):
         check(free, llm("free", budget_usd_per_day=Decimal(1)))
     held = load(tmp_path, text("{type: llm, model: big}", models=PRICED, budgets="tenant_usd_per_day: 1"))
     check(held, llm("big"))

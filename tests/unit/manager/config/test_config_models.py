@@ -134,7 +134,7 @@ def test_a_trader_from_elsewhere_may_name_models_of_the_config(tmp_path: Path) -
     more.write_text(f"{lines}decision_interval: 1m\nexecutor: {{type: llm, model: local}}\n")
     [spec] = load_traders(more, config, DEFAULT_TENANT, {})
     assert (spec.executor.model, spec.executor.timeout_s) == ("local", 30.0)
-    registration_check(config).check(DEFAULT_TENANT, spec, ())
+    registration_check(config).beside(DEFAULT_TENANT, ()).check(spec)
     more.write_text(f"{lines}decision_interval: 1m\nexecutor: {{type: llm, model: lokal}}\n")
     with pytest.raises(ConfigError, match="did you mean local"):
         load_traders(more, config, DEFAULT_TENANT, {})
@@ -143,8 +143,10 @@ def test_a_trader_from_elsewhere_may_name_models_of_the_config(tmp_path: Path) -
 def test_registration_refuses_a_model_that_the_tenant_lacks(tmp_path: Path) -> None:
     spec = load(tmp_path, text_of()).tenants[DEFAULT_TENANT].traders[0]
     bare = load(tmp_path, SOUND)
-    with pytest.raises(RegistrationError, match=r"executor\.model is 'local', expected one of none"):
-        registration_check(bare).check(DEFAULT_TENANT, spec, ())
+    with pytest.raises(
+        RegistrationError, match=r"executor\.model is 'fast': no such model under models \(there is none\)"
+    ):
+        registration_check(bare).beside(DEFAULT_TENANT, ()).check(spec)
 
 
 MISTAKES: list[tuple[str, str, int, str, str, str]] = [

@@ -9,13 +9,13 @@ import pytest
 from config_files import SOUND, changed, write_config
 from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
-from executor.remote.client import RemoteExecutor
+from executor.remote.executor import RemoteExecutor
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable
-from manager.cli.probing import configured_models
+from manager.cli.checking import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
 from manager.errors import RegistrationError
-from manager.processes.executor_server import desks_of, longest_decision_s
-from manager.roster.registration import prompt_library, registration_check, stored
+from manager.processes.executor_server import ServedExecutors, longest_decision_s
+from manager.roster.registration import registration_check, stored
 from manager.state.records import DEFAULT_TENANT
 from traders.spec import ManagedBy
 
@@ -51,7 +51,7 @@ def load(folder: Path, text: str) -> Config:
 
 
 def parts_of(config: Config) -> ExecutorParts:
-    return ExecutorParts(prompts=prompt_library(config), clients=ModelClients(), monotonic=lambda: 0.0)
+    return ExecutorParts(prompts=config.prompt_library(), clients=ModelClients(), monotonic=lambda: 0.0)
 
 
 def test_a_trader_names_where_its_executor_is(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_trader_names_where_its_executor_is(tmp_path: Path) -> None:
     assert (executor.api_key, executor.timeout_s) == ("${DESK_KEY}", 20.0)
     assert "a-key-for-the-server" not in repr(config)
     assert stored(spec).executor.api_key == ""
-    registration_check(config).check(DEFAULT_TENANT, spec, ())
+    registration_check(config).beside(DEFAULT_TENANT, ()).check(spec)
 
 
 def test_an_executor_of_the_config_is_asked_where_the_config_says(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_only_a_config_brings_an_executor_elsewhere(tmp_path: Path) -> None:
     config = load(tmp_path, changed(LOCAL, ASKS))
     spec = replace(config.tenants[DEFAULT_TENANT].traders[0], managed_by=ManagedBy.API)
     with pytest.raises(RegistrationError, match="can be named by a config only"):
-        registration_check(config).check(DEFAULT_TENANT, spec, ())
+        registration_check(config).beside(DEFAULT_TENANT, ()).check(spec)
 
 
 def test_an_executor_elsewhere_is_no_model_to_check(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_private_address_may_be_meant(tmp_path: Path, words: str) -> None:
     private = ASKS.replace("http://127.0.0.1:8200", url).replace("timeout: 20s", more)
     spec = load(tmp_path, changed(LOCAL, private)).tenants[DEFAULT_TENANT].traders[0]
     assert spec.executor.allow_private
-    registration_check(load(tmp_path, changed(LOCAL, private))).check(DEFAULT_TENANT, spec, ())
+    registration_check(load(tmp_path, changed(LOCAL, private))).beside(DEFAULT_TENANT, ()).check(spec)
 
 
 BUDGETED = [
@@ -170,7 +170,7 @@ def test_more_symbols_than_are_taken_are_told_at_once(tmp_path: Path) -> None:
 
 def test_each_key_opens_the_traders_of_its_tenant(tmp_path: Path) -> None:
     config = load(tmp_path, SERVES + SOUND + ACME)
-    desks = {desk.key: desk for desk in desks_of(config, parts_of(config))}
+    desks = {desk.key: desk for desk in ServedExecutors(config, parts_of(config)).desks()}
     assert desks[ENV["DESK_KEY"]].traders == ("one", "two")
     assert desks[ENV["ACME_KEY"]].traders == ("a1",)
     assert desks[ENV["DESK_KEY"]].find("a1") is None
@@ -190,7 +190,7 @@ NOT_SERVED = [
 def test_what_cannot_be_served_is_named(tmp_path: Path, server: str, text: str, said: str) -> None:
     config = load(tmp_path, server + text)
     with pytest.raises(ExecutorConfigError, match=said):
-        desks_of(config, parts_of(config))
+        ServedExecutors(config, parts_of(config)).desks()
 
 
 def test_the_walk_through_of_the_document_is_sound(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_walk_through_of_the_document_is_sound(tmp_path: Path) -> None:
     server, desk = (block.partition("```")[0] for block in document.split("```yaml\n")[1:])
     environment = {"EXECUTOR_KEY": "0123456789abcdef"}
     config = load_config(write_config(tmp_path, server), environment)
-    (served,) = desks_of(config, parts_of(config))
+    (served,) = ServedExecutors(config, parts_of(config)).desks()
     (asking,) = load_config(write_config(tmp_path, desk), environment).tenants[DEFAULT_TENANT].traders
     assert served.traders == (asking.id,)
 

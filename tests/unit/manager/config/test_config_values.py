@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from config_files import SOUND, changed, write_config
+from exchanges.paper.config import PaperConfig
 from executor.contract import Limits
 from executor.registry import ExecutorType
 from manager.config import AccountConfig, Config, ConfigError, MarketType, load_config
+from manager.config.values import VenueSettings
 from manager.desk.plan.values import AccountRules, AllocationStrategy, ConflictStrategy
 from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
@@ -50,13 +52,16 @@ def test_the_manager_section_becomes_the_rules_of_each_account(design: Config) -
     assert design.monitoring.update_interval_s == 10
 
 
+def settings(account: AccountConfig) -> PaperConfig:
+    assert isinstance(account.settings, PaperConfig)
+    return account.settings
+
+
 def test_a_paper_account_starts_with_the_total_equity_or_its_own(design: Config) -> None:
     paper = design.tenants[DEFAULT_TENANT].accounts["paper"]
     own = design.tenants[TenantId("acme")].accounts["own"]
-    assert paper.paper is not None
-    assert own.paper is not None
-    assert (paper.equity_usd, paper.paper.start_equity) == (Decimal(20_000), Decimal(20_000))
-    assert (own.equity_usd, own.paper.start_equity) == (Decimal(500), Decimal(500))
+    assert (paper.equity_usd, settings(paper).start_equity) == (Decimal(20_000), Decimal(20_000))
+    assert (own.equity_usd, settings(own).start_equity) == (Decimal(500), Decimal(500))
     assert paper.market.type is MarketType.SYNTHETIC
     assert paper.market.synthetic is not None
     assert paper.market.synthetic.seed == 7
@@ -80,9 +85,9 @@ def test_a_trader_gets_its_limits_and_is_managed_by_the_config(design: Config) -
 
 def test_secrets_are_references_everywhere_but_in_the_vault(design: Config) -> None:
     account = design.tenants[DEFAULT_TENANT].accounts["hyperliquid"]
-    assert account.venue is not None
-    assert account.venue.api_key == "${HL_KEY}"
-    assert design.secret(account.venue.api_secret) == "secret-1"
+    assert isinstance(account.settings, VenueSettings)
+    assert account.settings.api_key == "${HL_KEY}"
+    assert design.secret(account.settings.api_secret) == "secret-1"
     assert design.secret(design.monitoring.alert_webhook) == "https://hooks.example/x"
     assert set(design.secrets) == {"HL_KEY", "HL_SECRET", "WEBHOOK"}
     for value in ENV.values():
@@ -104,8 +109,7 @@ def test_a_model_key_appears_only_in_the_executor_that_opens_the_connection(tmp_
 
 def test_numbers_are_exact(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, changed("fee_bps: 4.5", "fee_bps: 0.1")), {})
-    paper = config.tenants[DEFAULT_TENANT].accounts["paper"].paper
-    assert paper is not None
+    paper = settings(config.tenants[DEFAULT_TENANT].accounts["paper"])
     assert paper.fee_bps == Decimal("0.1")
 
 
@@ -140,9 +144,8 @@ def test_symbols_are_judged_by_what_the_caller_knows_of_the_account(tmp_path: Pa
 
 def test_instruments_of_a_paper_account_can_be_set(tmp_path: Path) -> None:
     text = changed("fee_bps: 4.5", 'instruments: {"BTC/USDT:USDT": {lot: 0.001, min_notional: 100}}')
-    paper = load_config(write_config(tmp_path, text), {}).tenants[DEFAULT_TENANT].accounts["paper"].paper
-    assert paper is not None
-    [instrument] = paper.instruments.values()
+    account = load_config(write_config(tmp_path, text), {}).tenants[DEFAULT_TENANT].accounts["paper"]
+    [instrument] = settings(account).instruments.values()
     assert (instrument.lot, instrument.min_notional, instrument.max_leverage) == (Decimal("0.001"), Decimal(100), 50)
 
 

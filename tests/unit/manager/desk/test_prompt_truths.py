@@ -19,7 +19,7 @@ from manager.desk.risk.registry import ACCOUNT_RULES
 from manager.desk.risk.standing import OpenCase, Standing
 from manager.desk.risk.trader import cooldown, symbol_unresolved
 from manager.state.records import IntentId
-from traders.context import told_refusal
+from traders.context import told_denial
 from traders.spec import TraderId
 
 PROMPTS = PromptLibrary(Path(__file__).parents[4] / "prompts")
@@ -42,7 +42,7 @@ def test_no_conflict_tells_a_trader_who_the_others_are(strategy: ConflictStrateg
     denied = resolve(desk, entries, []).denials
     assert bool(denied) == (strategy is not ConflictStrategy.NET)
     for one in denied:
-        told = told_refusal(one.symbol, "open_long", one.code, one.detail)
+        told = told_denial(one.symbol, "open_long", one.code, one.detail)
         assert not [name for name in HOLDERS if name in told.detail]
         assert not [digit for digit in "0123456789" if digit in told.detail]
 
@@ -53,20 +53,20 @@ def test_a_position_from_outside_tells_no_name_either() -> None:
     finding = symbol_unresolved(_case(desk.traders[TraderId("quiet")], desk, BTC))
     assert finding is not None
     assert "secret_whale" in finding.detail
-    assert "secret_whale" not in told_refusal(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
+    assert "secret_whale" not in told_denial(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
 
 
 @pytest.mark.parametrize("code", sorted({rule.code for rule in ACCOUNT_RULES} - {"BELOW_MIN_NOTIONAL"}))
 def test_no_check_of_the_account_tells_its_figures(code: str) -> None:
     figures = ("equity", "margin_after_usd", "other_margin_usd", "limit_usd", "long_usd", "short_usd", "loss_usd")
     numbers = dict.fromkeys((*figures, "positions", "open_orders", "limit"), "98765") | {"size_usd": "500"}
-    assert told_refusal(BTC, "open_long", code, "too much", numbers).detail == "too much; size_usd 500"
+    assert told_denial(BTC, "open_long", code, "too much", numbers).detail == "too much; size_usd 500"
 
 
 def test_other_denials_are_told_with_their_numbers() -> None:
     numbers = {"before": "900", "after": "800", "equity": "1000"}
-    assert told_refusal(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
-    told = told_refusal(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)
+    assert told_denial(BTC, "open_long", "COOLDOWN", "900 s left").detail == "900 s left"
+    told = told_denial(BTC, "open_long", "MARGIN_USAGE_TRADER", "cut from 900 to 800", numbers)
     assert told.detail == "cut from 900 to 800; equity 1000"
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from exchanges.types import OrderRequest, OrderType
-from faulty_desk import BTC, Fault, FaultyDesk, close, is_type, no_faults, open_long, open_short, when
+from faulty_desk import BTC, Fault, FaultyDesk, close, is_leg_of, is_type, no_faults, open_long, open_short, when
 from manager.desk.plan.values import ConflictStrategy
 from manager.state.records import IncidentRow, PositionRow
 
@@ -92,7 +92,7 @@ async def _beside_a_plain_stop_without_an_outcome(traders: tuple[str, ...]) -> F
     for trader_id in traders[:-1]:
         await desk.go(trader_id, open_long())
         desk.pass_time()
-    mine = when(Fault.LOST, "create_order", lambda r: _is_plain_stop(r) and r.client_order_id.startswith("a."))
+    mine = when(Fault.LOST, "create_order", lambda r: _is_plain_stop(r) and is_leg_of("a")(r))
     desk.venue.plan = mine
     await desk.go("z", open_short(usd=400))
     desk.venue.plan = no_faults
@@ -143,7 +143,7 @@ async def test_a_plain_stop_goes_before_a_reduce_only_one_stands() -> None:
     desk.pass_time()
     await desk.go("z", open_short(usd=400))
     desk.pass_time()
-    desk.venue.plan = when(Fault.LOST, "cancel_order", lambda order_id: order_id.startswith("a."))
+    desk.venue.plan = when(Fault.LOST, "cancel_order", is_leg_of("a"))
     await desk.go("z", close(short=True))
     await desk.maintain(8)
     assert [order.reduce_only for order in await desk.live()] == [False]

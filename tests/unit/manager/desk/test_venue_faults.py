@@ -164,7 +164,7 @@ async def test_one_order_without_history_does_not_stop_the_account() -> None:
     for order in await desk.paper.fetch_open_orders():
         if order.type is OrderType.TAKE_PROFIT or order.symbol == ETH:
             await desk.paper.cancel_order(order.client_order_id, order.symbol)
-    desk.venue.plan = when(Fault.DOWN, "lookup_order", lambda order_id: BTC in order_id)
+    desk.venue.plan = when(Fault.DOWN, "lookup_order", lambda request: request.symbol == BTC)
     await desk.maintain(2)
     assert [order.quantity for order in await desk.resting(symbol=ETH)] == [D(10)]
     desk.pass_time()

@@ -11,20 +11,14 @@ import pytest
 
 from config_files import write_config
 from exchanges.clock import ManualClock
-from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Action, Context, Decision, Executor, FullDecision, Outcome
 from executor.models.chat import Completion, Message, ModelEndpoint
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from manager.bootstrap.accounts import account_runtimes
 from manager.bootstrap.live import build_manager
 from manager.config import load_config
-from manager.desk.sampling import LiveSampler
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
-from manager.roster.registration import prompt_library
 from manager.state.memory.store import MemoryStore
 from manager.state.prompt_text import prompt_text
 from manager.state.records import (
@@ -38,6 +32,7 @@ from manager.state.records import (
     TenantId,
     TraderRow,
 )
+from memory_desk import desk_of
 from state_rows import make_row
 from traders.spec import TraderId, TraderSpec
 
@@ -112,7 +107,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.config = load_config(write_config(folder), {})
         self.store, self.clock = MemoryStore(), ManualClock(AT)
-        self.prompts = prompt_library(self.config)
+        self.prompts = self.config.prompt_library()
 
     async def decide(self, executor: Executor, *, model: bool, keep_prompts: bool = True) -> DecisionRow:
         """Register the traders and take the first one's next decision."""
@@ -126,20 +121,8 @@ class Scene:
         async with self.store.service() as service:
             claims = {claim.trader_id: claim for claim in await service.claim_due(self.clock.now(), 10)}
         due_at = claims[TraderId("one")].due_at
-        handlers = DeskHandlers(
-            DeskParts(
-                store=self.store,
-                clock=self.clock,
-                runner=InlineRunner(),
-                executors=Source(executor),
-                sampler=LiveSampler(10),
-                accounts=await account_runtimes(
-                    self.config, default_registry(), lambda tenant: MemoryPaperLedger(), self.clock
-                ),
-                holder="test",
-                keep_prompts=keep_prompts,
-            )
-        )
+        desk = await desk_of(self.config, self.store, self.clock)
+        handlers = DeskHandlers(replace(desk, executors=Source(executor), keep_prompts=keep_prompts))
         await handlers.decide(
             Job(
                 kind=JobKind.DECIDE,

@@ -16,20 +16,14 @@ import anyio
 from config_files import changed, write_config
 from exchanges.clock import ManualClock, to_ms
 from exchanges.market import BaseCandle, IndicatorRow, Snapshot
-from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from exchanges.types import Instrument, OrderType, Side, Symbol
 from executor.models.chat import Completion, Message
 from executor.models.profile import ModelProfile
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
-from manager.bootstrap.accounts import account_runtimes
 from manager.bootstrap.live import build_manager
 from manager.config import load_config
-from manager.desk.sampling import LiveSampler
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
-from manager.roster.registration import prompt_library
 from manager.state.memory.store import MemoryStore
 from manager.state.prompt_text import prompt_text
 from manager.state.records import (
@@ -48,6 +42,7 @@ from manager.state.records import (
     VerdictKind,
     VerdictRow,
 )
+from memory_desk import desk_of
 from state_rows import make_row
 from traders.performance import Performance
 from traders.spec import TraderId
@@ -62,7 +57,7 @@ WANTED = """\
 - 2025-01-15 07:00:00 UTC BTC/USDT:USDT long 2 closed at 98.1 by take_profit: pnl 6.2 USD, fee 0.09
 - 2025-01-15 06:00:00 UTC BTC/USDT:USDT short 3 closed at 97.2 by stop: pnl -5.1 USD, fee 0.07
 
-{refusals}## Other traders of this account, net
+{denials}## Other traders of this account, net
 
 - BTC/USDT:USDT 25 contracts (about 500 USD)
 
@@ -269,27 +264,18 @@ async def prompt(folder: Path) -> str:
     clock.set(NOW)
     async with store.service() as service:
         (due,) = [claim.due_at for claim in await service.claim_due(NOW, 10) if claim.trader_id == "one"]
-    accounts = await account_runtimes(config, default_registry(), lambda tenant: MemoryPaperLedger(), clock)
+    desk = await desk_of(config, store, clock)
     instruments = {
         symbol: Instrument(symbol=symbol, contract_size=Decimal(size))
         for symbol, size in ((BTC, "0.1"), (ETH, "1"), (SOL, "1"))
     }
     changes: Any = {"market": Market(), "instruments": instruments}
-    desk: Any = {key: replace(one, **changes) for key, one in accounts.items()}
-    parts: Any = {"prompts": prompt_library(config), "clients": Clients(), "monotonic": lambda: 0.0}
+    accounts: Any = {key: replace(one, **changes) for key, one in desk.accounts.items()}
+    parts: Any = {"prompts": config.prompt_library(), "clients": Clients(), "monotonic": lambda: 0.0}
     profile: Any = ModelProfile(name="m", endpoint=None)  # type: ignore[arg-type]  # the model is made up
     spec = ExecutorSpec(type=ExecutorType.LLM, model="m", prompt_template="prompts/general.md")
-    handlers = DeskHandlers(
-        DeskParts(
-            store=store,
-            clock=clock,
-            runner=InlineRunner(),
-            executors=Source(build_executor(spec, ExecutorParts(**parts, models={"m": profile}))),
-            sampler=LiveSampler(10),
-            accounts=desk,
-            holder="test",
-        )
-    )
+    source = Source(build_executor(spec, ExecutorParts(**parts, models={"m": profile})))
+    handlers = DeskHandlers(replace(desk, executors=source, accounts=accounts))
     await handlers.decide(
         Job(
             kind=JobKind.DECIDE,
@@ -307,10 +293,10 @@ async def prompt(folder: Path) -> str:
 async def test_every_figure_stands_in_its_place(tmp_path: Path) -> None:
     shown = await prompt(tmp_path)
     start, end = shown.index("## Refused"), shown.index("## Other traders")
-    assert shown == WANTED.format(refusals=shown[start:end])
+    assert shown == WANTED.format(denials=shown[start:end])
 
 
-async def test_a_refusal_names_no_other_trader(tmp_path: Path) -> None:
+async def test_a_denial_names_no_other_trader(tmp_path: Path) -> None:
     shown = await prompt(tmp_path)
     told = shown[shown.index("## Refused") : shown.index("## Other traders")]
     assert "DIRECTION" in told

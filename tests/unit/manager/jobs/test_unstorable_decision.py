@@ -1,6 +1,7 @@
 """A decision that no database can hold: concluded as a failed one, and counted as such."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,18 +9,13 @@ from pathlib import Path
 from config_files import write_config
 from desk_factory import AT
 from exchanges.clock import ManualClock
-from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Context, Executor, FullDecision, Outcome, Usage
-from manager.bootstrap.accounts import account_runtimes
-from manager.bootstrap.live import build_manager
 from manager.config import load_config
-from manager.desk.sampling import LiveSampler
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountId, DecisionRow, ScheduleRow, TenantId
+from memory_desk import desk_of, registered
 from traders.spec import TraderId, TraderSpec
 
 
@@ -46,17 +42,8 @@ class Boundless:
 async def decided(folder: Path) -> tuple[DecisionRow, ScheduleRow]:
     config = load_config(write_config(folder), {})
     store, clock = MemoryStore(), ManualClock(AT)
-    await build_manager(store, config, clock).sync(config)
-    accounts = await account_runtimes(config, default_registry(), lambda _: MemoryPaperLedger(), clock)
-    parts = DeskParts(
-        store=store,
-        clock=clock,
-        runner=InlineRunner(),
-        executors=Boundless(),
-        sampler=LiveSampler(10),
-        accounts=accounts,
-        holder="test",
-    )
+    await registered(config, store, clock)
+    parts = replace(await desk_of(config, store, clock), executors=Boundless())
     clock.set(AT + timedelta(minutes=10))
     async with store.service() as service:
         due_at = next(one.due_at for one in await service.claim_due(clock.now(), 10) if one.trader_id == "one")

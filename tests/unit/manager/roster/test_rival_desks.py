@@ -12,8 +12,9 @@ from manager.config import load_config
 from manager.errors import OtherDeskRuns
 from manager.manager import Manager
 from manager.roster.registration import registration_check
-from manager.roster.registry import ACCOUNT_TERMS, SyncReport
+from manager.roster.sync import SyncReport
 from manager.roster.terms import terms_text
+from manager.state.kinds import EventKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
 from traders.spec import TraderId
@@ -81,7 +82,7 @@ async def test_without_a_worker_the_new_terms_hold_and_an_event_says_so(site: Si
     await site.start()
     await site.start(OTHER_TERMS[said], "other.yaml")
     [account] = await site.rows(AccountRow)
-    [event] = await site.rows(EventRow, kind=ACCOUNT_TERMS)
+    [event] = await site.rows(EventRow, kind=EventKind.ACCOUNT_TERMS)
     assert (event.account_id, event.after) == ("paper", account.terms)
     assert event.before != event.after
     assert account.config == str(site.folder / "other.yaml")
@@ -130,7 +131,7 @@ async def test_risk_limits_are_no_terms_and_a_desk_of_an_earlier_version_has_non
     async with site.store.transaction(DEFAULT_TENANT) as tx:
         await tx.patch(AccountRow, ("paper",), terms="", config="")
     await site.start(changed("seed: 7", "seed: 8"), "other.yaml", rivals=True)
-    assert await site.rows(EventRow, kind=ACCOUNT_TERMS) == []
+    assert await site.rows(EventRow, kind=EventKind.ACCOUNT_TERMS) == []
 
 
 async def test_a_pause_of_an_operator_outlasts_the_turns_of_two_configs(site: Site) -> None:

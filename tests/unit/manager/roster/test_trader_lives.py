@@ -16,7 +16,8 @@ from executor.contract import Action
 from manager.config import load_config
 from manager.desk.account_state import AccountState
 from manager.errors import NotFlat, UnknownAccount, UnknownTrader
-from manager.manager import Manager, Removal
+from manager.manager import Manager
+from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (

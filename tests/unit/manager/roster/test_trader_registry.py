@@ -1,5 +1,6 @@
 """Definitions: what is taken on, what may change, and what a sync with a config does."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 KEYED = """\
@@ -73,21 +74,21 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception]]] = [
     ("is reserved", {"id": "EXTERNAL"}, RegistrationError),
     ("1 to 64 letters", {"id": "a b"}, RegistrationError),
     ("taken by one", {"id": "ONE"}, RegistrationError),
-    ("account is 'nowhere'", {"account": "nowhere"}, UnknownAccount),
+    ("exchange is 'nowhere': no such account", {"account": "nowhere"}, UnknownAccount),
     ("name is ' '", {"name": " "}, RegistrationError),
-    ("symbols is empty", {"symbols": ()}, RegistrationError),
-    ("symbols is 'PEPE/USDT'", {"symbols": ("PEPE/USDT",)}, RegistrationError),
-    ("each symbol once", {"symbols": (BTC, BTC)}, RegistrationError),
-    ("decision_interval_s is 0", {"decision_interval_s": 0}, RegistrationError),
-    ("the others of account paper have 100 %", {"allocation_pct": Decimal(1)}, RegistrationError),
+    ("symbols is an empty list", {"symbols": ()}, RegistrationError),
+    ("symbols[0] is 'PEPE/USDT'", {"symbols": ("PEPE/USDT",)}, RegistrationError),
+    ("symbols[1] is 'BTC/USDT:USDT': is listed twice", {"symbols": (BTC, BTC)}, RegistrationError),
+    ("decision_interval is '0s'", {"decision_interval_s": 0}, RegistrationError),
+    ("allocations of account paper add up to 101 %", {"allocation_pct": Decimal(1)}, RegistrationError),
     ("allocation_pct is -1", {"allocation_pct": Decimal(-1)}, RegistrationError),
-    ("limits.max_positions is 0", {"limits": Limits(max_positions=0)}, RegistrationError),
+    ("risk_params.max_positions is 0", {"limits": Limits(max_positions=0)}, RegistrationError),
     (
-        "limits.max_position_size_usd is NaN",
+        "risk_params.max_position_size_usd is NaN",
         {"limits": Limits(max_position_size_usd=Decimal("NaN"))},
         RegistrationError,
     ),
-    ("limits.altcoin_leverage is 0", {"limits": Limits(altcoin_leverage=0)}, RegistrationError),
+    ("risk_params.altcoin_leverage is 0", {"limits": Limits(altcoin_leverage=0)}, RegistrationError),
     ("executor.style is 'lucky'", {"executor": ExecutorSpec(style="lucky")}, RegistrationError),
     ("for a replay", {"executor": ExecutorSpec(type=ExecutorType.RECORDED)}, RegistrationError),
     (
@@ -104,7 +105,7 @@ async def test_a_wrong_definition_is_refused_and_nothing_is_stored(
     desk: Desk, said: str, fields: dict[str, Any], error: type[Exception]
 ) -> None:
     await desk.sync()
-    with pytest.raises(error, match=said.replace("(", r"\(")):
+    with pytest.raises(error, match=re.escape(said)):
         await desk.manager.register(DEFAULT_TENANT, api_spec(**fields), actor="test")
     assert set(await desk.rows(TraderRow)) == {"one", "two"}
 
@@ -161,13 +162,33 @@ async def test_an_update_is_an_event_that_names_what_changed_in_plain_words(desk
 
 async def test_an_update_is_checked_like_a_registration(desk: Desk) -> None:
     await desk.sync()
-    with pytest.raises(RegistrationError, match="at most 60"):
+    with pytest.raises(RegistrationError, match="add up to 101 %"):
         await desk.manager.update(
             DEFAULT_TENANT, TraderId("one"), TraderChanges(allocation_pct=Decimal(61)), actor="test"
         )
     with pytest.raises(UnknownTrader):
         await desk.manager.update(DEFAULT_TENANT, TraderId("nobody"), TraderChanges(name="x"), actor="test")
     assert (await desk.rows(TraderRow))["one"].spec.allocation_pct == 60
+
+
+async def test_no_words_of_an_operator_undo_his_own_stop(desk: Desk) -> None:
+    await desk.sync()
+    await desk.manager.stop(DEFAULT_TENANT, TraderId("two"), actor="me", reason="no longer in the config")
+    assert (await desk.sync()).returned == ()
+    row = (await desk.rows(TraderRow))["two"]
+    assert (row.state, row.state_reason) == (TraderState.STOPPED, "no longer in the config")
+    changes = TraderChanges(allocation_pct=Decimal(61))
+    with pytest.raises(RegistrationError, match="add up to 101 %"):
+        await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
+    assert (await desk.manager.start(DEFAULT_TENANT, TraderId("two"), actor="me")).state is TraderState.RUNNING
+
+
+async def test_what_a_config_no_longer_has_is_known_by_its_code_until_it_comes_back(desk: Desk) -> None:
+    await desk.sync()
+    await desk.sync(SOUND[: SOUND.index("  - id: two")])
+    assert (await desk.rows(TraderRow))["two"].state_code is StateCode.REMOVED_FROM_CONFIG
+    await desk.sync()
+    assert (await desk.rows(TraderRow))["two"].state_code is StateCode.NONE
 
 
 async def test_a_sync_registers_updates_stops_and_takes_back(desk: Desk) -> None:

@@ -42,7 +42,9 @@ def test_what_was_stored_before_a_field_existed_is_still_read() -> None:
     for market in stored["market"].values():
         for name in ("open_interest", "base_s", "recent", "long"):
             del market[name]
+    stored["refusals"] = stored.pop("denials")
     old = context_of_json(json.dumps(stored))
+    assert [denial.code for denial in old.denials] == ["COOLDOWN"]
     assert (old.details, old.positions[0].peak_pnl, old.market[BTC].open_interest) == (None, None, None)
     user = PROMPTS.render("prompts/general.md", old).user
     assert "best so far n/a" in user

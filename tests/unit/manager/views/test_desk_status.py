@@ -22,13 +22,14 @@ from manager.state.records import (
     TradingState,
 )
 from manager.state.sums import TRADER, day_of
-from manager.views.costs import ModelCost, read_model_costs
-from manager.views.status import AccountStatus, Light, read_status
+from manager.views.costs import CostQuery, ModelCost, read_model_costs
+from manager.views.status import AccountStatus, Light, StatusQuery, read_status
 from state_rows import make_spec
 
 
 async def status_of(store: MemoryStore, after_s: int = 5) -> AccountStatus:
-    [account] = await read_status(store, DEFAULT_TENANT, AT + timedelta(seconds=after_s))
+    query = StatusQuery(now=AT + timedelta(seconds=after_s))
+    [account] = (await read_status(store, DEFAULT_TENANT, query)).accounts
     return account
 
 
@@ -50,7 +51,7 @@ async def test_a_trader_shows_its_equity_pnl_and_last_decision() -> None:
     assert bull.last_decision is not None
     assert (bull.last_decision.outcome, bull.last_decision.actions) == ("decided", ("open_long BTC/USDT:USDT",))
     assert bear.last_decision is None
-    assert [refusal.code for refusal in bear.refusals] == ["DIRECTION"]
+    assert [denial.code for denial in bear.denials] == ["DIRECTION"]
 
 
 async def test_a_model_trader_shows_what_its_calls_cost_today() -> None:
@@ -97,7 +98,7 @@ async def test_a_trader_without_a_budget_of_its_own_shows_the_default() -> None:
 
 async def test_models_and_tenant_show_what_they_cost_today_and_may_cost() -> None:
     store = await desk_with_history()
-    assert await read_model_costs(store, DEFAULT_TENANT, AT) == ()
+    assert (await read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT))).costs == ()
     spent: dict[str, Any] = {"calls": 2, "input_tokens": 7, "cached_tokens": 3, "output_tokens": 5}
     spent |= {"spent_usd": Decimal("0.5"), "unknown_usd": Decimal("0.1"), "reserved_usd": Decimal("0.2")}
     scopes = (("tenant", ""), ("model", "big"), (TRADER, "bull"))
@@ -113,7 +114,7 @@ async def test_models_and_tenant_show_what_they_cost_today_and_may_cost() -> Non
         await tx.upsert(
             [BudgetRow(tenant_id=DEFAULT_TENANT, scope=scope, name=name, usd=Decimal(n)) for scope, name, n in budgets]
         )
-    tenant, big, idle = await read_model_costs(store, DEFAULT_TENANT, AT)
+    tenant, big, idle = (await read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT))).costs
     assert tenant == ModelCost(scope="tenant", name="", budget_usd=Decimal(9), **spent)
     assert big == ModelCost(scope="model", name="big", budget_usd=None, **spent)
     assert (idle.name, idle.calls, idle.spent_usd, idle.budget_usd) == ("idle", 0, Decimal(0), Decimal(4))
@@ -135,7 +136,8 @@ async def test_a_trader_shows_that_it_is_deciding_and_when_it_decides_next(
         await tx.patch(TraderRow, ("bull",), state=state)
         begun = AT - timedelta(seconds=3)
         await tx.patch(ScheduleRow, ("bull",), in_flight_due_at=AT - timedelta(minutes=1), claimed_at=begun)
-    [account] = await read_status(store, DEFAULT_TENANT, AT, worker_alive=alive)
+    query = StatusQuery(now=AT, worker_alive=alive)
+    [account] = (await read_status(store, DEFAULT_TENANT, query)).accounts
     assert (account.traders[0].next_decision_at, account.traders[0].deciding_since) == (next_at, since)
 
 
@@ -207,7 +209,8 @@ async def test_an_account_that_nobody_samples_is_stopped_whatever_its_traders_sa
 async def test_a_desk_without_a_worker_is_stopped_at_once() -> None:
     store = await desk_with_history(incident())
     await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="news")
-    [account] = await read_status(store, DEFAULT_TENANT, AT + timedelta(seconds=1), worker_alive=False)
+    query = StatusQuery(now=AT + timedelta(seconds=1), worker_alive=False)
+    [account] = (await read_status(store, DEFAULT_TENANT, query)).accounts
     assert account.light is Light.STOPPED
     assert account.reasons == (
         "no worker runs; stops are not watched",
@@ -229,4 +232,4 @@ async def test_an_incident_on_a_halted_account_is_red_and_both_are_told() -> Non
 
 async def test_another_tenant_sees_nothing() -> None:
     store = await desk_with_history()
-    assert await read_status(store, TenantId("other"), AT) == ()
+    assert (await read_status(store, TenantId("other"), StatusQuery(now=AT))).accounts == ()

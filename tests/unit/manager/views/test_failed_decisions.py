@@ -7,13 +7,14 @@ import pytest
 
 from desk_history import AT, DECISION, INTENT, desk_with_history
 from executor.contract import ItemError, Outcome
-from manager.cli.decision_text import dropped_items, outcome_text
-from manager.cli.story_text import show_story
+from manager.cli.status import decided_text
+from manager.cli.why import StoryText
 from manager.jobs.told import dropped
 from manager.state.records import DEFAULT_TENANT, DecisionId, DecisionRow
 from manager.state.store import Store
 from manager.views.operations import OperationKind, OperationQuery, read_operations
-from manager.views.story import read_story
+from manager.views.status import LastDecision, dropped_items
+from manager.views.why import read_story
 from traders.spec import TraderId
 
 FAILED, PARTIAL = "bull@failed", "bull@partial"
@@ -50,23 +51,23 @@ async def store() -> Store:
 
 
 async def test_operations_list_them_and_only_as_decisions(store: Store) -> None:
-    found = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.DECISION,)))
+    found = (await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.DECISION,)))).operations
     assert [(one.ref, one.what, one.outcome) for one in found] == [
         (PARTIAL, "partly dropped", "INVALID_ITEM"),
         (FAILED, "no decision", "truncated"),
     ]
     assert [one.detail for one in found][1] == "reply: the reply was cut"
     assert "decisions[1].leverage: got 0 and 1 more" in found[0].detail
-    refused = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.REFUSAL,)))
-    assert "INVALID_ITEM" not in {one.outcome for one in refused}
-    assert refused
+    denied = (await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.DENIAL,)))).operations
+    assert "INVALID_ITEM" not in {one.outcome for one in denied}
+    assert denied
     mine = OperationQuery(trader_id=TraderId("bear"), kinds=(OperationKind.DECISION,))
-    assert await read_operations(store, DEFAULT_TENANT, mine) == ()
+    assert (await read_operations(store, DEFAULT_TENANT, mine)).operations == ()
 
 
 async def test_sound_decisions_are_listed_when_asked_for(store: Store) -> None:
     kinds = (OperationKind.DECISION,)
-    found = await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=kinds, sound_decisions=True))
+    found = (await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=kinds, sound_decisions=True))).operations
     assert [(one.ref, one.what, one.outcome) for one in found] == [
         (PARTIAL, "partly dropped", "INVALID_ITEM"),
         (FAILED, "no decision", "truncated"),
@@ -78,7 +79,7 @@ async def test_sound_decisions_are_listed_when_asked_for(store: Store) -> None:
 async def test_why_takes_a_trader_for_its_newest_decision(store: Store) -> None:
     story = await read_story(store, DEFAULT_TENANT, "bull")
     assert story is not None
-    assert (story.kind, story.wishes[0].decision_id) == ("decision", PARTIAL)
+    assert (story.kind, story.intents[0].decision_id) == ("decision", PARTIAL)
     assert await read_story(store, DEFAULT_TENANT, "bear") is None
 
 
@@ -87,15 +88,15 @@ async def test_why_takes_a_failed_decision_and_shows_reply_and_errors(
 ) -> None:
     story = await read_story(store, DEFAULT_TENANT, FAILED)
     assert story is not None
-    (wish,) = story.wishes
-    assert (story.kind, story.order, wish.outcome, wish.reply, wish.errors) == (
+    (intent,) = story.intents
+    assert (story.kind, story.order, intent.outcome, intent.reply, intent.errors) == (
         "decision",
         None,
         "truncated",
         "half an ans",
         (CUT,),
     )
-    show_story(story)
+    StoryText(story).show()
     shown = capsys.readouterr().out
     for words in (FAILED, "bull", "truncated", "half an ans", "failed: reply: the reply was cut"):
         assert words in shown
@@ -106,12 +107,12 @@ async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
 ) -> None:
     story = await read_story(store, DEFAULT_TENANT, DECISION)
     assert story is not None
-    assert [wish.intent_id for wish in story.wishes] == ["", INTENT]
-    assert (story.wishes[0].reply, story.wishes[1].reply) == ('{"decisions": []}', "")
+    assert [intent.intent_id for intent in story.intents] == ["", INTENT]
+    assert (story.intents[0].reply, story.intents[1].reply) == ('{"decisions": []}', "")
     partial = await read_story(store, DEFAULT_TENANT, PARTIAL)
     assert partial is not None
     assert [verdict.code for verdict in partial.verdicts] == ["INVALID_ITEM"] * 2
-    show_story(partial)
+    StoryText(partial).show()
     shown = capsys.readouterr().out
     assert "INVALID_ITEM" in shown
     assert "Conflicts" not in shown
@@ -130,7 +131,15 @@ async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
 )
 def test_an_outcome_is_told_in_a_few_words(outcome: str, errors: list[str], actions: list[str], text: str) -> None:
     count = dropped_items([ItemError(path=error.partition(": ")[0], message="") for error in errors])
-    assert outcome_text(outcome, errors, actions, count) == text
+    last = LastDecision(
+        decision_id=DecisionId("d"),
+        at=AT,
+        outcome=outcome,
+        actions=tuple(actions),
+        errors=tuple(errors),
+        dropped=count,
+    )
+    assert decided_text(last) == text
 
 
 def test_an_item_with_two_faults_is_dropped_once_and_an_earlier_reply_does_not_count() -> None:

@@ -40,8 +40,7 @@ from manager.state.records import (
     TenantId,
 )
 from manager.views.operations import OperationKind, OperationQuery, read_operations
-from manager.views.story import OrderStory, read_story
-from manager.views.story_origin import Origin
+from manager.views.why import Origin, Story, read_story
 from traders.spec import TraderId
 
 
@@ -71,7 +70,7 @@ def adjustment(
 
 
 def protective(purpose: OrderPurpose) -> OrderRow:
-    """Return a stop or target that was placed ten minutes after the entry, in round 19."""
+    """Return a stop or take profit that was placed ten minutes after the entry, in round 19."""
     stop = next(row for row in orders() if isinstance(row, OrderRow) and row.order_id == STOP)
     return replace(
         stop,
@@ -83,7 +82,7 @@ def protective(purpose: OrderPurpose) -> OrderRow:
     )
 
 
-async def story_of(order: str) -> OrderStory:
+async def story_of(order: str) -> Story:
     story = await read_story(await desk_with_history(), DEFAULT_TENANT, order)
     assert story is not None
     return story
@@ -97,12 +96,12 @@ async def test_an_order_is_found_by_its_own_and_the_venues_id(order: str) -> Non
 
 
 async def test_the_story_leads_back_to_the_models_words_and_the_market_it_saw() -> None:
-    [wish] = (await story_of(ENTRY)).wishes
-    assert (wish.intent_id, wish.decision_id, wish.trader_id) == (INTENT, DECISION, "bull")
-    assert (wish.model, wish.prompt_hash, wish.reply) == ("gpt-test", "ab12", '{"decisions": []}')
-    assert wish.asked is not None
-    assert wish.asked.confidence == Decimal(82)
-    [seen] = wish.market
+    [intent] = (await story_of(ENTRY)).intents
+    assert (intent.intent_id, intent.decision_id, intent.trader_id) == (INTENT, DECISION, "bull")
+    assert (intent.model, intent.prompt_hash, intent.reply) == ("gpt-test", "ab12", '{"decisions": []}')
+    assert intent.asked is not None
+    assert intent.asked.confidence == Decimal(82)
+    [seen] = intent.market
     assert (seen.symbol, seen.mark, seen.indicators["ema_20"]) == (BTC, Decimal(100_500), 100_100.5)
 
 
@@ -119,8 +118,8 @@ async def test_the_story_has_the_checks_the_conflicts_and_what_came_of_it() -> N
 async def test_a_stop_leads_back_to_the_entry_that_set_it() -> None:
     story = await story_of(STOP)
     assert story.fills == ()
-    [wish] = story.wishes
-    assert (wish.intent_id, wish.role, wish.reply) == (INTENT, "set the stop", '{"decisions": []}')
+    [intent] = story.intents
+    assert (intent.intent_id, intent.role, intent.reply) == (INTENT, "set the stop", '{"decisions": []}')
     assert story.origins == (
         Origin(trader_id=TraderId("bull"), leverage=5, opened_by=IntentId(INTENT), set_by=IntentId(INTENT)),
     )
@@ -141,7 +140,7 @@ async def test_a_moved_stop_leads_to_the_newest_adjustment_that_a_round_took() -
     for purpose, intent_id in (("stop", "bull@2#0"), ("take_profit", "bull@3#0")):
         story = await read_story(store, DEFAULT_TENANT, f"bull.{purpose}.late")
         assert story is not None
-        assert [(wish.intent_id, wish.role) for wish in story.wishes] == [
+        assert [(intent.intent_id, intent.role) for intent in story.intents] == [
             (intent_id, f"set the {purpose}"),
             (INTENT, "opened the position"),
         ]
@@ -153,7 +152,7 @@ async def test_an_entry_of_which_nothing_filled_set_no_stop() -> None:
     store = await desk_with_history(opening, protective(OrderPurpose.STOP))
     story = await read_story(store, DEFAULT_TENANT, "bull.stop.late")
     assert story is not None
-    assert [wish.intent_id for wish in story.wishes] == [INTENT]
+    assert [intent.intent_id for intent in story.intents] == [INTENT]
 
 
 @pytest.mark.parametrize(("ref", "kind"), [("t-1", "trade"), (INTENT, "intent"), ("v-1", "order")])
@@ -168,7 +167,7 @@ async def test_a_refused_intent_has_its_verdicts_and_no_order() -> None:
     story = await read_story(await desk_with_history(refused), DEFAULT_TENANT, refused.intent_id)
     assert story is not None
     assert (story.order, story.kind) == (None, "intent")
-    assert [wish.trader_id for wish in story.wishes] == ["bear"]
+    assert [intent.trader_id for intent in story.intents] == ["bear"]
     assert [verdict.code for verdict in story.verdicts] == ["DIRECTION"]
 
 
@@ -193,8 +192,8 @@ async def test_a_trade_of_another_hand_and_a_cross_have_no_order() -> None:
     cross = await read_story(store, DEFAULT_TENANT, crossed.trade_id)
     assert external is not None
     assert cross is not None
-    assert (external.order, external.wishes, len(external.fills), len(external.parts)) == (None, (), 1, 1)
-    assert (cross.order, cross.fills, [wish.intent_id for wish in cross.wishes]) == (None, (), [INTENT])
+    assert (external.order, external.intents, len(external.fills), len(external.parts)) == (None, (), 1, 1)
+    assert (cross.order, cross.fills, [intent.intent_id for intent in cross.intents]) == (None, (), [INTENT])
     assert cross.round is not None
     assert cross.round.round_id == ROUND
 
@@ -206,7 +205,7 @@ async def test_an_unknown_order_and_another_tenants_are_alike() -> None:
 
 
 async def test_operations_come_newest_first_and_of_every_kind() -> None:
-    found = await read_operations(await desk_with_history(incident()), DEFAULT_TENANT, OperationQuery())
+    found = (await read_operations(await desk_with_history(incident()), DEFAULT_TENANT, OperationQuery())).operations
     assert [one.kind for one in found][:3] == [OperationKind.EVENT, OperationKind.INCIDENT, OperationKind.ORDER]
     assert {one.kind for one in found} == set(OperationKind) - {OperationKind.DECISION}
     assert [one.at for one in found] == sorted((one.at for one in found), reverse=True)
@@ -217,7 +216,7 @@ async def test_operations_come_newest_first_and_of_every_kind() -> None:
     [
         (
             OperationQuery(trader_id=TraderId("bear")),
-            {OperationKind.EVENT, OperationKind.REFUSAL, OperationKind.CONFLICT},
+            {OperationKind.EVENT, OperationKind.DENIAL, OperationKind.CONFLICT},
         ),
         (OperationQuery(kinds=(OperationKind.ORDER,)), {OperationKind.ORDER}),
         (OperationQuery(trader_id=TraderId("gone")), {OperationKind.EVENT}),
@@ -233,7 +232,7 @@ async def test_operations_can_be_narrowed(query: OperationQuery, kinds: set[Oper
         account_id=AccountId("paper"),
         trader_id=TraderId("gone"),
     )
-    found = await read_operations(await desk_with_history(removal), DEFAULT_TENANT, query)
+    found = (await read_operations(await desk_with_history(removal), DEFAULT_TENANT, query)).operations
     assert {one.kind for one in found} == kinds
 
 
@@ -258,7 +257,7 @@ async def test_an_edit_is_told_by_what_changed() -> None:
         after='{"market": {"type": "synthetic", "venue": "x"}}',
     )
     query = OperationQuery(kinds=(OperationKind.EVENT,))
-    found = await read_operations(await desk_with_history(event, terms), DEFAULT_TENANT, query)
+    found = (await read_operations(await desk_with_history(event, terms), DEFAULT_TENANT, query)).operations
     assert {one.ref: (one.outcome, one.detail) for one in found if one.ref in ("e2", "e3")} == {
         "e2": ("changed", "executor.prompt_template: a -> b (cli:eve: an edit)"),
         "e3": ("changed", "market.type: live -> synthetic (cli:eve: an edit)"),
@@ -275,5 +274,5 @@ async def test_operations_of_nobody_are_refused() -> None:
 
 async def test_operations_are_limited_after_all_kinds_are_merged() -> None:
     query = OperationQuery(limit=2)
-    found = await read_operations(await desk_with_history(), DEFAULT_TENANT, query)
+    found = (await read_operations(await desk_with_history(), DEFAULT_TENANT, query)).operations
     assert [one.kind for one in found] == [OperationKind.EVENT, OperationKind.ORDER]

@@ -7,9 +7,9 @@ import pytest
 from desk_history import AT, desk_with_history, incident
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, IncidentRow
-from manager.views.incidents import state_of
+from manager.views.incidents import Incident
 from manager.views.operations import OperationKind, OperationQuery, read_operations
-from manager.views.status import AccountStatus, Light, read_status
+from manager.views.status import AccountStatus, Light, StatusQuery, read_status
 
 MINUTE = timedelta(minutes=1)
 HAPPENED = AT + MINUTE
@@ -23,7 +23,7 @@ async def status_of(*rows: IncidentRow, after: timedelta) -> AccountStatus:
     store = await desk_with_history(*rows)
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.patch(AccountRow, ("paper",), updated_at=AT + after)
-    [account] = await read_status(store, DEFAULT_TENANT, AT + after)
+    [account] = (await read_status(store, DEFAULT_TENANT, StatusQuery(now=AT + after))).accounts
     return account
 
 
@@ -52,7 +52,7 @@ async def test_less_than_high_is_listed_and_changes_no_light(severity: str) -> N
 async def test_what_is_resolved_is_shown_for_an_hour_and_changes_no_light() -> None:
     over = incident(at=AT - 900 * MINUTE, resolved_at=AT)
     account = await status_of(over, after=60 * MINUTE)
-    assert (account.light, account.incidents) == (Light.RUNNING, (over,))
+    assert (account.light, account.incidents) == (Light.RUNNING, (Incident.of(over),))
     assert (await status_of(over, after=61 * MINUTE)).incidents == ()
 
 
@@ -73,7 +73,7 @@ async def test_the_log_says_what_is_open_over_or_happened_with_both_times() -> N
     rows = [incident("ORDER_UNKNOWN"), incident(resolved_at=AT + 3 * MINUTE), stop_failed()]
     store: MemoryStore = await desk_with_history(*rows)
     query = OperationQuery(kinds=(OperationKind.INCIDENT,))
-    told = {one.what: one for one in await read_operations(store, DEFAULT_TENANT, query)}
+    told = {one.what: one for one in (await read_operations(store, DEFAULT_TENANT, query)).operations}
     assert {code: one.outcome for code, one in told.items()} == {
         "ORDER_UNKNOWN": "open", "POSITION_MISMATCH": "resolved", "STOP_FAILED": "happened",
     }  # fmt: skip
@@ -83,4 +83,4 @@ async def test_the_log_says_what_is_open_over_or_happened_with_both_times() -> N
 
 
 def test_a_code_of_another_version_is_resolved_when_it_is_over() -> None:
-    assert state_of(incident("GONE", resolved_at=AT)) == "resolved"
+    assert Incident.of(incident("GONE", resolved_at=AT)).state == "resolved"

@@ -42,7 +42,7 @@ from manager.state.store import AccountRows
 
 DOWN = when(Fault.DOWN, "fetch_positions")
 REFUSE_STOPS = when(Fault.REFUSED, "create_order", is_type(OrderType.STOP))
-LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", lambda order_id: "take_profit" in order_id)
+LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", is_type(OrderType.TAKE_PROFIT))
 Span = tuple[datetime, datetime | None]
 
 

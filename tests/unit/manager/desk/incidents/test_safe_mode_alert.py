@@ -1,6 +1,7 @@
 """The alert of safe mode: once, with the third failure in a row, until a decision succeeds or an operator acts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,18 +11,14 @@ from structlog.testing import capture_logs
 from config_files import write_config
 from desk_factory import AT
 from exchanges.clock import ManualClock
-from exchanges.paper.ledger import MemoryPaperLedger
-from exchanges.registry import default_registry
 from executor.contract import Context, Executor, FullDecision, Outcome
-from manager.bootstrap.accounts import account_runtimes
 from manager.bootstrap.live import build_manager
 from manager.config import load_config
-from manager.desk.sampling import LiveSampler
-from manager.jobs.handlers import DeskHandlers, DeskParts
-from manager.jobs.inline import InlineRunner
+from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountId, IncidentRow, TenantId
+from memory_desk import desk_of
 from traders.spec import TraderId, TraderSpec
 
 BAD, GOOD, SPENT = Outcome.TIMEOUT, Outcome.DECIDED, Outcome.BUDGET_EXHAUSTED
@@ -60,18 +57,8 @@ class Scene:
     async def decide(self, *outcomes: Outcome) -> None:
         """Take the first trader's next decisions, ten minutes apart."""
         await self.manager.sync(self.config)
-        accounts = await account_runtimes(self.config, default_registry(), lambda _: MemoryPaperLedger(), self.clock)
-        handlers = DeskHandlers(
-            DeskParts(
-                store=self.store,
-                clock=self.clock,
-                runner=InlineRunner(),
-                executors=self.script,
-                sampler=LiveSampler(10),
-                accounts=accounts,
-                holder="test",
-            )
-        )
+        desk = await desk_of(self.config, self.store, self.clock)
+        handlers = DeskHandlers(replace(desk, executors=self.script))
         for outcome in outcomes:
             self.script.outcome = outcome
             self.clock.set(self.clock.now() + timedelta(minutes=10))

@@ -95,7 +95,7 @@ def test_equal_confidence_falls_back_on_time_then_trader_id() -> None:
 
 def test_opens_of_one_trader_keep_the_order_of_its_batch() -> None:
     first = make_candidate("a", 1, 100)
-    batch = [replace(first, intent=replace(first.intent, intent_id=IntentId(f"a@0#{place}"))) for place in (10, 2, 1)]
+    batch = [replace(first, intent=replace(first.intent, intent_id=IntentId(f"a@0#{n}"), n=n)) for n in (10, 2, 1)]
     for strategy in ConflictStrategy:
         result = decide(strategy, *batch)
         assert [candidate.intent.intent_id for candidate in result.kept] == ["a@0#1", "a@0#2", "a@0#10"]

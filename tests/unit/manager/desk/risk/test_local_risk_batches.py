@@ -22,7 +22,7 @@ def asking(action: Action, number: int = 0, *, symbol: Symbol = BTC, batch: int 
     """Build the `number`-th intent of a batch of trader a."""
     decision = Decision(symbol=symbol, action=action, **fields)
     return make_intent(
-        "a", decision, intent_id=f"a@{batch}#{number}", decision_id=f"a@{batch}",
+        "a", decision, intent_id=f"a@{batch}#{number}", n=number, decision_id=f"a@{batch}",
         decided_at=AT + timedelta(seconds=batch),
     )  # fmt: skip
 

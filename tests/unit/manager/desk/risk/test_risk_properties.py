@@ -202,7 +202,11 @@ def batches(draw: st.DrawFn) -> list[IntentRow]:
         )
         intents.append(
             make_intent(
-                trader_id, decision, intent_id=f"{trader_id}@{batch}#{number}", decision_id=f"{trader_id}@{batch}"
+                trader_id,
+                decision,
+                intent_id=f"{trader_id}@{batch}#{number}",
+                n=number,
+                decision_id=f"{trader_id}@{batch}",
             )
         )
     return intents

@@ -1,0 +1,133 @@
+"""Let a trader go: a flat one with its money, one that holds by closing it first. No position is without an owner."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+
+from exchanges.clock import to_ms
+from executor.contract import Action, Decision, Outcome
+from manager.desk.incidents.safe_mode import end_safe_mode
+from manager.errors import NotFlat
+from manager.roster.lifecycle import event_of, transition
+from manager.state import records
+from manager.state.kinds import EventKind
+from manager.state.records import UNALLOCATED, ZERO, IntentStatus, LedgerKind, TraderState
+from manager.state.store import AccountRows, Transaction
+
+_DECIDING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
+
+
+class Removal(StrEnum):
+    """Name how far a dismissal has come: CLOSING waits until the positions are closed, then it is asked for again."""
+
+    REMOVED = "removed"
+    CLOSING = "closing"
+
+
+class Dismissal:
+    """Dismiss the trader of `row` within `tx`, which holds its account as `desk` shows it."""
+
+    def __init__(self, tx: Transaction, desk: AccountRows, row: records.TraderRow, at: datetime) -> None:
+        self._tx = tx
+        self._desk = desk
+        self._row = row
+        self._at = at
+        self._held = [position for position in desk.positions if position.trader_id == row.trader_id]
+
+    async def dismiss(self, ref: str, *, actor: str, reason: str, force: bool) -> Removal:
+        """Remove a flat trader, with `force` close one that holds or has orders at the venue; else raise NotFlat.
+
+        `ref` is what its last postings are known by.
+        """
+        trader_id = self._row.trader_id
+        ordered = any(share.trader_id == trader_id for order in self._desk.orders for share in order.shares)
+        if self._held or ordered:
+            return await self._close(actor, reason, force=force)
+        await self._supersede()
+        await self._withdraw(ref)
+        for schedule in self._desk.schedules:
+            if schedule.trader_id == trader_id:
+                await end_safe_mode(self._tx, schedule, self._at)
+        await self._tx.delete(records.TraderRow, [(trader_id,)])
+        await self._tx.insert(
+            [event_of(self._row, self._at, kind=EventKind.TRADER_REMOVED, actor=actor, reason=reason)]
+        )
+        return Removal.REMOVED
+
+    async def _close(self, actor: str, reason: str, *, force: bool) -> Removal:
+        trader_id = self._row.trader_id
+        if not force:
+            symbols = ", ".join(sorted(position.symbol for position in self._held)) or "nothing, but has live orders"
+            raise NotFlat(f"trader {trader_id} holds {symbols}; wait until it is flat, or pass --force to close it")
+        if self._row.state in _DECIDING:
+            await transition(self._tx, trader_id, TraderState.STOPPED, actor=actor, reason=reason, at=self._at)
+        await self._supersede()
+        await self._tx.insert([*self._closing(actor, reason)])
+        return Removal.CLOSING
+
+    async def _supersede(self) -> None:
+        for intent in self._desk.intents:
+            if intent.trader_id == self._row.trader_id:
+                await self._tx.patch(records.IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
+
+    async def _withdraw(self, ref: str) -> None:
+        """Give what is left of the trader's money to UNALLOCATED."""
+        books = {book.trader_id: book for book in self._desk.books}
+        own, common = books.get(self._row.trader_id), books.get(UNALLOCATED)
+        if own is None or common is None:
+            return
+        cash, account = own.cash, own.account_id
+        released = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None}
+        await self._tx.patch(records.BookRow, (account, own.trader_id), **released)
+        if not cash:
+            return
+        await self._tx.patch(records.BookRow, (account, UNALLOCATED), capital=common.capital + cash)
+        postings = [
+            records.LedgerRow(
+                tenant_id=own.tenant_id,
+                account_id=account,
+                ref=ref,
+                trader_id=trader_id,
+                kind=LedgerKind.REBALANCE,
+                amount=amount,
+                at=self._at,
+            )
+            for trader_id, amount in ((own.trader_id, -cash), (UNALLOCATED, cash))
+        ]
+        await self._tx.insert(postings)
+
+    def _closing(self, actor: str, reason: str) -> Iterator[records.DecisionRow | records.IntentRow]:
+        """Yield the operator's decision to close all that is held, and its intents."""
+        row = self._row
+        decision_id = records.DecisionId(f"{row.trader_id}@{to_ms(self._at)}/{actor}")
+        closes = tuple(
+            Decision(
+                symbol=position.symbol,
+                action=Action.CLOSE_LONG if position.quantity > 0 else Action.CLOSE_SHORT,
+                reasoning=reason,
+            )
+            for position in self._held
+        )
+        yield records.DecisionRow(
+            tenant_id=row.tenant_id,
+            decision_id=decision_id,
+            trader_id=row.trader_id,
+            account_id=row.account_id,
+            due_at=self._at,
+            decided_at=self._at,
+            outcome=Outcome.DECIDED,
+            decisions=closes,
+            model=f"operator:{actor}",
+            reasoning=reason,
+        )
+        for number, close in enumerate(closes):
+            yield records.IntentRow(
+                tenant_id=row.tenant_id,
+                intent_id=records.IntentId(f"{decision_id}#{number}"),
+                decision_id=decision_id,
+                account_id=row.account_id,
+                trader_id=row.trader_id,
+                decided_at=self._at,
+                decision=close,
+                n=number,
+            )

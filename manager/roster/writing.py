@@ -1,0 +1,164 @@
+"""Write traders and accounts within one transaction, each change with its event."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from manager.config.values import TenantConfig
+from manager.desk.incidents.log import log_resolved
+from manager.errors import UnknownTrader
+from manager.roster.lifecycle import event_of, transition
+from manager.roster.registration import stored
+from manager.roster.schedules import FirstSchedule, first_due, rescheduled
+from manager.roster.terms import Claimant, terms_text
+from manager.spending.budget_incidents import budget_rows, end_obsolete
+from manager.state import records
+from manager.state.account_terms import differing_terms
+from manager.state.kinds import EventKind
+from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState
+from manager.state.store import Transaction
+from manager.state.sums import day_of
+from traders.spec import TraderSpec
+
+_BACK = "back in the config"
+
+
+class RosterWriter:
+    """Write a tenant's roster within `tx`, in the name of `actor`."""
+
+    def __init__(
+        self, tx: Transaction, tenant: TenantId, now: datetime, schedule: FirstSchedule, *, actor: str
+    ) -> None:
+        self.tx = tx
+        self._tenant = tenant
+        self._now = now
+        self._schedule = schedule
+        self._actor = actor
+
+    async def traders(self) -> Sequence[TraderRow]:
+        """Return every trader of the tenant."""
+        return await self.tx.find(TraderRow, {}, limit=None)
+
+    async def insert(self, spec: TraderSpec, seq: int, reason: str) -> TraderRow:
+        """Take a trader on, running if it is to start by itself."""
+        state = TraderState.RUNNING if spec.auto_start else TraderState.STOPPED
+        row = TraderRow(
+            tenant_id=self._tenant,
+            trader_id=spec.id,
+            account_id=AccountId(spec.account),
+            seq=seq,
+            spec=stored(spec),
+            state=state,
+            state_reason=reason,
+        )
+        schedule = self._schedule(self._tenant, spec, self._now)
+        if not spec.auto_start:
+            schedule = replace(schedule, next_due_at=None)
+        await self.tx.insert([row, schedule, self._event(row, EventKind.TRADER_REGISTERED, state, reason)])
+        return row
+
+    async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
+        """Give a trader another definition, and another schedule with another interval."""
+        changed = replace(row, spec=stored(spec))
+        await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
+        if spec.decision_interval_s != row.spec.decision_interval_s:
+            await self._reschedule(row, spec.decision_interval_s)
+        changes = "; ".join(_differences(row.spec, changed.spec))
+        await self.tx.insert([self._event(row, EventKind.TRADER_UPDATED, changes, reason)])
+        return changed
+
+    async def remove(self, row: TraderRow) -> None:
+        """Stop a trader that the config no longer has; its books and its stops stay."""
+        await self._move(row.spec, TraderState.STOPPED, "no longer in the config")
+        await self.tx.patch(TraderRow, (row.trader_id,), state_code=StateCode.REMOVED_FROM_CONFIG)
+
+    async def take_back(self, spec: TraderSpec) -> None:
+        """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
+        where = {"trader_id": spec.id, "kind": EventKind.TRADER_STATE}
+        last = await self.tx.find(records.EventRow, where, newest_first="at", limit=3)
+        was_paused = bool(last) and last[0].before == TraderState.PAUSED
+        if not spec.auto_start and not was_paused:
+            await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK, state_code=StateCode.NONE)
+            return
+        await self._move(spec, TraderState.RUNNING, _BACK)
+        if was_paused:
+            reason = next((event.reason for event in last if event.after == TraderState.PAUSED), _BACK)
+            await self._move(spec, TraderState.PAUSED, reason)
+
+    async def ensure_account(self, name: str, venue: str) -> None:
+        """Insert an account unless there is one of its name."""
+        if await self.tx.get(AccountRow, name) is None:
+            await self.tx.insert([AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=venue)])
+
+    async def take_accounts(self, tenant: TenantConfig, claimant: Claimant) -> None:
+        """Give each account its terms, a change with its event; beside rivals only what is new is written."""
+        known = {row.account_id: row for row in await self.tx.find(AccountRow, {}, limit=None)}
+        for name, account in tenant.accounts.items():
+            terms, old = terms_text(account), known.get(AccountId(name))
+            if old is None:
+                row = AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=account.type)
+                await self.tx.insert([replace(row, terms=terms, config=claimant.config)])
+            elif old.terms != terms:
+                await self.tx.patch(AccountRow, (name,), terms=terms)
+                if old.terms and differing_terms(old.terms, terms):
+                    await self.tx.insert([self._terms_event(old, terms, claimant)])
+        if not claimant.rivals:
+            for old in known.values():
+                if old.config != claimant.config:
+                    await self.tx.patch(AccountRow, (old.account_id,), config=claimant.config)
+
+    async def take_budgets(self, tenant: TenantConfig) -> None:
+        """Store what the config allows, and end the incidents that it makes untrue."""
+        wanted = {(row.scope, row.name): row for row in budget_rows(tenant)}
+        known = {(row.scope, row.name): row for row in await self.tx.find(records.BudgetRow, {}, limit=None)}
+        await self.tx.delete(records.BudgetRow, [key for key in known if key not in wanted])
+        await self.tx.upsert([row for key, row in wanted.items() if known.get(key) != row])
+        log_resolved(await end_obsolete(self.tx, tenant, day_of(self._now), self._now))
+
+    async def _move(self, spec: TraderSpec, to: TraderState, reason: str) -> None:
+        await transition(self.tx, spec.id, to, actor=self._actor, reason=reason, at=self._now)
+
+    async def _reschedule(self, row: TraderRow, interval_s: int) -> None:
+        old = await self.tx.get(records.ScheduleRow, row.trader_id)
+        if old is None:
+            raise UnknownTrader(f"trader {row.trader_id!r} has no schedule; it was removed a moment ago")
+        new = rescheduled(old, interval_s)
+        due = first_due(new, self._now) if row.state is TraderState.RUNNING else old.next_due_at
+        await self.tx.patch(
+            records.ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
+        )
+
+    def _event(self, row: TraderRow, kind: EventKind, after: str, reason: str) -> records.EventRow:
+        return replace(event_of(row, self._now, kind=kind, actor=self._actor, reason=reason), after=after)
+
+    def _terms_event(self, old: AccountRow, terms: str, claimant: Claimant) -> records.EventRow:
+        return records.EventRow(
+            tenant_id=self._tenant,
+            event_id=f"{old.account_id}/{self._now.isoformat()}/{EventKind.ACCOUNT_TERMS}/{uuid4().hex[:8]}",
+            at=self._now,
+            actor=self._actor,
+            kind=EventKind.ACCOUNT_TERMS,
+            account_id=old.account_id,
+            before=old.terms,
+            after=terms,
+            reason=f"{old.config} before, now {claimant.config}",
+        )
+
+
+def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[str]:
+    """Say what differs, field by field; of a field that is never printed only that it does."""
+
+    def shown(value: object) -> str:
+        if isinstance(value, Decimal):
+            return f"{value:f}"
+        return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "none"
+
+    for field in fields(before):
+        name, old, new = f"{prefix}{field.name}", getattr(before, field.name), getattr(after, field.name)
+        if is_dataclass(old) and type(old) is type(new):
+            yield from _differences(old, new, f"{name}.")
+        elif old != new:
+            yield f"{name}: {shown(old)} -> {shown(new)}" if field.repr else f"{name} changed"
