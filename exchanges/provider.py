@@ -4,18 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from exchanges.types import (
-    Balance,
-    Capabilities,
-    ClientOrderId,
-    Fill,
-    FundingPayment,
-    Instrument,
-    OrderReport,
-    OrderRequest,
-    PositionReport,
-    Symbol,
-)
+from exchanges import types
 
 
 class Exchange(Protocol):
@@ -26,45 +15,47 @@ class Exchange(Protocol):
     """
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> types.Capabilities: ...
 
-    async def instruments(self) -> Mapping[Symbol, Instrument]:
+    async def instruments(self) -> Mapping[types.Symbol, types.Instrument]:
         """Return what can be traded, by symbol."""
         ...
 
-    async def fetch_balance(self) -> Balance:
+    async def fetch_balance(self) -> types.Balance:
         """Return equity and cash in USD."""
         ...
 
-    async def fetch_positions(self) -> Sequence[PositionReport]:
+    async def fetch_positions(self) -> Sequence[types.PositionReport]:
         """Return the non-zero net positions."""
         ...
 
-    async def fetch_open_orders(self) -> Sequence[OrderReport]:
+    async def fetch_open_orders(self) -> Sequence[types.OrderReport]:
         """Return every resting order of the account, also those of other software."""
         ...
 
-    async def fetch_fills(self, since: datetime) -> Sequence[Fill]:
+    async def fetch_fills(self, since: datetime) -> Sequence[types.Fill]:
         """Return the account's fills at or after `since`, oldest first."""
         ...
 
-    async def fetch_funding(self, since: datetime) -> Sequence[FundingPayment]:
+    async def fetch_funding(self, since: datetime) -> Sequence[types.FundingPayment]:
         """Return the funding payments at or after `since`, oldest first."""
         ...
 
-    async def create_order(self, request: OrderRequest) -> OrderReport:
+    async def create_order(self, request: types.OrderRequest) -> types.OrderReport:
         """Send one order and return the venue's answer."""
         ...
 
-    async def cancel_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport:
+    async def cancel_order(self, client_order_id: types.ClientOrderId, symbol: types.Symbol) -> types.OrderReport:
         """Cancel a resting order; return its final report, also when it was already terminal."""
         ...
 
-    async def lookup_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport | None:
+    async def lookup_order(
+        self, client_order_id: types.ClientOrderId, symbol: types.Symbol
+    ) -> types.OrderReport | None:
         """Search open orders and history for an order; None says only that it was not found now."""
         ...
 
-    async def set_leverage(self, symbol: Symbol, leverage: int) -> None:
+    async def set_leverage(self, symbol: types.Symbol, leverage: int) -> None:
         """Set the venue's leverage for `symbol`."""
         ...
 

@@ -1,4 +1,4 @@
-"""Keep the desk going: claim who is due, wake the accounts' jobs, free what got stuck.
+"""Keep the desk going: claim who is due, wake the accounts' jobs, release what got stuck.
 
 Every worker runs one; they share the work through the database, so any number of them may.
 """
@@ -15,8 +15,8 @@ from exchanges.clock import Clock
 from manager.desk.incidents.log import log_resolved
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.spending.budget_incidents import end_before
+from manager.state.spending import day_of
 from manager.state.store import AccountKey, Claim, Store
-from manager.state.sums import day_of
 
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3
@@ -24,7 +24,7 @@ _STALE_TIMEOUTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Set how often each duty is done, in seconds; a claim older than `stale_s` is given free again.
+    """Set how often each duty is done, in seconds; a claim older than `stale_s` is released.
 
     The texts of prompts are deleted when they are `keep_prompts_s` old; daily sums of costs and ended incidents after
     `keep_history_s`.
@@ -100,7 +100,7 @@ class Orchestrator:
         return self._pace.sweep_s * random.uniform(0.8, 1.2)
 
     async def release(self) -> float:
-        """Free traders whose claim has led to no decision for too long."""
+        """Release traders whose claim has led to no decision for too long."""
         before = self._clock.now() - timedelta(seconds=self._pace.stale_s)
         async with self._store.service() as service:
             freed = await service.release_stale_claims(before)
@@ -118,7 +118,7 @@ class Orchestrator:
         return self._pace.forget_s * random.uniform(0.8, 1.2)
 
     async def close_days(self) -> float:
-        """End the budget alarms of days past, which no call may end any more; forget what is too old.
+        """End the budget incidents of days past, which no call may end any more; forget what is too old.
 
         That is what old days cost, and the incidents that ended on them.
         """

@@ -5,8 +5,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 
-from manager.state.postgres.drift import COMPARISON
-from manager.state.postgres.upgrade import connect
+from manager.state.postgres.upgrade import COMPARISON, connect
 from manager.state.tables import METADATA
 
 

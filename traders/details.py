@@ -9,16 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from exchanges.types import ZERO
-from executor.contract import (
-    ClosedTrade,
-    Context,
-    Details,
-    MarketView,
-    NetExposure,
-    PositionInfo,
-    RemainingBudget,
-    RestingOrder,
-)
+from executor import contract
 
 PEAK_CANDLES = 500
 _HOUR = timedelta(hours=1)
@@ -49,9 +40,9 @@ class EarlierPositions:
     """Hold the positions that the trader was shown at an earlier decision, with their peaks."""
 
     at: datetime
-    positions: Mapping[str, PositionInfo]
+    positions: Mapping[str, contract.PositionInfo]
 
-    def of(self, position: PositionInfo) -> PositionInfo | None:
+    def of(self, position: contract.PositionInfo) -> contract.PositionInfo | None:
         """Return the position as it was shown, None if it was opened since."""
         earlier = self.positions.get(position.symbol)
         return earlier if earlier is not None and earlier.opened_at == position.opened_at else None
@@ -64,8 +55,8 @@ class OwnRecord:
     `trades` are newest first, `recent_entries` the instants of entries; `others` is None where they are not shown.
     """
 
-    orders: tuple[RestingOrder, ...] = ()
-    trades: tuple[ClosedTrade, ...] = ()
+    orders: tuple[contract.RestingOrder, ...] = ()
+    trades: tuple[contract.ClosedTrade, ...] = ()
     recent_entries: tuple[datetime, ...] = ()
     live_entries: tuple[LiveEntry, ...] = ()
     dust: frozenset[str] = frozenset()
@@ -73,7 +64,7 @@ class OwnRecord:
     model_usd: Decimal | None = None
     before: EarlierPositions | None = None
 
-    def reserved(self, context: Context) -> Decimal:
+    def reserved(self, context: contract.Context) -> Decimal:
         """Return the margin in USD that live entries may still need; the newest leverage counts for the whole."""
         held = {position.symbol: position for position in context.positions}
         grown: dict[tuple[str, bool], tuple[Decimal, Decimal]] = {}
@@ -91,13 +82,13 @@ class OwnRecord:
             total += grown[key][1] - margin
         return total
 
-    def budget(self, context: Context, reserved: Decimal) -> RemainingBudget:
+    def budget(self, context: contract.Context, reserved: Decimal) -> contract.RemainingBudget:
         """Return what the trader may still use, `reserved` USD of margin taken off."""
         limits, account = context.limits, context.account
         entries = sum(1 for at in self.recent_entries if at > context.now - _HOUR)
         cap = min(account.equity * limits.max_margin_usage_pct / _HUNDRED, account.allocated, account.equity)
         held = {position.symbol for position in context.positions} - self.dust
-        return RemainingBudget(
+        return contract.RemainingBudget(
             entries=max(0, limits.max_entries_per_hour - entries),
             positions=max(0, limits.max_positions - len(held | {entry.symbol for entry in self.live_entries})),
             margin_usd=max(ZERO, cap - account.margin_used - reserved),
@@ -106,12 +97,12 @@ class OwnRecord:
             reserved_usd=reserved,
         )
 
-    def exposures(self, market: Mapping[str, MarketView]) -> tuple[NetExposure, ...] | None:
+    def exposures(self, market: Mapping[str, contract.MarketView]) -> tuple[contract.NetExposure, ...] | None:
         """Return the net holdings of the others in each symbol, None where they are not shown."""
         if self.others is None:
             return None
         return tuple(
-            NetExposure(
+            contract.NetExposure(
                 symbol=symbol,
                 quantity=held.quantity,
                 notional_usd=held.quantity * held.contract_size * market[symbol].mark if symbol in market else None,
@@ -121,7 +112,7 @@ class OwnRecord:
         )
 
 
-def with_details(context: Context, record: OwnRecord) -> Context:
+def with_details(context: contract.Context, record: OwnRecord) -> contract.Context:
     """Return the context with details, the peak PnL of each position, and live entry orders taken off what is free."""
     reserved, before = record.reserved(context), record.before
     account = context.account
@@ -135,7 +126,7 @@ def with_details(context: Context, record: OwnRecord) -> Context:
         context,
         account=replace(account, available=max(ZERO, free)),
         positions=tuple(positions),
-        details=Details(
+        details=contract.Details(
             budget=record.budget(context, reserved),
             orders=record.orders,
             trades=record.trades,
@@ -144,7 +135,12 @@ def with_details(context: Context, record: OwnRecord) -> Context:
     )
 
 
-def peak_pnl(position: PositionInfo, view: MarketView | None, before: PositionInfo | None, since: datetime) -> Decimal:
+def peak_pnl(
+    position: contract.PositionInfo,
+    view: contract.MarketView | None,
+    before: contract.PositionInfo | None,
+    since: datetime,
+) -> Decimal:
     """Return the highest unrealized PnL of `position` so far, at least 0.
 
     It is the most of three: the peak known `before`, the PnL now, and the best of the candles, for the size of now. At

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
+from exchanges import types
 from exchanges.client_ids import AS_IT_IS
 from exchanges.clock import EPOCH, Clock
 from exchanges.errors import ExchangeConfigError, OrderDenied, OrderRejected
@@ -14,22 +15,11 @@ from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.placing import MARKET_LIKE, Placement, Rejection
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
 from exchanges.registry import Venue, VenueRequest
-from exchanges.types import (
-    Balance,
-    Capabilities,
-    ClientOrderId,
-    Fill,
-    FundingPayment,
-    Instrument,
-    OrderReport,
-    OrderRequest,
-    OrderStatus,
-    PositionReport,
-    Symbol,
-)
 
 CLIENT_IDS = AS_IT_IS
-CAPABILITIES = Capabilities(attaches_stop=False, reduce_below_minimum=True, order_expiry=True, reports_funding=True)
+CAPABILITIES = types.Capabilities(
+    attaches_stop=False, reduce_below_minimum=True, order_expiry=True, reports_funding=True
+)
 
 
 def open_paper(request: VenueRequest, ledger: PaperLedger) -> Venue:
@@ -69,30 +59,30 @@ class PaperExchange:
         self._caught_up: datetime | None = None
         self._loaded = EPOCH
         self._reports: AccountReports | None = None
-        self._open_orders: tuple[int, tuple[OrderReport, ...]] | None = None
+        self._open_orders: tuple[int, tuple[types.OrderReport, ...]] | None = None
 
     @property
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> types.Capabilities:
         """Return what the paper venue can do."""
         return CAPABILITIES
 
-    async def instruments(self) -> Mapping[Symbol, Instrument]:
+    async def instruments(self) -> Mapping[types.Symbol, types.Instrument]:
         """Return what can be traded, by symbol."""
         return self._venue.instruments
 
-    async def fetch_balance(self) -> Balance:
+    async def fetch_balance(self) -> types.Balance:
         """Return equity and cash in USD."""
         async with await self._begin() as state:
             self._arrive(state)
             return self._report(state).balance
 
-    async def fetch_positions(self) -> Sequence[PositionReport]:
+    async def fetch_positions(self) -> Sequence[types.PositionReport]:
         """Return the non-zero net positions."""
         async with await self._begin() as state:
             self._arrive(state)
             return self._report(state).positions
 
-    async def fetch_open_orders(self) -> Sequence[OrderReport]:
+    async def fetch_open_orders(self) -> Sequence[types.OrderReport]:
         """Return every resting or waiting order, oldest first."""
         async with await self._begin() as state:
             self._arrive(state)
@@ -101,17 +91,17 @@ class PaperExchange:
                 self._open_orders = (state.revision, tuple(order.report() for order in orders))
             return self._open_orders[1]
 
-    async def fetch_fills(self, since: datetime) -> Sequence[Fill]:
+    async def fetch_fills(self, since: datetime) -> Sequence[types.Fill]:
         """Return the fills at or after `since`, oldest first."""
         await self._catch_up()
         return await self._ledger.fills_since(self._account, since)
 
-    async def fetch_funding(self, since: datetime) -> Sequence[FundingPayment]:
+    async def fetch_funding(self, since: datetime) -> Sequence[types.FundingPayment]:
         """Return the funding payments at or after `since`, oldest first."""
         await self._catch_up()
         return await self._ledger.funding_since(self._account, since)
 
-    async def create_order(self, request: OrderRequest) -> OrderReport:
+    async def create_order(self, request: types.OrderRequest) -> types.OrderReport:
         """Take one order; raise OrderDenied past its expiry, OrderRejected when the venue does not take it.
 
         A client order id is good for one request: a repeated one is rejected (DUPLICATE) and changes nothing.
@@ -128,18 +118,20 @@ class PaperExchange:
             raise OrderRejected(outcome.reason, code=outcome.code)
         return outcome.report(fills)
 
-    async def cancel_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport:
+    async def cancel_order(self, client_order_id: types.ClientOrderId, symbol: types.Symbol) -> types.OrderReport:
         """Cancel an open order and return its final report; raise OrderRejected (UNKNOWN_ORDER) without one."""
         async with await self._begin(client_order_id) as state:
             self._arrive(state)
             order = _find(state, client_order_id, symbol)
             if order is not None and not order.status.terminal:
-                order = state.end_order(order, OrderStatus.CANCELED, state.advanced_to, "canceled on request")
+                order = state.end_order(order, types.OrderStatus.CANCELED, state.advanced_to, "canceled on request")
         if order is None:
             raise OrderRejected(f"there is no order {client_order_id} on {symbol}", code="UNKNOWN_ORDER")
         return order.report()
 
-    async def lookup_order(self, client_order_id: ClientOrderId, symbol: Symbol) -> OrderReport | None:
+    async def lookup_order(
+        self, client_order_id: types.ClientOrderId, symbol: types.Symbol
+    ) -> types.OrderReport | None:
         """Return the last report of an order, rejected ones included; its fills come with it."""
         async with await self._begin(client_order_id) as state:
             self._arrive(state)
@@ -149,7 +141,7 @@ class PaperExchange:
         fills = await self._ledger.fills_since(self._account, order.created_at)
         return order.report(fill for fill in fills if fill.client_order_id == client_order_id)
 
-    async def set_leverage(self, symbol: Symbol, leverage: int) -> None:
+    async def set_leverage(self, symbol: types.Symbol, leverage: int) -> None:
         """Set the leverage of `symbol`; raise OrderRejected outside 1 to the instrument's maximum."""
         instrument = self._venue.instruments.get(symbol)
         if instrument is None:
@@ -200,7 +192,7 @@ class PaperExchange:
             self._arrive(state)
             return finish(self._venue, state) or early
 
-    async def expire_waiting(self) -> Sequence[OrderReport]:
+    async def expire_waiting(self) -> Sequence[types.OrderReport]:
         """End the orders that still wait for a price; for the end of a replay."""
         async with await self._begin() as state:
             self._arrive(state)
@@ -210,7 +202,7 @@ class PaperExchange:
     async def close(self) -> None:
         """Hold nothing, release nothing."""
 
-    def _deny_late(self, request: OrderRequest) -> None:
+    def _deny_late(self, request: types.OrderRequest) -> None:
         now = self._clock.now()
         if request.send_before is not None and now > request.send_before:
             raise OrderDenied(
@@ -232,7 +224,7 @@ class PaperExchange:
             known = self._reports = report_account(self._venue, state, state.advanced_to)
         return known
 
-    async def _begin(self, order_id: ClientOrderId | None = None) -> AbstractAsyncContextManager[PaperState]:
+    async def _begin(self, order_id: types.ClientOrderId | None = None) -> AbstractAsyncContextManager[PaperState]:
         now = self._clock.now()
         await self._venue.path.load(now)
         if not self._opened:
@@ -246,7 +238,7 @@ class PaperExchange:
             advance(self._venue, self._outlook, state, self._loaded, touches_only=touches_only)
 
 
-def _find(state: PaperState, client_order_id: ClientOrderId, symbol: Symbol) -> PaperOrder | None:
+def _find(state: PaperState, client_order_id: types.ClientOrderId, symbol: types.Symbol) -> PaperOrder | None:
     """An order that ended while this transaction advanced is newer in the journal than in the lookup."""
     order = state.journal.orders.get(client_order_id) or state.looked_up
     return order if order is not None and order.symbol == symbol else None

@@ -7,21 +7,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import NewType
 
-from exchanges.types import (
-    ZERO,
-    BracketId,
-    ClientOrderId,
-    Fill,
-    FundingPayment,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    Side,
-    Symbol,
-    TimeInForce,
-    VenueOrderId,
-    VenueTradeId,
-)
+from exchanges import types
 
 PaperAccountId = NewType("PaperAccountId", str)
 
@@ -46,24 +32,24 @@ class PaperOrder:
     whose rest still waits for volume.
     """
 
-    client_order_id: ClientOrderId
-    venue_order_id: VenueOrderId
-    symbol: Symbol
-    side: Side
-    type: OrderType
+    client_order_id: types.ClientOrderId
+    venue_order_id: types.VenueOrderId
+    symbol: types.Symbol
+    side: types.Side
+    type: types.OrderType
     quantity: Decimal
     limit_price: Decimal | None
     trigger_price: Decimal | None
     reduce_only: bool
-    time_in_force: TimeInForce
-    status: OrderStatus
+    time_in_force: types.TimeInForce
+    status: types.OrderStatus
     filled: Decimal
     created_at: datetime
     updated_at: datetime
     live_from: datetime
     triggered: bool = False
     reason: str = ""
-    bracket: BracketId | None = None
+    bracket: types.BracketId | None = None
 
     @property
     def remaining(self) -> Decimal:
@@ -73,11 +59,11 @@ class PaperOrder:
     @property
     def waiting(self) -> bool:
         """Tell whether the order fills at the next price there is, whatever it is."""
-        return self.type is OrderType.MARKET or self.triggered
+        return self.type is types.OrderType.MARKET or self.triggered
 
-    def report(self, fills: Iterable[Fill] = ()) -> OrderReport:
+    def report(self, fills: Iterable[types.Fill] = ()) -> types.OrderReport:
         """Return the venue's answer about this order, with the fills that came with it."""
-        return OrderReport(
+        return types.OrderReport(
             client_order_id=self.client_order_id,
             venue_order_id=self.venue_order_id,
             symbol=self.symbol,
@@ -107,28 +93,28 @@ class PaperPosition:
         remaining cost is exact. Through zero, the excess opens at the fill's price.
         """
         value = quantity * price * contract_size
-        if self.quantity * quantity >= ZERO:
-            return PaperPosition(self.quantity + quantity, self.cost + value), ZERO
+        if self.quantity * quantity >= types.ZERO:
+            return PaperPosition(self.quantity + quantity, self.cost + value), types.ZERO
         after = self.quantity + quantity
-        if after == ZERO:
-            return PaperPosition(ZERO, ZERO), -value - self.cost
-        if self.quantity * after < ZERO:
+        if after == types.ZERO:
+            return PaperPosition(types.ZERO, types.ZERO), -value - self.cost
+        if self.quantity * after < types.ZERO:
             opened = after * price * contract_size
             return PaperPosition(after, opened), -(value - opened) - self.cost
         taken = (self.cost * -quantity / self.quantity).quantize(COST_QUANTUM)
         return PaperPosition(after, self.cost - taken), -value - taken
 
 
-FLAT = PaperPosition(ZERO, ZERO)
+FLAT = PaperPosition(types.ZERO, types.ZERO)
 
 
 @dataclass(slots=True)
 class PaperJournal:
     """Collect what one transaction changed: the last version of each order, new fills and funding, in their order."""
 
-    orders: dict[ClientOrderId, PaperOrder] = field(default_factory=dict)
-    fills: list[Fill] = field(default_factory=list)
-    funding: list[FundingPayment] = field(default_factory=list)
+    orders: dict[types.ClientOrderId, PaperOrder] = field(default_factory=dict)
+    fills: list[types.Fill] = field(default_factory=list)
+    funding: list[types.FundingPayment] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,9 +128,9 @@ class PaperState:
     account: PaperAccountId
     cash: Decimal
     advanced_to: datetime
-    positions: dict[Symbol, PaperPosition] = field(default_factory=dict)
-    leverage: dict[Symbol, int] = field(default_factory=dict)
-    orders: dict[ClientOrderId, PaperOrder] = field(default_factory=dict)
+    positions: dict[types.Symbol, PaperPosition] = field(default_factory=dict)
+    leverage: dict[types.Symbol, int] = field(default_factory=dict)
+    orders: dict[types.ClientOrderId, PaperOrder] = field(default_factory=dict)
     order_sequence: int = 0
     trade_sequence: int = 0
     revision: int = 0
@@ -169,19 +155,19 @@ class PaperState:
             phase=self.phase,
         )
 
-    def position(self, symbol: Symbol) -> PaperPosition:
+    def position(self, symbol: types.Symbol) -> PaperPosition:
         """Return the net position, FLAT when there is none."""
         return self.positions.get(symbol, FLAT)
 
-    def next_order_id(self) -> VenueOrderId:
+    def next_order_id(self) -> types.VenueOrderId:
         """Return a fresh venue order id, unique in the account and rising."""
         self.order_sequence += 1
-        return VenueOrderId(f"P{self.order_sequence:09d}")
+        return types.VenueOrderId(f"P{self.order_sequence:09d}")
 
-    def next_trade_id(self) -> VenueTradeId:
+    def next_trade_id(self) -> types.VenueTradeId:
         """Return a fresh trade id, unique in the account and rising."""
         self.trade_sequence += 1
-        return VenueTradeId(f"T{self.trade_sequence:09d}")
+        return types.VenueTradeId(f"T{self.trade_sequence:09d}")
 
     def put_order(self, order: PaperOrder) -> PaperOrder:
         """Store a version of an order; a terminal one leaves the open orders."""
@@ -193,15 +179,15 @@ class PaperState:
         self.revision += 1
         return order
 
-    def end_order(self, order: PaperOrder, status: OrderStatus, at: datetime, reason: str) -> PaperOrder:
+    def end_order(self, order: PaperOrder, status: types.OrderStatus, at: datetime, reason: str) -> PaperOrder:
         """Store an order's end."""
         return self.put_order(replace(order, status=status, updated_at=at, reason=reason))
 
-    def book_fill(self, fill: Fill, contract_size: Decimal) -> None:
+    def book_fill(self, fill: types.Fill, contract_size: Decimal) -> None:
         """Move position and cash by one fill."""
         signed = fill.quantity * fill.side.sign
         position, realized = self.position(fill.symbol).apply(signed, fill.price, contract_size)
-        if position.quantity == ZERO:
+        if position.quantity == types.ZERO:
             self.positions.pop(fill.symbol, None)
         else:
             self.positions[fill.symbol] = position
@@ -209,7 +195,7 @@ class PaperState:
         self.journal.fills.append(fill)
         self.revision += 1
 
-    def book_funding(self, payment: FundingPayment) -> None:
+    def book_funding(self, payment: types.FundingPayment) -> None:
         """Move cash by one funding payment."""
         self.cash += payment.amount
         self.journal.funding.append(payment)

@@ -6,22 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from executor.contract import (
-    AccountInfo,
-    Action,
-    Candle,
-    ClosedTrade,
-    Context,
-    Denial,
-    Details,
-    Indicators,
-    Limits,
-    NetExposure,
-    PerformanceView,
-    PositionInfo,
-    RemainingBudget,
-    RestingOrder,
-)
+from executor import contract
 
 PLACEHOLDERS: Final = ("ONE_OF_YOUR_SYMBOLS", "ANOTHER_OF_YOUR_SYMBOLS")
 _MARK: Final = 100.0
@@ -36,7 +21,7 @@ class SampleView:
 
     symbol: str
     mark: Decimal
-    indicators: Indicators
+    indicators: contract.Indicators
     age_s: float = 1.5
     funding_rate: Decimal | None = Decimal("0.0001")
     open_interest: Decimal | None = None
@@ -47,40 +32,42 @@ class SampleView:
         """Return the view of a market at `mark`, its indicators in proportion."""
         scale = float(mark) / _MARK
         known = {item.name: getattr(_INDICATORS, item.name) * scale for item in fields(_INDICATORS)}
-        return SampleView(symbol=symbol, mark=mark, indicators=Indicators(**known), open_interest=Decimal(81234))
+        return SampleView(
+            symbol=symbol, mark=mark, indicators=contract.Indicators(**known), open_interest=Decimal(81234)
+        )
 
     def closes(self, count: int) -> Sequence[float]:
         """Return `count` closes that rise to the mark."""
         mark = float(self.mark)
         return [round(mark * (1 - 0.001 * back), 4) for back in range(count - 1, -1, -1)]
 
-    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
+    def candles(self, count: int, every: int = 1) -> Sequence[contract.Candle]:
         """Return `count` candles that rise to the mark."""
         step = timedelta(seconds=every * self.base_s)
         closes = list(enumerate(reversed(self.closes(count))))
         return [
-            Candle(
+            contract.Candle(
                 at=_NOW - back * step, open=close - 0.1, high=close + 0.2, low=close - 0.3, close=close, volume=1500.0
             )
             for back, close in reversed(closes)
         ]
 
 
-def example_replies(limits: Limits, symbols: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+def example_replies(limits: contract.Limits, symbols: Sequence[str]) -> Mapping[str, dict[str, Any]]:
     """Return a reply that opens long and one that opens short, within `limits`; the imagined mark is 100.
 
     Words stand for the symbols, so that an example that is sent back as it is cannot trade. It depends on nothing that
     changes between decisions.
     """
     return {
-        "long": _example(limits, symbols, Action.OPEN_LONG, Action.CLOSE_LONG),
-        "short": _example(limits, symbols, Action.OPEN_SHORT, Action.CLOSE_SHORT),
+        "long": _example(limits, symbols, contract.Action.OPEN_LONG, contract.Action.CLOSE_LONG),
+        "short": _example(limits, symbols, contract.Action.OPEN_SHORT, contract.Action.CLOSE_SHORT),
     }
 
 
 def sample_context(
-    symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: Limits | None = None
-) -> Context:
+    symbols: Sequence[str] = ("BTC/USDT:USDT", "SOL/USDT:USDT"), limits: contract.Limits | None = None
+) -> contract.Context:
     """Return a context with a position, details and a denial; its last symbol has no history yet.
 
     Symbols in the middle have figures as long as a market's, so that a prompt for many is as long as a real one.
@@ -88,30 +75,32 @@ def sample_context(
     first = symbols[0]
     views = {symbol: SampleView.of(symbol, Decimal(100) if symbol == first else _LONG_MARK) for symbol in symbols}
     views[symbols[-1]] = SampleView(
-        symbol=symbols[-1], mark=Decimal("20.5"), indicators=Indicators(), funding_rate=None
+        symbol=symbols[-1], mark=Decimal("20.5"), indicators=contract.Indicators(), funding_rate=None
     )
-    return Context(
+    return contract.Context(
         trader_id="sample",
         trader_name="Sample trader",
         now=_NOW,
         symbols=tuple(symbols),
         account=_ACCOUNT,
         positions=(replace(_POSITION, symbol=first),),
-        performance=PerformanceView(trades=4, win_rate=50.0, pnl_usd=Decimal("12.5"), pnl_pct=1.25),
-        limits=limits or Limits(),
+        performance=contract.PerformanceView(trades=4, win_rate=50.0, pnl_usd=Decimal("12.5"), pnl_pct=1.25),
+        limits=limits or contract.Limits(),
         market=views,
-        denials=(Denial(symbol=first, action="open_long", code="COOLDOWN", detail="600 s left"),),
-        details=Details(
-            budget=RemainingBudget(entries=2, positions=2, margin_usd=Decimal("565.83"), drawdown_pct=18.5),
+        denials=(contract.Denial(symbol=first, action="open_long", code="COOLDOWN", detail="600 s left"),),
+        details=contract.Details(
+            budget=contract.RemainingBudget(entries=2, positions=2, margin_usd=Decimal("565.83"), drawdown_pct=18.5),
             orders=(replace(_ORDER, symbol=first),),
             trades=(replace(_TRADE, symbol=first),),
-            others=(NetExposure(symbol=first, quantity=Decimal("0.4"), notional_usd=Decimal(40)),),
+            others=(contract.NetExposure(symbol=first, quantity=Decimal("0.4"), notional_usd=Decimal(40)),),
         ),
     )
 
 
-def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: Action) -> dict[str, Any]:
-    side = 1 if opening is Action.OPEN_LONG else -1
+def _example(
+    limits: contract.Limits, symbols: Sequence[str], opening: contract.Action, closing: contract.Action
+) -> dict[str, Any]:
+    side = 1 if opening is contract.Action.OPEN_LONG else -1
     reward = _RISK * float(limits.min_risk_reward_ratio) * 1.1
     opened = {
         "symbol": PLACEHOLDERS[0],
@@ -131,7 +120,7 @@ def _example(limits: Limits, symbols: Sequence[str], opening: Action, closing: A
     }
 
 
-_ACCOUNT: Final = AccountInfo(
+_ACCOUNT: Final = contract.AccountInfo(
     equity=Decimal("1012.50"),
     allocated=Decimal(1000),
     available=Decimal("958.33"),
@@ -141,7 +130,7 @@ _ACCOUNT: Final = AccountInfo(
     fees=Decimal("1.4"),
     funding=Decimal("-0.2"),
 )
-_INDICATORS: Final = Indicators(
+_INDICATORS: Final = contract.Indicators(
     ema_20=99.8,
     ema_50=99.1,
     macd=0.21,
@@ -155,7 +144,7 @@ _INDICATORS: Final = Indicators(
     change_1h_pct=0.6,
     volume=1520.0,
 )
-_POSITION: Final = PositionInfo(
+_POSITION: Final = contract.PositionInfo(
     symbol="",
     quantity=Decimal("-1.25"),
     entry_price=Decimal("101.5"),
@@ -169,10 +158,10 @@ _POSITION: Final = PositionInfo(
     opened_at=_NOW - timedelta(hours=3),
     peak_pnl=Decimal("4.5"),
 )
-_ORDER: Final = RestingOrder(
+_ORDER: Final = contract.RestingOrder(
     symbol="", purpose="stop", quantity=Decimal("1.25"), trigger_price=Decimal("103.5"), state="accepted"
 )
-_TRADE: Final = ClosedTrade(
+_TRADE: Final = contract.ClosedTrade(
     symbol="",
     at=_NOW - timedelta(hours=5),
     how="take_profit",

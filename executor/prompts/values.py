@@ -6,21 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from executor.contract import (
-    AccountInfo,
-    Candle,
-    ClosedTrade,
-    Context,
-    Denial,
-    Indicators,
-    Limits,
-    MarketView,
-    NetExposure,
-    PerformanceView,
-    PositionInfo,
-    RemainingBudget,
-    RestingOrder,
-)
+from executor import contract
 from executor.prompts.sample import example_replies
 
 CLOSES_SHOWN: Final = 30
@@ -43,6 +29,47 @@ class Shown:
     trades: int = TRADES_SHOWN
     denials: int = DENIALS_SHOWN
     others: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenMarket:
+    """Keep of one symbol what a prompt prints, as plain values; satisfies MarketView wherever it is sent or stored."""
+
+    symbol: str
+    mark: Decimal
+    age_s: float
+    indicators: contract.Indicators
+    base_s: float = 0.0
+    funding_rate: Decimal | None = None
+    open_interest: Decimal | None = None
+    last_closes: tuple[float, ...] = ()
+    last_candles: tuple[contract.Candle, ...] = ()
+    long_candles: tuple[contract.Candle, ...] = ()
+
+    @staticmethod
+    def of(symbol: str, view: contract.MarketView, *, candles: bool = True) -> "SeenMarket":
+        """Return a view as plain values, with its candles or without."""
+        return SeenMarket(
+            symbol=symbol,
+            mark=view.mark,
+            age_s=view.age_s,
+            indicators=view.indicators,
+            base_s=view.base_s,
+            funding_rate=view.funding_rate,
+            open_interest=view.open_interest,
+            last_closes=tuple(view.closes(CLOSES_SHOWN)),
+            last_candles=tuple(view.candles(CANDLES_SHOWN)) if candles else (),
+            long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if candles else (),
+        )
+
+    def closes(self, count: int) -> Sequence[float]:
+        """Return up to `count` closes, oldest first, of those that were kept."""
+        return self.last_closes[-count:] if count > 0 else ()
+
+    def candles(self, count: int, every: int = 1) -> Sequence[contract.Candle]:
+        """Return up to `count` candles, oldest first; only the two series that a prompt prints are kept."""
+        kept = self.last_candles if every == 1 else self.long_candles if every == LONG_EVERY else ()
+        return kept[-count:] if count > 0 else ()
 
 
 # The order of docs/concepts/prompts.md: each step is taken only when all before it were not enough.
@@ -77,14 +104,14 @@ class SymbolData:
     age_s: float
     funding_rate: Decimal | None
     open_interest: Decimal | None
-    indicators: Indicators
+    indicators: contract.Indicators
     base_s: float
     closes: tuple[float, ...] = field(repr=False)
-    candles: tuple[Candle, ...] = field(repr=False)
-    long_candles: tuple[Candle, ...] = field(repr=False)
+    candles: tuple[contract.Candle, ...] = field(repr=False)
+    long_candles: tuple[contract.Candle, ...] = field(repr=False)
 
     @staticmethod
-    def of(symbol: str, view: MarketView, shown: Shown) -> "SymbolData":
+    def of(symbol: str, view: contract.MarketView, shown: Shown) -> "SymbolData":
         """Return as much of a view as is shown."""
         return SymbolData(
             symbol=symbol,
@@ -104,23 +131,25 @@ class SymbolData:
 PLAIN_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
     kind: frozenset(item.name for item in fields(kind))
     for kind in (
-        AccountInfo,
-        Candle,
-        ClosedTrade,
-        Indicators,
-        Limits,
-        NetExposure,
-        PerformanceView,
-        PositionInfo,
-        Denial,
-        RemainingBudget,
-        RestingOrder,
+        contract.AccountInfo,
+        contract.Candle,
+        contract.ClosedTrade,
+        contract.Indicators,
+        contract.Limits,
+        contract.NetExposure,
+        contract.PerformanceView,
+        contract.PositionInfo,
+        contract.Denial,
+        contract.RemainingBudget,
+        contract.RestingOrder,
         SymbolData,
     )
 }
 
 
-def template_values(context: Context, shown: Shown | None = None, cuts: tuple[str, ...] = ()) -> dict[str, object]:
+def template_values(
+    context: contract.Context, shown: Shown | None = None, cuts: tuple[str, ...] = ()
+) -> dict[str, object]:
     """Return the names a template may use: plain values of `context`, nothing that leads to a feed or a secret.
 
     `cuts` names what was left out, so that a template does not say there is none of it.
@@ -190,7 +219,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def series(candles: tuple[Candle, ...]) -> str:
+def series(candles: tuple[contract.Candle, ...]) -> str:
     """Write candles one a line: closing time, to the second where they are shorter than a minute, and the figures."""
     lines = []
     seconds = any(one.at.second for one in candles)

@@ -12,16 +12,8 @@ import anyio
 import grpc
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from executor import errors
 from executor.contract import Context, FullDecision
-from executor.errors import (
-    CallRejected,
-    ModelError,
-    ModelOverloaded,
-    ModelTimeout,
-    ModelUnreachable,
-    Unauthorized,
-    UnreadableAnswer,
-)
 from executor.proto import decision_pb2 as pb
 from executor.proto import decision_pb2_grpc
 from executor.remote.endpoint import CONNECT_TIMEOUT_S, MAX_BYTES, STOPPING, Asking, RemoteEndpoint, lost
@@ -126,10 +118,10 @@ class GrpcAsking:
                 answer = await method(request, timeout=left_s if math.isfinite(left_s) else None, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 failure = grpc_failure(error)
-                if isinstance(failure, ModelTimeout):
+                if isinstance(failure, errors.ModelTimeout):
                     raise failure from None
             except grpc.aio.UsageError as error:
-                failure = ModelUnreachable(f"cannot be reached ({error})")
+                failure = errors.ModelUnreachable(f"cannot be reached ({error})")
             except CancelledError:
                 # gRPC replaces the cancellation by one of its own, in which no cancel scope knows its own again.
                 await checkpoint_if_cancelled()
@@ -137,7 +129,7 @@ class GrpcAsking:
         if failure is not None:
             raise failure
         if answer is None:
-            raise UnreadableAnswer("answered no message of decision.proto; look at what listens there")
+            raise errors.UnreadableAnswer("answered no message of decision.proto; look at what listens there")
         return answer
 
     @staticmethod
@@ -147,22 +139,22 @@ class GrpcAsking:
             while (state := channel.get_state(try_to_connect=True)) in _CONNECTING:
                 await channel.wait_for_state_change(state)
             return
-        raise ModelUnreachable("cannot be reached (no connection in time)")
+        raise errors.ModelUnreachable("cannot be reached (no connection in time)")
 
 
-def grpc_failure(error: grpc.aio.AioRpcError) -> ModelError:
+def grpc_failure(error: grpc.aio.AioRpcError) -> errors.ModelError:
     """Return the error of a call that ended without an answer."""
     code, told = error.code().name, clean_text(error.details() or "", _DETAIL)
     if code == "UNAVAILABLE":
         why = "it answers, but no gRPC; is this its HTTP port?" if _NO_GRPC in told else told
-        return ModelUnreachable(f"cannot be reached ({why})") if told.startswith(_NOT_ASKED) else lost(told)
+        return errors.ModelUnreachable(f"cannot be reached ({why})") if told.startswith(_NOT_ASKED) else lost(told)
     match code:
         case "DEADLINE_EXCEEDED":
-            return ModelTimeout("did not decide in time; raise the timeout, or look at its server")
+            return errors.ModelTimeout("did not decide in time; raise the timeout, or look at its server")
         case "UNAUTHENTICATED" | "PERMISSION_DENIED":
-            return Unauthorized(f"refuses the key ({told}); give the key of its config")
+            return errors.Unauthorized(f"refuses the key ({told}); give the key of its config")
         case "RESOURCE_EXHAUSTED" if told.startswith(_TOO_LONG):
-            return UnreadableAnswer(f"answered more than is taken ({told}); that is no decision")
+            return errors.UnreadableAnswer(f"answered more than is taken ({told}); that is no decision")
         case "INVALID_ARGUMENT" | "NOT_FOUND" | "UNIMPLEMENTED" | "RESOURCE_EXHAUSTED" | "FAILED_PRECONDITION":
-            return CallRejected(f"refused the request ({code}: {told})")
-    return ModelOverloaded(f"failed ({code}: {told})")
+            return errors.CallRejected(f"refused the request ({code}: {told})")
+    return errors.ModelOverloaded(f"failed ({code}: {told})")

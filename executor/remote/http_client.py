@@ -9,18 +9,8 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
+from executor import errors
 from executor.contract import Context, FullDecision
-from executor.errors import (
-    CallRejected,
-    ExecutorConfigError,
-    ModelError,
-    ModelOverloaded,
-    ModelUnreachable,
-    RateLimited,
-    ReplySyntaxError,
-    Unauthorized,
-    UnreadableAnswer,
-)
 from executor.models.addresses import check_peer, is_address
 from executor.remote.endpoint import (
     CONNECT_TIMEOUT_S,
@@ -107,12 +97,12 @@ class HttpAsking:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > MAX_BYTES:
-                        raise UnreadableAnswer(f"answered more than {MAX_BYTES} bytes; that is no decision")
+                        raise errors.UnreadableAnswer(f"answered more than {MAX_BYTES} bytes; that is no decision")
             finally:
                 await response.aclose()
         except (httpx.ConnectTimeout, httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             why = "no connection in time" if isinstance(error, httpx.ConnectTimeout) else f"{error}"
-            raise ModelUnreachable(f"cannot be reached ({why})") from None
+            raise errors.ModelUnreachable(f"cannot be reached ({why})") from None
         except httpx.HTTPError as error:
             raise lost(f"{type(error).__name__}: {error}") from None
         if response.status_code != 200:
@@ -132,28 +122,30 @@ class HttpAsking:
             address = str(stream.get_extra_info("server_addr")[0])
             try:
                 check_peer(address, host=host)
-            except ExecutorConfigError:
+            except errors.ExecutorConfigError:
                 await stream.aclose()
                 mend = "set allow_private: true beside its url if that is meant"
-                raise CallRejected(f"is not asked: {host} resolves to the private address {address}; {mend}") from None
+                raise errors.CallRejected(
+                    f"is not asked: {host} resolves to the private address {address}; {mend}"
+                ) from None
 
         return {"trace": connected}
 
 
-def http_failure(status: int, content: bytes) -> ModelError:
+def http_failure(status: int, content: bytes) -> errors.ModelError:
     """Return the error of an HTTP status other than 200, with what our own server says; other words are left out."""
     try:
         raw = read_json(content[:10_000].decode("utf-8"))
-    except (ValueError, ReplySyntaxError):
+    except (ValueError, errors.ReplySyntaxError):
         raw = None
     said = raw.get("error") if isinstance(raw, dict) else None
     detail = f": {told}" if isinstance(said, str) and (told := clean_text(said, _DETAIL)) else ""
     if status in (401, 403):
-        return Unauthorized(f"refuses the key ({status}{detail}); give the key of its config")
+        return errors.Unauthorized(f"refuses the key ({status}{detail}); give the key of its config")
     if status == 429:
-        return RateLimited(f"takes no more calls now (429{detail})")
+        return errors.RateLimited(f"takes no more calls now (429{detail})")
     if status == 503:
-        return ModelUnreachable(f"takes no request now (503{detail})")
+        return errors.ModelUnreachable(f"takes no request now (503{detail})")
     if status >= 500:
-        return ModelOverloaded(f"failed ({status}{detail}); its log says why")
-    return CallRejected(f"refused the request ({status}{detail})")
+        return errors.ModelOverloaded(f"failed ({status}{detail}); its log says why")
+    return errors.CallRejected(f"refused the request ({status}{detail})")

@@ -10,30 +10,22 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from executor import errors
 from executor.contract import Context, Executor, FullDecision
-from executor.errors import (
-    KeyRefused,
-    RequestInvalid,
-    RequestRefused,
-    RequestTooLarge,
-    ServerStopping,
-    TraderUnable,
-    TraderUnknown,
-)
 from executor.remote.endpoint import DECISION_PATH, MAX_BYTES, PING_PATH, TIMEOUT_HEADER
 from executor.remote.service import DecisionService, Desk
 from executor.remote.wire import decision_json, read_request
 
 _BODY_TIMEOUT_S: Final = 10.0
 _LEFT: Final = 499
-_STATUS: Final[Mapping[type[RequestRefused], int]] = MappingProxyType(
+_STATUS: Final[Mapping[type[errors.RequestRefused], int]] = MappingProxyType(
     {
-        RequestInvalid: 422,
-        RequestTooLarge: 413,
-        KeyRefused: 401,
-        TraderUnknown: 404,
-        TraderUnable: 503,
-        ServerStopping: 503,
+        errors.RequestInvalid: 422,
+        errors.RequestTooLarge: 413,
+        errors.KeyRefused: 401,
+        errors.TraderUnknown: 404,
+        errors.TraderUnable: 503,
+        errors.ServerStopping: 503,
     }
 )
 
@@ -42,7 +34,7 @@ def decision_app(service: DecisionService) -> FastAPI:
     """Return the HTTP application; only `/healthz` answers without a key."""
     app = FastAPI(title="Propdesk executor", docs_url=None, redoc_url=None, openapi_url=None)
     routes = _Routes(service)
-    app.add_exception_handler(RequestRefused, routes.refused)
+    app.add_exception_handler(errors.RequestRefused, routes.refused)
     app.get("/healthz")(routes.health)
     app.get(PING_PATH)(routes.ping)
     app.post(DECISION_PATH)(routes.decide)
@@ -79,7 +71,7 @@ class _Routes:
     async def refused(self, request: Request, error: Exception) -> JSONResponse:
         del request
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
-        if isinstance(error, ServerStopping) and error.cut:
+        if isinstance(error, errors.ServerStopping) and error.cut:
             status = 500
         headers: dict[str, Any] = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
         if status == 413:
@@ -91,7 +83,7 @@ class _Routes:
     ) -> FullDecision | None:
         """Decide for as long as the client is there; None once it has left."""
         decision: FullDecision | None = None
-        stopping: ServerStopping | None = None
+        stopping: errors.ServerStopping | None = None
         async with anyio.create_task_group() as group:
 
             async def until_gone() -> None:
@@ -102,7 +94,7 @@ class _Routes:
             group.start_soon(until_gone)
             try:
                 decision = await self._service.decided(executor, context, left_s)
-            except ServerStopping as error:
+            except errors.ServerStopping as error:
                 stopping = error
             group.cancel_scope.cancel()
         if stopping is not None:
@@ -121,7 +113,9 @@ class _Routes:
         except ValueError:
             left_s = math.nan
         if not left_s >= 0:
-            raise RequestInvalid(f"the header {TIMEOUT_HEADER} is no number of seconds; send one such as 29.5, or none")
+            raise errors.RequestInvalid(
+                f"the header {TIMEOUT_HEADER} is no number of seconds; send one such as 29.5, or none"
+            )
         return left_s
 
     @staticmethod
@@ -132,7 +126,11 @@ class _Routes:
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > MAX_BYTES:
-                        raise RequestTooLarge(f"the body is longer than {MAX_BYTES} bytes; send fewer symbols at once")
+                        raise errors.RequestTooLarge(
+                            f"the body is longer than {MAX_BYTES} bytes; send fewer symbols at once"
+                        )
         except TimeoutError:
-            raise RequestInvalid(f"the body did not arrive within {_BODY_TIMEOUT_S:g} s; send it at once") from None
+            raise errors.RequestInvalid(
+                f"the body did not arrive within {_BODY_TIMEOUT_S:g} s; send it at once"
+            ) from None
         return bytes(body)

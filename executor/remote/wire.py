@@ -5,7 +5,7 @@ context for its form, a decision item by item by the contract that a model's rep
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,22 +13,10 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from executor.contract import (
-    ZERO,
-    Candle,
-    Context,
-    Decision,
-    FullDecision,
-    Indicators,
-    ItemError,
-    MarketView,
-    Outcome,
-    RenderedPrompt,
-    Usage,
-)
+from executor import contract
 from executor.errors import ReplySyntaxError, RequestInvalid, UnreadableAnswer
 from executor.prompts.library import prompt_digest
-from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
+from executor.prompts.values import SeenMarket
 from executor.remote.endpoint import MAX_BYTES, MAX_SYMBOLS
 from executor.reply.item import decision_from_mapping
 from executor.reply.parser import MAX_ITEMS
@@ -49,59 +37,18 @@ _EXPECTED: Final = "expected `propdesk executor serve` of this version there"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentMarket:
-    """Show one symbol as far as a prompt prints it; satisfies MarketView."""
-
-    symbol: str
-    mark: Decimal
-    age_s: float
-    indicators: Indicators
-    base_s: float = 0.0
-    funding_rate: Decimal | None = None
-    open_interest: Decimal | None = None
-    last_closes: tuple[float, ...] = ()
-    last_candles: tuple[Candle, ...] = ()
-    long_candles: tuple[Candle, ...] = ()
-
-    @staticmethod
-    def of(symbol: str, view: MarketView) -> "SentMarket":
-        """Return a view as plain values."""
-        return SentMarket(
-            symbol=symbol,
-            mark=view.mark,
-            age_s=view.age_s,
-            indicators=view.indicators,
-            base_s=view.base_s,
-            funding_rate=view.funding_rate,
-            open_interest=view.open_interest,
-            last_closes=tuple(view.closes(CLOSES_SHOWN)),
-            last_candles=tuple(view.candles(CANDLES_SHOWN)),
-            long_candles=tuple(view.candles(LONG_SHOWN, LONG_EVERY)),
-        )
-
-    def closes(self, count: int) -> Sequence[float]:
-        """Return up to `count` closes, oldest first, of those that were sent."""
-        return self.last_closes[-count:] if count > 0 else ()
-
-    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
-        """Return up to `count` candles, oldest first; only the two series that a prompt prints are sent."""
-        kept = self.last_candles if every == 1 else self.long_candles if every == LONG_EVERY else ()
-        return kept[-count:] if count > 0 else ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentContext(Context):
+class SentContext(contract.Context):
     """Carry a context whose market is plain values."""
 
-    market: Mapping[str, SentMarket]
+    market: Mapping[str, SeenMarket]
 
     @staticmethod
-    def of(context: Context) -> "SentContext":
+    def of(context: contract.Context) -> "SentContext":
         """Return a context with its market as values; one that has come over the wire stays as it is."""
         if isinstance(context, SentContext):
             return context
         values = {field.name: getattr(context, field.name) for field in fields(context)}
-        market = {symbol: SentMarket.of(symbol, view) for symbol, view in context.market.items()}
+        market = {symbol: SeenMarket.of(symbol, view) for symbol, view in context.market.items()}
         return SentContext(**{**values, "market": market})
 
     def in_utc(self) -> Self:
@@ -150,8 +97,8 @@ class _Tokens(BaseModel):
     input_tokens: _Count = 0
     cached_tokens: _Count = 0
     output_tokens: _Count = 0
-    cost_usd: _Usd = ZERO
-    unknown_usd: _Usd = ZERO
+    cost_usd: _Usd = contract.ZERO
+    unknown_usd: _Usd = contract.ZERO
 
     @field_validator("cost_usd", "unknown_usd")
     @classmethod
@@ -159,19 +106,19 @@ class _Tokens(BaseModel):
         """Return the cost; raise ValueError for more digits than any column takes."""
         if cost and (cost.adjusted() < _FINEST or len(cost.as_tuple().digits) > MAX_DIGITS):
             raise ValueError(f"expected 0 or an amount of at least 1e{_FINEST} and {MAX_DIGITS} digits")
-        return cost or ZERO
+        return cost or contract.ZERO
 
 
 class _Answer(BaseModel):
     """Hold an answer whose items are still to be judged; what a newer executor adds is passed over."""
 
     decisions: Annotated[list[Any], Field(max_length=MAX_ITEMS)]
-    outcome: Outcome
-    errors: tuple[ItemError, ...] = ()
+    outcome: contract.Outcome
+    errors: tuple[contract.ItemError, ...] = ()
     reasoning: str = ""
     model: str = ""
     prompt_hash: str = ""
-    prompt: RenderedPrompt | None = None
+    prompt: contract.RenderedPrompt | None = None
     reply: str = ""
     usage: _Tokens = _Tokens()
     attempts: _Count = 1
@@ -186,49 +133,49 @@ class _Answer(BaseModel):
         fit = fit and 0 <= prompt.version <= _MOST and 0 <= prompt.tokens <= _MOST
         return fit and self.prompt_hash == prompt.sha256 == prompt_digest(prompt.system, prompt.user)
 
-    def judged(self, context: Context) -> FullDecision:
+    def judged(self, context: contract.Context) -> contract.FullDecision:
         """Return the decision, each item held against the contract on the symbols of the context."""
         symbols = context.known_symbols
-        decisions: list[Decision] = []
+        decisions: list[contract.Decision] = []
         errors = [
-            ItemError(path=clean_text(error.path, _SHORT), message=clean_text(error.message, _SHORT))
+            contract.ItemError(path=clean_text(error.path, _SHORT), message=clean_text(error.message, _SHORT))
             for error in self.errors[:MAX_ITEMS]
         ]
         for index, item in enumerate(self.decisions):
             judged = decision_from_mapping(item, f"decisions[{index}]", symbols)
-            if isinstance(judged, Decision):
+            if isinstance(judged, contract.Decision):
                 decisions.append(judged)
             else:
                 errors.extend(judged)
         lost = bool(self.decisions) and not decisions
-        return FullDecision(
+        return contract.FullDecision(
             decisions=tuple(decisions),
-            outcome=Outcome.INVALID_REPLY if lost else self.outcome,
+            outcome=contract.Outcome.INVALID_REPLY if lost else self.outcome,
             errors=tuple(errors),
             reasoning=clean_text(self.reasoning, _TEXT),
             model=clean_text(self.model, 200),
             prompt_hash=clean_text(self.prompt_hash, 64),
             prompt=self.prompt,
             reply=clean_text(self.reply, _TEXT),
-            usage=Usage(**dict(self.usage)),
+            usage=contract.Usage(**dict(self.usage)),
             attempts=self.attempts,
         )
 
 
-_DECISIONS: Final = TypeAdapter(FullDecision)
+_DECISIONS: Final = TypeAdapter(contract.FullDecision)
 
 
-def context_values(context: Context) -> dict[str, Any]:
+def context_values(context: contract.Context) -> dict[str, Any]:
     """Return a context as plain values under the names of the contract; raise ValueError if it cannot travel."""
     return dict(_Request(context=SentContext.of(context)).model_dump(mode="json")["context"])
 
 
-def context_json(context: Context) -> bytes:
+def context_json(context: contract.Context) -> bytes:
     """Return the body of a request for a decision; raise ValueError if the context cannot travel."""
     return _Request(context=SentContext.of(context)).model_dump_json().encode()
 
 
-def read_request(body: bytes) -> Context:
+def read_request(body: bytes) -> contract.Context:
     """Return the context of a request's body; raise RequestInvalid, which names the first faults."""
     try:
         raw = read_json(body.decode("utf-8"))
@@ -244,12 +191,12 @@ def read_request(body: bytes) -> Context:
     return _read_context(raw)
 
 
-def context_of_values(values: Mapping[str, Any]) -> Context:
+def context_of_values(values: Mapping[str, Any]) -> contract.Context:
     """Return the context of plain values; raise RequestInvalid, which names the first faults."""
     return _read_context({"context": values})
 
 
-def _read_context(raw: Mapping[str, Any]) -> Context:
+def _read_context(raw: Mapping[str, Any]) -> contract.Context:
     try:
         context = _Request.model_validate(raw).context
     except ValidationError as error:
@@ -270,7 +217,7 @@ def _faults(raw: Any, value: Any, place: str) -> Iterator[str]:
         written_plainly = not isinstance(raw, str) or _PLAIN_NUMBER.fullmatch(raw)
         if not written_plainly or abs(value.adjusted()) > _WIDEST:
             yield f"{place}: expected a plain number such as 1250.5, without spaces or separators"
-    elif is_dataclass(value) and not isinstance(value, Candle):
+    elif is_dataclass(value) and not isinstance(value, contract.Candle):
         for name in (field.name for field in fields(value) if field.name in raw):
             yield from _faults(raw[name], getattr(value, name), f"{place}.{name}")
     elif isinstance(value, Mapping):
@@ -283,17 +230,17 @@ def _faults(raw: Any, value: Any, place: str) -> Iterator[str]:
             yield from _faults(sent, item, f"{place}.{index}")
 
 
-def decision_values(decision: FullDecision) -> dict[str, Any]:
+def decision_values(decision: contract.FullDecision) -> dict[str, Any]:
     """Return a decision as plain values under the names of the contract."""
     return dict(_DECISIONS.dump_python(decision, mode="json"))
 
 
-def decision_json(decision: FullDecision) -> bytes:
+def decision_json(decision: contract.FullDecision) -> bytes:
     """Return a decision as the body of an answer."""
     return _DECISIONS.dump_json(decision)
 
 
-def read_answer(body: bytes, context: Context) -> FullDecision:
+def read_answer(body: bytes, context: contract.Context) -> contract.FullDecision:
     """Return the decision of an answer's body; raise UnreadableAnswer for anything else."""
     try:
         raw = read_json(body.decode("utf-8"))
@@ -302,7 +249,7 @@ def read_answer(body: bytes, context: Context) -> FullDecision:
     return decision_of_values(raw, context)
 
 
-def decision_of_values(raw: object, context: Context) -> FullDecision:
+def decision_of_values(raw: object, context: contract.Context) -> contract.FullDecision:
     """Return the decision that plain values state; raise UnreadableAnswer if they state none.
 
     Each item is judged alone, on the symbols of `context`; a batch of which nothing is left is an invalid reply.
@@ -311,7 +258,7 @@ def decision_of_values(raw: object, context: Context) -> FullDecision:
         answer = _Answer.model_validate(raw)
     except ValidationError as error:
         raise UnreadableAnswer(f"answered no decision ({_problems(error)}); {_EXPECTED}") from None
-    if answer.outcome is not Outcome.DECIDED and answer.decisions:
+    if answer.outcome is not contract.Outcome.DECIDED and answer.decisions:
         raise UnreadableAnswer(f"answered {len(answer.decisions)} decisions beside {answer.outcome}; {_EXPECTED}")
     if not answer.has_its_prompt():
         raise UnreadableAnswer(f"answered a prompt that cannot be kept under the hash beside it; {_EXPECTED}")

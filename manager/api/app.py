@@ -12,10 +12,12 @@ def create_app(probe: Probe) -> FastAPI:
 
     @app.get("/")
     async def start() -> RedirectResponse:
+        """Lead to /healthz, until there is a console."""
         return RedirectResponse("/healthz")
 
     @app.get("/healthz")
     async def healthz(response: Response) -> Health:
+        """Tell whether database and worker are well: 200, or 503 with what is wrong."""
         health = await probe.look()
         if health.status is not Status.OK:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE

@@ -24,8 +24,7 @@ from manager.cli.render import instant, print_json, say, show_table, write
 from manager.config import Config
 from manager.resources import resource
 from manager.state.errors import InvalidRow
-from manager.state.prompt_text import prompt_text
-from manager.state.recorded import context_json, context_of_json
+from manager.state.recorded import context_json, context_of_json, prompt_text
 from manager.state.records import DecisionRow, PromptRow, TraderRow
 from manager.state.store import Store
 from manager.views.prompt_diff import Comparison, Side, Totals, compare

@@ -6,16 +6,8 @@ from typing import Annotated
 
 import typer
 
+from manager.cli import options
 from manager.cli.guard import Refused
-from manager.cli.options import (
-    CONFIG_DEFAULT,
-    DATA_DEFAULT,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    read_config,
-    setting,
-)
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say
 from manager.config import MarketType
@@ -26,7 +18,7 @@ PortOption = Annotated[
         "--port",
         min=0,
         max=65535,
-        callback=setting,
+        callback=options.setting,
         help="The loopback port of the web process; 0 takes a free one. PROPDESK_PORT sets it too.",
     ),
 ]
@@ -58,7 +50,11 @@ executors = typer.Typer(no_args_is_help=True, help="Decide for desks elsewhere."
 databases = typer.Typer(no_args_is_help=True, help="Care for the database.")
 
 
-def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir: DataDirOption = DATA_DEFAULT) -> None:
+def run(
+    config: options.ConfigOption = options.CONFIG_DEFAULT,
+    port: PortOption = 8000,
+    data_dir: options.DataDirOption = options.DATA_DEFAULT,
+) -> None:
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
     path = _real_time(config)
     from manager.bootstrap.live import run_supervised
@@ -67,7 +63,9 @@ def run(config: ConfigOption = CONFIG_DEFAULT, port: PortOption = 8000, data_dir
     raise typer.Exit(asyncio.run(run_supervised(path, read_settings(data_dir=data_dir, port=port))))
 
 
-def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA_DEFAULT) -> None:
+def worker(
+    config: options.ConfigOption = options.CONFIG_DEFAULT, data_dir: options.DataDirOption = options.DATA_DEFAULT
+) -> None:
     """Run jobs only; start as many as you like on one DATABASE_URL."""
     path = _real_time(config)
     from manager.bootstrap.live import run_worker
@@ -78,7 +76,7 @@ def worker(config: ConfigOption = CONFIG_DEFAULT, data_dir: DataDirOption = DATA
 
 @executors.command("serve")
 def serve(
-    config: ConfigOption = CONFIG_DEFAULT,
+    config: options.ConfigOption = options.CONFIG_DEFAULT,
     http_port: HttpPortOption = 8200,
     grpc_port: GrpcPortOption = 8201,
     host: HostOption = "127.0.0.1",
@@ -92,14 +90,14 @@ def serve(
     from manager.processes.executor_server import longest_decision_s, serve_executors
     from manager.settings import read_settings
 
-    read = read_config(config)
+    read = options.read_config(config)
     grace_s = longest_decision_s(read) if grace is None else grace
     listen = Listen(host=host, http_port=http_port, grpc_port=grpc_port, grace_s=grace_s)
     asyncio.run(serve_executors(read, listen, read_settings()))
 
 
 @databases.command("upgrade")
-def upgrade(data_dir: DataDirOption = DATA_DEFAULT, as_json: JsonOption = False) -> None:
+def upgrade(data_dir: options.DataDirOption = options.DATA_DEFAULT, as_json: options.JsonOption = False) -> None:
     """Create or upgrade the tables in DATABASE_URL, or in the embedded PostgreSQL of the data directory."""
     from manager.settings import read_settings
 
@@ -117,7 +115,7 @@ def upgrade(data_dir: DataDirOption = DATA_DEFAULT, as_json: JsonOption = False)
 
 def _real_time(path: Path) -> Path:
     """Return the path of a sound config whose traders all have prices that go on in real time."""
-    config = read_config(path)
+    config = options.read_config(path)
     for tenant in config.tenants.values():
         for trader in tenant.traders:
             if tenant.accounts[trader.account].market.type is MarketType.REPLAY:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from exchanges.types import ZERO
 from executor.models.addresses import shown_url
 from executor.prompts.values import duration
 from executor.registry import ExecutorType
@@ -170,7 +171,7 @@ def list_traders(options: DeskOptions) -> None:
         async with store.transaction(options.owner) as tx:
             rows, books = await tx.search(Search(kind=TraderRow), Search(kind=records.BookRow))
         allocated = {book.trader_id: book.allocated for book in books}
-        return [_Listed(row=row, allocated_usd=allocated.get(row.trader_id, records.ZERO)) for row in rows]
+        return [_Listed(row=row, allocated_usd=allocated.get(row.trader_id, ZERO)) for row in rows]
 
     _show(options, sorted(options.on_store(read), key=lambda one: one.row.seq))
 

@@ -10,19 +10,11 @@ from executor.errors import ExecutorConfigError
 from executor.models.chat import Structured
 from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.endpoint import check_ca_file
+from manager.config import schema
 from manager.config.definition import Definitions, Ground
 from manager.config.fields import parse_number
 from manager.config.models import read_body
 from manager.config.reading import Reading
-from manager.config.schema import (
-    EXECUTORS,
-    OPENAI,
-    BaselineSection,
-    LlmSection,
-    RemoteSection,
-    RiskSection,
-    TraderSection,
-)
 from manager.config.source import Loc, dotted, shown
 from traders.spec import TraderId, TraderSpec
 
@@ -48,7 +40,7 @@ class TraderReader:
         return tuple(spec for spec in specs if spec is not None)
 
     def _trader(self, loc: Loc, given: Any) -> TraderSpec | None:
-        trader = self._reading.validated(loc, TraderSection, given)
+        trader = self._reading.validated(loc, schema.TraderSection, given)
         if not isinstance(given, dict):
             return None
         executor = self._executor((*loc, "executor"), given["executor"]) if "executor" in given else None
@@ -86,18 +78,18 @@ class TraderReader:
         self._definitions.add(spec, f"line {self._reading.source.line((*loc, 'id'))}")
 
     def _executor(self, loc: Loc, given: Any) -> ExecutorSpec | None:
-        kind = self._reading.variant(loc, EXECUTORS, given)
+        kind = self._reading.variant(loc, schema.EXECUTORS, given)
         section = self._reading.validated(loc, kind, given) if kind else None
         match section:
-            case BaselineSection():
+            case schema.BaselineSection():
                 return ExecutorSpec(type=ExecutorType.BASELINE, style=section.style)
-            case LlmSection():
+            case schema.LlmSection():
                 return self._llm(loc, section)
-            case RemoteSection():
+            case schema.RemoteSection():
                 return self._remote(loc, section)
         return None if section is None else ExecutorSpec(type=ExecutorType.RECORDED)
 
-    def _llm(self, loc: Loc, section: LlmSection) -> ExecutorSpec:
+    def _llm(self, loc: Loc, section: schema.LlmSection) -> ExecutorSpec:
         """Return an executor that names models of its tenant, or its own endpoint."""
         inline = section.api_key is not None or section.base_url is not None
         if inline and section.api_key is None:
@@ -109,7 +101,7 @@ class TraderReader:
                 self._reading.report((*loc, key), shown((), getattr(section, key)), mend)
         return ExecutorSpec(
             type=ExecutorType.LLM,
-            base_url=(section.base_url or OPENAI) if inline else "",
+            base_url=(section.base_url or schema.OPENAI) if inline else "",
             api_key=section.api_key or "",
             model=section.model,
             fallback=tuple(section.fallback),
@@ -118,7 +110,7 @@ class TraderReader:
             extra_body=read_body(self._reading, (*loc, "extra_body"), section.extra_body),
         )
 
-    def _remote(self, loc: Loc, section: RemoteSection) -> ExecutorSpec:
+    def _remote(self, loc: Loc, section: schema.RemoteSection) -> ExecutorSpec:
         """Return a remote executor; an unfit `ca_file`, which is relative to the config file, is noted."""
         ca_file = str(self._reading.source.path.parent / section.ca_file) if section.ca_file else ""
         try:
@@ -156,7 +148,7 @@ def _draft(given: Mapping[str, Any], executor: ExecutorSpec) -> TraderSpec:
     )
 
 
-def _limits(risk: RiskSection) -> Limits:
+def _limits(risk: schema.RiskSection) -> Limits:
     values = risk.model_dump()
     values["cooldown_after_stop_s"] = values.pop("cooldown_after_stop")
     return Limits(**values)

@@ -15,41 +15,26 @@ from exchanges.types import Instrument, Symbol
 from manager.desk.plan.booking import Execution, Part
 from manager.desk.plan.dust import still_dust
 from manager.desk.plan.outstanding import Outstanding
+from manager.state import records
 from manager.state.keys import Row
 from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose
-from manager.state.records import (
-    ROUNDING,
-    UNALLOCATED,
-    AccountId,
-    AccountRow,
-    BookRow,
-    FillPartRow,
-    IntentRow,
-    LedgerRow,
-    OrderId,
-    OrderRow,
-    PositionKey,
-    PositionRow,
-    RoundId,
-    TraderRow,
-)
 from manager.state.store import AccountRows, Transaction
 from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
 from traders.spec import TraderId
 
 _HOUR = timedelta(hours=1)
-_ACCOUNT_FIELDS = tuple(item.name for item in fields(AccountRow))
+_ACCOUNT_FIELDS = tuple(item.name for item in fields(records.AccountRow))
 
 
 @dataclass(slots=True)
 class Writes:
     """Collect the rows of one boundary; of the account only the fields that changed, the manager writes others."""
 
-    account_id: AccountId
+    account_id: records.AccountId
     inserts: list[Row] = field(default_factory=list)
     upserts: list[Row] = field(default_factory=list)
-    flat: list[tuple[AccountId, TraderId, Symbol]] = field(default_factory=list)
+    flat: list[tuple[records.AccountId, TraderId, Symbol]] = field(default_factory=list)
     account: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -59,9 +44,9 @@ class Writes:
     async def apply(self, tx: Transaction) -> None:
         """Write everything within `tx`."""
         if self.account:
-            await tx.patch(AccountRow, (self.account_id,), **self.account)
+            await tx.patch(records.AccountRow, (self.account_id,), **self.account)
         if self.flat:
-            await tx.delete(PositionRow, self.flat)
+            await tx.delete(records.PositionRow, self.flat)
         if self.upserts:
             await tx.upsert(self.upserts)
         if self.inserts:
@@ -72,58 +57,64 @@ class AccountState:
     """Hold one account's books and orders while a job works on them; `version` grows with every change."""
 
     def __init__(self, rows: AccountRows, instruments: Mapping[Symbol, Instrument]) -> None:
-        self.account: AccountRow = rows.account
-        self.traders: dict[TraderId, TraderRow] = {row.trader_id: row for row in rows.traders}
+        self.account: records.AccountRow = rows.account
+        self.traders: dict[TraderId, records.TraderRow] = {row.trader_id: row for row in rows.traders}
         self.schedules = {row.trader_id: row for row in rows.schedules}
-        self.heads: dict[TraderId, BookRow] = {row.trader_id: row for row in rows.books}
-        self.positions: dict[PositionKey, PositionRow] = {PositionKey(r.trader_id, r.symbol): r for r in rows.positions}
-        self.orders: dict[OrderId, OrderRow] = {row.order_id: row for row in rows.orders}
+        self.heads: dict[TraderId, records.BookRow] = {row.trader_id: row for row in rows.books}
+        self.positions: dict[records.PositionKey, records.PositionRow] = {
+            records.PositionKey(r.trader_id, r.symbol): r for r in rows.positions
+        }
+        self.orders: dict[records.OrderId, records.OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
         self.instruments = instruments
-        held: dict[TraderId, list[PositionRow]] = {}
+        held: dict[TraderId, list[records.PositionRow]] = {}
         for row in rows.positions:
             held.setdefault(row.trader_id, []).append(row)
         self.books = {head.trader_id: head.book(held.pop(head.trader_id, ())) for head in rows.books}
         self.books |= {owner: self.head(owner).book(left) for owner, left in held.items()}
-        for owner in (*self.traders, EXTERNAL, UNALLOCATED, ROUNDING):
+        for owner in (*self.traders, EXTERNAL, records.UNALLOCATED, records.ROUNDING):
             if owner not in self.books:
                 self.books[owner] = Book(trader_id=owner)
         self.outstanding = Outstanding(self.orders, self.books)
         self.pending = Writes(rows.account.account_id)
         self.version = 0
         self._dirty_heads: set[TraderId] = set()
-        self._dirty_positions: set[PositionKey] = set()
+        self._dirty_positions: set[records.PositionKey] = set()
 
     @property
-    def dust(self) -> frozenset[PositionKey]:
+    def dust(self) -> frozenset[records.PositionKey]:
         """Return the positions that are too small for the venue."""
         return frozenset(key for key, row in self.positions.items() if row.dust)
 
-    def held_row(self, key: PositionKey) -> PositionRow | None:
+    def held_row(self, key: records.PositionKey) -> records.PositionRow | None:
         """Return the row of a position as it was flagged last, None for one that is not held."""
         book = self.books.get(key.trader_id)
         return self.positions.get(key) if book is not None and key.symbol in book.positions else None
 
-    def head(self, trader_id: TraderId) -> BookRow:
+    def head(self, trader_id: TraderId) -> records.BookRow:
         """Return the money row of a book, a new one when it has none yet."""
         found = self.heads.get(trader_id)
         if found is None:
-            found = BookRow(tenant_id=self.account.tenant_id, account_id=self.account.account_id, trader_id=trader_id)
+            found = records.BookRow(
+                tenant_id=self.account.tenant_id, account_id=self.account.account_id, trader_id=trader_id
+            )
             self.heads[trader_id] = found
         return found
 
-    def set_head(self, head: BookRow) -> None:
+    def set_head(self, head: records.BookRow) -> None:
         """Replace the non-money fields of a book's row; money comes from the book itself."""
         self.version += 1
         self.heads[head.trader_id] = head
         self._dirty_heads.add(head.trader_id)
 
-    def note_trader(self, row: TraderRow) -> None:
+    def note_trader(self, row: records.TraderRow) -> None:
         """Take in a trader's new life-cycle state, which the manager has already written."""
         self.version += 1
         self.traders[row.trader_id] = row
 
-    def settle(self, intent: IntentRow, status: IntentStatus, round_id: RoundId, code: str = "") -> None:
+    def settle(
+        self, intent: records.IntentRow, status: IntentStatus, round_id: records.RoundId, code: str = ""
+    ) -> None:
         """Record what became of an intent."""
         changed = replace(intent, status=status, code=code, round_id=round_id)
         self.intents[intent.intent_id] = changed
@@ -137,19 +128,19 @@ class AccountState:
         """Add a changed row to what the next boundary writes."""
         self.pending.upserts.append(row)
 
-    def new_order(self, order: OrderRow) -> None:
+    def new_order(self, order: records.OrderRow) -> None:
         """Record an order that is about to be sent."""
         self.version += 1
         self.orders[order.order_id] = order
         self.pending.inserts.append(order)
 
-    def put_order(self, order: OrderRow) -> None:
+    def put_order(self, order: records.OrderRow) -> None:
         """Record a new version of an order."""
         self.version += 1
         self.orders[order.order_id] = order
         self.pending.upserts.append(order)
 
-    def put_account(self, account: AccountRow) -> None:
+    def put_account(self, account: records.AccountRow) -> None:
         """Record a new version of the account; a halt by the manager meanwhile is not written over."""
         self.version += 1
         old, self.account = self.account, account
@@ -183,11 +174,11 @@ class AccountState:
         if symbol in after.positions and part.purpose == OrderPurpose.ENTRY:
             after = with_protection(after, symbol, part.stop_loss, part.take_profit)
         self.books[part.trader_id] = after
-        self._dirty_positions.add(PositionKey(part.trader_id, symbol))
+        self._dirty_positions.add(records.PositionKey(part.trader_id, symbol))
         self._dirty_heads.add(part.trader_id)
         self._note_trade(execution, part, held, closed=symbol not in after.positions, realized=realized)
         self.pending.inserts.append(
-            FillPartRow(
+            records.FillPartRow(
                 tenant_id=self.account.tenant_id,
                 account_id=self.account.account_id,
                 trade_id=execution.trade_id,
@@ -223,13 +214,13 @@ class AccountState:
             head = replace(head, recent_entries=(*recent, execution.at))
         self.heads[part.trader_id] = head
 
-    def protect(self, key: PositionKey, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+    def protect(self, key: records.PositionKey, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         """Set the stop and take-profit of a position; None leaves the old one."""
         self.version += 1
         self.books[key.trader_id] = with_protection(self._held(key.trader_id), key.symbol, stop_loss, take_profit)
         self._dirty_positions.add(key)
 
-    def flag(self, key: PositionKey, *, dust: bool, unprotected_since: datetime | None) -> None:
+    def flag(self, key: records.PositionKey, *, dust: bool, unprotected_since: datetime | None) -> None:
         """Mark a position as dust or as without a confirmed stop since an instant."""
         row = self.positions.get(key)
         if row is None or row.dust != dust or row.unprotected_since != unprotected_since:
@@ -242,7 +233,7 @@ class AccountState:
         self.version += 1
         self.books[trader_id] = apply_funding(self._held(trader_id), amount)
         self._dirty_heads.add(trader_id)
-        kind = LedgerKind.ROUNDING if trader_id == ROUNDING else LedgerKind.FUNDING
+        kind = LedgerKind.ROUNDING if trader_id == records.ROUNDING else LedgerKind.FUNDING
         self._post(trader_id, kind, ref, amount, at, symbol)
 
     def move_capital(
@@ -287,7 +278,7 @@ class AccountState:
         self, trader_id: TraderId, kind: LedgerKind, ref: str, amount: Decimal, at: datetime, symbol: str
     ) -> None:
         self.pending.inserts.append(
-            LedgerRow(
+            records.LedgerRow(
                 tenant_id=self.account.tenant_id,
                 account_id=self.account.account_id,
                 ref=ref,
@@ -299,7 +290,7 @@ class AccountState:
             )
         )
 
-    def _head_row(self, trader_id: TraderId) -> BookRow:
+    def _head_row(self, trader_id: TraderId) -> records.BookRow:
         book, head = self.books[trader_id], self.head(trader_id)
         money = (book.capital, book.realized, book.fees, book.funding, len(book.positions))
         if money == (head.capital, head.realized, head.fees, head.funding, head.open_positions):
@@ -309,9 +300,9 @@ class AccountState:
         self.heads[trader_id] = row
         return row
 
-    def _position_row(self, key: PositionKey, position: Position) -> PositionRow:
+    def _position_row(self, key: records.PositionKey, position: Position) -> records.PositionRow:
         old = self.positions.get(key)
-        return PositionRow(
+        return records.PositionRow(
             tenant_id=self.account.tenant_id,
             account_id=self.account.account_id,
             trader_id=key.trader_id,

@@ -8,18 +8,9 @@ from exchanges.types import Instrument, Symbol
 from executor.contract import ClosedTrade, RestingOrder
 from executor.prompts.values import TRADES_SHOWN
 from manager.config.models import asked_models
-from manager.state.records import (
-    BudgetRow,
-    DecisionRow,
-    FillPartRow,
-    OrderPurpose,
-    OrderRow,
-    OrderState,
-    PositionRow,
-    SpendingRow,
-)
+from manager.state.records import DecisionRow, FillPartRow, OrderPurpose, OrderRow, OrderState, PositionRow
+from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import TraderRows, Transaction
-from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord
 from traders.spec import TraderId
@@ -75,7 +66,7 @@ async def _left_for_models(tx: Transaction, rows: TraderRows, now: datetime) -> 
     models = asked_models(executor)
     names = ("", trader_id, *models)
     found = await tx.find(SpendingRow, {"day": day_of(now), "name": names})
-    used = {(row.scope, row.name): used_usd(row) for row in found}
+    used = {(row.scope, row.name): row.used_usd for row in found}
 
     def left(scope: str, name: str, budget: str) -> Decimal | None:
         usd = budgets.get((scope, budget))

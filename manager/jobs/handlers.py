@@ -24,23 +24,10 @@ from manager.jobs.details import read_record
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.told import dropped, note_failure, read_actions, told, was_told
 from manager.roster.lifecycle import transition
+from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
-from manager.state.prompt_text import prompt_row
-from manager.state.records import (
-    AccountId,
-    DecisionId,
-    DecisionRow,
-    IncidentRow,
-    IntentId,
-    IntentRow,
-    IntentStatus,
-    ScheduleRow,
-    TenantId,
-    TraderRow,
-    TraderState,
-)
+from manager.state.recorded import prompt_row, storable_decision
 from manager.state.store import Conclusion, Fence, Store, TraderRows
-from manager.state.text import storable_decision
 from traders.context import MarketViews, OwnState, build_context
 from traders.details import OwnRecord, with_details
 from traders.performance import Performance
@@ -63,7 +50,7 @@ class _CameLate(Exception):
 class ExecutorSource(Protocol):
     """Say which executor decides for a trader."""
 
-    def of(self, tenant: TenantId, spec: TraderSpec) -> Executor:
+    def of(self, tenant: records.TenantId, spec: TraderSpec) -> Executor:
         """Return the trader's executor."""
         ...
 
@@ -81,7 +68,7 @@ class DeskParts:
     runner: JobRunner
     executors: ExecutorSource
     sampler: EquitySampler
-    accounts: Mapping[tuple[TenantId, AccountId], AccountRuntime]
+    accounts: Mapping[tuple[records.TenantId, records.AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
     keep_prompts: bool = True
@@ -107,7 +94,7 @@ class DeskHandlers:
         turn = _Turn(slot=slot, read_at=parts.clock.now())
         async with parts.store.transaction(job.tenant_id) as tx:
             rows = await tx.trader(job.trader_id)
-        if rows.schedule.in_flight_due_at != slot or rows.trader.state is not TraderState.RUNNING:
+        if rows.schedule.in_flight_due_at != slot or rows.trader.state is not records.TraderState.RUNNING:
             return
         try:
             in_time, acts = await self._decided(rows, turn, parts.accounts[(job.tenant_id, job.account_id)])
@@ -173,7 +160,7 @@ class DeskHandlers:
         reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
         for trader_id in unfit:
             async with self._parts.store.transaction(tenant) as tx:
-                row = await transition(tx, trader_id, TraderState.ISOLATED, actor="desk", reason=reason, at=now)
+                row = await transition(tx, trader_id, records.TraderState.ISOLATED, actor="desk", reason=reason, at=now)
             session.state.note_trader(row)
 
     async def _open(self, job: Job) -> Session:
@@ -186,9 +173,9 @@ class DeskHandlers:
 
     async def _has_newer(self, session: Session) -> bool:
         seen = session.state.intents.keys()
-        where = {"account_id": session.runtime.account_id, "status": IntentStatus.PENDING}
+        where = {"account_id": session.runtime.account_id, "status": records.IntentStatus.PENDING}
         async with self._parts.store.transaction(session.runtime.tenant_id) as tx:
-            waiting = await tx.find(IntentRow, where)
+            waiting = await tx.find(records.IntentRow, where)
         return any(intent.intent_id not in seen for intent in waiting)
 
     async def _decided(self, rows: TraderRows, turn: _Turn, runtime: AccountRuntime) -> tuple[bool, bool]:
@@ -234,18 +221,18 @@ class DeskHandlers:
     async def _conclude_late(self, end: Conclusion) -> None:
         """Keep a decision that is not acted on; one that the trader took too long for counts as failed."""
         decision = end.decision
-        alerts: list[IncidentRow] = []
+        alerts: list[records.IncidentRow] = []
         async with self._parts.store.transaction(decision.tenant_id) as tx:
-            trader = await tx.get(TraderRow, decision.trader_id)
-            schedule = await tx.get(ScheduleRow, decision.trader_id)
-            slow = trader is not None and trader.state is TraderState.RUNNING and end.failed is not None
+            trader = await tx.get(records.TraderRow, decision.trader_id)
+            schedule = await tx.get(records.ScheduleRow, decision.trader_id)
+            slow = trader is not None and trader.state is records.TraderState.RUNNING and end.failed is not None
             if slow:
                 outcome = Outcome.TIMEOUT if decision.outcome is Outcome.DECIDED else decision.outcome
                 decision = replace(decision, outcome=outcome, errors=(*decision.errors, _LATE))
             await tx.conclude(replace(end, decision=decision, intents=[]))
             if slow and schedule is not None:
                 failures = schedule.failed_decisions + 1
-                await tx.patch(ScheduleRow, (decision.trader_id,), failed_decisions=failures)
+                await tx.patch(records.ScheduleRow, (decision.trader_id,), failed_decisions=failures)
                 alerts = await note_outcome(tx, schedule, decision, True)
         log_changes(alerts)
 
@@ -293,10 +280,10 @@ def _own_state(rows: TraderRows, curve: Performance, actions: Mapping[str, str])
 
 def _record(
     rows: TraderRows, full: FullDecision, due_at: datetime, decided_at: datetime, context: Context | None
-) -> tuple[DecisionRow, list[IntentRow]]:
+) -> tuple[records.DecisionRow, list[records.IntentRow]]:
     trader, schedule = rows.trader, rows.schedule
-    decision_id = DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
-    decision = DecisionRow(
+    decision_id = records.DecisionId(f"{trader.trader_id}@{to_ms(due_at)}")
+    decision = records.DecisionRow(
         tenant_id=trader.tenant_id,
         decision_id=decision_id,
         trader_id=trader.trader_id,
@@ -318,9 +305,9 @@ def _record(
         prompt_cuts=full.prompt.cuts if full.prompt is not None else (),
     )
     intents = [
-        IntentRow(
+        records.IntentRow(
             tenant_id=trader.tenant_id,
-            intent_id=IntentId(f"{decision_id}#{number}"),
+            intent_id=records.IntentId(f"{decision_id}#{number}"),
             decision_id=decision_id,
             account_id=trader.account_id,
             trader_id=trader.trader_id,

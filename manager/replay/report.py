@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import polars as pl
 from pydantic import TypeAdapter
 
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from executor.contract import Decision, Outcome
 from manager.bootstrap.replay import Replay
 from manager.bootstrap.request import DECISIONS
@@ -28,9 +28,9 @@ from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
 from manager.replay.page import GENERATOR, page
 from manager.state import records
-from manager.state.records import UNALLOCATED, ZERO, VerdictKind
+from manager.state.records import UNALLOCATED, VerdictKind
+from manager.state.spending import MODEL, TENANT, TRADER, SpendingRow
 from manager.state.store import AccountRows
-from manager.state.sums import MODEL, TENANT, TRADER, added
 from traders.spec import TraderId
 
 _PAGE = "report.html"
@@ -62,7 +62,7 @@ class ReplayFacts:
     verdicts: Sequence[records.VerdictRow]
     marks: Mapping[Symbol, Decimal]
     venue_equity: Decimal
-    spending: Sequence[records.SpendingRow]
+    spending: Sequence[SpendingRow]
     decisions: Sequence[records.DecisionRow]
     intents: Sequence[records.IntentRow]
 
@@ -112,7 +112,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             verdicts=await every(records.VerdictRow),
             marks=snapshot.marks(),
             venue_equity=balance.equity,
-            spending=await tx.find(records.SpendingRow, {}, limit=None),
+            spending=await tx.find(SpendingRow, {}, limit=None),
             decisions=await every(records.DecisionRow),
             intents=await every(records.IntentRow),
         )
@@ -208,10 +208,10 @@ class Report:
 
     def _models(self) -> dict[str, Any]:
         """Sum up calls, tokens and costs over all days, in total, by model and by trader; empty without any call."""
-        sums: dict[tuple[str, str], records.SpendingRow] = {}
+        sums: dict[tuple[str, str], SpendingRow] = {}
         for row in self._facts.spending:
             key = (row.scope, row.name)
-            sums[key] = added(sums[key], row) if key in sums else row
+            sums[key] = sums[key].plus(row) if key in sums else row
         report: dict[str, Any] = {"total": {}, "models": [], "traders": []} if sums else {}
         for (scope, name), row in sorted(sums.items()):
             counts = ("calls", "input_tokens", "cached_tokens", "output_tokens")

@@ -5,13 +5,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from exchanges.clock import to_ms
+from exchanges.types import ZERO
 from executor.contract import Action, Decision, Outcome
 from manager.desk.incidents.safe_mode import end_safe_mode
 from manager.errors import NotFlat
 from manager.roster.lifecycle import event_of, transition
 from manager.state import records
 from manager.state.kinds import EventKind
-from manager.state.records import UNALLOCATED, ZERO, IntentStatus, LedgerKind, TraderState
+from manager.state.records import UNALLOCATED, IntentStatus, LedgerKind, TraderState
 from manager.state.store import AccountRows, Transaction
 
 _DECIDING = frozenset({TraderState.RUNNING, TraderState.PAUSED})

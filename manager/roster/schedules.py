@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from manager.state.records import AccountId, ScheduleRow, TenantId
-from manager.state.slots import last_slot, next_slot
 from traders.spec import TraderId, TraderSpec
 
 SOON_S = 10
@@ -24,13 +23,13 @@ def phase_of(tenant: TenantId, trader_id: TraderId, interval_s: int) -> int:
 
 def on_the_grid(tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
     """Return the schedule of a trader that decides at every multiple of its interval, from `now` on."""
-    return ScheduleRow(
+    schedule = ScheduleRow(
         tenant_id=tenant,
         trader_id=spec.id,
         account_id=AccountId(spec.account),
         interval_s=spec.decision_interval_s,
-        next_due_at=next_slot(now - timedelta(microseconds=1), spec.decision_interval_s),
     )
+    return replace(schedule, next_due_at=schedule.next_slot(now - timedelta(microseconds=1)))
 
 
 def spread(tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
@@ -53,10 +52,10 @@ def first_due(schedule: ScheduleRow, now: datetime) -> datetime:
     """
     within_ms = min(schedule.interval_s, SOON_S) * 1000
     soon = now + timedelta(milliseconds=_hash(schedule.tenant_id, schedule.trader_id) % within_ms)
-    slot = last_slot(soon, schedule.interval_s, schedule.phase_s)
+    slot = schedule.slot(soon)
     last = schedule.last_decision_at
     decided = schedule.in_flight_due_at == slot or (last is not None and last >= slot)
-    return next_slot(now, schedule.interval_s, schedule.phase_s) if decided else soon
+    return schedule.next_slot(now) if decided else soon
 
 
 def _hash(tenant: TenantId, trader_id: TraderId) -> int:

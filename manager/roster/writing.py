@@ -14,13 +14,14 @@ from manager.roster.lifecycle import event_of, transition
 from manager.roster.registration import stored
 from manager.roster.schedules import FirstSchedule, first_due, rescheduled
 from manager.roster.terms import Claimant, terms_text
-from manager.spending.budget_incidents import budget_rows, end_obsolete
+from manager.spending.budget_incidents import end_obsolete
+from manager.spending.daily_budget import budget_rows
 from manager.state import records
 from manager.state.account_terms import differing_terms
 from manager.state.kinds import EventKind
 from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState
+from manager.state.spending import BudgetRow, day_of
 from manager.state.store import Transaction
-from manager.state.sums import day_of
 from traders.spec import TraderSpec
 
 _BACK = "back in the config"
@@ -113,8 +114,8 @@ class RosterWriter:
     async def take_budgets(self, tenant: TenantConfig) -> None:
         """Store what the config allows, and end the incidents that it makes untrue."""
         wanted = {(row.scope, row.name): row for row in budget_rows(tenant)}
-        known = {(row.scope, row.name): row for row in await self.tx.find(records.BudgetRow, {}, limit=None)}
-        await self.tx.delete(records.BudgetRow, [key for key in known if key not in wanted])
+        known = {(row.scope, row.name): row for row in await self.tx.find(BudgetRow, {}, limit=None)}
+        await self.tx.delete(BudgetRow, [key for key in known if key not in wanted])
         await self.tx.upsert([row for key, row in wanted.items() if known.get(key) != row])
         log_resolved(await end_obsolete(self.tx, tenant, day_of(self._now), self._now))
 

@@ -18,35 +18,17 @@ from executor.budget import Charge, Hold, Meter, Quote
 from executor.errors import BudgetExhausted, BudgetUnknown
 from manager.config.values import Config
 from manager.desk.incidents.log import log_raised, log_resolved
-from manager.spending.budget_incidents import (
-    EXHAUSTED,
-    Alarm,
-    BudgetAlarms,
-    Limit,
-    end_before,
-    model_budget,
-    usd,
-    warnings,
-)
+from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident, BudgetIncidents, end_before, warnings
+from manager.spending.daily_budget import DailyBudget, DailyBudgetStop, model_budget, stop_at_daily_budget
 from manager.state.errors import StateError
-from manager.state.records import AccountId, HoldRow, IncidentRow, SpendingRow, TenantId, TraderRow
+from manager.state.records import AccountId, IncidentRow, TenantId, TraderRow
+from manager.state.spending import MODEL, TENANT, TRADER, HoldRow, SpendingRow, day_of
 from manager.state.store import Store, Transaction
-from manager.state.sums import MODEL, TENANT, TRADER, day_of, used_usd
 from traders.spec import TraderSpec
 
 GRACE: Final = timedelta(seconds=60)
 _RELEASE_EVERY_S: Final = 5.0
-_MOST_HOLDS: Final = 100_000
 _LOG = structlog.get_logger(__name__)
-
-
-class _Over(Exception):
-    """Take a reservation back: `row` is the sum that it would have made, `sums` are those of all its limits."""
-
-    def __init__(self, limit: Limit, row: SpendingRow, sums: Sequence[SpendingRow]) -> None:
-        self.limit = limit
-        self.row = row
-        self.sums = sums
 
 
 class Spending:
@@ -55,7 +37,7 @@ class Spending:
     def __init__(self, store: Store, clock: Clock, config: Config) -> None:
         self.store = store
         self.clock = clock
-        self.alarms = BudgetAlarms()
+        self.incidents = BudgetIncidents()
         self._config = config
         self._released_s: dict[TenantId, float] = {}
 
@@ -63,16 +45,18 @@ class Spending:
         """Return the meter of a trader."""
         return TraderMeter(self, tenant, spec)
 
-    def limits(self, tenant: TenantId, spec: TraderSpec, model: str, model_usd: Decimal | None) -> tuple[Limit, ...]:
+    def budgets(
+        self, tenant: TenantId, spec: TraderSpec, model: str, model_usd: Decimal | None
+    ) -> tuple[DailyBudget, ...]:
         """Return what a call counts for; the model's comes last: what it alone refuses, another model may do."""
         owner = self._config.tenants.get(tenant)
         own = spec.executor.budget_usd_per_day
         if own is None and owner is not None:
             own = owner.budgets.trader_usd_per_day
         return (
-            Limit(scope=TENANT, name="", usd=None if owner is None else owner.budgets.tenant_usd_per_day),
-            Limit(scope=TRADER, name=spec.id, usd=own),
-            Limit(scope=MODEL, name=model, usd=model_usd),
+            DailyBudget(scope=TENANT, name="", usd=None if owner is None else owner.budgets.tenant_usd_per_day),
+            DailyBudget(scope=TRADER, name=spec.id, usd=own),
+            DailyBudget(scope=MODEL, name=model, usd=model_usd),
         )
 
     async def release_expired(self, tenant: TenantId) -> int:
@@ -85,7 +69,7 @@ class Spending:
             return 0
         self._released_s[tenant] = now_s
         async with self.store.transaction(tenant) as tx:
-            held = await tx.find(HoldRow, {}, limit=_MOST_HOLDS)
+            held = await tx.find(HoldRow, {}, limit=None)
         expired = [hold for hold in held if hold.expires_at <= now]
         for hold in expired:
             await self._release(hold)
@@ -96,9 +80,9 @@ class Spending:
             if not await tx.delete(HoldRow, [(hold.hold_id,)]):
                 return
             scopes = ((TENANT, ""), (MODEL, hold.model), (TRADER, hold.trader_id))
-            limits = [Limit(scope=scope, name=name, usd=None) for scope, name in scopes]
+            counted = [DailyBudget(scope=scope, name=name, usd=None) for scope, name in scopes]
             lost = {"reserved_usd": -hold.usd, "unknown_usd": hold.usd}
-            sums = await tx.add([limit.row(hold.tenant_id, hold.day, **lost) for limit in limits])
+            sums = await tx.add([one.row(hold.tenant_id, hold.day, **lost) for one in counted])
             raised = await self._warn_of_lost(tx, hold, sums)
         _LOG.warning("model_call_lost", tenant=hold.tenant_id, trader=hold.trader_id, model=hold.model, usd=hold.usd)
         _log(raised)
@@ -108,9 +92,9 @@ class Spending:
         if trader is None:
             return []
         model_usd = model_budget(self._config.tenants.get(hold.tenant_id), hold.model)
-        limits = self.limits(hold.tenant_id, trader.spec, hold.model, model_usd)
-        alarms = warnings(limits, sums, hold.tenant_id, trader.account_id)
-        return await self.alarms.tell(tx, self.alarms.untold(alarms), self.clock.now())
+        budgets = self.budgets(hold.tenant_id, trader.spec, hold.model, model_usd)
+        found = warnings(budgets, sums, hold.tenant_id, trader.account_id)
+        return await self.incidents.open(tx, self.incidents.new(found), self.clock.now())
 
 
 class TraderMeter:
@@ -129,9 +113,9 @@ class TraderMeter:
     async def reserve(self, quote: Quote) -> Hold:
         """Set the worst case aside; raise BudgetExhausted if it does not fit, BudgetUnknown if that cannot be told."""
         now = self._clock.now()
-        limits = self._spending.limits(self._tenant, self._spec, quote.model, quote.limit_usd)
+        budgets = self._spending.budgets(self._tenant, self._spec, quote.model, quote.limit_usd)
         hold = Hold(model=quote.model, day=day_of(now), limit_usd=quote.limit_usd)
-        if all(limit.usd is None for limit in limits):
+        if all(budget.usd is None for budget in budgets):
             return hold
         hold = replace(hold, id=uuid4().hex, usd=quote.worst_usd)
         row = HoldRow(
@@ -144,7 +128,7 @@ class TraderMeter:
             expires_at=now + timedelta(seconds=quote.lasts_s) + GRACE,
         )
         try:
-            await self._set_aside(row, limits)
+            await self._set_aside(row, budgets)
         except StateError as error:
             raise BudgetUnknown(
                 f"the budgets cannot be read, so model {quote.model!r} is not asked: {error}"
@@ -162,7 +146,7 @@ class TraderMeter:
             _log(raised)
             log_resolved(ended)
         except StateError as error:
-            self._spending.alarms.forget()
+            self._spending.incidents.forget()
             _LOG.error(
                 "model_cost_not_booked",
                 trader=self._spec.id,
@@ -174,98 +158,69 @@ class TraderMeter:
                 error=str(error),
             )
 
-    async def _set_aside(self, hold: HoldRow, limits: Sequence[Limit]) -> None:
-        over = await self._try(hold, limits)
-        if over is not None and await self._spending.release_expired(self._tenant):
-            over = await self._try(hold, limits)
-        if over is not None:
-            await self._tell_stop(over, hold, limits)
-            raise BudgetExhausted(_refusal(over, hold), of_model=over.limit.scope == MODEL)
+    async def _set_aside(self, hold: HoldRow, budgets: Sequence[DailyBudget]) -> None:
+        stop = await self._try(hold, budgets)
+        if stop is not None and await self._spending.release_expired(self._tenant):
+            stop = await self._try(hold, budgets)
+        if stop is not None:
+            await self._tell(stop, budgets)
+            raise BudgetExhausted(str(stop), of_model=stop.budget.scope == MODEL)
 
-    async def _try(self, hold: HoldRow, limits: Sequence[Limit]) -> _Over | None:
+    async def _try(self, hold: HoldRow, budgets: Sequence[DailyBudget]) -> DailyBudgetStop | None:
         try:
             async with self._store.transaction(self._tenant) as tx:
                 await tx.insert([hold])
-                sums = await tx.add([limit.row(self._tenant, hold.day, reserved_usd=hold.usd) for limit in limits])
-                _check(sums, limits, hold)
-        except _Over as over:
-            return over
+                sums = await tx.add([one.row(self._tenant, hold.day, reserved_usd=hold.usd) for one in budgets])
+                stop_at_daily_budget(sums, budgets, hold)
+        except DailyBudgetStop as stop:
+            return stop
         return None
 
     async def _book(
-        self, tx: Transaction, hold: Hold, charge: Charge, freed_usd: Decimal
+        self, tx: Transaction, hold: Hold, charge: Charge, released_usd: Decimal
     ) -> tuple[list[IncidentRow], list[IncidentRow]]:
-        """Return the alarms that were raised and those that ended."""
-        day = hold.day or day_of(self._clock.now())
-        usage = charge.usage
-        limits = self._spending.limits(self._tenant, self._spec, hold.model, hold.limit_usd)
+        """Return the incidents that were opened and those that ended."""
+        day, now, usage = hold.day or day_of(self._clock.now()), self._clock.now(), charge.usage
+        budgets = self._spending.budgets(self._tenant, self._spec, hold.model, hold.limit_usd)
         booked = {
             "spent_usd": usage.cost_usd,
-            "reserved_usd": -freed_usd,
+            "reserved_usd": -released_usd,
             "unknown_usd": charge.unknown_usd,
             "calls": charge.calls,
             "input_tokens": usage.input_tokens,
             "cached_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
         }
-        sums = await tx.add([limit.row(self._tenant, day, **booked) for limit in limits])
-        new = {(row.scope, row.name) for row in sums if charge.calls and row.calls == charge.calls}
-        now = self._clock.now()
+        sums = await tx.add([one.row(self._tenant, day, **booked) for one in budgets])
+        first = {(row.scope, row.name) for row in sums if charge.calls and row.calls == charge.calls}
         ended = []
+        if first:
+            ended = await end_before(tx, day, now, [one for one in budgets if (one.scope, one.name) in first])
+        incidents = self._spending.incidents
+        new = incidents.new(warnings(budgets, sums, self._tenant, AccountId(self._spec.account)))
+        return await incidents.open(tx, new, now), ended
+
+    async def _tell(self, stop: DailyBudgetStop, budgets: Sequence[DailyBudget]) -> None:
+        """Open an incident, once a day and process, if no call fits any more; to wait for others is none."""
+        incidents, account = self._spending.incidents, AccountId(self._spec.account)
+        found = warnings(budgets, stop.sums, self._tenant, account)
+        if stop.for_the_day:
+            exhausted = BudgetIncident(
+                budget=stop.budget,
+                day=stop.row.day,
+                code=EXHAUSTED,
+                detail=str(stop),
+                tenant=self._tenant,
+                account=account,
+            )
+            found.append(exhausted)
+        new = incidents.new(found)
         if new:
-            ended = await end_before(tx, day, now, [limit for limit in limits if (limit.scope, limit.name) in new])
-        alarms = self._spending.alarms
-        told = alarms.untold(warnings(limits, sums, self._tenant, AccountId(self._spec.account)))
-        return await alarms.tell(tx, told, now), ended
-
-    async def _tell_stop(self, over: _Over, hold: HoldRow, limits: Sequence[Limit]) -> None:
-        """Tell once a day and process that no call fits any more; one that only waits for others is no alarm."""
-        told = warnings(limits, over.sums, self._tenant, AccountId(self._spec.account))
-        if _exceeds(over.row.spent_usd + over.row.unknown_usd + hold.usd, over.limit, hold):
-            told.append(self._stop(over, hold))
-        untold = self._spending.alarms.untold(told)
-        if untold:
             async with self._store.transaction(self._tenant) as tx:
-                raised = await self._spending.alarms.tell(tx, untold, self._clock.now())
-            _log(raised)
-
-    def _stop(self, over: _Over, hold: HoldRow) -> Alarm:
-        return Alarm(
-            limit=over.limit,
-            day=over.row.day,
-            code=EXHAUSTED,
-            detail=_refusal(over, hold),
-            tenant=self._tenant,
-            account=AccountId(self._spec.account),
-        )
+                opened = await incidents.open(tx, new, self._clock.now())
+            _log(opened)
 
 
-def _log(raised: Sequence[IncidentRow]) -> None:
-    for row in raised:
+def _log(opened: Sequence[IncidentRow]) -> None:
+    for row in opened:
         log_raised(row, row.detail)
-
-
-def _check(sums: Sequence[SpendingRow], limits: Sequence[Limit], hold: HoldRow) -> None:
-    found = {row.scope: row for row in sums}
-    for limit in limits:
-        row = found[limit.scope]
-        if _exceeds(used_usd(row), limit, hold):
-            raise _Over(limit, row, sums)
-
-
-def _exceeds(used: Decimal, limit: Limit, hold: HoldRow) -> bool:
-    """A used-up budget stops calls that cost nothing too."""
-    return limit.usd is not None and (used > limit.usd or used - hold.usd >= limit.usd)
-
-
-def _refusal(over: _Over, hold: HoldRow) -> str:
-    row, limit = over.row, over.limit
-    others = row.reserved_usd - hold.usd
-    parts = [f"{usd(row.spent_usd)} are spent"]
-    parts += [f"{usd(row.unknown_usd)} of unknown cost"] if row.unknown_usd else []
-    parts += [f"{usd(others)} set aside for calls under way"] if others else []
-    return (
-        f"{limit.title} may spend {usd(limit.usd)} USD a day for models; {', '.join(parts)}, and a call of "
-        f"model {hold.model!r} may cost {usd(hold.usd)}; raise the budget, lower what a call may cost, or wait "
-        "for the next day (UTC)"
-    )

@@ -9,53 +9,9 @@ from operator import attrgetter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from manager.state.errors import InvalidRow
-from manager.state.keys import KEYS, Row
-from manager.state.records import (
-    AccountRow,
-    BookRow,
-    ConflictRow,
-    DecisionRow,
-    EquityRow,
-    EventRow,
-    FillPartRow,
-    FillRow,
-    IntentRow,
-    LedgerRow,
-    OrderRow,
-    PositionRow,
-    PromptRow,
-    RoundRow,
-    ScheduleRow,
-    TenantId,
-    TraderRow,
-    VerdictRow,
-)
+from manager.state.keys import APPEND_ONLY, KEYS, Row
+from manager.state.records import ScheduleRow, TenantId, TraderRow
 from traders.spec import TraderSpec
-
-APPEND_ONLY = frozenset({LedgerRow, FillRow, FillPartRow, EventRow})
-PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
-    TraderRow: (AccountRow, ("account_id",)),
-    ScheduleRow: (TraderRow, ("trader_id",)),
-    BookRow: (AccountRow, ("account_id",)),
-    PositionRow: (BookRow, ("account_id", "trader_id")),
-    **dict.fromkeys(
-        (
-            DecisionRow,
-            PromptRow,
-            IntentRow,
-            RoundRow,
-            OrderRow,
-            FillRow,
-            FillPartRow,
-            LedgerRow,
-            ConflictRow,
-            VerdictRow,
-            EquityRow,
-        ),
-        (AccountRow, ("account_id",)),
-    ),
-}
-OWNED_BY_ACQUIRE = ("fencing_token", "holder")
 
 _Check = Callable[[Any], None]
 _MONEY_LIMIT = 1000

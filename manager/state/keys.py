@@ -1,80 +1,74 @@
-"""Which rows there are, the primary key of each, always within a tenant, and the order in which they are read."""
+"""What a store knows of each type of row: its key within a tenant, whose child it is, and the order it is read in."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from manager.state.records import (
-    AccountRow,
-    BookRow,
-    BudgetRow,
-    ConflictRow,
-    DecisionRow,
-    EquityRow,
-    EventRow,
-    FillPartRow,
-    FillRow,
-    HoldRow,
-    IncidentRow,
-    IntentRow,
-    LedgerRow,
-    OrderRow,
-    PositionRow,
-    PromptRow,
-    RoundRow,
-    ScheduleRow,
-    SpendingRow,
-    TraderRow,
-    VerdictRow,
-)
+from manager.state import records, spending
 
 Row = (
-    AccountRow
-    | TraderRow
-    | ScheduleRow
-    | BookRow
-    | PositionRow
-    | DecisionRow
-    | PromptRow
-    | IntentRow
-    | RoundRow
-    | OrderRow
-    | FillRow
-    | FillPartRow
-    | LedgerRow
-    | ConflictRow
-    | VerdictRow
-    | IncidentRow
-    | SpendingRow
-    | HoldRow
-    | BudgetRow
-    | EventRow
-    | EquityRow
+    records.AccountRow
+    | records.TraderRow
+    | records.ScheduleRow
+    | records.BookRow
+    | records.PositionRow
+    | records.DecisionRow
+    | records.PromptRow
+    | records.IntentRow
+    | records.RoundRow
+    | records.OrderRow
+    | records.FillRow
+    | records.FillPartRow
+    | records.LedgerRow
+    | records.ConflictRow
+    | records.VerdictRow
+    | records.IncidentRow
+    | spending.SpendingRow
+    | spending.HoldRow
+    | spending.BudgetRow
+    | records.EventRow
+    | records.EquityRow
 )
 
+# Parents come before their children.
 KEYS: Mapping[type[Any], tuple[str, ...]] = {
-    AccountRow: ("account_id",),
-    TraderRow: ("trader_id",),
-    ScheduleRow: ("trader_id",),
-    BookRow: ("account_id", "trader_id"),
-    PositionRow: ("account_id", "trader_id", "symbol"),
-    DecisionRow: ("decision_id",),
-    PromptRow: ("decision_id",),
-    IntentRow: ("intent_id",),
-    RoundRow: ("account_id", "round_id"),
-    OrderRow: ("account_id", "order_id"),
-    FillRow: ("account_id", "trade_id"),
-    FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
-    LedgerRow: ("account_id", "ref", "trader_id", "kind"),
-    ConflictRow: ("account_id", "round_id", "n"),
-    VerdictRow: ("account_id", "round_id", "n"),
-    IncidentRow: ("incident_id",),
-    SpendingRow: ("day", "scope", "name"),
-    HoldRow: ("hold_id",),
-    BudgetRow: ("scope", "name"),
-    EventRow: ("event_id",),
-    EquityRow: ("account_id", "trader_id", "at"),
+    records.AccountRow: ("account_id",),
+    records.TraderRow: ("trader_id",),
+    records.ScheduleRow: ("trader_id",),
+    records.BookRow: ("account_id", "trader_id"),
+    records.PositionRow: ("account_id", "trader_id", "symbol"),
+    records.DecisionRow: ("decision_id",),
+    records.PromptRow: ("decision_id",),
+    records.IntentRow: ("intent_id",),
+    records.RoundRow: ("account_id", "round_id"),
+    records.OrderRow: ("account_id", "order_id"),
+    records.FillRow: ("account_id", "trade_id"),
+    records.FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
+    records.LedgerRow: ("account_id", "ref", "trader_id", "kind"),
+    records.ConflictRow: ("account_id", "round_id", "n"),
+    records.VerdictRow: ("account_id", "round_id", "n"),
+    records.IncidentRow: ("incident_id",),
+    spending.SpendingRow: ("day", "scope", "name"),
+    spending.HoldRow: ("hold_id",),
+    spending.BudgetRow: ("scope", "name"),
+    records.EventRow: ("event_id",),
+    records.EquityRow: ("account_id", "trader_id", "at"),
 }
-SORTED_BY: Mapping[type[Any], tuple[str, ...]] = {**KEYS, OrderRow: ("account_id", "round_id", "n", "order_id")}
-
-TRADERS_IN: Mapping[type[Any], str] = {OrderRow: "shares", ConflictRow: "traders"}
+TRADERS_IN: Mapping[type[Any], str] = {records.OrderRow: "shares", records.ConflictRow: "traders"}
 """Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""
+RANK: Mapping[type[Any], int] = {kind: rank for rank, kind in enumerate(KEYS)}
+SORTED_BY: Mapping[type[Any], tuple[str, ...]] = {**KEYS, records.OrderRow: ("account_id", "round_id", "n", "order_id")}
+_OF_THE_TENANT = (
+    records.AccountRow,
+    records.IncidentRow,
+    records.EventRow,
+    spending.SpendingRow,
+    spending.HoldRow,
+    spending.BudgetRow,
+)
+PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
+    **{kind: (records.AccountRow, ("account_id",)) for kind in KEYS if kind not in _OF_THE_TENANT},
+    records.ScheduleRow: (records.TraderRow, ("trader_id",)),
+    records.PositionRow: (records.BookRow, ("account_id", "trader_id")),
+}
+APPEND_ONLY = frozenset({records.LedgerRow, records.FillRow, records.FillPartRow, records.EventRow})
+OWNED_BY_ACQUIRE = ("fencing_token", "holder")

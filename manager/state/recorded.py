@@ -1,68 +1,98 @@
-"""A decision's context as it is stored: the market as plain values, candles as far as a prompt shows them."""
+"""What a decision leaves behind, as it is stored: text that a database can hold, its prompt compressed, its context.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+The market of a context is kept as plain values, candles as far as a prompt shows them.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any, Final, get_type_hints
 
-from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from executor.contract import Candle, Context, Denial, Indicators, MarketView
-from executor.prompts.values import CANDLES_SHOWN, CLOSES_SHOWN, LONG_EVERY, LONG_SHOWN
+from executor.contract import Context, Denial, FullDecision, MarketView, RenderedPrompt
+from executor.prompts.values import SeenMarket
 from manager.state.checks import check_value
 from manager.state.errors import InvalidRow
+from manager.state.records import DecisionRow, PromptRow
+
+UNSTORABLE = "\ufffd"
+_NOW_CALLED: Final = {"window": "last_closes", "recent": "last_candles", "long": "long_candles"}
+
+
+def storable(text: str) -> str:
+    """Return `text` with what PostgreSQL cannot store, NUL and lone surrogates, replaced by U+FFFD."""
+    if "\x00" not in text and text.isascii():
+        return text
+    return text.replace("\x00", UNSTORABLE).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def storable_decision(full: FullDecision) -> FullDecision:
+    """Return a decision whose free text can be stored; numbers and symbols were checked when it was parsed."""
+    if not full.reply and not full.reasoning and not full.errors:
+        return full
+    return replace(
+        full,
+        reply=storable(full.reply),
+        reasoning=storable(full.reasoning),
+        model=storable(full.model),
+        errors=tuple(replace(e, path=storable(e.path), message=storable(e.message)) for e in full.errors),
+        decisions=tuple(
+            replace(item, reasoning=storable(item.reasoning), invalidation=storable(item.invalidation))
+            for item in full.decisions
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedMarket:
-    """Show one symbol as a decision saw it; the window holds no more closes than a prompt prints."""
+class PromptText:
+    """Hold both texts of a stored prompt."""
 
-    symbol: str
-    mark: Decimal
-    age_s: float
-    funding_rate: Decimal | None
-    indicators: Indicators
-    window: tuple[float, ...]
-    open_interest: Decimal | None = None
-    base_s: float = 0.0
-    recent: tuple[Candle, ...] = ()
-    long: tuple[Candle, ...] = ()
-
-    def closes(self, count: int) -> Sequence[float]:
-        """Return up to `count` closes, oldest first."""
-        return self.window[-count:] if count > 0 else ()
-
-    def candles(self, count: int, every: int = 1) -> Sequence[Candle]:
-        """Return up to `count` candles, oldest first; only the two series that a prompt prints are kept."""
-        kept = self.recent if every == 1 else self.long if every == LONG_EVERY else ()
-        return kept[-count:] if count > 0 else ()
+    system: str
+    user: str
 
 
-def record_market(context: Context) -> dict[str, RecordedMarket]:
+def prompt_row(decision: DecisionRow, prompt: RenderedPrompt) -> PromptRow:
+    """Return the row that keeps the prompt of a decision."""
+    return PromptRow(
+        tenant_id=decision.tenant_id,
+        decision_id=decision.decision_id,
+        account_id=decision.account_id,
+        trader_id=decision.trader_id,
+        at=decision.decided_at,
+        template=prompt.template,
+        version=prompt.version,
+        sha256=prompt.sha256,
+        body=base64.b64encode(zlib.compress(json.dumps([prompt.system, prompt.user]).encode())).decode(),
+    )
+
+
+def prompt_text(row: PromptRow) -> PromptText:
+    """Return the texts that `row` keeps."""
+    system, user = json.loads(zlib.decompress(base64.b64decode(row.body)))
+    return PromptText(system=system, user=user)
+
+
+def record_market(context: Context) -> dict[str, SeenMarket]:
     """Return the market of a context as values, with candles if a model saw them; recorded ones stay as they are."""
     seen = context.details is not None
-    return {
-        symbol: view if isinstance(view, RecordedMarket) else _record(view, seen)
-        for symbol, view in context.market.items()
-    }
+    return {symbol: _record(view, candles=seen) for symbol, view in context.market.items()}
 
 
-def _record(view: MarketView, candles: bool) -> RecordedMarket:
+def _record(view: MarketView, *, candles: bool) -> SeenMarket:
+    if isinstance(view, SeenMarket):
+        return view
     check_value(Decimal, view.mark, f"mark of {view.symbol}")
     check_value(Decimal, view.funding_rate, f"funding rate of {view.symbol}")
     check_value(Decimal, view.open_interest, f"open interest of {view.symbol}")
-    return RecordedMarket(
-        symbol=view.symbol,
-        mark=view.mark,
-        age_s=view.age_s,
-        funding_rate=view.funding_rate,
-        indicators=view.indicators,
-        window=tuple(view.closes(CLOSES_SHOWN)),
-        open_interest=view.open_interest,
-        base_s=view.base_s,
-        recent=tuple(view.candles(CANDLES_SHOWN)) if candles else (),
-        long=tuple(view.candles(LONG_SHOWN, LONG_EVERY)) if candles else (),
-    )
+    return SeenMarket.of(view.symbol, view, candles=candles)
+
+
+def _renamed(stored: Any) -> Any:
+    return {_NOW_CALLED.get(name, name): stored[name] for name in stored} if isinstance(stored, dict) else stored
 
 
 def mirror(kind: Any, replaced: Mapping[str, Any]) -> Any:
@@ -82,9 +112,10 @@ def refilled(target: Any, value: Any, **replaced: Any) -> Any:
     return target(**{item.name: getattr(value, item.name) for item in fields(target)} | replaced)
 
 
-# Contexts that were stored before denials had this name are still read.
+# Contexts that were stored before denials and the parts of a market had these names are still read.
+_MARKETS: Final = dict[str, Annotated[SeenMarket, BeforeValidator(_renamed)]]
 _DENIALS: Final = Annotated[tuple[Denial, ...], Field(validation_alias=AliasChoices("denials", "refusals"))]
-STORED_CONTEXT: Final = mirror(Context, {"market": dict[str, RecordedMarket], "denials": _DENIALS})
+STORED_CONTEXT: Final = mirror(Context, {"market": _MARKETS, "denials": _DENIALS})
 _CONTEXTS: Final[TypeAdapter[Any]] = TypeAdapter(STORED_CONTEXT)
 
 
@@ -108,5 +139,5 @@ def context_of_json(text: str) -> Context:
         raise InvalidRow(f"no recorded context: {place}: {first['msg']}") from None
     check_value(Context, found, "context.")
     for view in found.market.values():
-        check_value(RecordedMarket, view, "context.market.")
+        check_value(SeenMarket, view, "context.market.")
     return found

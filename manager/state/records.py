@@ -6,11 +6,12 @@ A row type has exactly one writer: the decide job, the account's round, or the m
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, NewType
 
-from exchanges.types import BracketId, FillKind, Liquidity, OrderType, Side, Symbol
+from exchanges.clock import EPOCH
+from exchanges.types import ZERO, BracketId, FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Context, Decision, ItemError, Outcome, Usage
 from manager.state.kinds import IntentStatus as IntentStatus  # noqa: PLC0414 - re-exported to those who read rows
 from manager.state.kinds import LedgerKind as LedgerKind  # noqa: PLC0414 - re-exported to those who read rows
@@ -40,7 +41,7 @@ class PositionKey(NamedTuple):
 
 
 DEFAULT_TENANT = TenantId("default")
-ZERO = Decimal(0)
+
 UNALLOCATED = TraderId("UNALLOCATED")
 ROUNDING = TraderId("ROUNDING")
 
@@ -129,6 +130,15 @@ class ScheduleRow:
     last_decision_at: datetime | None = None
     failed_decisions: int = 0
     told_at: datetime | None = None
+
+    def slot(self, now: datetime) -> datetime:
+        """Return the latest slot at or before `now`."""
+        elapsed = (now - EPOCH) // timedelta(seconds=1)
+        return EPOCH + timedelta(seconds=(elapsed - self.phase_s) // self.interval_s * self.interval_s + self.phase_s)
+
+    def next_slot(self, now: datetime) -> datetime:
+        """Return the earliest slot strictly after `now`."""
+        return self.slot(now) + timedelta(seconds=self.interval_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -428,53 +438,6 @@ class IncidentRow:
     trader_id: TraderId = TraderId("")
     symbol: str = ""
     resolved_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendingRow:
-    """Sum what models cost on one UTC day within one scope: the tenant, one of its models or one of its traders.
-
-    `spent_usd` is known and final, `reserved_usd` set aside for calls under way, `unknown_usd` the worst case of calls
-    that ended without anybody telling their cost; all three count against a budget. Written by decide jobs, by adding.
-    """
-
-    tenant_id: TenantId
-    day: datetime
-    scope: str
-    name: str
-    spent_usd: Decimal = ZERO
-    reserved_usd: Decimal = ZERO
-    unknown_usd: Decimal = ZERO
-    calls: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetRow:
-    """Hold what a config allows a scope on a UTC day, so that who has no config can show it; written at a start.
-
-    Of the scope of traders it is the default, without a name.
-    """
-
-    tenant_id: TenantId
-    scope: str
-    name: str
-    usd: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldRow:
-    """Hold what one call under way has set aside; past `expires_at` its maker is gone. Written by decide jobs."""
-
-    tenant_id: TenantId
-    hold_id: str
-    day: datetime
-    model: str
-    trader_id: TraderId
-    usd: Decimal
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

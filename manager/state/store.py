@@ -6,25 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from manager.state import records
 from manager.state.errors import FenceLost
 from manager.state.keys import TRADERS_IN, Row
-from manager.state.records import (
-    AccountId,
-    AccountRow,
-    BookRow,
-    DecisionRow,
-    EventRow,
-    IncidentRow,
-    IntentRow,
-    OrderRow,
-    PositionRow,
-    PromptRow,
-    ScheduleRow,
-    SpendingRow,
-    TenantId,
-    TraderRow,
-    VerdictRow,
-)
+from manager.state.spending import SpendingRow
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -35,7 +20,7 @@ VERDICTS_SHOWN = 200
 class Fence:
     """Prove the right to write for an account: the token its holder took at the start of the round."""
 
-    account_id: AccountId
+    account_id: records.AccountId
     token: int
 
 
@@ -53,25 +38,25 @@ def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
 class AccountRows:
     """Hold all a round reads of one account, from one consistent read."""
 
-    account: AccountRow
-    traders: Sequence[TraderRow]
-    schedules: Sequence[ScheduleRow]
-    books: Sequence[BookRow]
-    positions: Sequence[PositionRow]
-    intents: Sequence[IntentRow]
-    orders: Sequence[OrderRow]
-    incidents: Sequence[IncidentRow]
+    account: records.AccountRow
+    traders: Sequence[records.TraderRow]
+    schedules: Sequence[records.ScheduleRow]
+    books: Sequence[records.BookRow]
+    positions: Sequence[records.PositionRow]
+    intents: Sequence[records.IntentRow]
+    orders: Sequence[records.OrderRow]
+    incidents: Sequence[records.IncidentRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderRows:
     """Hold all a decision reads of one trader; `verdicts` are those it was not told yet, at most VERDICTS_SHOWN."""
 
-    trader: TraderRow
-    schedule: ScheduleRow
-    book: BookRow
-    positions: Sequence[PositionRow]
-    verdicts: Sequence[VerdictRow]
+    trader: records.TraderRow
+    schedule: records.ScheduleRow
+    book: records.BookRow
+    positions: Sequence[records.PositionRow]
+    verdicts: Sequence[records.VerdictRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +66,9 @@ class Conclusion:
     `told_at` is when the context was read that told the trader its refusals; None for one that told nobody.
     """
 
-    decision: DecisionRow
-    prompts: Sequence[PromptRow]
-    intents: Sequence[IntentRow]
+    decision: records.DecisionRow
+    prompts: Sequence[records.PromptRow]
+    intents: Sequence[records.IntentRow]
     failed: bool | None
     at: datetime
     told_at: datetime | None = None
@@ -93,8 +78,8 @@ class Conclusion:
 class Claim:
     """Say that one trader is due and that this worker, and no other, shall decide for it."""
 
-    tenant_id: TenantId
-    account_id: AccountId
+    tenant_id: records.TenantId
+    account_id: records.AccountId
     trader_id: TraderId
     due_at: datetime
 
@@ -103,8 +88,8 @@ class Claim:
 class AccountKey:
     """Name one account across tenants."""
 
-    tenant_id: TenantId
-    account_id: AccountId
+    tenant_id: records.TenantId
+    account_id: records.AccountId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,18 +185,18 @@ class Transaction(Protocol):
 
     async def events(
         self, after: EventPlace, where: Mapping[str, Any], limit: int
-    ) -> Sequence[tuple[EventPlace, EventRow]]:
+    ) -> Sequence[tuple[EventPlace, records.EventRow]]:
         """Return events after a place, in order; no event is ever committed before one that was returned.
 
         One may therefore be left out for as long as a transaction that began before it was committed is under way.
         """
         ...
 
-    async def acquire(self, account_id: AccountId, holder: str) -> int:
+    async def acquire(self, account_id: records.AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it; SchemaMoved where the database moved on."""
         ...
 
-    async def account_rows(self, account_id: AccountId) -> AccountRows:
+    async def account_rows(self, account_id: records.AccountId) -> AccountRows:
         """Return what a round reads: pending intents, live orders, open incidents. KeyError for an unknown account."""
         ...
 
@@ -219,7 +204,7 @@ class Transaction(Protocol):
         """Return what a decision reads. KeyError for an unknown trader, SchemaMoved where the database moved on."""
         ...
 
-    async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:
+    async def known_trades(self, account_id: records.AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
         ...
 
@@ -227,11 +212,11 @@ class Transaction(Protocol):
 class ServiceTransaction(Protocol):
     """Read and write across tenants what the scheduler needs, and nothing else."""
 
-    async def tenants(self) -> Sequence[TenantId]:
+    async def tenants(self) -> Sequence[records.TenantId]:
         """Return all tenants."""
         ...
 
-    async def ensure_tenant(self, tenant: TenantId) -> None:
+    async def ensure_tenant(self, tenant: records.TenantId) -> None:
         """Create the tenant if it is new."""
         ...
 
@@ -279,7 +264,9 @@ class ServiceTransaction(Protocol):
 class Store(Protocol):
     """Open transactions; no connection is held between them."""
 
-    def transaction(self, tenant: TenantId, *, fence: Fence | None = None) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(
+        self, tenant: records.TenantId, *, fence: Fence | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction in a tenant; with a fence, raise FenceLost at the start if the token has moved on."""
         ...
 

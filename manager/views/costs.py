@@ -5,9 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from manager.state.records import BudgetRow, SpendingRow, TenantId
+from manager.state.records import TenantId
+from manager.state.spending import MODEL, TENANT, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
-from manager.state.sums import MODEL, TENANT, day_of
 from manager.views.pages import cursor_of, parts_of
 
 _SCOPES: Final = (TENANT, MODEL)

@@ -12,8 +12,8 @@ from executor.registry import ExecutorType
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
+from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
-from manager.state.sums import TRADER, day_of
 from manager.views.costs import ModelCost
 from manager.views.incidents import Incident, current, current_searches, red_reasons
 from manager.views.pages import cursor_of, parts_of
@@ -192,14 +192,14 @@ class _Rows(NamedTuple):
     positions: Sequence[records.PositionRow]
     standing: Sequence[records.IncidentRow]
     ended: Sequence[records.IncidentRow]
-    budgets: Sequence[records.BudgetRow]
+    budgets: Sequence[BudgetRow]
 
 
 class _Newest(NamedTuple):
     decisions: Sequence[records.DecisionRow] = ()
     denials: Sequence[records.VerdictRow] = ()
     samples: Sequence[records.EquityRow] = ()
-    spending: Sequence[records.SpendingRow] = ()
+    spending: Sequence[SpendingRow] = ()
 
 
 class _Entry(NamedTuple):
@@ -228,7 +228,7 @@ def dropped_items(errors: Iterable[ItemError]) -> int:
 def _of_accounts(query: StatusQuery) -> tuple[Search, ...]:
     where = {"account_id": query.account_id} if query.account_id else {}
     kinds = (AccountRow, TraderRow, records.ScheduleRow, BookRow, records.PositionRow)
-    budgets = Search(kind=records.BudgetRow, where={"scope": TRADER})
+    budgets = Search(kind=BudgetRow, where={"scope": TRADER})
     return (*(Search(kind=kind, where=where) for kind in kinds), *current_searches(where), budgets)
 
 
@@ -240,7 +240,7 @@ def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ..
         Search(kind=records.DecisionRow, newest_first="decided_at", limit=1, omit=bulky, **mine),
         Search(kind=records.VerdictRow, newest_first="at", limit=_DENIALS_EACH, **mine),
         Search(kind=records.EquityRow, newest_first="at", limit=1, **mine | {"each": ("account_id", "trader_id")}),
-        Search(kind=records.SpendingRow, where={"day": day_of(now), "scope": TRADER, "name": names}),
+        Search(kind=SpendingRow, where={"day": day_of(now), "scope": TRADER, "name": names}),
     )
 
 
@@ -390,9 +390,7 @@ class _Traders:
         )
 
     def _cost(self, row: TraderRow) -> ModelCost:
-        nothing = records.SpendingRow(
-            tenant_id=row.tenant_id, day=day_of(self._query.now), scope=TRADER, name=row.trader_id
-        )
+        nothing = SpendingRow(tenant_id=row.tenant_id, day=day_of(self._query.now), scope=TRADER, name=row.trader_id)
         own = row.spec.executor.budget_usd_per_day
         return ModelCost.of(self._spending.get(row.trader_id, nothing), self._default_usd if own is None else own)
 

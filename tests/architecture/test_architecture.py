@@ -4,7 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from document_rules import dead_paths
+from house_figures import count
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
+from purity_rules import pure_stages
+from retired_words import retired_words
 from size_rules import file_length, function_length, parameter_count
 from source_files import PACKAGES, ROOT, Source, tracked_paths, tracked_sources
 from value_rules import decimal_money, environment_in_settings, frozen_stage_values, injected_clock
@@ -25,6 +29,8 @@ RULES = (
     documented,
     annotated,
     reasoned_ignores,
+    pure_stages,
+    retired_words,
 )
 
 
@@ -54,4 +60,20 @@ def test_no_file_names_a_machine() -> None:
         content = (ROOT / path).read_bytes()
         if b"\0" not in content:
             found += clean_words(path, content.decode("utf-8"))
+    assert not found, "\n".join(found)
+
+
+def test_thoughts_are_not_cut_over_thin_neighbours(sources: tuple[Source, ...]) -> None:
+    figures = count(sources)
+    assert figures.private_share < 0.20, f"{figures.private} of {figures.functions} functions are private to a module"
+    assert figures.import_share < 0.075, f"{figures.import_lines} of {figures.lines} lines are imports"
+
+
+def test_documents_name_what_exists() -> None:
+    paths = tracked_paths()
+    known = frozenset(paths) | {
+        "/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 1)
+    }
+    pages = [path for path in paths if path.endswith(".md")]
+    found = [line for path in pages for line in dead_paths(path, (ROOT / path).read_text(encoding="utf-8"), known)]
     assert not found, "\n".join(found)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from document_rules import dead_paths
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
+from purity_rules import pure_stages
+from retired_words import retired_words
 from size_rules import file_length, function_length, parameter_count
 from source_files import Source, parse
 from value_rules import decimal_money, environment_in_settings, frozen_stage_values, injected_clock
@@ -22,6 +25,7 @@ class Case:
 
 VALUES = "manager/desk/plan/values.py"
 BOOK = "traders/book.py"
+STAGE = "manager/desk/plan/netting.py"
 CASES = (
     Case(rule=file_length, path="manager/a.py", bad="x = 1\n" * 501, good="x = 1\n" * 500),
     Case(rule=function_length, path="manager/a.py", bad="def f():\n" + " x\n" * 60, good="def f():\n" + " x\n" * 59),
@@ -64,6 +68,19 @@ CASES = (
     Case(rule=annotated, path="manager/a.py", bad="def f(a) -> int: ...", good="def f(a: int) -> int: ..."),
     Case(rule=annotated, path="manager/a.py", bad="def f(): ...", good="class A:\n def f(self) -> None: ..."),
     Case(rule=annotated, path="manager/a.py", bad="def f(**k) -> int: ...", good="def f(**k: int) -> int: ..."),
+    Case(rule=pure_stages, path=STAGE, bad="async def f(): ...", good="def f(view): ..."),
+    Case(rule=pure_stages, path=STAGE, bad="import structlog", good="import decimal"),
+    Case(
+        rule=pure_stages, path=STAGE, bad="from exchanges.clock import Clock", good="from exchanges.types import Side"
+    ),
+    Case(rule=pure_stages, path=STAGE, bad="def f(session): ...", good="def session_of(view): ..."),
+    Case(rule=pure_stages, path=STAGE, bad="def f(x: Store): ...", good="def f(x: Story): ..."),
+    Case(rule=pure_stages, path=STAGE, bad="print(1)", good="printed = 1"),
+    Case(rule=retired_words, path="manager/a.py", bad="def fire_alarm(): ...", good="def fire_incident(): ..."),
+    Case(rule=retired_words, path="manager/a.py", bad="class Refusals: ...", good="class RefusedKey: ..."),
+    Case(rule=retired_words, path="manager/a.py", bad="wishes = 1", good="swish = 1"),
+    Case(rule=retired_words, path="manager/a.py", bad="self.naked_since = 1", good="x = 'NAKED_POSITION'"),
+    Case(rule=retired_words, path="manager/a.py", bad="def f(stranger): ...", good="foreign_key = 1"),
     Case(rule=reasoned_ignores, path="a.py", bad="x = 1  # no" + "qa: F401", good="x = 1  # no" + "qa: F401 - used"),
     Case(rule=reasoned_ignores, path="a.py", bad="x = 1  # type: " + "ignore[misc]", good="x  # type: a comment"),
 )
@@ -80,6 +97,7 @@ def test_rule_can_fail_and_can_pass(case: Case) -> None:
     [
         (telling_names, "manager/utils.py", "manager/netting.py"),
         (telling_names, "traders/common/book.py", "traders/book.py"),
+        (retired_words, "manager/desk/strangers.py", "manager/desk/external.py"),
         (no_test_packages, "tests/unit/__init__.py", "manager/__init__.py"),
     ],
 )
@@ -116,3 +134,17 @@ def test_comments_over_five_percent_are_refused() -> None:
 def test_words_of_a_machine_are_refused(path: str, bad: str, good: str) -> None:
     assert clean_words(path, bad)
     assert not clean_words(path, good)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("see `manager/desk/plan/netting.py` and `manager/desk/`, [rules](../rules.md#7) and https://host/x.md", 0),
+        ("see `manager/desk/shop.py`", 1),
+        ("see [rules](rules.md)", 1),
+        ("`default/trend` is a tenant and a trader", 0),
+    ],
+)
+def test_dead_paths_of_a_document_are_refused(text: str, found: int) -> None:
+    known = frozenset({"manager/desk", "manager/desk/plan/netting.py", "docs/rules.md"})
+    assert len(dead_paths("docs/concepts/round.md", text, known)) == found

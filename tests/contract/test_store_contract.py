@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from exchanges.types import ZERO
 from executor.contract import Outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StateError
 from manager.state.keys import KEYS
 from manager.state.records import (
     DEFAULT_TENANT,
-    ZERO,
     AccountId,
     AccountRow,
     BookRow,

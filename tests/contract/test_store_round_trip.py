@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from executor.contract import Context
-from manager.state.checks import APPEND_ONLY
-from manager.state.keys import KEYS
-from manager.state.recorded import RecordedMarket
+from executor.prompts.values import SeenMarket
+from manager.state.keys import APPEND_ONLY, KEYS
 from manager.state.records import DEFAULT_TENANT, AccountRow, DecisionRow
 from manager.state.store import Store
 from state_rows import examples_of, key_of, make_row, parents_of, rows_of, values_of
@@ -55,6 +54,6 @@ async def test_the_market_of_a_context_is_recorded(store: Store) -> None:
     markets = [market for context in contexts for market in context.market.values()]
     assert markets
     for market in markets:
-        assert isinstance(market, RecordedMarket)
-        assert market.closes(1) == market.window[-1:]
+        assert isinstance(market, SeenMarket)
+        assert market.closes(1) == market.last_closes[-1:]
         assert market.closes(0) == ()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from manager.state.errors import InvalidRow
-from manager.state.records import DEFAULT_TENANT, HoldRow, SpendingRow, TenantId
+from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.state.spending import HoldRow, SpendingRow
 from manager.state.store import Store
-from manager.state.sums import added
 from state_rows import make_row
 
 OTHER = TenantId("other")
@@ -42,7 +42,7 @@ async def test_sums_are_exact_and_come_back_in_key_order(store: Store) -> None:
     again = spending("b", spent_usd=Decimal("0.2"), reserved_usd=Decimal(-5), calls=2, output_tokens=7)
     assert await add(store, first, spending("a")) == [spending("a"), first]
     (summed,) = await add(store, again)
-    assert summed == added(first, again)
+    assert summed == first.plus(again)
     assert (summed.spent_usd, summed.calls, summed.input_tokens) == (Decimal("0.3"), 3, 100)
     assert await read(store) == [spending("a"), summed]
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from exchanges.types import Symbol
 from executor.contract import Action, Context, Decision
+from executor.prompts.values import SeenMarket
 from executor.registry import ExecutorSpec
-from manager.state.checks import PARENTS
-from manager.state.keys import KEYS, Row
-from manager.state.recorded import RecordedMarket
+from manager.state.keys import KEYS, PARENTS, Row
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
@@ -62,7 +61,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(hint)
     if hint is getattr(Context, "__annotations__", {}).get("market") or getattr(hint, "_is_protocol", False):
-        return values_of(RecordedMarket)
+        return values_of(SeenMarket)
     assert is_dataclass(hint), f"no strategy for {hint}"
     return _dataclass_values(hint)
 

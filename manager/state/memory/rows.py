@@ -5,28 +5,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from manager.state import records
 from manager.state.keys import KEYS, SORTED_BY
-from manager.state.records import (
-    BookRow,
-    DecisionRow,
-    EquityRow,
-    FillPartRow,
-    FillRow,
-    IncidentRow,
-    IntentRow,
-    IntentStatus,
-    OrderRow,
-    OrderState,
-    PositionRow,
-    ScheduleRow,
-    TraderRow,
-    VerdictRow,
-)
 
 KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
 PLACE_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in SORTED_BY.items()}
-LIVE = tuple(state for state in OrderState if state.live)
-PENDING = (IntentStatus.PENDING,)
+LIVE = tuple(state for state in records.OrderState if state.live)
+PENDING = (records.IntentStatus.PENDING,)
 
 
 class Bucket:
@@ -67,22 +52,22 @@ class IndexSpec:
 
 
 _INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
-    TraderRow: (IndexSpec(by="account_id"),),
-    ScheduleRow: (IndexSpec(by="account_id"),),
-    BookRow: (IndexSpec(by="account_id"), IndexSpec(by="trader_id")),
-    PositionRow: (IndexSpec(by="account_id"), IndexSpec(by="trader_id")),
-    IntentRow: (
+    records.TraderRow: (IndexSpec(by="account_id"),),
+    records.ScheduleRow: (IndexSpec(by="account_id"),),
+    records.BookRow: (IndexSpec(by="account_id"), IndexSpec(by="trader_id")),
+    records.PositionRow: (IndexSpec(by="account_id"), IndexSpec(by="trader_id")),
+    records.IntentRow: (
         IndexSpec(by="account_id", only="status", values=PENDING),
         IndexSpec(by="trader_id", only="status", values=PENDING),
         IndexSpec(by="decision_id"),
     ),
-    OrderRow: (IndexSpec(by="account_id", only="state", values=LIVE), IndexSpec(by="round_id")),
-    VerdictRow: (IndexSpec(by="trader_id"), IndexSpec(by="round_id")),
-    DecisionRow: (IndexSpec(by="trader_id"),),
-    FillRow: (IndexSpec(by="order_id"),),
-    FillPartRow: (IndexSpec(by="trader_id"), IndexSpec(by="order_id")),
-    IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
-    EquityRow: (IndexSpec(by="trader_id"),),
+    records.OrderRow: (IndexSpec(by="account_id", only="state", values=LIVE), IndexSpec(by="round_id")),
+    records.VerdictRow: (IndexSpec(by="trader_id"), IndexSpec(by="round_id")),
+    records.DecisionRow: (IndexSpec(by="trader_id"),),
+    records.FillRow: (IndexSpec(by="order_id"),),
+    records.FillPartRow: (IndexSpec(by="trader_id"), IndexSpec(by="order_id")),
+    records.IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
+    records.EquityRow: (IndexSpec(by="trader_id"),),
 }
 _EMPTY = Bucket(repr)
 

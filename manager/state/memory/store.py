@@ -1,15 +1,21 @@
 """The state in memory: transactions with rollback, unique keys, tenant scope and the fencing token."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from types import TracebackType
+from typing import Any
 
+from exchanges.types import ZERO
+from manager.state import records
 from manager.state.memory.rows import TenantRows
-from manager.state.memory.service import MemoryServiceTransaction
 from manager.state.memory.transaction import MemoryTransaction, Retention
-from manager.state.records import AccountRow, TenantId
-from manager.state.store import Fence, ServiceTransaction, Transaction, fence_lost
+from manager.state.records import ScheduleRow, TenantId, TraderRow
+from manager.state.spending import SpendingRow
+from manager.state.store import AccountKey, Claim, Fence, ServiceTransaction, Transaction, fence_lost
 
 
 class MemoryStore:
@@ -54,7 +60,7 @@ class _Block:
         known = store._tenants.get(self._tenant)
         self._rows = known if known is not None else TenantRows()
         if self._fence is not None:
-            account = self._rows.tables[AccountRow].rows.get(self._fence.account_id)
+            account = self._rows.tables[records.AccountRow].rows.get(self._fence.account_id)
             if account is None or account.fencing_token != self._fence.token:
                 store._lock.release()
                 raise fence_lost(self._fence, account and account.fencing_token, account.holder if account else "")
@@ -98,3 +104,142 @@ class _ServiceBlock:
         else:
             self._transaction.rollback()
         self._store._lock.release()
+
+
+class MemoryServiceTransaction:
+    """Read and write across tenants what the scheduler needs."""
+
+    def __init__(self, tenants: dict[TenantId, TenantRows]) -> None:
+        self._tenants = tenants
+        self._created: list[TenantId] = []
+
+    async def tenants(self) -> Sequence[TenantId]:
+        """Return all tenants."""
+        return sorted(self._tenants)
+
+    async def ensure_tenant(self, tenant: TenantId) -> None:
+        """Create the tenant if it is new."""
+        if tenant not in self._tenants:
+            self._tenants[tenant] = TenantRows()
+            self._created.append(tenant)
+
+    async def accounts(self) -> Sequence[AccountKey]:
+        """Return all accounts."""
+        return [
+            AccountKey(tenant_id=tenant, account_id=account_id)
+            for tenant in sorted(self._tenants)
+            for account_id in sorted(self._tenants[tenant].tables[records.AccountRow].rows)
+        ]
+
+    async def accounts_with_intents(self) -> Sequence[AccountKey]:
+        """Return the accounts that have pending intents."""
+        return [
+            AccountKey(tenant_id=tenant, account_id=account_id)
+            for tenant in sorted(self._tenants)
+            for account_id in sorted(self._tenants[tenant].tables[records.IntentRow].indices[0].groups())
+        ]
+
+    async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
+        """Claim due running traders, in priority order, fair between tenants."""
+        ranked: list[tuple[int, tuple[Any, ...], TenantRows, ScheduleRow]] = []
+        for tenant in sorted(self._tenants):
+            rows = self._tenants[tenant]
+            due = sorted(
+                (self._priority(rows, trader), trader.trader_id, schedule) for trader, schedule in self._due(rows, now)
+            )
+            ranked += [(place, (*rank, tenant), rows, schedule) for place, (rank, _, schedule) in enumerate(due)]
+        ranked.sort(key=lambda entry: entry[:2])
+        return [self._claim(rows, schedule, now) for _, _, rows, schedule in ranked[:limit]]
+
+    async def release_stale_claims(self, before: datetime) -> int:
+        """Free traders whose claim is older than `before`; return how many."""
+        freed = 0
+        for rows in self._tenants.values():
+            table = rows.tables[ScheduleRow]
+            for key, schedule in list(table.rows.items()):
+                if schedule.in_flight_due_at is not None and schedule.claimed_at < before:
+                    rows.put(table, key, replace(schedule, in_flight_due_at=None, claimed_at=None))
+                    freed += 1
+        return freed
+
+    async def forget_prompts(self, before: datetime) -> int:
+        """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""
+        for rows in self._tenants.values():
+            table = rows.tables[records.DecisionRow]
+            for key, decision in list(table.rows.items()):
+                if decision.context is not None and decision.decided_at < before:
+                    rows.put(table, key, replace(decision, context=None))
+        return self._forget(records.PromptRow, lambda prompt: prompt.at < before)
+
+    async def forget_spending(self, before: datetime) -> int:
+        """Delete the sums of days that began before `before`; return how many."""
+        return self._forget(SpendingRow, lambda spending: spending.day < before)
+
+    async def forget_incidents(self, before: datetime) -> int:
+        """Delete the incidents that ended before `before`; return how many."""
+        return self._forget(records.IncidentRow, lambda one: one.resolved_at is not None and one.resolved_at < before)
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest due time of any running trader that is not deciding."""
+        return min(
+            (
+                schedule.next_due_at
+                for rows in self._tenants.values()
+                for _, schedule in self._running(rows)
+                if schedule.next_due_at is not None and schedule.in_flight_due_at is None
+            ),
+            default=None,
+        )
+
+    def commit(self) -> None:
+        """Keep what was done."""
+        for rows in self._tenants.values():
+            rows.commit()
+
+    def rollback(self) -> None:
+        """Take back what was done."""
+        for rows in self._tenants.values():
+            rows.rollback()
+        for tenant in self._created:
+            del self._tenants[tenant]
+
+    def _forget(self, kind: type[Any], is_old: Callable[[Any], bool]) -> int:
+        old = [
+            (rows, rows.tables[kind], key)
+            for rows in self._tenants.values()
+            for key, row in rows.tables[kind].rows.items()
+            if is_old(row)
+        ]
+        for rows, table, key in old:
+            rows.put(table, key, None)
+        return len(old)
+
+    @staticmethod
+    def _running(rows: TenantRows) -> Iterator[tuple[TraderRow, ScheduleRow]]:
+        traders = rows.tables[TraderRow].rows
+        for trader_id, schedule in rows.tables[ScheduleRow].rows.items():
+            trader = traders[trader_id]
+            if trader.state is records.TraderState.RUNNING:
+                yield trader, schedule
+
+    @staticmethod
+    def _due(rows: TenantRows, now: datetime) -> Iterator[tuple[TraderRow, ScheduleRow]]:
+        for trader, schedule in MemoryServiceTransaction._running(rows):
+            if schedule.in_flight_due_at is None and schedule.next_due_at is not None and schedule.next_due_at <= now:
+                yield trader, schedule
+
+    @staticmethod
+    def _priority(rows: TenantRows, trader: TraderRow) -> tuple[bool, float, Decimal, int]:
+        book = rows.tables[records.BookRow].rows.get((trader.account_id, trader.trader_id))
+        if book is None:
+            return True, 0.0, ZERO, trader.seq
+        return book.open_positions == 0, -(book.performance.sharpe or 0.0), -book.allocated, trader.seq
+
+    @staticmethod
+    def _claim(rows: TenantRows, schedule: ScheduleRow, now: datetime) -> Claim:
+        due_at = schedule.slot(now)
+        claimed = replace(schedule, next_due_at=schedule.next_slot(now), in_flight_due_at=due_at, claimed_at=now)
+        rows.put(rows.tables[ScheduleRow], schedule.trader_id, claimed)
+        return Claim(
+            tenant_id=schedule.tenant_id, account_id=schedule.account_id, trader_id=schedule.trader_id, due_at=due_at
+        )

@@ -6,40 +6,18 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from executor.contract import OPENS, PASSIVE, Outcome
-from manager.state.checks import OWNED_BY_ACQUIRE, PARENTS, check_fields, check_patched, check_rewrite, check_row
+from manager.state import records
+from manager.state.checks import check_fields, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
-from manager.state.keys import KEYS, TRADERS_IN, Row
+from manager.state.keys import KEYS, OWNED_BY_ACQUIRE, PARENTS, RANK, TRADERS_IN, Row
 from manager.state.memory.rows import Table, TenantRows
-from manager.state.records import (
-    AccountId,
-    AccountRow,
-    BookRow,
-    DecisionRow,
-    EventRow,
-    FillRow,
-    IncidentRow,
-    IntentRow,
-    IntentStatus,
-    OrderRow,
-    PositionRow,
-    ScheduleRow,
-    SpendingRow,
-    TenantId,
-    TraderRow,
-    VerdictRow,
-)
+from manager.state.spending import SpendingRow
 from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, EventPlace, Search, TraderRows
-from manager.state.sums import added
 from traders.spec import TraderId
 
 R = TypeVar("R")
-_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
 _PARENT_KEYS = {kind: (parent, attrgetter(*names)) for kind, (parent, names) in PARENTS.items()}
 _VERDICT_ORDER = attrgetter("at", "round_id", "n")
-
-
-def _rank(row: Row) -> int:
-    return _RANK.get(type(row), 0)
 
 
 def _traders_of(row: Row) -> Sequence[str]:
@@ -51,7 +29,7 @@ def _bare(key: tuple[Any, ...]) -> Any:
     return key[0] if len(key) == 1 else key
 
 
-def _passive(row: DecisionRow) -> bool:
+def _passive(row: records.DecisionRow) -> bool:
     """A reply is kept: what a model gives as its reasons to wait cannot be had again from rules."""
     return (
         not row.reply
@@ -65,11 +43,11 @@ class Retention:
     """Count the decisions of each trader and, without contexts, remember the one passive decision that is kept."""
 
     keep_contexts: bool
-    counts: dict[tuple[TenantId, str], int] = field(default_factory=dict)
-    _passive: dict[tuple[TenantId, str], str] = field(default_factory=dict)
-    _undo: list[tuple[tuple[TenantId, str], str | None]] = field(default_factory=list)
+    counts: dict[tuple[records.TenantId, str], int] = field(default_factory=dict)
+    _passive: dict[tuple[records.TenantId, str], str] = field(default_factory=dict)
+    _undo: list[tuple[tuple[records.TenantId, str], str | None]] = field(default_factory=list)
 
-    def count(self, row: DecisionRow) -> str | None:
+    def count(self, row: records.DecisionRow) -> str | None:
         """Count a decision, until a rollback; return the id of the passive one that it replaces, if any."""
         trader = (row.tenant_id, row.trader_id)
         held = self._passive.get(trader)
@@ -103,7 +81,7 @@ class MemoryTransaction:
 
     __slots__ = ("_known", "_retention", "_rows", "_tenant", "closed", "failure")
 
-    def __init__(self, *, tenant: TenantId, rows: TenantRows, retention: Retention, known: bool) -> None:
+    def __init__(self, *, tenant: records.TenantId, rows: TenantRows, retention: Retention, known: bool) -> None:
         self._tenant = tenant
         self._rows = rows
         self._retention = retention
@@ -115,15 +93,15 @@ class MemoryTransaction:
         """Insert rows; raise DuplicateRow if a key exists, InvalidRow for a value or parent that must not be."""
         self._writable()
         if len(rows) > 1:
-            rows = sorted(rows, key=_rank)
+            rows = sorted(rows, key=lambda row: RANK.get(type(row), 0))
         for row in rows:
-            kept = self._kept(row) if type(row) is DecisionRow else row
+            kept = self._kept(row) if type(row) is records.DecisionRow else row
             self._check(kept)
             table = self._rows.tables[type(kept)]
             key = table.key_of(kept)
             if key in table.rows:
                 raise self._failed(DuplicateRow(f"{type(row).__name__} {key!r} of tenant {self._tenant!r} exists"))
-            if type(kept) is DecisionRow:
+            if type(kept) is records.DecisionRow:
                 self._count(table, kept)
             self._rows.put(table, key, kept)
 
@@ -131,14 +109,14 @@ class MemoryTransaction:
         """Insert rows or replace those with the same key; an account keeps its token and holder."""
         self._writable()
         if len(rows) > 1:
-            rows = sorted(rows, key=_rank)
+            rows = sorted(rows, key=lambda row: RANK.get(type(row), 0))
         for row in rows:
             kind = type(row)
             self._check(row)
             self._guard(check_rewrite, kind)
             table = self._rows.tables[kind]
             key = table.key_of(row)
-            if kind is AccountRow and (held := table.rows.get(key)) is not None:
+            if kind is records.AccountRow and (held := table.rows.get(key)) is not None:
                 row = replace(row, **{name: getattr(held, name) for name in OWNED_BY_ACQUIRE})  # noqa: PLW2901 - the row to store
             self._rows.put(table, key, row)
 
@@ -167,9 +145,9 @@ class MemoryTransaction:
         for key in keys:
             if (row := table.rows.get(_bare(key))) is None:
                 continue
-            if kind is TraderRow:
-                self._rows.put(self._rows.tables[ScheduleRow], _bare(key), None)
-            elif kind in (AccountRow, BookRow):
+            if kind is records.TraderRow:
+                self._rows.put(self._rows.tables[records.ScheduleRow], _bare(key), None)
+            elif kind in (records.AccountRow, records.BookRow):
                 self._refuse_parent(row)
             self._rows.put(table, _bare(key), None)
             deleted += 1
@@ -181,7 +159,7 @@ class MemoryTransaction:
         table = self._rows.tables[SpendingRow]
         for row in rows:
             stored = table.rows.get(table.key_of(row))
-            total = row if stored is None else added(stored, row)
+            total = row if stored is None else stored.plus(row)
             self._check(total)
             self._rows.put(table, table.key_of(row), total)
         return [table.rows[key] for key in sorted({table.key_of(row) for row in rows})]
@@ -190,19 +168,19 @@ class MemoryTransaction:
         """Insert a decision, end what its trader wanted before, and free the trader; False for one that came late."""
         decision, symbols = end.decision, {intent.decision.symbol for intent in end.intents}
         trader_id = decision.trader_id
-        schedule = await self.get(ScheduleRow, trader_id)
+        schedule = await self.get(records.ScheduleRow, trader_id)
         if schedule is None or schedule.in_flight_due_at != decision.due_at:
             await self.insert([decision, *end.prompts])
             return False
-        where = {"account_id": decision.account_id, "trader_id": trader_id, "status": IntentStatus.PENDING}
-        before = await self.find(IntentRow, where)
+        where = {"account_id": decision.account_id, "trader_id": trader_id, "status": records.IntentStatus.PENDING}
+        before = await self.find(records.IntentRow, where)
         await self.insert([decision, *end.prompts, *end.intents])
         ended = [old for old in before if old.decision.symbol in symbols or old.decision.action in OPENS]
         if ended:
-            await self.upsert([replace(old, status=IntentStatus.SUPERSEDED) for old in ended])
+            await self.upsert([replace(old, status=records.IntentStatus.SUPERSEDED) for old in ended])
         failures = 0 if end.failed is False else schedule.failed_decisions + bool(end.failed)
         await self.patch(
-            ScheduleRow,
+            records.ScheduleRow,
             (trader_id,),
             in_flight_due_at=None,
             claimed_at=None,
@@ -233,61 +211,61 @@ class MemoryTransaction:
 
     async def events(
         self, after: EventPlace, where: Mapping[str, Any], limit: int
-    ) -> Sequence[tuple[EventPlace, EventRow]]:
+    ) -> Sequence[tuple[EventPlace, records.EventRow]]:
         """Return events after a place, in order; transactions run one after the other, so none comes late."""
-        self._guard(check_fields, EventRow, tuple(where))
-        table = self._rows.tables[EventRow]
+        self._guard(check_fields, records.EventRow, tuple(where))
+        table = self._rows.tables[records.EventRow]
         places = {key: EventPlace(seq=n) for n, key in enumerate(table.rows, start=1)}
         found = [(places[table.key_of(row)], row) for row in table.find(where, "", None)]
         return [one for one in sorted(found, key=lambda one: one[0]) if one[0] > after][:limit]
 
-    async def acquire(self, account_id: AccountId, holder: str) -> int:
+    async def acquire(self, account_id: records.AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         self._writable()
         account = self._account(account_id)
         taken = replace(account, fencing_token=account.fencing_token + 1, holder=holder)
-        self._rows.put(self._rows.tables[AccountRow], account_id, taken)
+        self._rows.put(self._rows.tables[records.AccountRow], account_id, taken)
         return taken.fencing_token
 
-    async def account_rows(self, account_id: AccountId) -> AccountRows:
+    async def account_rows(self, account_id: records.AccountId) -> AccountRows:
         """Return what a round reads."""
         tables = self._rows.tables
         return AccountRows(
             account=self._account(account_id),
-            traders=tables[TraderRow].indices[0].bucket(account_id).ordered,
-            schedules=tables[ScheduleRow].indices[0].bucket(account_id).ordered,
-            books=tables[BookRow].indices[0].bucket(account_id).ordered,
-            positions=tables[PositionRow].indices[0].bucket(account_id).ordered,
-            intents=tables[IntentRow].indices[0].bucket(account_id).ordered,
-            orders=tables[OrderRow].indices[0].bucket(account_id).ordered,
-            incidents=tables[IncidentRow].indices[0].bucket(account_id).ordered,
+            traders=tables[records.TraderRow].indices[0].bucket(account_id).ordered,
+            schedules=tables[records.ScheduleRow].indices[0].bucket(account_id).ordered,
+            books=tables[records.BookRow].indices[0].bucket(account_id).ordered,
+            positions=tables[records.PositionRow].indices[0].bucket(account_id).ordered,
+            intents=tables[records.IntentRow].indices[0].bucket(account_id).ordered,
+            orders=tables[records.OrderRow].indices[0].bucket(account_id).ordered,
+            incidents=tables[records.IncidentRow].indices[0].bucket(account_id).ordered,
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads."""
         tables = self._rows.tables
-        trader: TraderRow | None = tables[TraderRow].rows.get(trader_id)
-        schedule: ScheduleRow | None = tables[ScheduleRow].rows.get(trader_id)
+        trader: records.TraderRow | None = tables[records.TraderRow].rows.get(trader_id)
+        schedule: records.ScheduleRow | None = tables[records.ScheduleRow].rows.get(trader_id)
         if trader is None or schedule is None:
             raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
-        book = tables[BookRow].rows.get((trader.account_id, trader_id))
+        book = tables[records.BookRow].rows.get((trader.account_id, trader_id))
         return TraderRows(
             trader=trader,
             schedule=schedule,
-            book=book or BookRow(tenant_id=self._tenant, account_id=trader.account_id, trader_id=trader_id),
-            positions=tables[PositionRow].indices[1].bucket(trader_id).ordered,
+            book=book or records.BookRow(tenant_id=self._tenant, account_id=trader.account_id, trader_id=trader_id),
+            positions=tables[records.PositionRow].indices[1].bucket(trader_id).ordered,
             verdicts=self._verdicts(schedule),
         )
 
-    async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:
+    async def known_trades(self, account_id: records.AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
-        booked = self._rows.tables[FillRow].rows
+        booked = self._rows.tables[records.FillRow].rows
         return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
 
     def _searched(self, search: Search) -> list[Any]:
         if not search.each:
             return self._of(search, search.where)
-        owners = self._rows.tables[TraderRow if "trader_id" in search.each else AccountRow]
+        owners = self._rows.tables[records.TraderRow if "trader_id" in search.each else records.AccountRow]
         narrowed = {name: wanted for name, wanted in search.where.items() if name in search.each}
         return [
             row
@@ -304,10 +282,10 @@ class MemoryTransaction:
         bare = {item.name: item.default for item in fields(search.kind) if item.name in search.omit}
         return [replace(row, **bare) if bare else row for row in rows[: search.limit]]
 
-    def _verdicts(self, schedule: ScheduleRow) -> Sequence[VerdictRow]:
+    def _verdicts(self, schedule: records.ScheduleRow) -> Sequence[records.VerdictRow]:
         since = schedule.told_at
-        found: list[VerdictRow] = []
-        rows = self._rows.tables[VerdictRow].indices[0].bucket(schedule.trader_id).rows
+        found: list[records.VerdictRow] = []
+        rows = self._rows.tables[records.VerdictRow].indices[0].bucket(schedule.trader_id).rows
         for verdict in reversed(rows.values()):
             if len(found) >= VERDICTS_SHOWN or (since is not None and verdict.at < since):
                 break
@@ -315,16 +293,16 @@ class MemoryTransaction:
         found.sort(key=_VERDICT_ORDER)
         return found
 
-    def _account(self, account_id: AccountId) -> AccountRow:
-        found: AccountRow | None = self._rows.tables[AccountRow].rows.get(account_id)
+    def _account(self, account_id: records.AccountId) -> records.AccountRow:
+        found: records.AccountRow | None = self._rows.tables[records.AccountRow].rows.get(account_id)
         if found is None:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
         return found
 
-    def _kept(self, row: DecisionRow) -> DecisionRow:
+    def _kept(self, row: records.DecisionRow) -> records.DecisionRow:
         return row if self._retention.keep_contexts or row.context is None else replace(row, context=None)
 
-    def _count(self, table: Table, row: DecisionRow) -> None:
+    def _count(self, table: Table, row: records.DecisionRow) -> None:
         replaced = self._retention.count(row)
         if replaced is not None:
             self._rows.put(table, replaced, None)
@@ -349,17 +327,17 @@ class MemoryTransaction:
 
     def _refuse_parent(self, row: Any) -> None:
         tables = self._rows.tables
-        if type(row) is BookRow:
+        if type(row) is records.BookRow:
             children = [
                 p
-                for p in tables[PositionRow].index("trader_id").bucket(row.trader_id).rows.values()
+                for p in tables[records.PositionRow].index("trader_id").bucket(row.trader_id).rows.values()
                 if p.account_id == row.account_id
             ]
         else:
             children = [
                 child
                 for kind, (parent, _) in PARENTS.items()
-                if parent is AccountRow
+                if parent is records.AccountRow
                 for child in tables[kind].rows.values()
                 if child.account_id == row.account_id
             ]

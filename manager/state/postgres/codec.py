@@ -89,7 +89,7 @@ class DecisionCodec(Codec):
         )
 
     def load(self, text: str) -> tuple[DecisionRow, ...]:
-        """Return the rows with a context whose market is RecordedMarket values."""
+        """Return the rows with a context whose market is SeenMarket values."""
         return tuple(
             refilled(DecisionRow, row, context=row.context and refilled(Context, row.context))
             for row in super().load(text)

@@ -8,7 +8,7 @@ from sqlalchemy import Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from exchanges.clock import EPOCH
-from manager.state.postgres.failures import translated
+from manager.state.postgres.connection import translated
 from manager.state.records import TenantId
 from manager.state.store import AccountKey, Claim
 

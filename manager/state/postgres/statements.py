@@ -4,69 +4,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    ClauseElement,
-    ColumnElement,
-    Delete,
-    Dialect,
-    Integer,
-    Select,
-    Table,
-    Text,
-    Update,
-    bindparam,
-    cast,
-    column,
-    delete,
-    func,
-    literal_column,
-    null,
-    or_,
-    select,
-    text,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
-from manager.state.checks import OWNED_BY_ACQUIRE
-from manager.state.keys import KEYS, SORTED_BY
+from manager.state import records
+from manager.state.keys import KEYS, OWNED_BY_ACQUIRE, SORTED_BY
 from manager.state.memory.rows import LIVE
-from manager.state.records import (
-    AccountRow,
-    BookRow,
-    DecisionRow,
-    EventRow,
-    FillRow,
-    IncidentRow,
-    IntentRow,
-    IntentStatus,
-    OrderRow,
-    PositionRow,
-    ScheduleRow,
-    SpendingRow,
-    TraderRow,
-    VerdictRow,
-)
+from manager.state.spending import ADDED, SpendingRow
 from manager.state.store import VERDICTS_SHOWN
-from manager.state.sums import ADDED
 from manager.state.tables import TABLES
 from manager.state.tables.types import INSTANT
 
-TENANT = bindparam("tenant", type_=Text())
-_ACCOUNT = bindparam("account", type_=Text())
-_TRADER = bindparam("trader", type_=Text())
-_DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
-_REVISION: ColumnElement[str] = literal_column("(SELECT version_num FROM alembic_version)")
+TENANT = sa.bindparam("tenant", type_=sa.Text())
+_ACCOUNT = sa.bindparam("account", type_=sa.Text())
+_TRADER = sa.bindparam("trader", type_=sa.Text())
+_DIALECT: sa.Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
+_REVISION: sa.ColumnElement[str] = sa.literal_column("(SELECT version_num FROM alembic_version)")
 Shape = tuple[tuple[str, type | None], ...]
-PENDING = text("status = 'pending'")
-_OPENING = text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
-LIVE_ORDERS = text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
+PENDING = sa.text("status = 'pending'")
+_WHOLE = (records.AccountRow, records.TraderRow, records.ScheduleRow, records.BookRow, records.PositionRow)
+_OPENING = sa.text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
+LIVE_ORDERS = sa.text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,46 +37,49 @@ class TableStatements:
 
     insert: Insert
     upsert: Insert
-    delete: Delete
+    delete: sa.Delete
 
 
-def as_json(table: Table, columns: Sequence[str] = ()) -> ColumnElement[Any]:
+def as_json(table: sa.Table, columns: Sequence[str] = ()) -> sa.ColumnElement[Any]:
     """Return a row of `table` as a JSON object, money as strings."""
-    pairs: list[ColumnElement[Any]] = []
+    pairs: list[sa.ColumnElement[Any]] = []
     for col in table.columns:
         if not columns or col.name in columns:
-            pairs += [literal_column(f"'{col.name}'"), cast(col, Text()) if isinstance(col.type, DOMAIN) else col]
-    return func.json_build_object(*pairs)
+            pairs += [
+                sa.literal_column(f"'{col.name}'"),
+                sa.cast(col, sa.Text()) if isinstance(col.type, DOMAIN) else col,
+            ]
+    return sa.func.json_build_object(*pairs)
 
 
-def recordset(table: Table, *, one: bool = False) -> FromClause:
+def recordset(table: sa.Table, *, one: bool = False) -> FromClause:
     """Return the JSON parameter `rows` as records of the table's row type."""
-    populate = func.json_populate_record if one else func.json_populate_recordset
-    rows = populate(literal_column(f"NULL::{table.name}"), cast(bindparam("rows", type_=Text()), JSON()))
-    return rows.table_valued(*(column(col.name, col.type) for col in table.columns), name="given")
+    populate = sa.func.json_populate_record if one else sa.func.json_populate_recordset
+    rows = populate(sa.literal_column(f"NULL::{table.name}"), sa.cast(sa.bindparam("rows", type_=sa.Text()), sa.JSON()))
+    return rows.table_valued(*(sa.column(col.name, col.type) for col in table.columns), name="given")
 
 
-def writes(table: Table, *, kept: Sequence[str] = (), generated: Sequence[str] = ()) -> TableStatements:
+def writes(table: sa.Table, *, kept: Sequence[str] = (), generated: Sequence[str] = ()) -> TableStatements:
     """Build the writing statements; `kept` columns survive an upsert, `generated` ones come from the database."""
     given = recordset(table)
     names = [col.name for col in table.columns if col.name not in generated]
     keys = [col.name for col in table.primary_key]
-    plain = insert(table).from_select(names, select(*(given.c[name] for name in names)))
+    plain = insert(table).from_select(names, sa.select(*(given.c[name] for name in names)))
     changed = {name: plain.excluded[name] for name in names if name not in keys and name not in kept}
     matches = [table.c[name] == given.c[name] for name in keys if name != "tenant_id"]
     return TableStatements(
         insert=plain,
         upsert=plain.on_conflict_do_update(index_elements=keys, set_=changed),
-        delete=delete(table).where(table.c.tenant_id == TENANT, *matches),
+        delete=sa.delete(table).where(table.c.tenant_id == TENANT, *matches),
     )
 
 
-def patch(kind: type[Any], names: Sequence[str]) -> Update:
+def patch(kind: type[Any], names: Sequence[str]) -> sa.Update:
     """Build an update of some columns of one row from the JSON parameter `rows`."""
     table = TABLES[kind]
     given = recordset(table, one=True)
     matches = (table.c[name] == given.c[name] for name in KEYS[kind])
-    return update(table).values({name: given.c[name] for name in names}).where(table.c.tenant_id == TENANT, *matches)
+    return sa.update(table).values({name: given.c[name] for name in names}).where(table.c.tenant_id == TENANT, *matches)
 
 
 def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any = None) -> ScalarSelect[Any]:
@@ -122,40 +87,43 @@ def listed(kind: type[Any], *where: Any, order: Sequence[Any] = (), limit: Any =
     table = TABLES[kind]
     ordering = (*order, *(table.c[name] for name in SORTED_BY[kind]))
     return array(
-        select(as_json(table).label("row")).where(table.c.tenant_id == TENANT, *where).order_by(*ordering), limit
+        sa.select(as_json(table).label("row")).where(table.c.tenant_id == TENANT, *where).order_by(*ordering), limit
     )
 
 
-def array(rows: Select[Any], limit: Any = None) -> ScalarSelect[Any]:
+def array(rows: sa.Select[Any], limit: Any = None) -> ScalarSelect[Any]:
     """Return the column `row` of some rows as the text of one JSON array."""
     inner = rows.limit(limit).subquery("found")
-    return select(
-        cast(func.coalesce(func.json_agg(inner.c.row), literal_column("'[]'::json")), Text())
+    return sa.select(
+        sa.cast(sa.func.coalesce(sa.func.json_agg(inner.c.row), sa.literal_column("'[]'::json")), sa.Text())
     ).scalar_subquery()
 
 
-def find(kind: type[Any], shape: Shape, newest_first: str) -> Select[Any]:
+def find(kind: type[Any], shape: Shape, newest_first: str) -> sa.Select[Any]:
     """Build a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
     table = TABLES[kind]
     clauses = equal(table, shape)
-    return select(listed(kind, *clauses, order=newest(table, newest_first), limit=bindparam("limit", type_=Integer())))
+    limit = sa.bindparam("limit", type_=sa.Integer())
+    return sa.select(listed(kind, *clauses, order=newest(table, newest_first), limit=limit))
 
 
-def equal(table: FromClause, shape: Sequence[tuple[str, type | None]], prefix: str = "") -> list[ColumnElement[bool]]:
+def equal(
+    table: FromClause, shape: Sequence[tuple[str, type | None]], prefix: str = ""
+) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of a search by fields; the names of its parameters begin with `prefix`."""
-    clauses: list[ColumnElement[bool]] = []
+    clauses: list[sa.ColumnElement[bool]] = []
     for name, wanted in shape:
         col = table.c[name]
         if wanted is None:
             clauses.append(col.is_(None))
         elif wanted is tuple:
-            clauses.append(col == func.any(bindparam(f"{prefix}in_{name}", type_=ARRAY(col.type))))
+            clauses.append(col == sa.func.any(sa.bindparam(f"{prefix}in_{name}", type_=ARRAY(col.type))))
         else:
-            clauses.append(col == bindparam(f"{prefix}is_{name}", type_=col.type))
+            clauses.append(col == sa.bindparam(f"{prefix}is_{name}", type_=col.type))
     return clauses
 
 
-def newest(table: Table, by: str) -> tuple[ColumnElement[Any], ...]:
+def newest(table: sa.Table, by: str) -> tuple[sa.ColumnElement[Any], ...]:
     """Return the order by a field, the newest first; without a field there is none."""
     if not by:
         return ()
@@ -180,45 +148,51 @@ def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     return tuple(shape), parameters
 
 
-def desk() -> Select[Any]:
+def desk() -> sa.Select[Any]:
     """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`."""
     tables = TABLES
-    live, pending, incidents = tables[OrderRow], tables[IntentRow], tables[IncidentRow]
-    return select(
+    live, pending, incidents = tables[records.OrderRow], tables[records.IntentRow], tables[records.IncidentRow]
+    return sa.select(
         *(
             listed(kind, tables[kind].c.account_id == _ACCOUNT)
-            for kind in (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow)
+            for kind in (
+                records.AccountRow,
+                records.TraderRow,
+                records.ScheduleRow,
+                records.BookRow,
+                records.PositionRow,
+            )
         ),
-        listed(IntentRow, pending.c.account_id == _ACCOUNT, PENDING),
-        listed(OrderRow, live.c.account_id == _ACCOUNT, LIVE_ORDERS),
-        listed(IncidentRow, incidents.c.account_id == _ACCOUNT, incidents.c.resolved_at.is_(None)),
+        listed(records.IntentRow, pending.c.account_id == _ACCOUNT, PENDING),
+        listed(records.OrderRow, live.c.account_id == _ACCOUNT, LIVE_ORDERS),
+        listed(records.IncidentRow, incidents.c.account_id == _ACCOUNT, incidents.c.resolved_at.is_(None)),
     )
 
 
-def trader() -> Select[Any]:
+def trader() -> sa.Select[Any]:
     """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`.
 
     The last column is the database's revision.
     """
-    traders, schedules, books = TABLES[TraderRow], TABLES[ScheduleRow], TABLES[BookRow]
-    positions, verdicts = TABLES[PositionRow], TABLES[VerdictRow]
+    traders, schedules, books = TABLES[records.TraderRow], TABLES[records.ScheduleRow], TABLES[records.BookRow]
+    positions, verdicts = TABLES[records.PositionRow], TABLES[records.VerdictRow]
     account = (
-        select(traders.c.account_id)
+        sa.select(traders.c.account_id)
         .where(traders.c.tenant_id == TENANT, traders.c.trader_id == _TRADER)
         .scalar_subquery()
     )
     since = (
-        select(func.coalesce(schedules.c.told_at, literal_column("'-infinity'::timestamptz")))
+        sa.select(sa.func.coalesce(schedules.c.told_at, sa.literal_column("'-infinity'::timestamptz")))
         .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
         .scalar_subquery()
     )
-    return select(
-        listed(TraderRow, traders.c.trader_id == _TRADER),
-        listed(ScheduleRow, schedules.c.trader_id == _TRADER),
-        listed(BookRow, books.c.account_id == account, books.c.trader_id == _TRADER),
-        listed(PositionRow, positions.c.account_id == account, positions.c.trader_id == _TRADER),
+    return sa.select(
+        listed(records.TraderRow, traders.c.trader_id == _TRADER),
+        listed(records.ScheduleRow, schedules.c.trader_id == _TRADER),
+        listed(records.BookRow, books.c.account_id == account, books.c.trader_id == _TRADER),
+        listed(records.PositionRow, positions.c.account_id == account, positions.c.trader_id == _TRADER),
         listed(
-            VerdictRow,
+            records.VerdictRow,
             verdicts.c.trader_id == _TRADER,
             verdicts.c.at >= since,
             order=(verdicts.c.at.desc(), verdicts.c.round_id.desc(), verdicts.c.n.desc()),
@@ -228,74 +202,75 @@ def trader() -> Select[Any]:
     )
 
 
-def known_trades() -> Select[Any]:
+def known_trades() -> sa.Select[Any]:
     """Build the search for booked trades; parameters: `tenant`, `account`, `trades`."""
-    fills = TABLES[FillRow]
-    return select(fills.c.trade_id).where(
+    fills = TABLES[records.FillRow]
+    return sa.select(fills.c.trade_id).where(
         fills.c.tenant_id == TENANT,
         fills.c.account_id == _ACCOUNT,
-        fills.c.trade_id == func.any(bindparam("trades", type_=ARRAY(Text()))),
+        fills.c.trade_id == sa.func.any(sa.bindparam("trades", type_=ARRAY(sa.Text()))),
     )
 
 
 def acquire() -> ReturningUpdate[Any]:
     """Build the raise of a fencing token, which also tells the revision; parameters: `tenant`, `account`, `by`."""
-    accounts = TABLES[AccountRow]
+    accounts = TABLES[records.AccountRow]
     return (
-        update(accounts)
+        sa.update(accounts)
         .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
-        .values(fencing_token=accounts.c.fencing_token + 1, holder=bindparam("by", type_=Text()))
+        .values(fencing_token=accounts.c.fencing_token + 1, holder=sa.bindparam("by", type_=sa.Text()))
         .returning(accounts.c.fencing_token, _REVISION)
     )
 
 
-def fence() -> Select[Any]:
+def fence() -> sa.Select[Any]:
     """Build the locking read of a fencing token and the revision; it blocks `acquire` until the transaction ends."""
-    accounts = TABLES[AccountRow]
+    accounts = TABLES[records.AccountRow]
     return (
-        select(accounts.c.fencing_token, accounts.c.holder, _REVISION)
+        sa.select(accounts.c.fencing_token, accounts.c.holder, _REVISION)
         .where(accounts.c.tenant_id == TENANT, accounts.c.account_id == _ACCOUNT)
         .with_for_update(key_share=True)
     )
 
 
-def conclude() -> Update:
+def conclude() -> sa.Update:
     """Build the end of a decision: it is stored and, while its claim stands, older intents end and its trader is free.
 
     Parameters: `rows` (JSON, the decision), `tenant`, `account`, `trader`, `due`, `at`, `symbols`, and for the count of
     failures `kept` (0 or 1) and `failed` (what is added); `told` may be null, which leaves it. The claim is locked
     first, so that it cannot move on.
     """
-    intents, schedules, wanted = TABLES[IntentRow], TABLES[ScheduleRow], bindparam("symbols", type_=ARRAY(Text()))
-    stored = writes(TABLES[DecisionRow]).insert.cte("stored")
+    intents, schedules = TABLES[records.IntentRow], TABLES[records.ScheduleRow]
+    wanted = sa.bindparam("symbols", type_=ARRAY(sa.Text()))
+    stored = writes(TABLES[records.DecisionRow]).insert.cte("stored")
     claimed = (
-        select(schedules.c.trader_id)
+        sa.select(schedules.c.trader_id)
         .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
-        .where(schedules.c.in_flight_due_at == bindparam("due", type_=INSTANT))
+        .where(schedules.c.in_flight_due_at == sa.bindparam("due", type_=INSTANT))
         .with_for_update()
         .cte("claimed")
     )
     ended = (
-        update(intents)
+        sa.update(intents)
         .where(intents.c.tenant_id == TENANT, intents.c.account_id == _ACCOUNT, intents.c.trader_id == _TRADER, PENDING)
-        .where(or_(intents.c.decision["symbol"].astext == func.any(wanted), _OPENING))
-        .where(intents.c.trader_id.in_(select(claimed.c.trader_id)))
-        .values(status=IntentStatus.SUPERSEDED.value)
+        .where(sa.or_(intents.c.decision["symbol"].astext == sa.func.any(wanted), _OPENING))
+        .where(intents.c.trader_id.in_(sa.select(claimed.c.trader_id)))
+        .values(status=records.IntentStatus.SUPERSEDED.value)
         .returning(intents.c.intent_id)
         .cte("ended")
     )
-    kept, failed = bindparam("kept", type_=BigInteger()), bindparam("failed", type_=BigInteger())
+    kept, failed = sa.bindparam("kept", type_=sa.BigInteger()), sa.bindparam("failed", type_=sa.BigInteger())
     return (
-        update(schedules)
+        sa.update(schedules)
         .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
-        .where(schedules.c.trader_id.in_(select(claimed.c.trader_id)))
-        .where(select(func.count()).select_from(ended).scalar_subquery() >= 0)
+        .where(schedules.c.trader_id.in_(sa.select(claimed.c.trader_id)))
+        .where(sa.select(sa.func.count()).select_from(ended).scalar_subquery() >= 0)
         .values(
-            in_flight_due_at=null(),
-            claimed_at=null(),
-            last_decision_at=bindparam("at", type_=INSTANT),
+            in_flight_due_at=sa.null(),
+            claimed_at=sa.null(),
+            last_decision_at=sa.bindparam("at", type_=INSTANT),
             failed_decisions=schedules.c.failed_decisions * kept + failed,
-            told_at=func.coalesce(bindparam("told", type_=INSTANT), schedules.c.told_at),
+            told_at=sa.func.coalesce(sa.bindparam("told", type_=INSTANT), schedules.c.told_at),
         )
         .add_cte(stored)
     )
@@ -306,11 +281,11 @@ def add() -> ReturningInsert[Any]:
     table = TABLES[SpendingRow]
     given = recordset(table)
     names = [col.name for col in table.columns]
-    plain = insert(table).from_select(names, select(*(given.c[name] for name in names)))
+    plain = insert(table).from_select(names, sa.select(*(given.c[name] for name in names)))
     return plain.on_conflict_do_update(
         index_elements=[col.name for col in table.primary_key],
         set_={name: table.c[name] + plain.excluded[name] for name in ADDED},
-    ).returning(cast(as_json(table), Text()))
+    ).returning(sa.cast(as_json(table), sa.Text()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +296,7 @@ class Command:
     fixed: Mapping[str, Any]
 
     @staticmethod
-    def of(statement: ClauseElement) -> "Command":
+    def of(statement: sa.ClauseElement) -> "Command":
         """Compile a statement, once for all its executions."""
         compiled = statement.compile(dialect=_DIALECT)
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
@@ -336,14 +311,21 @@ class TableCommands:
     upsert: Command
     delete: Command
 
+    @staticmethod
+    def of(table: TableStatements) -> "TableCommands":
+        """Compile the statements on a table."""
+        return TableCommands(
+            insert=Command.of(table.insert), upsert=Command.of(table.upsert), delete=Command.of(table.delete)
+        )
+
 
 class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
     def __init__(self) -> None:
-        kept, made = {AccountRow: OWNED_BY_ACQUIRE}, {EventRow: ("xact", "seq")}
+        kept, made = {records.AccountRow: OWNED_BY_ACQUIRE}, {records.EventRow: ("xact", "seq")}
         self.tables = {
-            kind: _commands(writes(table, kept=kept.get(kind, ()), generated=made.get(kind, ())))
+            kind: TableCommands.of(writes(table, kept=kept.get(kind, ()), generated=made.get(kind, ())))
             for kind, table in TABLES.items()
         }
         self.desk = Command.of(desk())
@@ -370,9 +352,3 @@ class Statements:
         if command is None:
             command = self._patches[kind, names] = Command.of(patch(kind, names))
         return command
-
-
-def _commands(table: TableStatements) -> TableCommands:
-    return TableCommands(
-        insert=Command.of(table.insert), upsert=Command.of(table.upsert), delete=Command.of(table.delete)
-    )

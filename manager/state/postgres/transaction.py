@@ -6,36 +6,20 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from manager.state import records
 from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, SchemaMoved, StateError
-from manager.state.keys import KEYS, Row
+from manager.state.keys import KEYS, RANK, Row
 from manager.state.postgres.codec import Codec
-from manager.state.postgres.failures import translated
+from manager.state.postgres.connection import translated
 from manager.state.postgres.searches import events_command, search_command, shapes_of
 from manager.state.postgres.statements import Command, Statements, shape_of
-from manager.state.records import (
-    AccountId,
-    AccountRow,
-    BookRow,
-    DecisionRow,
-    EventRow,
-    IncidentRow,
-    IntentRow,
-    OrderRow,
-    PositionRow,
-    ScheduleRow,
-    SpendingRow,
-    TenantId,
-    TraderRow,
-    VerdictRow,
-)
+from manager.state.spending import SpendingRow
 from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
-from manager.state.sums import added
 from manager.state.tables import REVISION
 from traders.spec import TraderId
 
 R = TypeVar("R")
-_RANK = {kind: rank for rank, kind in enumerate(KEYS)}
 
 
 class PostgresTransaction:
@@ -46,7 +30,7 @@ class PostgresTransaction:
     def __init__(
         self,
         connection: psycopg.AsyncConnection[Any],
-        tenant: TenantId,
+        tenant: records.TenantId,
         *,
         codecs: Mapping[type[Any], Codec],
         statements: Statements,
@@ -88,7 +72,7 @@ class PostgresTransaction:
         self._guard(check_fields, kind, tuple(values))
         if any(name in KEYS[kind] or name == "tenant_id" for name in values):
             self._fail(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
-        if kind is TraderRow and "spec" in values:
+        if kind is records.TraderRow and "spec" in values:
             self._guard(check_spec, values["spec"])
         codec = self._codecs[kind]
         changed = self._guard(codec.dump_fields, values)
@@ -115,7 +99,7 @@ class PostgresTransaction:
         for row in rows:
             self._guard(check_row, row, self._tenant)
             key = (row.day, row.scope, row.name)
-            sums[key] = added(sums[key], row) if key in sums else row
+            sums[key] = sums[key].plus(row) if key in sums else row
         if not sums:
             return ()
         text = self._dump(SpendingRow, [sums[key] for key in sorted(sums)])
@@ -128,7 +112,7 @@ class PostgresTransaction:
         decision = end.decision
         self._guard(check_row, decision, self._tenant)
         parameters = {
-            "rows": self._dump(DecisionRow, [decision]),
+            "rows": self._dump(records.DecisionRow, [decision]),
             "tenant": self._tenant,
             "account": decision.account_id,
             "trader": decision.trader_id,
@@ -168,16 +152,16 @@ class PostgresTransaction:
 
     async def events(
         self, after: EventPlace, where: Mapping[str, Any], limit: int
-    ) -> Sequence[tuple[EventPlace, EventRow]]:
+    ) -> Sequence[tuple[EventPlace, records.EventRow]]:
         """Return events after a place, in order, as far as all transactions have ended that may add to them."""
-        self._guard(check_fields, EventRow, tuple(where))
+        self._guard(check_fields, records.EventRow, tuple(where))
         shape, values = shape_of(where)
         parameters = {**values, **after._asdict(), "tenant": self._tenant, "limit": limit}
         found = await (await self._execute(events_command(shape), parameters)).fetchall()
-        rows = self._codecs[EventRow].load(f"[{','.join(text for _, _, text in found)}]")
+        rows = self._codecs[records.EventRow].load(f"[{','.join(text for _, _, text in found)}]")
         return [(EventPlace(xact, seq), row) for (xact, seq, _), row in zip(found, rows, strict=True)]
 
-    async def acquire(self, account_id: AccountId, holder: str) -> int:
+    async def acquire(self, account_id: records.AccountId, holder: str) -> int:
         """Take the account: raise its fencing token by one and return it."""
         parameters = {"tenant": self._tenant, "account": account_id, "by": holder}
         row = await self._row(self._statements.acquire, parameters)
@@ -187,10 +171,19 @@ class PostgresTransaction:
         token: int = row[0]
         return token
 
-    async def account_rows(self, account_id: AccountId) -> AccountRows:
+    async def account_rows(self, account_id: records.AccountId) -> AccountRows:
         """Return what a round reads."""
         row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id})
-        kinds = (AccountRow, TraderRow, ScheduleRow, BookRow, PositionRow, IntentRow, OrderRow, IncidentRow)
+        kinds = (
+            records.AccountRow,
+            records.TraderRow,
+            records.ScheduleRow,
+            records.BookRow,
+            records.PositionRow,
+            records.IntentRow,
+            records.OrderRow,
+            records.IncidentRow,
+        )
         found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
         accounts, traders, schedules, books, positions, intents, orders, incidents = found
         if not accounts:
@@ -210,13 +203,13 @@ class PostgresTransaction:
         """Return what a decision reads."""
         *row, revision = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
         self._check_revision(revision)
-        kinds = (TraderRow, ScheduleRow, BookRow, PositionRow, VerdictRow)
+        kinds = (records.TraderRow, records.ScheduleRow, records.BookRow, records.PositionRow, records.VerdictRow)
         found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
         traders, schedules, books, positions, verdicts = found
         if not traders or not schedules:
             raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
         account_id = traders[0].account_id
-        empty = BookRow(tenant_id=self._tenant, account_id=account_id, trader_id=trader_id)
+        empty = records.BookRow(tenant_id=self._tenant, account_id=account_id, trader_id=trader_id)
         return TraderRows(
             trader=traders[0],
             schedule=schedules[0],
@@ -225,7 +218,7 @@ class PostgresTransaction:
             verdicts=sorted(verdicts, key=lambda verdict: (verdict.at, verdict.round_id, verdict.n)),
         )
 
-    async def known_trades(self, account_id: AccountId, trade_ids: Sequence[str]) -> set[str]:
+    async def known_trades(self, account_id: records.AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
         if not trade_ids:
             return set()
@@ -237,7 +230,7 @@ class PostgresTransaction:
         for row in rows:
             self._guard(check_row, row, self._tenant)
             groups.setdefault(type(row), []).append(row)
-        return sorted(groups.items(), key=lambda group: _RANK[group[0]])
+        return sorted(groups.items(), key=lambda group: RANK[group[0]])
 
     def _dump(self, kind: type[Any], rows: Sequence[Any]) -> str:
         dumped: str = self._guard(self._codecs[kind].dump, rows)

@@ -1,26 +1,37 @@
-"""Bring a database to this version: our migrations, then the queue's, under one lock."""
+"""Bring a database to this version: our migrations, then the queue's, under one lock; and see where it differs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from procrastinate.schema import SchemaManager
+from psycopg import sql
+from sqlalchemy import Column, Connection, Text, create_engine, text
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.pool import NullPool
 
 from manager.resources import resource
 from manager.state.errors import SchemaMoved, StoreUnavailable
-from manager.state.postgres.queue_schema import upgrade_queue
-from manager.state.postgres.roles import OWNER, ensure_memberships, ensure_roles, ensure_schema_access
-from manager.state.tables import REVISION
+from manager.state.postgres.roles import OWNER, QUEUE, ensure_memberships, ensure_roles, ensure_schema_access
+from manager.state.tables import METADATA, REVISION
 
 MINIMUM_SERVER = 150000
 _LOCK = 7309453104981237
 _LOCK_TIMEOUT = "120s"
+_RECORD = (
+    "CREATE TABLE IF NOT EXISTS procrastinate_applied "
+    "(name text PRIMARY KEY, version text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+)
+_NAMES = "SELECT c.relname, c.relkind = 'S' FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND "
+_OBJECTS = _NAMES + "c.relname LIKE 'procrastinate\\_%' AND c.relkind IN ('r', 'S')"
 
 
 def upgrade(dsn: str) -> None:
@@ -92,3 +103,73 @@ def _locked(dsn: str) -> Iterator[psycopg.Connection[Any]]:
                 f"another upgrade has held the database for {_LOCK_TIMEOUT}; let it end, then run `propdesk db upgrade`"
             ) from error
         yield connection
+
+
+def upgrade_queue(connection: psycopg.Connection[Any]) -> None:
+    """Apply what is missing, in one transaction, record it with Procrastinate's version, and let the queue's role in.
+
+    Raises StoreUnavailable if Procrastinate's tables are there without a record of what made them.
+    """
+    files = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+    with connection.transaction():
+        connection.execute(_RECORD)
+        applied = {row[0] for row in connection.execute("SELECT name FROM procrastinate_applied")}
+        if not applied:
+            _create(connection)
+        else:
+            for file in files:
+                if file.name not in applied:
+                    connection.execute(file.read_bytes())
+        new = [(file.name, version("procrastinate")) for file in files if file.name not in applied]
+        with connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO procrastinate_applied (name, version) VALUES (%s, %s)", new)
+        _grant(connection)
+
+
+def _create(connection: psycopg.Connection[Any]) -> None:
+    if connection.execute("SELECT to_regclass('public.procrastinate_jobs')").fetchone() != (None,):
+        raise StoreUnavailable(
+            "the database has tables of Procrastinate that Propdesk did not make; use a database of its own, "
+            "or record their migrations in the table procrastinate_applied"
+        )
+    connection.execute(SchemaManager.get_schema())
+
+
+def _grant(connection: psycopg.Connection[Any]) -> None:
+    role = sql.Identifier(QUEUE)
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role))
+    for name, is_sequence in connection.execute(_OBJECTS).fetchall():
+        grant = "GRANT USAGE, SELECT ON SEQUENCE {} TO {}" if is_sequence else "GRANT {} ON {} TO {}"
+        if is_sequence:
+            connection.execute(sql.SQL(grant).format(sql.Identifier(name), role))
+            continue
+        rights = sql.SQL("SELECT" if name == "procrastinate_applied" else "SELECT, INSERT, UPDATE, DELETE")
+        connection.execute(sql.SQL(grant).format(rights, sql.Identifier(name), role))
+
+
+def _include_name(name: str | None, kind: str, parents: Any) -> bool:
+    return kind != "table" or not (name or "").startswith("procrastinate_")
+
+
+def _compare_type(
+    context: Any, inspected_column: Column[Any], metadata_column: Column[Any], inspected: Any, wanted: Any
+) -> bool | None:
+    if isinstance(wanted, DOMAIN):
+        return not isinstance(inspected, DOMAIN) or _domain(inspected) != _domain(wanted)
+    if isinstance(wanted, Text):
+        return not isinstance(inspected, Text) or inspected.collation != wanted.collation
+    return None
+
+
+def _domain(domain: DOMAIN) -> tuple[str | None, str, str]:
+    check = str(domain.check).replace("(", "").replace(")", "")
+    return domain.name, str(domain.data_type), " ".join(check.split())
+
+
+COMPARISON: dict[str, Any] = {"include_name": _include_name, "compare_type": _compare_type}
+
+
+def drift(connection: Connection) -> list[Any]:
+    """Return the differences between the database and the tables as Alembic's operations; there should be none."""
+    context = MigrationContext.configure(connection, opts=COMPARISON)
+    return list(compare_metadata(context, METADATA))

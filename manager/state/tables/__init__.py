@@ -6,8 +6,8 @@ from typing import Any, Final
 from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
 
-from manager.state import records
-from manager.state.tables import desk, journal, paper, spending, trading
+from manager.state import records, spending
+from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
 REVISION: Final = "0016"
@@ -36,9 +36,9 @@ TABLES: Mapping[type[Any], Table] = {
     records.ConflictRow: table_of(journal.ConflictTable),
     records.VerdictRow: table_of(journal.VerdictTable),
     records.IncidentRow: table_of(journal.IncidentTable),
-    records.SpendingRow: table_of(spending.SpendingTable),
-    records.HoldRow: table_of(spending.HoldTable),
-    records.BudgetRow: table_of(spending.BudgetTable),
+    spending.SpendingRow: table_of(journal.SpendingTable),
+    spending.HoldRow: table_of(journal.HoldTable),
+    spending.BudgetRow: table_of(journal.BudgetTable),
     records.EventRow: table_of(journal.EventTable),
     records.EquityRow: table_of(journal.EquityTable),
 }

@@ -19,8 +19,7 @@ from manager.cli import connect
 from manager.cli.app import app
 from manager.resources import resource
 from manager.state.memory.store import MemoryStore
-from manager.state.prompt_text import prompt_row
-from manager.state.recorded import context_json
+from manager.state.recorded import context_json, prompt_row
 from manager.state.records import DEFAULT_TENANT, DecisionRow
 from manager.state.store import Store
 from openai_endpoint import Answer, says

@@ -11,7 +11,8 @@ from executor_contexts import reply_text
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk
 from manager.spending.budget_incidents import EXHAUSTED
-from manager.state.records import DEFAULT_TENANT, DecisionRow, IncidentRow, IntentRow, ScheduleRow, SpendingRow
+from manager.state.records import DEFAULT_TENANT, DecisionRow, IncidentRow, IntentRow, ScheduleRow
+from manager.state.spending import SpendingRow
 from manager.state.store import Store
 from openai_endpoint import endpoint, says
 

@@ -19,8 +19,8 @@ from executor.errors import BudgetExhausted
 from manager.spending.budget_incidents import EXHAUSTED
 from manager.spending.meter import Spending
 from manager.state.postgres.store import PostgresStore
-from manager.state.records import DEFAULT_TENANT, HoldRow, IncidentRow, SpendingRow
-from manager.state.sums import day_of
+from manager.state.records import DEFAULT_TENANT, IncidentRow
+from manager.state.spending import HoldRow, SpendingRow, day_of
 from spending_process import AT, COST
 from spending_scene import budget_config, costs, quote, trader
 

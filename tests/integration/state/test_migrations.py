@@ -14,10 +14,9 @@ from psycopg.conninfo import make_conninfo
 
 from database_fixtures import Database
 from manager.state.errors import StoreUnavailable
-from manager.state.postgres.drift import drift
 from manager.state.postgres.roles import MIGRATOR, OWNER, QUEUE, ROLES, queue_dsn
 from manager.state.postgres.store import PostgresStore
-from manager.state.postgres.upgrade import connect, migrate, upgrade
+from manager.state.postgres.upgrade import connect, drift, migrate, upgrade
 from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow
 from manager.state.tables import METADATA, TABLES
 

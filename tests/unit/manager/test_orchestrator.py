@@ -19,7 +19,8 @@ from manager.manager import Manager
 from manager.orchestrator import Orchestrator, Pace
 from manager.roster.registration import registration_check
 from manager.roster.schedules import phase_of
-from manager.spending.budget_incidents import EXHAUSTED, Alarm, Limit
+from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident
+from manager.spending.daily_budget import DailyBudget
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -30,11 +31,10 @@ from manager.state.records import (
     IntentRow,
     PromptRow,
     ScheduleRow,
-    SpendingRow,
     TenantId,
 )
+from manager.state.spending import SpendingRow, day_of
 from manager.state.store import AccountKey
-from manager.state.sums import day_of
 from state_rows import make_row
 from traders.spec import TraderId
 
@@ -162,10 +162,10 @@ async def test_prompts_are_forgotten_when_their_retention_ends(scene: Scene) -> 
             assert len(await tx.find(PromptRow, {})) == left
 
 
-async def test_old_sums_and_incidents_are_forgotten_and_alarms_of_days_past_ended(scene: Scene) -> None:
+async def test_old_sums_and_incidents_are_forgotten_and_incidents_of_days_past_ended(scene: Scene) -> None:
     day = day_of(AT)
-    alarm = Alarm(
-        limit=Limit(scope="tenant", name="", usd=Decimal(1)),
+    incident = BudgetIncident(
+        budget=DailyBudget(scope="tenant", name="", usd=Decimal(1)),
         day=day,
         code=EXHAUSTED,
         detail="",
@@ -173,14 +173,14 @@ async def test_old_sums_and_incidents_are_forgotten_and_alarms_of_days_past_ende
         account=PAPER.account_id,
     )
     async with scene.store.transaction(DEFAULT_TENANT) as tx:
-        await tx.insert([alarm.row(AT)])
+        await tx.insert([incident.row(AT)])
         await tx.add([SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope="tenant", name="", calls=1)])
     days = ((0, 1, 1, 1), (1, 0, 1, 1), (401, 0, 1, 0), (402, 0, 0, 0))
-    for passed, alarms, incidents, sums in days:
+    for passed, standing, incidents, sums in days:
         scene.clock.set(AT + timedelta(days=passed))
         await scene.orchestrator.close_days()
         async with scene.store.transaction(DEFAULT_TENANT) as tx:
-            assert len(await tx.find(IncidentRow, {"resolved_at": None})) == alarms
+            assert len(await tx.find(IncidentRow, {"resolved_at": None})) == standing
             assert len(await tx.find(IncidentRow, {})) == incidents
             assert len(await tx.find(SpendingRow, {})) == sums
 

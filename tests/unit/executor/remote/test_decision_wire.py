@@ -16,9 +16,10 @@ from executor.contract import Action, Context, Decision, Denial, FullDecision, I
 from executor.errors import RequestInvalid, UnreadableAnswer
 from executor.prompts.library import PromptLibrary, prompt_digest
 from executor.prompts.sample import sample_context
+from executor.prompts.values import SeenMarket
 from executor.proto import decision_pb2
 from executor.remote.grpc_messages import answer_of, context_of, decision_of, request_of
-from executor.remote.wire import SentContext, SentMarket, context_json, decision_json, read_answer, read_request
+from executor.remote.wire import SentContext, context_json, decision_json, read_answer, read_request
 from executor_contexts import open_item
 from wire_values import CONTEXTS, decisions
 
@@ -88,7 +89,7 @@ MIRRORED = {
     **{name: getattr(contract, name) for name in ("RenderedPrompt", "Usage")},
     **{name: getattr(contract, name) for name in ("Candle", "RestingOrder", "ClosedTrade", "NetExposure")},
     **{name: getattr(contract, name) for name in ("RemainingBudget", "Details")},
-    "Market": SentMarket,
+    "Market": SeenMarket,
 }
 
 

@@ -1,4 +1,4 @@
-"""The configs that the README shows are sound."""
+"""The configs that the documents show are sound."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,9 @@ from manager.config import load_config
 from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT
 
-README = resource("config.yaml").parent / "README.md"
-BLOCKS = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = resource("config.yaml").parent
+YAML = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+BLOCKS = YAML.findall((ROOT / "docs" / "guide.md").read_text(encoding="utf-8"))
 
 
 def test_the_walk_through_is_a_sound_config(tmp_path: Path) -> None:
@@ -22,6 +23,10 @@ def test_the_trader_with_a_model_fits_into_the_walk_through(tmp_path: Path) -> N
     text = BLOCKS[0].replace("monitoring:", f"{BLOCKS[1]}monitoring:")
     traders = load_config(write_config(tmp_path, text), {"OPENAI_API_KEY": "k"}).tenants[DEFAULT_TENANT].traders
     assert [trader.executor.type for trader in traders] == [ExecutorType.BASELINE, ExecutorType.LLM]
+
+
+def test_the_readme_shows_the_same_trader() -> None:
+    assert YAML.findall((ROOT / "README.md").read_text(encoding="utf-8")) == [BLOCKS[1]]
 
 
 def test_the_models_of_the_walk_through_are_sound(tmp_path: Path) -> None:

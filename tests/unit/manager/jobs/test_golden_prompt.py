@@ -25,7 +25,7 @@ from manager.config import load_config
 from manager.jobs.handlers import DeskHandlers
 from manager.jobs.runner import Job, JobKind
 from manager.state.memory.store import MemoryStore
-from manager.state.prompt_text import prompt_text
+from manager.state.recorded import prompt_text
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,

@@ -14,7 +14,6 @@ from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
     BookRow,
-    BudgetRow,
     DecisionRow,
     FillPartRow,
     OrderPurpose,
@@ -23,11 +22,10 @@ from manager.state.records import (
     PositionRow,
     ScheduleRow,
     Share,
-    SpendingRow,
     TraderRow,
 )
+from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Store
-from manager.state.sums import MODEL, TENANT, TRADER, day_of
 from state_rows import AT, BTC, make_row
 from traders.book import EXTERNAL
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord

@@ -42,7 +42,6 @@ from manager.state.records import (
     TraderState,
     TradingState,
 )
-from manager.state.slots import last_slot
 from traders.errors import IllegalMove
 from traders.spec import TraderId
 
@@ -162,7 +161,7 @@ async def test_one_that_resumes_makes_up_for_nothing_and_never_repeats_a_slot(li
     await lives.manager.resume(DEFAULT_TENANT, TraderId("one"), actor="ann")
     soon = await lives.get(ScheduleRow, "one")
     assert soon.next_due_at > AT
-    assert last_slot(soon.next_due_at, soon.interval_s, soon.phase_s) > AT
+    assert soon.slot(soon.next_due_at) > AT
     assert soon.failed_decisions == 0
     lives.clock.set(AT + timedelta(days=2))
     await lives.manager.pause(DEFAULT_TENANT, TraderId("one"), actor="ann")

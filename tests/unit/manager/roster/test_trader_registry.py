@@ -22,7 +22,8 @@ from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, BudgetRow, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
+from manager.state.spending import BudgetRow
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 KEYED = """\
@@ -310,8 +311,8 @@ async def test_the_default_budget_counts_for_traders_that_were_added_before_it(t
     row = await desk.manager.register(DEFAULT_TENANT, api_spec(executor=asks), actor="me")
     for usd in (1, 2):
         spending = Spending(desk.store, desk.clock, desk.load(budgets(f"trader_usd_per_day: {usd}")))
-        limits = spending.limits(DEFAULT_TENANT, row.spec, "priced", None)
-        assert [limit.usd for limit in limits] == [None, usd, None]
+        budgets_of_call = spending.budgets(DEFAULT_TENANT, row.spec, "priced", None)
+        assert [budget.usd for budget in budgets_of_call] == [None, usd, None]
 
 
 async def test_a_sync_stores_the_budgets_of_the_config_and_no_others(desk: Desk) -> None:

@@ -18,8 +18,8 @@ from manager.spending.budget_incidents import EXHAUSTED, WARNING
 from manager.spending.meter import GRACE, Spending
 from manager.state.errors import StoreUnavailable
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, HoldRow, IncidentRow, SpendingRow
-from manager.state.sums import day_of, used_usd
+from manager.state.records import DEFAULT_TENANT, IncidentRow
+from manager.state.spending import HoldRow, SpendingRow, day_of
 from spending_scene import budget_config, costs, quote, trader
 from state_rows import AT
 
@@ -95,7 +95,7 @@ async def test_a_used_up_budget_stops_free_calls_too() -> None:
         await meter.reserve(quote(0))
 
 
-async def test_a_new_day_is_a_new_budget_and_ends_yesterdays_alarms() -> None:
+async def test_a_new_day_is_a_new_budget_and_ends_yesterdays_incidents() -> None:
     scene = Scene(Decimal(10))
     meter = (await scene.start()).meter(DEFAULT_TENANT, trader("t", None))
     await meter.settle(await meter.reserve(quote(9)), costs(9))
@@ -130,7 +130,7 @@ async def test_eighty_percent_warn_once() -> None:
     assert warned == [("the tenant has used 8 of its 10 USD for models today", "medium")]
 
 
-async def test_waiting_for_others_is_no_alarm() -> None:
+async def test_waiting_for_others_is_no_incident() -> None:
     scene = Scene(Decimal(10))
     meter = (await scene.start()).meter(DEFAULT_TENANT, trader("t", None))
     held = await meter.reserve(quote(9))
@@ -138,7 +138,7 @@ async def test_waiting_for_others_is_no_alarm() -> None:
         await meter.reserve(quote(9))
     assert await scene.rows(IncidentRow) == []
     await meter.settle(held, Charge())
-    assert used_usd((await scene.sums())["tenant"]) == 0
+    assert (await scene.sums())["tenant"].used_usd == 0
 
 
 async def test_what_a_dead_worker_set_aside_becomes_a_cost_that_nobody_knows() -> None:
@@ -157,7 +157,7 @@ async def test_what_a_dead_worker_set_aside_becomes_a_cost_that_nobody_knows() -
     await other.settle(await other.reserve(quote(11)), costs(1))
     await dead.settle(held, costs(2))
     tenant = (await scene.sums())["tenant"]
-    assert used_usd(tenant) - tenant.unknown_usd == tenant.spent_usd == 3
+    assert tenant.used_usd - tenant.unknown_usd == tenant.spent_usd == 3
 
 
 class _Broken(MemoryStore):
@@ -258,7 +258,7 @@ def test_no_budget_is_ever_exceeded_and_every_sum_is_exact(
         assert await workers[0].release_expired(DEFAULT_TENANT) == held
         sums = await _check(scene, limits)
         if all(usd is not None for usd in limits.values()):
-            known = {key: [row.spent_usd, row.unknown_usd] for key, row in sums.items() if used_usd(row)}
+            known = {key: [row.spent_usd, row.unknown_usd] for key, row in sums.items() if row.used_usd}
             assert known == {key: booked for key, booked in expected.items() if any(booked)}
         assert all(row.reserved_usd == 0 for row in sums.values())
 
@@ -281,6 +281,6 @@ async def _check(scene: Scene, limits: Mapping[str, Decimal | None]) -> dict[str
     sums = await scene.sums()
     for row in sums.values():
         limit = limits[row.scope]
-        assert limit is None or used_usd(row) <= limit
+        assert limit is None or row.used_usd <= limit
         assert row.reserved_usd >= 0
     return sums

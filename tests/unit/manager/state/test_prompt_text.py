@@ -7,7 +7,7 @@ from executor.contract import RenderedPrompt
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from manager.resources import resource
-from manager.state.prompt_text import prompt_row, prompt_text
+from manager.state.recorded import prompt_row, prompt_text
 from manager.state.records import DecisionRow
 from state_rows import make_row
 

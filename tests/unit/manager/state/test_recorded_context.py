@@ -40,12 +40,14 @@ def test_what_was_stored_before_a_field_existed_is_still_read() -> None:
     for position in stored["positions"]:
         del position["peak_pnl"]
     for market in stored["market"].values():
-        for name in ("open_interest", "base_s", "recent", "long"):
+        for name in ("open_interest", "base_s", "last_candles", "long_candles"):
             del market[name]
+        market["window"] = market.pop("last_closes")
     stored["refusals"] = stored.pop("denials")
     old = context_of_json(json.dumps(stored))
     assert [denial.code for denial in old.denials] == ["COOLDOWN"]
     assert (old.details, old.positions[0].peak_pnl, old.market[BTC].open_interest) == (None, None, None)
+    assert (len(old.market[BTC].closes(99)), old.market[BTC].candles(99)) == (30, ())
     user = PROMPTS.render("prompts/general.md", old).user
     assert "best so far n/a" in user
     assert "What you may still use" not in user

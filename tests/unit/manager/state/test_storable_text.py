@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.contract import Action, Decision, FullDecision, ItemError
-from manager.state.text import storable, storable_decision
+from manager.state.recorded import storable, storable_decision
 
 
 @given(st.text(alphabet=st.characters(codec=None)))

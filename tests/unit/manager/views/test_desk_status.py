@@ -13,15 +13,13 @@ from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
-    BudgetRow,
     ScheduleRow,
-    SpendingRow,
     TenantId,
     TraderRow,
     TraderState,
     TradingState,
 )
-from manager.state.sums import TRADER, day_of
+from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.views.costs import CostQuery, ModelCost, read_model_costs
 from manager.views.status import AccountStatus, Light, StatusQuery, read_status
 from state_rows import make_spec

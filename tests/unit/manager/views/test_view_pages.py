@@ -18,7 +18,6 @@ from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
     AccountRow,
-    BudgetRow,
     ConflictRow,
     DecisionId,
     DecisionRow,
@@ -28,6 +27,7 @@ from manager.state.records import (
     PositionRow,
     VerdictRow,
 )
+from manager.state.spending import BudgetRow
 from manager.views.costs import CostQuery, read_model_costs
 from manager.views.events import EventQuery, read_events
 from manager.views.incidents import IncidentQuery, read_incidents

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from desk_history import AT, DECISION, ENTRY, STOP, desk_with_history, incident
 from executor.contract import Action, Decision, FullDecision, Usage
 from executor.prompts.sample import sample_context
-from manager.state.records import DEFAULT_TENANT, BudgetRow
+from manager.state.records import DEFAULT_TENANT
+from manager.state.spending import BudgetRow
 from manager.state.store import Store
 from manager.views.costs import CostPage, CostQuery, read_model_costs
 from manager.views.events import EventPage, EventQuery, read_events

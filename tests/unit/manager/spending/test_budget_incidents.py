@@ -1,4 +1,4 @@
-"""Alarms of budgets: told wherever they concern somebody, once, and ended when they are no longer true."""
+"""Incidents of budgets: opened wherever they concern somebody, once, and ended when they are no longer true."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -16,17 +16,8 @@ from manager.spending.budget_incidents import EXHAUSTED, WARNING, end_before, en
 from manager.spending.meter import GRACE, Spending
 from manager.state.errors import StoreUnavailable
 from manager.state.memory.store import MemoryStore
-from manager.state.records import (
-    DEFAULT_TENANT,
-    AccountId,
-    AccountRow,
-    HoldRow,
-    IncidentRow,
-    SpendingRow,
-    TraderRow,
-    TraderState,
-)
-from manager.state.sums import day_of
+from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, IncidentRow, TraderRow, TraderState
+from manager.state.spending import HoldRow, SpendingRow, day_of
 from spending_scene import budget_config, costs, quote, trader
 from state_rows import AT
 from traders.spec import TraderSpec
@@ -62,7 +53,7 @@ class Desk:
         """Return a config with these budgets."""
         return budget_config(*(None if usd is None else Decimal(usd) for usd in given))
 
-    async def open_alarms(self) -> list[tuple[str, str, str]]:
+    async def open_incidents(self) -> list[tuple[str, str, str]]:
         """Return code, account and detail of the open incidents."""
         async with self.store.transaction(DEFAULT_TENANT) as tx:
             found = await tx.find(IncidentRow, {"resolved_at": None})
@@ -70,10 +61,10 @@ class Desk:
 
     async def codes(self) -> list[str]:
         """Return the codes of the open incidents."""
-        return sorted(code for code, _, _ in await self.open_alarms())
+        return sorted(code for code, _, _ in await self.open_incidents())
 
     async def start(self, *given: int | None, tenant: TenantConfig | None = None) -> None:
-        """Do what a start does with alarms."""
+        """Do what a start does with incidents."""
         async with self.store.transaction(DEFAULT_TENANT) as tx:
             config = tenant or self.config(*given).tenants[DEFAULT_TENANT]
             await end_obsolete(tx, config, day_of(self.clock.now()), self.clock.now())
@@ -120,7 +111,7 @@ async def test_what_is_raised_and_what_ends_is_a_line_in_the_log() -> None:
     assert told[0]["detail"] == "trader t has used 8 of its 10 USD for models today"
 
 
-async def test_alarms_that_a_raised_budget_ends_are_returned() -> None:
+async def test_incidents_that_a_raised_budget_ends_are_returned() -> None:
     desk = await Desk.opened()
     await desk.register(ONE)
     await spend(desk.worker(None, 10), 9)
@@ -134,9 +125,9 @@ async def test_each_account_whose_traders_are_stopped_shows_it() -> None:
     worker = desk.worker(10)
     await spend(worker, 10)
     await refused(worker, 1)
-    assert {account for _, account, _ in await desk.open_alarms()} == {ONE.account}
+    assert {account for _, account, _ in await desk.open_incidents()} == {ONE.account}
     await refused(worker, 1, spec=OTHER)
-    told = {(code, account) for code, account, _ in await desk.open_alarms()}
+    told = {(code, account) for code, account, _ in await desk.open_incidents()}
     assert told == {(code, account) for code in (WARNING, EXHAUSTED) for account in (ONE.account, OTHER.account)}
     desk.clock.set(AT + DAY)
     await spend(worker, 1, spec=OTHER)
@@ -153,7 +144,7 @@ async def test_a_stop_is_severe_a_warning_is_not() -> None:
     assert found == {WARNING: "medium", EXHAUSTED: "high"}
 
 
-async def test_a_raised_budget_ends_the_alarms_at_the_next_start() -> None:
+async def test_a_raised_budget_ends_the_incidents_at_the_next_start() -> None:
     desk = await Desk.opened()
     worker = desk.worker(10)
     await spend(worker, 9)
@@ -166,14 +157,14 @@ async def test_a_raised_budget_ends_the_alarms_at_the_next_start() -> None:
     assert await desk.codes() == []
 
 
-async def test_a_lowered_budget_keeps_the_alarms_and_tells_the_new_one() -> None:
+async def test_a_lowered_budget_keeps_the_incidents_and_opens_the_new_one() -> None:
     desk = await Desk.opened()
     await spend(desk.worker(10), 9)
     await refused(desk.worker(10), 2)
     await desk.start(9)
     assert await desk.codes() == [EXHAUSTED, WARNING]
     await refused(desk.worker(9), 2)
-    assert all(" 9 USD" in detail for _, _, detail in await desk.open_alarms())
+    assert all(" 9 USD" in detail for _, _, detail in await desk.open_incidents())
 
 
 async def test_a_raised_budget_that_a_call_still_does_not_fit_is_told_again() -> None:
@@ -190,7 +181,7 @@ async def test_a_lowered_budget_of_which_most_is_used_warns_with_the_next_call()
     await spend(desk.worker(100), 9)
     assert await desk.codes() == []
     await spend(desk.worker(10), "0.1")
-    assert [detail for _, _, detail in await desk.open_alarms()] == [
+    assert [detail for _, _, detail in await desk.open_incidents()] == [
         "the tenant has used 9.1 of its 10 USD for models today"
     ]
 
@@ -210,7 +201,7 @@ async def test_what_dead_workers_set_aside_warns_for_their_traders_too() -> None
         await dead.meter(DEFAULT_TENANT, OTHER).reserve(quote(1))
     desk.clock.set(AT + timedelta(seconds=30) + GRACE)
     assert await desk.worker(20, 10).release_expired(DEFAULT_TENANT) == 9
-    assert [(code, account) for code, account, _ in await desk.open_alarms()] == [(WARNING, OTHER.account)]
+    assert [(code, account) for code, account, _ in await desk.open_incidents()] == [(WARNING, OTHER.account)]
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
         assert [one.trader_id for one in await tx.find(IncidentRow, {})] == ["u"]
 
@@ -266,7 +257,7 @@ async def test_a_stop_is_written_once_however_often_it_is_met(monkeypatch: pytes
     assert len(opened) == 5
 
 
-async def test_an_alarm_that_was_not_stored_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incident_that_was_not_stored_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await Desk.opened()
     meter = desk.worker(10).meter(DEFAULT_TENANT, ONE)
     held = await meter.reserve(quote(1))
@@ -292,7 +283,7 @@ async def test_an_alarm_that_was_not_stored_is_told_again(monkeypatch: pytest.Mo
     assert await desk.codes() == [WARNING]
 
 
-async def test_the_first_call_of_a_day_ends_no_alarm_of_this_day() -> None:
+async def test_the_first_call_of_a_day_ends_no_incident_of_this_day() -> None:
     desk = await Desk.opened()
     worker = desk.worker(10)
     await refused(worker, 11)
@@ -307,10 +298,10 @@ async def test_the_first_call_ends_only_what_counts_for_it() -> None:
         await spend(worker, 10, spec=spec)
     desk.clock.set(AT + DAY)
     await spend(worker, 1, spec=OTHER)
-    assert [account for _, account, _ in await desk.open_alarms()] == [ONE.account]
+    assert [account for _, account, _ in await desk.open_incidents()] == [ONE.account]
 
 
-async def test_alarms_of_days_past_end_without_any_call() -> None:
+async def test_incidents_of_days_past_end_without_any_call() -> None:
     desk = await Desk.opened()
     worker = desk.worker(10, None, 5)
     await spend(worker, 10, model="org/odd/name", usd=Decimal(10))
@@ -325,7 +316,7 @@ STATES = [(TraderState.RUNNING, 1), (TraderState.PAUSED, 1), (TraderState.STOPPE
 
 
 @pytest.mark.parametrize(("state", "left"), STATES)
-async def test_alarms_of_a_trader_end_when_it_is_stopped(state: TraderState, left: int) -> None:
+async def test_incidents_of_a_trader_end_when_it_is_stopped(state: TraderState, left: int) -> None:
     desk = await Desk.opened()
     await spend(desk.worker(None, 10), 9)
     await desk.register(ONE, state)
@@ -333,7 +324,7 @@ async def test_alarms_of_a_trader_end_when_it_is_stopped(state: TraderState, lef
     assert len(await desk.codes()) == left
 
 
-async def test_alarms_of_who_or_what_is_gone_end_at_a_start() -> None:
+async def test_incidents_of_who_or_what_is_gone_end_at_a_start() -> None:
     desk = await Desk.opened()
     await desk.register(ONE)
     await spend(desk.worker(10, 10, 10), 9, usd=Decimal(10))

@@ -1,0 +1,67 @@
+"""Write docs/commands.md: every command with its arguments and options, and every route of the web process."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi.routing import APIRoute
+from typer.core import TyperArgument, TyperGroup, TyperOption
+from typer.main import get_command
+
+from manager.api.app import create_app
+from manager.api.health import Probe
+from manager.cli.app import app
+
+PAGE = Path("docs/commands.md")
+_HEAD = """\
+# Commands and routes
+
+Written by `python -m manager.cli.page`; change the commands in `manager/cli/` and the routes in `manager/api/`, not
+this page. Every command has `--help`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input. Progress and logs go
+to stderr, results to stdout.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [_HEAD, "## Commands\n"]
+    parts += [_command(path, command) for path, command in commands()]
+    parts.append("## Routes\n\nOf the web process that `propdesk run` starts on loopback.\n")
+    parts.append("\n".join(["| route | answer |", "|---|---|", *(f"| `{path}` | {text} |" for path, text in routes())]))
+    return "\n".join(parts) + "\n"
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Yield every command with the words that call it, such as `propdesk traders add`."""
+    yield from _below("propdesk", get_command(app))
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Yield the path of every route with its first line of documentation."""
+    for route in create_app(Probe()).routes:
+        if isinstance(route, APIRoute):
+            doc = inspect.getdoc(route.endpoint) or ""
+            yield f"{', '.join(sorted(route.methods or ()))} {route.path}", doc.partition("\n")[0]
+
+
+def _below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(command, TyperGroup):
+        yield path, command
+        return
+    for name, child in command.commands.items():
+        yield from _below(f"{path} {name}", child)
+
+
+def _command(path: str, command: Any) -> str:
+    """Render one command: how it is called, what it does, its options."""
+    arguments = [(one.metavar or (one.name or "").upper()) for one in command.params if isinstance(one, TyperArgument)]
+    rows = [
+        f"| `{'`, `'.join(one.opts)}` | {one.help or ''} |" for one in command.params if isinstance(one, TyperOption)
+    ]
+    lines = [f"### `{' '.join([path, *arguments])}`", "", inspect.cleandoc(command.help or ""), ""]
+    return "\n".join([*lines, *(["| option | meaning |", "|---|---|", *rows, ""] if rows else [])])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
