@@ -84,17 +84,18 @@ def parse_duration(value: object) -> int:
         return int(match[1]) * _UNITS[match[2]]
     expected = "expected a duration such as 30s, 3m or 1h"
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        raise ValueError(f"has no unit; {expected}; write {_spelled(value)} if these are seconds")
+        raise ValueError(f"has no unit; {expected}; write {spelled(value)} if these are seconds")
     match = _LOOSE_DURATION.fullmatch(value) if isinstance(value, str) else None
     word = match[2].lower() if match else ""
     if match is None or word not in _UNIT_WORDS:
         raise ValueError(expected)
     seconds = Decimal(match[1]) * _UNITS[_UNIT_WORDS[word]]
     whole = int(seconds)
-    raise ValueError(f"{expected}; write {_spelled(whole)}" if whole == seconds else f"{expected}, in whole seconds")
+    raise ValueError(f"{expected}; write {spelled(whole)}" if whole == seconds else f"{expected}, in whole seconds")
 
 
-def _spelled(seconds: int) -> str:
+def spelled(seconds: int) -> str:
+    """Return seconds as a config writes them: 90s, 3m, 1h, 2d."""
     for unit in ("d", "h", "m"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds // _UNITS[unit]}{unit}"

@@ -139,7 +139,7 @@ class ModelSection(Section):
     """The endpoint's name of the model."""
     api_key: fields.Key | None = None
     """The key of the endpoint; a private one may need none."""
-    base_url: str = OPENAI
+    base_url: Annotated[str, Example(OPENAI, "a URL")] = OPENAI
     """The address of the endpoint."""
     structured: Annotated[Structured, choice(Structured)] = Structured.JSON_SCHEMA
     """How it is asked for JSON: by schema, as an object, or only in words."""
@@ -173,7 +173,7 @@ class RecordedSection(Section):
 
 
 class RemoteSection(Section):
-    """Hold `executor: {type: remote}`: another process, by http, https, grpc or grpcs."""
+    """Hold `executor: {type: remote}`: a server in another process, by http, https, grpc or grpcs."""
 
     type: Literal["remote"]
     """The kind of executor."""
@@ -302,7 +302,7 @@ class TenantSection(Section):
         Example("{paper: {type: paper, market: {type: synthetic}}}", "a mapping by name"),
     ] = Field(default_factory=dict)
     """The accounts, by name."""
-    traders: Annotated[list[Any], EMPTY_IS_NOTHING, Example("[{id: trend_btc, ...}]", "a list")] = Field(
+    traders: Annotated[list[Any], EMPTY_IS_NOTHING, Example("[{id: trend_btc}]", "a list, see traders[]")] = Field(
         default_factory=list
     )
     """The traders."""
@@ -329,8 +329,8 @@ class RootSection(TenantSection):
         DataSection()
     )
     """How old data may be, and how long it is kept."""
-    tenants: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{acme: {traders: [...]}}", "a mapping by name")] = (
-        Field(default_factory=dict)
+    tenants: Annotated[dict[str, Any], EMPTY_IS_DEFAULT, Example("{acme: {traders: []}}", "a mapping by name")] = Field(
+        default_factory=dict
     )
     """Further tenants, each with its own accounts, models, budgets and traders."""
 

@@ -44,7 +44,7 @@ class DailyBudgetStop(Exception):
         self.row = row
         self.sums = sums
         self._hold = hold
-        super().__init__(self._refusal())
+        super().__init__(self._text())
 
     @property
     def for_the_day(self) -> bool:
@@ -52,7 +52,7 @@ class DailyBudgetStop(Exception):
         used = known_usd(self.row) + self._hold.usd
         return self.budget.is_exceeded(used, self._hold.usd)
 
-    def _refusal(self) -> str:
+    def _text(self) -> str:
         row, hold = self.row, self._hold
         others = row.reserved_usd - hold.usd
         parts = [f"{usd(row.spent_usd)} are spent"]
