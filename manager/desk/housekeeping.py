@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from exchanges.types import ZERO
 from manager.desk.legs import Legs
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.outcomes import PlannedOrder, Reduce
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session
 from manager.desk.submission import order_row, persist, send, was_refused

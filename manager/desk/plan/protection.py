@@ -11,11 +11,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
-from exchanges.types import Side, Symbol
+from exchanges.types import ZERO, Side, Symbol
 from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, RoundId
 from traders.book import Position
 
