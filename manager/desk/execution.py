@@ -11,7 +11,7 @@ from manager.desk.plan.round import RoundPlan, net_round, plan_round
 from manager.desk.protector import Protector
 from manager.desk.recording import Recorder
 from manager.desk.session import Session
-from manager.desk.submission import order_row, persist, send, set_leverage
+from manager.desk.submission import Submission
 from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, VerdictKind
 from manager.state.records import IntentId, IntentRow, OrderRow, PositionKey
 from traders.spec import TraderId
@@ -23,6 +23,7 @@ class RoundExecution:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._state = session.state
+        self._submission = Submission(session)
         self._legs = Legs(session)
         self._protector = Protector(session)
         self._recorder = Recorder(session)
@@ -75,17 +76,17 @@ class RoundExecution:
 
     async def _carry_out(self, plan: RoundPlan, blocked: frozenset[PositionKey]) -> None:
         session, netted = self._session, net_round(self._session.view(), plan, blocked)
-        rows = [order_row(session, planned) for planned in netted.orders]
+        rows = [self._submission.order_row(planned) for planned in netted.orders]
         self._recorder.record(plan, netted)
         for cross in netted.crosses:
-            await set_leverage(session, cross.symbol)
+            await self._submission.set_leverage(cross.symbol)
             self._book_cross(cross)
-        await persist(session, rows)
+        await self._submission.persist(rows)
         self._incomplete = {symbol for _, symbol in blocked}
         self._short = {trader_id for trader_id, _ in blocked}
         reduces = [row for row in rows if row.purpose is OrderPurpose.REDUCE]
         for row in reduces:
-            sent = await send(session, row)
+            sent = await self._submission.send(row)
             if sent.state is not OrderState.FILLED:
                 self._incomplete.add(row.symbol)
                 self._short.update(share.trader_id for share in row.shares)
@@ -107,12 +108,12 @@ class RoundExecution:
             await self._deny(row, "SYMBOL_UNRESOLVED", "an order on this symbol has no known outcome yet")
         elif self._incomplete and self._no_longer_fits(planned, plan):
             await self._deny(row, "REDUCE_INCOMPLETE", "a reduce that this entry counted on is not terminal")
-        elif not await set_leverage(session, row.symbol):
+        elif not await self._submission.set_leverage(row.symbol):
             await self._deny(row, "INSUFFICIENT_MARGIN", "the venue did not take the leverage")
         else:
             for share in row.shares:
                 self._consume(share.intent_id)
-            sent = await send(session, row)
+            sent = await self._submission.send(row)
             if sent.filled:
                 await self._protector.protect()
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from exchanges.market import Snapshot
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from manager.desk.account_state import AccountState
-from manager.desk.plan.values import ZERO, Mark, Reservation, TraderView
+from manager.desk.plan.values import Mark, Reservation, TraderView
 from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
 from traders.book import Book
 from traders.spec import TraderId

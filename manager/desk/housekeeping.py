@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 
+from exchanges.types import ZERO
 from manager.desk.legs import Legs
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
 from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.outcomes import PlannedOrder, Reduce
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session
-from manager.desk.submission import order_row, persist, send, was_refused
+from manager.desk.submission import Submission, was_refused
 from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, PositionKey, Share, TraderState
 from traders import performance
 from traders.spec import TraderId
@@ -24,6 +25,7 @@ class Housekeeping:
     def __init__(self, session: Session, sampler: EquitySampler) -> None:
         self._session = session
         self._state = session.state
+        self._submission = Submission(session)
         self._sampler = sampler
         self._legs = Legs(session)
 
@@ -77,11 +79,11 @@ class Housekeeping:
 
     async def _send_liquidation(self, reduce: Reduce, planned: PlannedOrder, *, told: bool) -> None:
         session = self._session
-        row = order_row(session, planned)
+        row = self._submission.order_row(planned)
         if not told:
             self._tell_liquidated(reduce)
-        await persist(session, [row])
-        sent = await send(session, row)
+        await self._submission.persist([row])
+        sent = await self._submission.send(row)
         session.runtime.back_off.note(planned, session.clock.now(), refused=was_refused(sent))
         if told and sent.filled:
             self._tell_liquidated(reduce)

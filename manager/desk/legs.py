@@ -1,12 +1,10 @@
 """Place and cancel the legs of positions, their resting stops and take-profits (docs/rules.md 8)."""
 
-from collections.abc import Sequence
-
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.session import Session
-from manager.desk.submission import CancelResult, cancel, leg_row, persist, send, was_refused
+from manager.desk.submission import CancelResult, Submission, was_refused
 from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
 
 
@@ -16,6 +14,7 @@ class Legs:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._state = session.state
+        self._submission = Submission(session)
         self._outstanding = session.state.outstanding
 
     async def carry_out(self, plan: ProtectionPlan) -> bool:
@@ -24,7 +23,7 @@ class Legs:
         for leg in plan.place:
             if self.waits(leg):
                 continue
-            results = [await cancel(self._session, old) for old in plan.cancel if self._goes_first(old, leg)]
+            results = [await self._submission.cancel(old) for old in plan.cancel if self._goes_first(old, leg)]
             if any(result.filled for result in results):
                 await Reconciler(self._session).book_news()
                 return True
@@ -34,20 +33,20 @@ class Legs:
         for order_id in plan.cancel:
             old = self._state.orders[order_id]
             if old.state.live and not self._is_last_stop(old):
-                result = await cancel(self._session, order_id)
+                result = await self._submission.cancel(order_id)
                 if result.filled:
                     await Reconciler(self._session).book_news()
                     return True
         return any(order.state is not OrderState.ACCEPTED for order in sent)
 
-    async def place(self, legs: Sequence[ProtectiveLeg], *, fire: bool = False) -> list[OrderRow]:
+    async def place(self, legs: list[ProtectiveLeg], *, fire: bool = False) -> list[OrderRow]:
         """Send legs, or take-profits to be executed at once (`fire`), and tell of those that are refused."""
-        rows = [leg_row(self._session, leg, fire=fire) for leg in legs]
+        rows = [self._submission.leg_row(leg, fire=fire) for leg in legs]
         if rows:
-            await persist(self._session, rows)
+            await self._submission.persist(rows)
         sent = []
         for leg, row in zip(legs, rows, strict=True):
-            order = await send(self._session, row)
+            order = await self._submission.send(row)
             self._note(leg, order)
             sent.append(order)
         return sent
@@ -62,7 +61,7 @@ class Legs:
         for order in sorted(self._outstanding.legs(), key=_clearing_order):
             if order.guards != key or (order.purpose is OrderPurpose.STOP and not (stops_too and gone)):
                 continue
-            result = await cancel(self._session, order.order_id)
+            result = await self._submission.cancel(order.order_id)
             gone, filled = gone and result.gone, filled or result.filled
         return CancelResult(gone=gone, filled=filled)
 

@@ -1,6 +1,5 @@
 """Fire the take-profits that cannot rest at the venue: the desk watches them itself (docs/rules.md 8)."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from manager.desk.legs import Legs
@@ -37,7 +36,7 @@ class TakeProfits:
                 self._legs.keep_refused(leg)
                 self._legs.keep_cancels(leg.key)
 
-    async def _fire(self, watch: Sequence[ProtectiveLeg]) -> bool:
+    async def _fire(self, watch: list[ProtectiveLeg]) -> bool:
         session, view = self._session, self._session.view()
         waiting, markets = self._state.outstanding.reduces(), session.snapshot.symbols
         ranges = {symbol: one.last_range or (one.mark, one.mark) for symbol, one in markets.items()}

@@ -9,7 +9,7 @@ from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import PlannedOrder, ProtectionPlan
 from manager.desk.plan.protection import plan_protection
 from manager.desk.session import Session
-from manager.desk.submission import order_row, persist, send, was_refused
+from manager.desk.submission import Submission, was_refused
 from manager.state.records import OrderPurpose, OrderState, PositionKey, Share
 from traders.book import Position
 
@@ -20,6 +20,7 @@ class Unprotected:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._state = session.state
+        self._submission = Submission(session)
         self._legs = Legs(session)
 
     async def close_past_grace(self, plan: ProtectionPlan) -> None:
@@ -88,9 +89,9 @@ class Unprotected:
         what = f"no stop stood past the grace: the close of {planned.quantity}"
         if not told:
             session.incident("STOP_FAILED", f"{what} is sent", trader_id=trader_id, symbol=symbol)
-        row = replace(order_row(session, planned), reason="no stop stood")
-        await persist(session, [row])
-        sent = await send(session, row)
+        row = replace(self._submission.order_row(planned), reason="no stop stood")
+        await self._submission.persist([row])
+        sent = await self._submission.send(row)
         session.runtime.back_off.note(planned, session.clock.now(), refused=was_refused(sent))
         if sent.filled or not told:
             detail = f"{what} is {sent.state}, {sent.filled} filled"

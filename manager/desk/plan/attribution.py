@@ -9,7 +9,7 @@ from decimal import Decimal
 from math import gcd
 from operator import add
 
-from manager.desk.plan.values import ZERO
+from exchanges.types import ZERO
 from manager.state.records import Share
 from traders.book import EXTERNAL
 from traders.spec import TraderId

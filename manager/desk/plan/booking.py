@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.types import Fill, FillKind, FundingPayment, Instrument, Symbol
+from exchanges.types import ZERO, Fill, FillKind, FundingPayment, Instrument, Symbol
 from manager.desk.plan.attribution import attribute, liquidation_parts, split_fee
-from manager.desk.plan.values import ZERO
 from manager.state.records import IntentId, OrderId, OrderPurpose, OrderRow, OrderState
 from traders.book import EXTERNAL, Book
 from traders.spec import TraderId

@@ -7,7 +7,8 @@ from decimal import ROUND_DOWN, Decimal, localcontext
 from statistics import median
 from typing import Final
 
-from manager.desk.plan.values import ZERO, AccountView, AllocationStrategy, TraderView
+from exchanges.types import ZERO
+from manager.desk.plan.values import AccountView, AllocationStrategy, TraderView
 from manager.state.records import TraderState, UtilizationReport
 from traders.spec import TraderId
 

@@ -12,9 +12,9 @@ from decimal import ROUND_DOWN, Decimal, localcontext
 from fractions import Fraction
 from typing import Final
 
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from manager.desk.plan.outcomes import Candidate, Conflict, Denial, Reduce, Resolution
-from manager.desk.plan.values import UNRANKED, ZERO, AccountView, ConflictStrategy
+from manager.desk.plan.values import UNRANKED, AccountView, ConflictStrategy
 from manager.state.records import PositionKey
 from traders.spec import TraderId
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot, meets_minimum
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from manager.desk.plan.outcomes import Reduce
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.state.records import PositionKey
 from traders.spec import TraderId
 

@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
+from exchanges.types import ZERO
 from manager.desk.plan.external_overlap import automatic_limits, limited
 from manager.desk.plan.outcomes import Reduce
-from manager.desk.plan.values import ZERO, AccountView, TraderView
+from manager.desk.plan.values import AccountView, TraderView
 from traders.book import liquidation_estimate
 
 MAINTENANCE_RATE = Decimal("0.005")

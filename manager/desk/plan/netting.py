@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from exchanges.precision import meets_minimum, notional
-from exchanges.types import Side, Symbol
+from exchanges.types import ZERO, Side, Symbol
 from manager.desk.plan.conflict_resolver import strategy_of
 from manager.desk.plan.dust import leaves_dust
 from manager.desk.plan.outcomes import Cross, CrossPart, Denial, NetPlan, PlannedOrder, Reduce, SizedEntry
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.state.records import OrderPurpose, Share
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot
+from exchanges.types import ZERO
 from executor.contract import Action, Decision
 from manager.desk.plan.outcomes import Reduce
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.state.records import OrderId, OrderPurpose, OrderRow, PositionKey
 from traders.book import Book
 from traders.spec import TraderId

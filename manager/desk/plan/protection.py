@@ -11,12 +11,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.precision import ceil_to_tick, floor_to_tick
-from exchanges.types import Side, Symbol
+from exchanges.types import ZERO, Side, Symbol
 from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import ProtectionPlan, ProtectiveLeg
-from manager.desk.plan.values import ZERO, AccountView
-from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey
+from manager.desk.plan.values import AccountView
+from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, PositionKey, RoundId
 from traders.book import Position
 
 
@@ -179,9 +179,9 @@ def _contested(view: AccountView) -> frozenset[Symbol]:
     return frozenset(contested)
 
 
-def _keep_order(order: OrderRow) -> tuple[bool, datetime, str, int, OrderId]:
+def _keep_order(order: OrderRow) -> tuple[bool, datetime, RoundId, int, OrderId]:
     return order.state is not OrderState.ACCEPTED, order.created_at, order.round_id, order.n, order.order_id
 
 
-def _cancel_order(order: OrderRow) -> tuple[PositionKey, bool, str, int, OrderId]:
+def _cancel_order(order: OrderRow) -> tuple[PositionKey, bool, RoundId, int, OrderId]:
     return order.guards, order.purpose is OrderPurpose.STOP, order.round_id, order.n, order.order_id

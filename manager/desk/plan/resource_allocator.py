@@ -9,10 +9,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 from exchanges.precision import quantity_for
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from manager.desk.plan.conflict_resolver import strategy_of
 from manager.desk.plan.outcomes import Candidate, Clamp, Conflict, Denial, Reduce, SizedEntry, Sizing
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.state.records import PositionKey
 
 

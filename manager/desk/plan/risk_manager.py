@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from executor.contract import CLOSES, OPENS, PASSIVE, Action
 from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.outcomes import Candidate, Clamp, Denial, LocalVerdict, Reduce, SizedEntry, Sizing, StopChange
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.desk.risk.exposures import Entry, Exposures
 from manager.desk.risk.registry import ACCOUNT_RULES, ADJUST_RULES, LOCAL_RULES, NO_POSITION, WIDENING_RULES
 from manager.desk.risk.rule import apply_rules

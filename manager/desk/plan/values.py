@@ -6,12 +6,11 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from exchanges.types import Capabilities, Instrument, Symbol
+from exchanges.types import ZERO, Capabilities, Instrument, Symbol
 from manager.state.records import AccountId, PositionKey, TraderState, TradingState
 from traders.book import Book, Position
 from traders.spec import TraderId, TraderSpec
 
-ZERO = Decimal(0)
 UNRANKED = Decimal(-1)
 
 

@@ -1,6 +1,5 @@
 """Find orders again whose state is not known, or that the venue lists no more, and take them as they are there."""
 
-from collections.abc import Container
 from dataclasses import replace
 from datetime import timedelta
 
@@ -34,7 +33,7 @@ class Adoption:
             elif order.state is OrderState.PENDING:
                 self._state.put_order(replace(order, state=OrderState.UNKNOWN, updated_at=now))
 
-    async def settle_unlisted(self, listed: Container[OrderId]) -> None:
+    async def settle_unlisted(self, listed: dict[OrderId, OrderReport]) -> None:
         """Settle orders that the books think resting and the venue does not list: filled, cancelled or expired there.
 
         One that the venue does not find either confirms nothing any more: it is looked up until its absence is proven.

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from exchanges.types import ClientOrderId, Fill, FillKind, OrderReport, OrderStatus
+from exchanges.types import ZERO, ClientOrderId, Fill, FillKind, OrderReport, OrderStatus
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.booking import book_fill
 from manager.desk.plan.outstanding import close_is_done
-from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
 from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, TradingState
 from manager.state.records import FillRow, OrderId, OrderRow, PositionKey

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.types import FundingPayment
+from exchanges.types import ZERO, FundingPayment
 from manager.desk.plan.booking import funding_parts
-from manager.desk.plan.values import ZERO
 from manager.desk.session import Session
 from manager.state.records import ROUNDING, FillPartRow
 

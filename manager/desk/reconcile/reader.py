@@ -6,8 +6,7 @@ from decimal import Decimal
 
 from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
-from exchanges.types import Fill, FundingPayment, Symbol
-from manager.desk.plan.values import ZERO
+from exchanges.types import ZERO, Fill, FundingPayment, Symbol
 from manager.desk.reconcile.adoption import Adoption
 from manager.desk.reconcile.fills import FillBooking
 from manager.desk.reconcile.funding import FundingBooking

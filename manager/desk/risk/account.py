@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from manager.desk.plan.values import ZERO
+from exchanges.types import ZERO
 from manager.desk.risk.exposures import Entry
 from manager.desk.risk.rule import Finding, cut_to, deny
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Self
 
 from exchanges.precision import notional, quantity_for
-from exchanges.types import Instrument, Symbol
+from exchanges.types import ZERO, Instrument, Symbol
 from manager.desk.plan.outcomes import Reduce, SizedEntry
-from manager.desk.plan.values import ZERO, AccountView
+from manager.desk.plan.values import AccountView
 from manager.desk.risk.standing import sendable
 from manager.state.records import IntentRow, PositionKey
 from traders.book import Book, Position

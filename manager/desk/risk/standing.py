@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Self
 
 from exchanges.precision import floor_to_lot, meets_minimum, notional, quantity_for
-from exchanges.types import Instrument, Side, Symbol
+from exchanges.types import ZERO, Instrument, Side, Symbol
 from executor.contract import Action
 from manager.desk.plan.outcomes import Reduce
-from manager.desk.plan.values import ZERO, AccountView, Mark, TraderView
+from manager.desk.plan.values import AccountView, Mark, TraderView
 from manager.state.records import IntentRow
 from traders.book import Position
 from traders.spec import TraderId

@@ -6,9 +6,10 @@ Those on size look at the position that would result.
 from datetime import timedelta
 from decimal import Decimal
 
+from exchanges.types import ZERO
 from manager.desk.plan.liquidation import liquidation_price
 from manager.desk.plan.outcomes import plain
-from manager.desk.plan.values import ZERO, AccountView, TraderView
+from manager.desk.plan.values import AccountView, TraderView
 from manager.desk.risk.rule import Finding, cut_to, deny
 from manager.desk.risk.standing import OpenCase, sendable
 from manager.state.records import TraderState, TradingState
