@@ -133,7 +133,7 @@ def decided_text(last: view.LastDecision) -> str:
     shown = sorted(last.actions, key=lambda action: action.startswith(_IDLE))[:_ACTIONS_SHOWN]
     if len(last.actions) > _ACTIONS_SHOWN:
         shown[-1] += f" and {len(last.actions) - _ACTIONS_SHOWN} more"
-    lost = f" ({last.dropped} dropped)" if last.dropped else ""
+    lost = f" ({last.invalid} invalid)" if last.invalid else ""
     return (", ".join(shown) or "nothing to do") + lost
 
 

@@ -180,7 +180,7 @@ class IntentText:
             long = f"\n  ... ({len(one.reply)} characters; --json has them all)"
             say(f"  reply: {one.reply[:_LONGEST_REPLY]}{long if len(one.reply) > _LONGEST_REPLY else ''}")
         for error in one.errors:
-            say(f"  {'dropped' if one.outcome == Outcome.DECIDED else 'failed'}: {error.path}: {error.message}")
+            say(f"  {'invalid' if one.outcome == Outcome.DECIDED else 'failed'}: {error.path}: {error.message}")
         if one.market:
             show_table(
                 "  It saw", ["symbol", "mark>", "age s>", "indicators"], [self._seen(seen) for seen in one.market]

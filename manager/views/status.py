@@ -35,14 +35,14 @@ class Light(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDecision:
-    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `dropped` items could not be read."""
+    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `invalid` items could not be read."""
 
     decision_id: records.DecisionId
     at: datetime
     outcome: str
     actions: tuple[str, ...]
     errors: tuple[str, ...]
-    dropped: int
+    invalid: int
 
     @classmethod
     def of(cls, row: records.DecisionRow) -> "LastDecision":
@@ -53,7 +53,7 @@ class LastDecision:
             outcome=row.outcome,
             actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
             errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
-            dropped=dropped_items(row.errors),
+            invalid=invalid_items(row.errors),
         )
 
 
@@ -220,8 +220,8 @@ async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> Sta
     return StatusPage(accounts=desk.accounts(entries, newest), next=following)
 
 
-def dropped_items(errors: Iterable[ItemError]) -> int:
-    """Count the items of the reply that counts which were dropped, each once however much is wrong with it."""
+def invalid_items(errors: Iterable[ItemError]) -> int:
+    """Count the items of the reply that counts which are invalid, each once however much is wrong with it."""
     return len({error.path.partition(".")[0] for error in errors if error.path.startswith("decisions[")})
 
 
