@@ -66,7 +66,7 @@ class Operation:
         )
 
     @classmethod
-    def of_denial(cls, row: VerdictRow) -> "Operation":
+    def of_verdict(cls, row: VerdictRow) -> "Operation":
         """Return the line of a denial or clamp."""
         return cls(
             at=row.at,
@@ -197,7 +197,7 @@ class _Source(NamedTuple):
 
 _SOURCES: Final = {
     OperationKind.ORDER: _Source(records.OrderRow, "created_at", Operation.of_order),
-    OperationKind.DENIAL: _Source(VerdictRow, "at", Operation.of_denial, {"kind": _DENYING}),
+    OperationKind.DENIAL: _Source(VerdictRow, "at", Operation.of_verdict, {"kind": _DENYING}),
     OperationKind.CONFLICT: _Source(records.ConflictRow, "at", Operation.of_conflict),
     OperationKind.INCIDENT: _Source(records.IncidentRow, "at", Operation.of_incident),
     OperationKind.EVENT: _Source(records.EventRow, "at", Operation.of_event),
@@ -243,7 +243,7 @@ class _Log:
         for kind in self._kinds:
             source = _SOURCES[kind]
             if kind is OperationKind.DECISION:
-                invalid = _Source(VerdictRow, "at", Operation.of_denial, {"kind": VerdictKind.INVALID})
+                invalid = _Source(VerdictRow, "at", Operation.of_verdict, {"kind": VerdictKind.INVALID})
                 yield self._search(invalid, wanted * _MOST_INVALID)
                 failed: Mapping[str, Any] = {} if self._query.sound_decisions else {"outcome": _FAILED}
                 source = source._replace(where=failed)

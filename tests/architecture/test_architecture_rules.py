@@ -69,6 +69,7 @@ CASES = (
     Case(rule=annotated, path="manager/a.py", bad="def f(): ...", good="class A:\n def f(self) -> None: ..."),
     Case(rule=annotated, path="manager/a.py", bad="def f(**k) -> int: ...", good="def f(**k: int) -> int: ..."),
     Case(rule=pure_stages, path=STAGE, bad="async def f(): ...", good="def f(view): ..."),
+    Case(rule=pure_stages, path="manager/desk/risk/trader.py", bad="def f(clock): ...", good="def f(case): ..."),
     Case(rule=pure_stages, path=STAGE, bad="import structlog", good="import decimal"),
     Case(
         rule=pure_stages, path=STAGE, bad="from exchanges.clock import Clock", good="from exchanges.types import Side"
