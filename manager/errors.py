@@ -7,6 +7,8 @@ ManagerError
  +- RegistrationError  the trader cannot be taken on as defined
  |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
+ +- FundingRefused     the trader cannot be recapitalised, or not with this amount
+ +- StillBankrupt      what is at or below zero cannot be started or resumed
  +- PortTaken          the web's port is not free
  +- SettingsRefused    a variable of the environment cannot be used
  +- DatabaseUrlRefused DATABASE_URL is of another kind
@@ -73,6 +75,14 @@ class OtherDeskRuns(RegistrationError):
 
 class NotFlat(ManagerError):
     """Report that a trader still holds positions."""
+
+
+class FundingRefused(ManagerError):
+    """Report why a trader cannot be recapitalised, with the largest amount that would be taken."""
+
+
+class StillBankrupt(ManagerError):
+    """Report a trader or an account whose money is used up, and what must come first."""
 
 
 class PortTaken(ManagerError):

@@ -2,19 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from exchanges.clock import Clock
 from manager.config.values import Config
-from manager.errors import RegistrationError, UnknownAccount, UnknownTrader
+from manager.desk.plan.isolation import Isolation
+from manager.errors import RegistrationError, StillBankrupt, UnknownAccount, UnknownTrader
 from manager.roster.dismissal import Dismissal, Removal
-from manager.roster.lifecycle import event_of, transition
+from manager.roster.funding import Funding
+from manager.roster.lifecycle import event_of, isolate, transition
 from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.sync import ConfigSync, SyncReport
 from manager.state.kinds import EventKind
-from manager.state.records import AccountId, AccountRow, StateCode, TenantId, TraderRow, TraderState, TradingState
-from manager.state.store import Store
+from manager.state.records import (
+    AccountId,
+    AccountRow,
+    BookRow,
+    StateCode,
+    TenantId,
+    TraderRow,
+    TraderState,
+    TradingState,
+)
+from manager.state.store import Store, Transaction
+from traders.errors import IllegalMove
 from traders.spec import TraderId, TraderSpec
 
 _HOLDER = "manager"
@@ -56,12 +69,21 @@ class Manager:
         return await self._sync.sync(config, actor=actor, reason=reason, rivals=rivals)
 
     async def start(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
-        """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it."""
+        """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it.
+
+        A bankrupt one raises StillBankrupt: it must be funded first.
+        """
         async with self._store.transaction(tenant) as tx:
             row = await tx.get(TraderRow, trader_id)
             if row is not None and row.state_code is StateCode.REMOVED_FROM_CONFIG:
                 raise RegistrationError(
                     f"trader {trader_id} is no longer in the config; put it back there and start the desk again"
+                )
+            book = await tx.get(BookRow, row.account_id, trader_id) if row is not None else None
+            if book is not None and book.bankrupt_at is not None:
+                raise StillBankrupt(
+                    f"trader {trader_id} is bankrupt since {book.bankrupt_at:%Y-%m-%d %H:%M} UTC and needs capital: "
+                    f"`propdesk traders fund {trader_id} AMOUNT --reason TEXT`"
                 )
             at = self._clock.now()
             return await transition(tx, trader_id, TraderState.RUNNING, actor=actor, reason=reason, at=at)
@@ -80,7 +102,27 @@ class Manager:
 
     async def isolate(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str) -> TraderRow:
         """Block a trader's entries until it is stopped and started anew. Raises as `start`."""
-        return await self._move(tenant, trader_id, TraderState.ISOLATED, actor=actor, reason=reason)
+        isolation = Isolation(trader_id=trader_id, code=StateCode.OPERATOR, reason=reason)
+        async with self._store.transaction(tenant) as tx:
+            row = await tx.get(TraderRow, trader_id)
+            if row is not None and row.state is TraderState.ISOLATED:
+                raise IllegalMove(f"trader {trader_id} is isolated already ({row.state_code}: {row.state_reason})")
+            return await isolate(tx, isolation, actor=actor, at=self._clock.now())
+
+    async def fund(
+        self, tenant: TenantId, trader_id: TraderId, amount: Decimal, *, actor: str, reason: str
+    ) -> TraderRow:
+        """Recapitalise a bankrupt trader from what its account has free; it is stopped then, with a new curve.
+
+        Raises UnknownTrader, FundingRefused with the largest amount.
+        """
+        async with self._store.transaction(tenant) as tx:
+            row = await tx.get(TraderRow, trader_id)
+            if row is None:
+                raise UnknownTrader.of(trader_id)
+            token = await tx.acquire(row.account_id, _HOLDER)
+            funding = Funding(tx, await tx.account_rows(row.account_id), row, self._clock.now())
+            return await funding.fund(amount, f"fund/{token}", actor=actor, reason=reason)
 
     async def unregister(
         self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", force: bool = False
@@ -104,7 +146,8 @@ class Manager:
     ) -> AccountRow:
         """Halt an account, let it only reduce, or resume it; entries obey from its next round on.
 
-        Raises UnknownAccount. Nothing blocks a reduce, whatever the state. To resume an active account records nothing.
+        Raises UnknownAccount, and StillBankrupt for a halted account that is to be resumed with equity at or below 0.
+        Nothing blocks a reduce, whatever the state. To resume an active account records nothing.
         """
         async with self._store.transaction(tenant) as tx:
             account = await tx.get(AccountRow, account_id)
@@ -112,10 +155,24 @@ class Manager:
                 raise UnknownAccount(f"there is no account {account_id!r}; `propdesk status` names them")
             if account.trading_state is state is TradingState.ACTIVE:
                 return account
+            if state is TradingState.ACTIVE and account.trading_state is TradingState.HALTED:
+                await self._refuse_bankrupt(tx, account)
             await tx.patch(AccountRow, (account_id,), trading_state=state, state_reason=reason)
             event = event_of(account, self._clock.now(), kind=EventKind.TRADING_STATE, actor=actor, reason=reason)
             await tx.insert([replace(event, before=account.trading_state, after=state)])
             return replace(account, trading_state=state, state_reason=reason)
+
+    @staticmethod
+    async def _refuse_bankrupt(tx: Transaction, account: AccountRow) -> None:
+        """Raise StillBankrupt for an account that had money and has none; an account before its first is none."""
+        if account.updated_at is None or account.equity > 0:
+            return
+        books = await tx.find(BookRow, {"account_id": account.account_id}, limit=None)
+        if account.equity < 0 or any(book.cash or book.open_positions for book in books):
+            raise StillBankrupt(
+                f"account {account.account_id} stays halted: its equity was {account.equity} USD at "
+                f"{account.updated_at:%Y-%m-%d %H:%M:%S} UTC; deposit at the venue first, and let a worker see it"
+            )
 
     async def _move(
         self, tenant: TenantId, trader_id: TraderId, to: TraderState, *, actor: str, reason: str

@@ -101,6 +101,11 @@ def flow(state: Performance, equity_before: Decimal, amount: Decimal, *, winding
     return replace(state, units=state.units * (after / before), released_usd=released)
 
 
+def recapitalised(state: Performance, equity: Decimal) -> Performance:
+    """Return a new curve that begins with `equity` USD; the worst drawdown of the life before stays."""
+    return Performance(units=float(equity), max_drawdown=state.max_drawdown)
+
+
 def closed_trade(state: Performance, pnl: Decimal) -> Performance:
     """Return the state after a position was closed whole with `pnl` USD, gross."""
     won = pnl > 0

@@ -29,6 +29,7 @@ only and comes from the environment. A key without a default must be given; `uns
 PLACES: Final[tuple[tuple[str, type[Section]], ...]] = (
     ("The file", schema.RootSection),
     ("manager", schema.ManagerSection),
+    ("manager.isolation, traders[].isolation", schema.IsolationSection),
     ("global_limits", schema.LimitsSection),
     ("data", schema.DataSection),
     ("monitoring", schema.MonitoringSection),

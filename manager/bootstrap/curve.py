@@ -123,11 +123,28 @@ class ReplaySampler:
         `cash` and `positions` are given book by book. Decided in floats and widened: an instant returned must be
         checked exactly, one not returned need not be.
         """
-        first, last = self._closes.span(after_ms, until_ms)
+        return self._first_below(cash, positions, (after_ms, until_ms), after_maintenance=True)
+
+    def first_fall(self, spare: Decimal, positions: Sequence[Holding], after_ms: int, until_ms: int) -> int | None:
+        """Return the first instant in (after, until] at which these positions together may have lost more than `spare`.
+
+        Decided as `first_breach` is.
+        """
+        return self._first_below([spare], [positions], (after_ms, until_ms), after_maintenance=False)
+
+    def _first_below(
+        self,
+        cash: Sequence[Decimal],
+        positions: Sequence[Sequence[Holding]],
+        between_ms: tuple[int, int],
+        *,
+        after_maintenance: bool,
+    ) -> int | None:
+        first, last = self._closes.span(*between_ms)
         if first >= last or not positions:
             return None
         level = np.array([float(amount) for amount in cash])
-        spare = self._worth(positions, first, last, after_maintenance=True) + level[:, None]
+        spare = self._worth(positions, first, last, after_maintenance=after_maintenance) + level[:, None]
         breached = (spare < _WIDER * np.abs(level)[:, None]).any(axis=0)
         found = int(breached.argmax())
         return int(self._closes.instants[first + found]) if breached[found] else None
@@ -172,7 +189,7 @@ class ReplaySampler:
                 size = float(position.quantity) * closes.contract_sizes[position.symbol]
                 if after_maintenance:
                     size -= abs(size) * closes.maintenance[position.symbol]
-                weights[index, closes.symbols[position.symbol]] = size
+                weights[index, closes.symbols[position.symbol]] += size
                 cost[index, 0] += float(position.cost)
         return weights @ closes.prices[:, first:last] - cost
 

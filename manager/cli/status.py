@@ -81,9 +81,10 @@ class AccountText:
         if report is None:
             return ", its use not sampled yet"
         over = f"; over their allocation: {', '.join(report.over_allocated)}" if report.over_allocated else ""
+        lacking = f", books below zero lack {usd(report.deficit)}" if report.deficit else ""
         return (
             f", reserve {usd(report.reserve)}, allocated {usd(report.allocated)}, margin in use"
-            f" {usd(report.utilized)} ({percent(report.utilization_pct)}){over}"
+            f" {usd(report.utilized)} ({percent(report.utilization_pct)}){lacking}{over}"
         )
 
     def _trader(self, trader: view.TraderStatus) -> list[str]:
@@ -105,7 +106,8 @@ class AccountText:
     def _state(self, trader: view.TraderStatus) -> str:
         if trader.state == TraderState.RUNNING:
             return trader.state if trader.watched else f"{trader.state} (no worker runs)"
-        return f"{trader.state} ({trader.reason})" if trader.reason else trader.state
+        coded = f"{trader.code}: " if trader.state == TraderState.ISOLATED else ""
+        return f"{trader.state} ({coded}{trader.reason})" if coded or trader.reason else trader.state
 
     def _time(self, at: datetime | None) -> str:
         return f"{at:%H:%M:%S}" if at is not None and at.date() == self._now.date() else instant(at)

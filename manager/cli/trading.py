@@ -13,9 +13,11 @@ from executor.models.addresses import shown_url
 from executor.prompts.values import duration
 from executor.registry import ExecutorType
 from manager.cli.connect import DeskOptions, actor, manager_of
+from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, ReasonOption, read_config, taking
 from manager.cli.render import print_json, say, show_table, usd
 from manager.config import load_traders
+from manager.config.fields import parse_number
 from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
 from manager.manager import Manager
@@ -58,6 +60,33 @@ class RemoveOptions(MoveOptions):
     force: Annotated[
         bool, typer.Option("--force", help="If it holds positions: stop it and close them; then remove it again.")
     ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolateOptions(MoveOptions):
+    """Hold which trader to isolate and why."""
+
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundOptions(DeskOptions):
+    """Hold which bankrupt trader to fund, with how much and why."""
+
+    trader: Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="USD, out of what its account has free.")]
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the ledger entry.")]
+
+    @property
+    def usd(self) -> Decimal:
+        """Return the amount; raise Refused for what is none."""
+        try:
+            amount = parse_number(self.amount)
+        except ValueError:
+            amount = ZERO
+        if amount <= ZERO:
+            raise Refused(f"AMOUNT {self.amount!r} is not an amount; give USD above 0, such as 1500.50")
+        return amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +175,12 @@ class _Listed:
         row, spec, executor = self.row, self.row.spec, self.row.spec.executor
         decides = {ExecutorType.BASELINE: executor.style, ExecutorType.REMOTE: shown_url(executor.base_url)}
         why = row.state_reason if row.state is not records.TraderState.RUNNING else ""
+        coded = f"{row.state_code}: " if row.state is records.TraderState.ISOLATED else ""
         return [
             spec.id,
             spec.name,
             spec.account,
-            f"{row.state} ({why})" if why else row.state,
+            f"{row.state} ({coded}{why})" if coded or why else row.state,
             f"{executor.type} {decides.get(executor.type, executor.model)}".strip(),
             duration(spec.decision_interval_s),
             usd(self.allocated_usd),
@@ -220,6 +250,31 @@ def resume_trader(options: MoveOptions) -> None:
 def stop(options: MoveOptions) -> None:
     """Stop a trader; its positions stay, protected, until their stop or take profit closes them."""
     options.move(Manager.stop)
+
+
+@app.command("isolate")
+@taking(IsolateOptions)
+def isolate(options: IsolateOptions) -> None:
+    """Take no entries of a trader and withdraw what is free of it; it may still close, reduce and move stops."""
+    options.move(Manager.isolate)
+
+
+@app.command("fund")
+@taking(FundOptions)
+def fund(options: FundOptions) -> None:
+    """Give a bankrupt trader new capital, once it is flat; it is stopped then, and its curve begins anew."""
+
+    async def work(store: Store) -> TraderRow:
+        manager, trader_id = manager_of(store), TraderId(options.trader)
+        return await manager.fund(options.owner, trader_id, options.usd, actor=actor(), reason=options.reason)
+
+    row = options.on_store(work)
+    if options.as_json:
+        print_json(row)
+    else:
+        say(
+            f"{row.trader_id} is {row.state}: {row.state_reason}. `propdesk traders start {row.trader_id}` lets it run."
+        )
 
 
 @app.command("remove")

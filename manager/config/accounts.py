@@ -247,6 +247,8 @@ def desk_rules(root: RootSection, limits: LimitsSection) -> AccountRules:
         allocation_strategy=manager.allocation_strategy,
         reserve_equity_pct=manager.reserve_equity_pct,
         rebalance_interval_s=manager.rebalance_interval,
+        rebalance_closes=manager.rebalance_closes,
+        isolation=manager.isolation.rules,
         limits=GlobalLimits(**limits.model_dump()),
         trading_enabled=manager.trading_enabled,
         max_data_age_s=root.data.max_data_age,

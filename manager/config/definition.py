@@ -33,6 +33,7 @@ from manager.errors import Fault
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 HUNDRED: Final = Decimal(100)
+_BY_PERCENTAGE: Final = (AllocationStrategy.CUSTOM, AllocationStrategy.FIXED)
 _ASKING: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
 
 
@@ -84,12 +85,17 @@ def misfit(spec: TraderSpec) -> Iterator[Fault]:
         "decision_interval": f"{spec.decision_interval_s}s",
         "allocation_pct": spec.allocation_pct,
         "budget_usd_per_day": spec.executor.budget_usd_per_day,
+        "isolation": {name: _given(getattr(spec.isolation, name)) for name in spec.isolation.own},
         "risk_params": {n.removesuffix("_s"): f"{value}s" if n.endswith("_s") else value for n, value in limits},
     }
     try:
         TraderSection.model_validate(given)
     except ValidationError as refused:
         yield from faults(TraderSection, (), refused)
+
+
+def _given(value: object) -> object:
+    return Decimal(repr(value)) if isinstance(value, float) else value
 
 
 class Definitions:
@@ -180,7 +186,7 @@ class Definitions:
 
     def _overallocated(self, spec: TraderSpec) -> Iterator[Fault]:
         account, share = self._ground.accounts.get(spec.account), spec.allocation_pct
-        if account is None or account.rules.allocation_strategy is not AllocationStrategy.CUSTOM:
+        if account is None or account.rules.allocation_strategy not in _BY_PERCENTAGE:
             return
         total = self._shares.get(spec.account, ZERO) + share
         if total > HUNDRED:

@@ -16,12 +16,50 @@ from executor.contract import Limits
 from executor.models.chat import Structured
 from manager.config import fields
 from manager.config.fields import EMPTY_IS_DEFAULT, EMPTY_IS_NOTHING, Count, Example, Expect, Number, Section, choice
-from manager.desk.plan.values import AccountRules, AllocationStrategy, ConflictStrategy, GlobalLimits
+from manager.desk.plan.values import (
+    AccountRules,
+    AllocationStrategy,
+    ConflictStrategy,
+    GlobalLimits,
+    OnUnrealizedLoss,
+)
+from traders.spec import IsolationRules
 
 _LIMITS: Final = Limits()
 _DESK: Final = GlobalLimits()
 _RULES: Final = AccountRules()
+_ISOLATION: Final = IsolationRules()
 OPENAI: Final = "https://api.openai.com/v1"
+
+
+class IsolationSection(Section):
+    """Hold `isolation:`, when a trader is isolated; null switches a rule off, a trader's own goes before the desk's."""
+
+    sharpe_below: Annotated[Number, Field(ge=-1000, le=1000), Expect("a Sharpe ratio, or null", "-1.0")] | None = (
+        Decimal("-1.0")
+    )
+    """The Sharpe ratio below which it is isolated (SHARPE)."""
+    min_trades: Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1 to 100000")] = (
+        _ISOLATION.min_trades
+    )
+    """The closed trades from which its Sharpe ratio counts."""
+    failed_decisions: (
+        Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1, or null", "10")] | None
+    ) = _ISOLATION.failed_decisions
+    """The replies in a row that are no decision (FAILURES); an endpoint that is away does not count."""
+    violations_per_day: (
+        Annotated[Count, Field(ge=1, le=1000), Expect("a whole number from 1 to 1000, or null", "30")] | None
+    ) = _ISOLATION.violations_per_day
+    """The denials by its own limits within 24 hours in which no entry was taken (VIOLATIONS)."""
+    flatten: bool = _ISOLATION.flatten
+    """Whether what an isolated trader holds is closed."""
+
+    @property
+    def rules(self) -> IsolationRules:
+        """Return the rules, with the names of those that are given."""
+        floor = None if self.sharpe_below is None else float(self.sharpe_below)
+        values = {**self.model_dump(), "sharpe_below": floor}
+        return IsolationRules(**values, own=tuple(sorted(self.model_fields_set)))
 
 
 class ManagerSection(Section):
@@ -32,9 +70,15 @@ class ManagerSection(Section):
     reserve_equity_pct: Annotated[Number, Field(ge=0, lt=100), Expect("a percentage from 0, below 100")] = Decimal(10)
     """The part of the equity that is kept back; the rest is allocated to the traders."""
     allocation_strategy: Annotated[AllocationStrategy, choice(AllocationStrategy)] = AllocationStrategy.EQUAL
-    """How capital is shared out: in equal parts, by each trader's allocation_pct, or by performance."""
+    """How capital is shared out: in equal parts, by each trader's allocation_pct, by performance, or once (fixed)."""
     rebalance_interval: fields.Duration = 3600
-    """How often capital is shared out anew."""
+    """How often capital is shared out anew; never under fixed, where each keeps what it makes or loses."""
+    rebalance_closes: bool = False
+    """Whether a rebalance closes what a trader holds beyond its allocation, the worst first."""
+    isolation: Annotated[
+        IsolationSection, EMPTY_IS_DEFAULT, Example("{failed_decisions: 5}", "a mapping, see below")
+    ] = IsolationSection()
+    """When a trader is isolated: no entries, and its free capital is withdrawn."""
     conflict_strategy: Annotated[ConflictStrategy, choice(ConflictStrategy)] = ConflictStrategy.HIGHEST_CONFIDENCE
     """What happens where traders of an account want opposite things: docs/concepts/conflicts.md."""
     decision_timeout: fields.Duration = 30
@@ -62,6 +106,8 @@ class LimitsSection(Section):
     """The largest notional of one symbol, of the account's equity."""
     max_unrealized_loss_pct: fields.Share = _DESK.max_unrealized_loss_pct
     """The unrealized loss, of the account's equity, above which no entry is taken."""
+    on_unrealized_loss: Annotated[OnUnrealizedLoss, choice(OnUnrealizedLoss)] = _DESK.on_unrealized_loss
+    """What such a loss does beside: nothing, or it closes the worst positions, one a pass, until it is back under."""
 
 
 class DataSection(Section):
@@ -260,11 +306,15 @@ class TraderSection(Section):
     decision_interval: Annotated[fields.Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d", "3m")]
     """How often it decides."""
     allocation_pct: fields.Percent = ZERO
-    """Its part of the capital, under allocation_strategy custom."""
+    """Its part of the capital, under allocation_strategy custom or fixed."""
     risk_params: Annotated[RiskSection, EMPTY_IS_DEFAULT, Example("{max_positions: 2}", "a mapping, see below")] = (
         RiskSection()
     )
     """Its limits."""
+    isolation: Annotated[
+        IsolationSection, EMPTY_IS_DEFAULT, Example("{sharpe_below: null}", "a mapping, see below")
+    ] = IsolationSection()
+    """When it is isolated, where it differs from `manager.isolation`."""
     auto_start: bool = True
     """Whether it runs as soon as it is taken on."""
     show_desk_exposure: bool = True

@@ -59,6 +59,7 @@ class TraderReader:
             decision_interval_s=trader.decision_interval,
             allocation_pct=trader.allocation_pct,
             limits=limits_of(trader.risk_params),
+            isolation=trader.isolation.rules,
             auto_start=trader.auto_start,
             show_desk_exposure=trader.show_desk_exposure,
         )

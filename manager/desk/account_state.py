@@ -5,7 +5,7 @@ into one transaction at each boundary that must survive a crash. When a transact
 is thrown away, so memory never runs ahead of the database.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, appl
 from traders.spec import TraderId
 
 _HOUR = timedelta(hours=1)
+_NO_TRADERS = frozenset({EXTERNAL, records.UNALLOCATED, records.ROUNDING})
 _ACCOUNT_FIELDS = tuple(item.name for item in fields(records.AccountRow))
 
 
@@ -100,6 +101,12 @@ class AccountState:
             )
             self.heads[trader_id] = found
         return found
+
+    def departed(self) -> Iterator[Book]:
+        """Yield the books of traders that were let go."""
+        for owner, book in self.books.items():
+            if owner not in self.traders and owner not in _NO_TRADERS:
+                yield book
 
     def set_head(self, head: records.BookRow) -> None:
         """Replace the non-money fields of a book's row; money comes from the book itself."""
@@ -209,6 +216,8 @@ class AccountState:
             head = replace(head, performance=performance.closed_trade(head.performance, held.realized + realized))
         if part.purpose == OrderPurpose.STOP:
             head = replace(head, last_stop_at=execution.at)
+        if part.purpose == OrderPurpose.ENTRY:
+            head = replace(head, last_entry_at=max(execution.at, head.last_entry_at or execution.at))
         if part.purpose == OrderPurpose.ENTRY and execution.at not in head.recent_entries:
             recent = tuple(at for at in head.recent_entries if execution.at - at < _HOUR)
             head = replace(head, recent_entries=(*recent, execution.at))

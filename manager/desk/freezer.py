@@ -1,6 +1,6 @@
 """Freeze an account's state for the pure stages; what did not change since the last time is not built again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from exchanges.market import Snapshot
@@ -30,6 +30,10 @@ class Freezer:
         Nothing is known of such a position's PnL, and no entry is made meanwhile.
         """
         return sum((self._equity(owner, book) for owner, book in books.items()), ZERO)
+
+    def deficit(self, books: Iterable[Book]) -> Decimal:
+        """Return what books below zero lack together, in USD."""
+        return sum((max(ZERO, -self._equity(book.trader_id, book)) for book in books), ZERO)
 
     def _equity(self, owner: TraderId, book: Book) -> Decimal:
         known = self._equities.get(owner)
@@ -69,6 +73,7 @@ class Freezer:
         trader = TraderView(
             spec=row.spec,
             state=row.state,
+            state_code=row.state_code,
             trading_state=row.trading_state,
             book=book,
             seq=row.seq,
@@ -80,6 +85,11 @@ class Freezer:
             sharpe=curve.sharpe,
             closed_trades=curve.trades,
             failed_decisions=schedule.failed_decisions if schedule is not None else 0,
+            bad_replies=schedule.bad_replies if schedule is not None else 0,
+            has_capital=curve.units > 0,
+            bankrupt=head.bankrupt_at is not None,
+            violations=head.violations,
+            last_entry_at=head.last_entry_at,
         )
         self._traders[trader_id] = (row, head, trader)
         return trader

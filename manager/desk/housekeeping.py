@@ -1,22 +1,27 @@
 """What an account needs between trades: broken books closed, equity sampled, capital dealt, bad traders isolated."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from exchanges.types import ZERO
+from manager.desk.closing import DeskCloses
 from manager.desk.legs import Legs
 from manager.desk.plan.capital import CapitalMove, RebalanceBasis, basis_of, needs_rebalance, rebalance, utilization
+from manager.desk.plan.isolation import Isolation, unfit
 from manager.desk.plan.liquidation import books_to_liquidate
 from manager.desk.plan.outcomes import PlannedOrder, Reduce
+from manager.desk.plan.solvency import deficit
 from manager.desk.plan.values import AccountView
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import Session
 from manager.desk.submission import Submission, was_refused
-from manager.state.records import UNALLOCATED, LedgerKind, OrderPurpose, OrderState, PositionKey, Share, TraderState
+from manager.state.kinds import EventKind, LedgerKind, OrderPurpose, OrderState, StateCode, TradingState
+from manager.state.records import UNALLOCATED, EventRow, PositionKey, Share
 from traders import performance
 from traders.spec import TraderId
 
-ISOLATION_SHARPE = -1.0
-ISOLATION_TRADES = 20
+_LISTED_MOVES = 20
 
 
 class Housekeeping:
@@ -29,10 +34,11 @@ class Housekeeping:
         self._sampler = sampler
         self._legs = Legs(session)
 
-    async def keep_house(self) -> tuple[TraderId, ...]:
-        """Liquidate, sample and rebalance; return the traders that earned isolation (docs/rules.md 1).
+    async def keep_house(self) -> None:
+        """Liquidate, sample and test the account.
 
-        A book waits while one of its own symbols has no mark, capital while any position has none: equity is not known.
+        A book waits while one of its own symbols has no mark, the account while any position has none: equity is not
+        known.
         """
         session = self._session
         view = session.view()
@@ -43,16 +49,50 @@ class Housekeeping:
             await self._liquidate(broken)
             view = session.view()
         self._sampler.after(session, view)
-        if session.all_marked() and needs_rebalance(view, self._basis()):
+        self._test_account(view)
+
+    def judge(self) -> tuple[Isolation, ...]:
+        """Mark the books that are bankrupt, and return the traders to be isolated before capital is dealt."""
+        found = unfit(self._session.view())
+        for one in found:
+            self._mark(one)
+        return found
+
+    async def deal(self) -> None:
+        """Rebalance if it is due, once those that are to be isolated are, and close what the config says."""
+        session = self._session
+        due = session.all_marked() and needs_rebalance(session.view(), self._basis())
+        if due:
             self._rebalance(session.view())
-        return tuple(
-            trader_id
-            for trader_id, trader in view.traders.items()
-            if trader.state is TraderState.RUNNING
-            and trader.closed_trades >= ISOLATION_TRADES
-            and trader.sharpe is not None
-            and trader.sharpe < ISOLATION_SHARPE
-        )
+        await DeskCloses(session).relieve(rebalanced=due)
+
+    def _mark(self, isolation: Isolation) -> None:
+        """Keep in the book that it is bankrupt, and begin a new count of what a trader is isolated for."""
+        head, now = self._state.head(isolation.trader_id), self._session.clock.now()
+        if isolation.code is StateCode.BANKRUPT:
+            equity = self._session.view().equity_of(self._state.books[isolation.trader_id])
+            curve = performance.sample(head.performance, equity, now)
+            head = replace(head, bankrupt_at=head.bankrupt_at or now, performance=curve)
+        self._state.set_head(replace(head, violations=()))
+
+    def _test_account(self, view: AccountView) -> None:
+        """Halt an account whose money is used up, and tell what books below zero lack, once as long as they do."""
+        session = self._session
+        if not session.all_marked():
+            for code in ("ACCOUNT_BANKRUPT", "DEFICIT"):
+                session.keep_incident(code)
+            return
+        if view.equity < ZERO or (view.equity == ZERO and any(book.cash for book in self._state.books.values())):
+            reason = f"the account's equity is {view.equity}"
+            session.incident("ACCOUNT_BANKRUPT", f"{reason}: it is halted, and no capital moves")
+            if self._state.account.trading_state is not TradingState.HALTED:
+                halted = replace(self._state.account, trading_state=TradingState.HALTED, state_reason=reason)
+                self._state.put_account(replace(halted, equity=view.equity))
+        lacking = deficit(view)
+        if lacking:
+            below = [name for name, trader in sorted(view.traders.items()) if view.equity_of(trader.book) < ZERO]
+            gone = ["traders that were removed"] if view.departed_deficit else []
+            session.incident("DEFICIT", f"books below zero lack {lacking} USD: {', '.join([*below, *gone])}")
 
     async def _liquidate(self, broken: tuple[Reduce, ...]) -> None:
         outstanding, back_off = self._state.outstanding, self._session.runtime.back_off
@@ -130,7 +170,9 @@ class Housekeeping:
         paid = [(move.trader_id, move.amount) for move in moves if move.amount]
         if paid:
             paid.append((UNALLOCATED, -sum((amount for _, amount in paid), ZERO)))
-            state.move_capital(LedgerKind.REBALANCE, paid, f"rebalance/{self._session.round_id}", now)
+            ref = f"rebalance/{self._session.round_id}"
+            state.move_capital(LedgerKind.REBALANCE, paid, ref, now)
+            state.insert(self._moved(paid, ref))
         basis = basis_of(view)
         for trader_id in view.traders:
             head = state.head(trader_id)
@@ -138,6 +180,25 @@ class Housekeeping:
                 state.set_head(replace(head, sharpe_at_rebalance=basis.sharpes.get(trader_id)))
         members, use = tuple(sorted(basis.members)), utilization(self._session.view())
         state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=members, utilization=use))
+
+    def _moved(self, paid: Sequence[tuple[TraderId, Decimal]], ref: str) -> EventRow:
+        """Return the event of a rebalance; of many amounts it names the largest, the ledger has all."""
+        account, [*moves, (_, change)] = self._state.account, paid
+        after = self._state.books[UNALLOCATED].cash
+        moves.sort(key=lambda move: -abs(move[1]))
+        told = [f"{trader_id} {amount:+}" for trader_id, amount in moves[:_LISTED_MOVES]]
+        more = [f"and {len(moves) - _LISTED_MOVES} more"] if len(moves) > _LISTED_MOVES else []
+        return EventRow(
+            tenant_id=account.tenant_id,
+            event_id=f"{account.account_id}/{ref}",
+            at=self._session.clock.now(),
+            actor="desk",
+            kind=EventKind.REBALANCE,
+            account_id=account.account_id,
+            before=f"unallocated {after - change}",
+            after=f"unallocated {after}",
+            reason=", ".join([*told, *more]),
+        )
 
     def _note_move(self, view: AccountView, move: CapitalMove) -> None:
         trader = view.traders[move.trader_id]

@@ -1,7 +1,11 @@
 """Write down what a round decided: its verdicts, conflicts, and what became of each intent."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
+from manager.desk.plan.isolation import VIOLATIONS_WITHIN, is_violation, rules_of
 from manager.desk.plan.outcomes import Clamp, Conflict, Denial, NetPlan
 from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
@@ -26,6 +30,7 @@ class Recorder:
             state.protect(stop.key, stop.stop_loss, stop.take_profit)
         for denial in denials:
             self.verdict(VerdictKind.DENIAL, denial)
+        self._note_violations(denials)
         for clamp in plan.clamps:
             self.verdict(VerdictKind.CLAMP, clamp)
         for conflict in plan.conflicts:
@@ -83,6 +88,18 @@ class Recorder:
                 numbers=verdict.numbers,
             )
         )
+
+    def _note_violations(self, denials: Sequence[Denial]) -> None:
+        """Keep when a trader was denied what it may not ask for; as many instants as could ever count."""
+        view, now = self._session.view(), self._session.clock.now()
+        counts = Counter(denial.trader_id for denial in denials if is_violation(denial.code))
+        for trader_id, count in counts.items():
+            limit = rules_of(view, view.traders[trader_id]).violations_per_day or 0
+            head = self._state.head(trader_id)
+            recent = tuple(at for at in head.violations if now - at < VIOLATIONS_WITHIN)
+            noted = (*recent, *[now] * count)[-limit:] if limit else ()
+            if noted != head.violations:
+                self._state.set_head(replace(head, violations=noted))
 
     def _held(self, key: PositionKey) -> Decimal:
         return self._state.books[key.trader_id].quantity(key.symbol)

@@ -1,5 +1,6 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -25,7 +26,10 @@ LEASE_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRuntime:
-    """Bind one account to its venue, market and rules; built once a process by the bootstrap."""
+    """Bind one account to its venue, market and rules; built once a process by the bootstrap.
+
+    `relieved` is the instant at which the worst loser was closed last.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -37,6 +41,7 @@ class AccountRuntime:
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
     back_off: BackOff = field(default_factory=BackOff)
+    relieved: deque[datetime] = field(default_factory=lambda: deque(maxlen=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +169,7 @@ class Session:
                 if report.liquidation_price is not None
             },
             open_orders=len(truth.open_orders),
+            departed_deficit=freezer.deficit(state.departed()),
             truth_at=truth.at,
             began_at=self.began_at,
         )

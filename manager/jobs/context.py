@@ -43,7 +43,7 @@ class ContextReader:
             book=rows.book.book(rows.positions),
             allocated=rows.book.allocated,
             performance=performance,
-            denials=await self._denials(with_record),
+            denials=(*self._isolation(), *await self._denials(with_record)),
         )
         context = build_context(spec, own, views, maintenance, now)
         if not with_record:
@@ -72,6 +72,15 @@ class ContextReader:
             model_usd=await self._left_for_models(tx, now),
             before=await self._shown_before(tx) if rows.positions else None,
         )
+
+    def _isolation(self) -> tuple[Denial, ...]:
+        """Tell an isolated trader why its opens are denied, and what it is asked for all the same."""
+        trader = self._trader
+        if trader.state is not records.TraderState.ISOLATED:
+            return ()
+        why = f"{trader.state_code}: {trader.state_reason}"
+        detail = f"you are isolated ({why}): opens are denied; close, reduce or move stops"
+        return (told_denial("all symbols", "open", "TRADER_ISOLATED", detail),)
 
     async def _denials(self, with_actions: bool) -> tuple[Denial, ...]:
         """Return the verdicts as their trader reads them: with the action it asked for and its numbers of the check."""

@@ -14,21 +14,22 @@ from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from manager.desk.execution import RoundExecution
-from manager.desk.housekeeping import ISOLATION_SHARPE, ISOLATION_TRADES, Housekeeping
+from manager.desk.housekeeping import Housekeeping
 from manager.desk.incidents.safe_mode import log_changes, note_outcome
+from manager.desk.plan.isolation import Isolation, unfit
 from manager.desk.protector import Protector
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.context import ContextReader
 from manager.jobs.runner import Job, JobKind, JobRunner
-from manager.roster.lifecycle import transition
+from manager.roster.lifecycle import isolate
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.recorded import prompt_row, storable_decision
-from manager.state.store import Conclusion, Fence, Store, TraderRows
+from manager.state.store import Conclusion, Fence, Store, TraderRows, Transaction
 from traders.context import MarketViews
-from traders.spec import TraderId, TraderSpec
+from traders.spec import IsolationRules, TraderId, TraderSpec
 
 _LOG = structlog.get_logger(__name__)
 _LATE = ItemError(
@@ -43,6 +44,7 @@ _MOST_VERDICTS: Final = 20
 _ANSWERED: Final = frozenset(
     {Outcome.DECIDED, Outcome.INVALID_REPLY, Outcome.REFUSED, Outcome.TRUNCATED, Outcome.EMPTY}
 )
+_BAD_REPLIES: Final = _ANSWERED - {Outcome.DECIDED}
 _OUR_PATHS: Final = ("model", "deadline", "prompt", "market", "config", "executor", "decision")
 _SAYS_WHY: Final = (Outcome.TRUNCATED, Outcome.EMPTY)
 _WHERE_TO_LOOK: Final = "see `propdesk why` with the decision; a replay writes decisions.jsonl with --out DIR"
@@ -66,7 +68,8 @@ class DeskParts:
     """Hold the injected parts that every job uses.
 
     Without `keep_prompts` a decision keeps its prompt's hash, neither prompt nor context. A replay fires
-    take-profits in a job of its own, before the funding of an instant: then `maintain_fires` is False.
+    take-profits in a job of its own, before the funding of an instant, and sees to who has become unfit at the next
+    one: then `maintain_fires` is False.
     """
 
     store: Store
@@ -92,7 +95,7 @@ class DeskHandlers:
         parts, read_at = self._parts, self._parts.clock.now()
         async with parts.store.transaction(job.tenant_id) as tx:
             rows = await tx.trader(job.trader_id)
-        if rows.schedule.in_flight_due_at != job.slot or rows.trader.state is not records.TraderState.RUNNING:
+        if rows.schedule.in_flight_due_at != job.slot or not rows.trader.is_asked(holds=bool(rows.positions)):
             return
         views = self._views.setdefault(job.account_id, MarketViews())
         turn = Turn(parts, rows, job.slot, read_at)
@@ -101,6 +104,8 @@ class DeskHandlers:
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=job.slot.isoformat())
             return
+        if turn.isolated and parts.maintain_fires:
+            await parts.runner.defer(replace(job, kind=JobKind.MAINTAIN, trader_id=TraderId(""), due_at=None))
         if not in_time:
             _LOG.warning("decision_came_late", trader=job.trader_id, due_at=job.slot.isoformat())
         elif acts:
@@ -114,6 +119,8 @@ class DeskHandlers:
                 if not await self._prepare(session):
                     return
                 settled = await RoundExecution(session).run()
+                if self._parts.maintain_fires and unfit(session.view()):
+                    await self._parts.runner.defer(replace(job, kind=JobKind.MAINTAIN))
                 if settled and not await self._has_newer(session):
                     return
 
@@ -123,6 +130,12 @@ class DeskHandlers:
             session = await self._open(job)
             await self._prepare(session, fire=self._parts.maintain_fires)
 
+    async def settle(self, job: Job) -> None:
+        """Book the fills at the end of a replay's instant and protect them; who is unfit is judged at the next one."""
+        with suppress(FenceLost):
+            session = await self._open(job)
+            await self._prepare(session, judge=False)
+
     async def fire(self, job: Job) -> None:
         """Fire the touched take-profits that do not rest, and nothing else."""
         with suppress(FenceLost):
@@ -131,18 +144,20 @@ class DeskHandlers:
                 await Protector(session).fire_take_profits()
                 await session.flush()
 
-    async def _prepare(self, session: Session, *, fire: bool = False) -> bool:
+    async def _prepare(self, session: Session, *, fire: bool = False, judge: bool = True) -> bool:
         """Reconcile, keep house and protect; False when the venue could not be read, so nothing may be traded."""
         if not await self._read(session):
             return False
         if fire:
             await Protector(session).fire_take_profits()
-        unfit = await Housekeeping(session, self._parts.sampler).keep_house()
+        house = Housekeeping(session, self._parts.sampler)
+        await house.keep_house()
+        if judge:
+            await self._isolate(session, house.judge())
+            await house.deal()
         await Protector(session).protect()
         session.incidents.end(session.clock.now())
         await session.flush()
-        if unfit:
-            await self._isolate(session, unfit)
         return True
 
     async def _read(self, session: Session) -> bool:
@@ -155,12 +170,12 @@ class DeskHandlers:
             return False
         return True
 
-    async def _isolate(self, session: Session, unfit: Sequence[TraderId]) -> None:
-        tenant, now = session.runtime.tenant_id, self._parts.clock.now()
-        reason = f"Sharpe below {ISOLATION_SHARPE} over at least {ISOLATION_TRADES} trades"
-        for trader_id in unfit:
-            async with self._parts.store.transaction(tenant) as tx:
-                row = await transition(tx, trader_id, records.TraderState.ISOLATED, actor="desk", reason=reason, at=now)
+    async def _isolate(self, session: Session, isolations: Sequence[Isolation]) -> None:
+        if isolations:
+            await session.flush()
+        for one in isolations:
+            async with self._parts.store.transaction(session.runtime.tenant_id) as tx:
+                row = await isolate(tx, one, actor="desk", at=self._parts.clock.now())
             session.state.note_trader(row)
 
     async def _open(self, job: Job) -> Session:
@@ -188,6 +203,8 @@ class Turn:
         self._trader = rows.trader
         self._slot = slot
         self._read_at = read_at
+        self._rules = IsolationRules()
+        self.isolated = False
 
     async def take(self, runtime: AccountRuntime, views: MarketViews) -> tuple[bool, bool]:
         """Ask and store; return whether the decision came in time, and whether there is anything to do.
@@ -196,6 +213,7 @@ class Turn:
         raise no alert. Raises DuplicateRow where the slot is taken, StoreUnavailable, and ExecutorConfigError where a
         replay lacks what it needs.
         """
+        self._rules = runtime.rules.isolation.with_own(self._trader.spec)
         try:
             context, asked = await self._ask(runtime, views)
             return await self._conclude(storable_decision(asked), context)
@@ -227,12 +245,17 @@ class Turn:
         parts = self._parts
         decision = self._decision(full, context if parts.keep_prompts else None)
         intents = self._intents(decision)
-        failed = None if full.outcome is Outcome.BUDGET_EXHAUSTED else full.outcome is not Outcome.DECIDED
+        counts = self._trader.state is records.TraderState.RUNNING
+        failed = (
+            full.outcome is not Outcome.DECIDED if counts and full.outcome is not Outcome.BUDGET_EXHAUSTED else None
+        )
+        bad_reply = full.outcome in _BAD_REPLIES if counts and full.outcome in _ANSWERED else None
         end = Conclusion(
             decision=decision,
             prompts=[prompt_row(decision, full.prompt)] if full.prompt is not None and parts.keep_prompts else [],
             intents=intents,
             failed=failed,
+            bad_reply=bad_reply,
             at=parts.clock.now(),
             # A round stores its verdicts a moment after the time they bear, maybe after they were looked for.
             told_at=self._read_at - _STORED_LATE if full.outcome in _ANSWERED else None,
@@ -243,12 +266,29 @@ class Turn:
                     raise _CameLate
                 await tx.insert(invalid_parts(decision))
                 alerts = await note_outcome(tx, self._rows.schedule, decision, failed)
+                if bad_reply:
+                    await self._isolate(tx)
         except _CameLate:
             await self._conclude_late(end)
             return False, False
         self._log_failure(decision)
         log_changes(alerts)
         return True, bool(intents)
+
+    async def _isolate(self, tx: Transaction) -> None:
+        """Isolate the trader if this was one bad reply in a row too many."""
+        limit, count = self._rules.failed_decisions, self._rows.schedule.bad_replies + 1
+        if limit is None or count < limit:
+            return
+        row = await tx.get(records.TraderRow, self._trader.trader_id)
+        if row is not None and row.state is records.TraderState.RUNNING:
+            why = Isolation(
+                trader_id=row.trader_id,
+                code=records.StateCode.FAILURES,
+                reason=f"{count} replies in a row were no decision",
+            )
+            await isolate(tx, why, actor="desk", at=self._parts.clock.now())
+            self.isolated = True
 
     async def _conclude_late(self, end: Conclusion) -> None:
         """Keep a decision that is not acted on; one that the trader took too long for counts as failed."""
@@ -258,7 +298,8 @@ class Turn:
             trader = await tx.get(records.TraderRow, decision.trader_id)
             schedule = await tx.get(records.ScheduleRow, decision.trader_id)
             slow = trader is not None and trader.state is records.TraderState.RUNNING and end.failed is not None
-            if slow:
+            isolated = trader is not None and trader.state is records.TraderState.ISOLATED
+            if slow or isolated:
                 outcome = Outcome.TIMEOUT if decision.outcome is Outcome.DECIDED else decision.outcome
                 decision = replace(decision, outcome=outcome, errors=(*decision.errors, _LATE))
             await tx.conclude(replace(end, decision=decision, intents=[]))

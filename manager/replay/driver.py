@@ -10,19 +10,22 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.clock import from_ms, to_ms
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from manager.bootstrap.replay import Replay
+from manager.desk.plan.solvency import HUNDRED
+from manager.desk.plan.values import AllocationStrategy, OnUnrealizedLoss
 from manager.jobs.runner import Job, JobKind
 from manager.monitor.invariants.account import CHECKS, check_account
 from manager.monitor.invariants.facts import AccountFacts, Violation
 from manager.replay.upkeep import Upkeep
-from manager.state.records import PositionRow, ScheduleRow
+from manager.state.records import PositionRow, ScheduleRow, TradingState
 from manager.state.store import AccountRows
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 _ALL_DUE = 1_000_000
 _BEAT_S = 1.0
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class ReplayDriver:
         self._watches = False
         self._upkeep = Upkeep()
         self._event = True
+        self._stirred = False
         self.tally = Tally()
 
     async def run(self) -> Tally:
@@ -92,7 +96,7 @@ class ReplayDriver:
         """
         account = self._account
         jobs = await self._due(now)
-        account.sampler.publish = bool(jobs) or now >= self._end
+        account.sampler.publish = bool(jobs) or now >= self._end or self._stirred or self._begins_hour(now)
         quiet = self._upkeep.quiet(now, event=self._event)
         if quiet:
             account.sampler.pass_to(now, rows)
@@ -103,8 +107,9 @@ class ReplayDriver:
         self.tally.decisions += len(jobs)
         await self._replay.runner.run_until_idle()
         if await account.exchange.finish():
-            await self._maintain()
-        rows = await self._check()
+            await self._settle()
+        before, rows = rows, await self._check()
+        self._stirred = _stirred(before, rows)
         self._upkeep.left(now, rows, published=bool(jobs) and not quiet)
         return rows
 
@@ -144,12 +149,20 @@ class ReplayDriver:
         await self._replay.runner.defer(self._job(JobKind.MAINTAIN))
         await self._replay.runner.run_until_idle()
 
+    async def _settle(self) -> None:
+        await self._replay.handlers.settle(self._job(JobKind.MAINTAIN))
+
     def _job(self, kind: JobKind, **more: Any) -> Job:
         return Job(kind=kind, tenant_id=self._tenant, account_id=self._account_id, **more)
 
     async def _next(self, now: datetime, rows: AccountRows) -> datetime:
-        """Return the next instant at which anything can happen; at the latest the end."""
-        event = self._next_rebalance(now, rows)
+        """Return the next instant at which anything can happen; at the latest the end.
+
+        What this one changed is judged at the next candle: who is unfit, and what capital moves for it.
+        """
+        event = min(self._next_rebalance(now, rows), self._next_hour(now, rows))
+        if self._stirred:
+            event = min(event, self._on_grid(now + timedelta(microseconds=1)))
         until = min(event, await self._next_decision(now))
         happens = await self._account.exchange.next_event(until)
         if happens is not None:
@@ -167,11 +180,23 @@ class ReplayDriver:
         return min(claimed, *self._deliveries) if self._deliveries else claimed
 
     def _next_rebalance(self, now: datetime, rows: AccountRows) -> datetime:
-        rebalanced = rows.account.rebalanced_at
-        if rebalanced is None:
+        rebalanced, rules = rows.account.rebalanced_at, self._account.runtime.rules
+        fixed = rules.allocation_strategy is AllocationStrategy.FIXED
+        if rebalanced is None or fixed or rows.account.trading_state is TradingState.HALTED:
             return self._end
-        due = rebalanced + timedelta(seconds=self._account.runtime.rules.rebalance_interval_s)
+        due = rebalanced + timedelta(seconds=rules.rebalance_interval_s)
         return self._on_grid(max(due, now + timedelta(microseconds=1)))
+
+    def _next_hour(self, now: datetime, rows: AccountRows) -> datetime:
+        """Return the first instant of the next hour, whose return may isolate a trader with trades enough."""
+        rules = self._account.runtime.rules.isolation
+        least = min((rules.with_own(trader.spec).min_trades for trader in rows.traders), default=0)
+        if all(book.performance.trades < least for book in rows.books):
+            return self._end
+        return self._on_grid(now.replace(minute=0, second=0, microsecond=0) + _HOUR)
+
+    def _begins_hour(self, now: datetime) -> bool:
+        return (now - self._step).replace(minute=0, second=0) < now.replace(minute=0, second=0)
 
     def _earliest_break(self, now: datetime, until: datetime, rows: AccountRows) -> datetime | None:
         """Return the first touch up to `until` of a take profit that cannot rest, or the first broken book."""
@@ -193,7 +218,21 @@ class ReplayDriver:
                     until = found = touch
         cash, held = self._holding_books(rows)
         breach = self._account.sampler.first_breach(cash, held, to_ms(now), to_ms(until))
-        return from_ms(breach) if breach is not None else found
+        if breach is not None:
+            until = found = from_ms(breach)
+        loss = self._first_loss(now, until, rows)
+        return loss if loss is not None else found
+
+    def _first_loss(self, now: datetime, until: datetime, rows: AccountRows) -> datetime | None:
+        """Return the first instant up to `until` at which the account's unrealized loss may close the worst loser."""
+        limits = self._account.runtime.rules.limits
+        if limits.on_unrealized_loss is not OnUnrealizedLoss.CLOSE_LOSERS or not rows.positions:
+            return None
+        cash, share = sum((book.cash for book in rows.books), ZERO), limits.max_unrealized_loss_pct / HUNDRED
+        # loss > share x (cash - loss) is worth < -cash x share / (1 + share), for an equity above 0.
+        spare = max(ZERO, cash * share / (1 + share))
+        breach = self._account.sampler.first_fall(spare, rows.positions, to_ms(now), to_ms(until))
+        return from_ms(breach) if breach is not None else None
 
     async def _check(self) -> AccountRows:
         exchange = self._account.exchange
@@ -210,7 +249,7 @@ class ReplayDriver:
 
     async def _finish(self) -> None:
         if await self._account.exchange.expire_waiting():
-            await self._maintain()
+            await self._settle()
 
     def _on_grid(self, instant: datetime) -> datetime:
         steps = math.ceil((instant - self._begin) / self._step)
@@ -246,3 +285,11 @@ class ReplayDriver:
                 held.setdefault(row.trader_id, []).append(row)
         cash = {h.trader_id: h.cash for h in rows.books if h.trader_id in held}
         return list(cash.values()), [held[trader_id] for trader_id in cash]
+
+
+def _stirred(before: AccountRows, after: AccountRows) -> bool:
+    """Tell whether an instant changed what upkeep judges: positions, traders, or who was denied its own wishes."""
+    if before.positions is not after.positions or before.traders is not after.traders:
+        return True
+    known = {book.trader_id: book.violations for book in before.books}
+    return any(book.violations != known.get(book.trader_id, ()) for book in after.books)

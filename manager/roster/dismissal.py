@@ -14,6 +14,7 @@ from manager.state import records
 from manager.state.kinds import EventKind
 from manager.state.records import UNALLOCATED, IntentStatus, LedgerKind, TraderState
 from manager.state.store import AccountRows, Transaction
+from traders.performance import flow
 
 _DECIDING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
@@ -72,13 +73,14 @@ class Dismissal:
                 await self._tx.patch(records.IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
 
     async def _withdraw(self, ref: str) -> None:
-        """Give what is left of the trader's money to UNALLOCATED."""
+        """Give what is left of the trader's money to UNALLOCATED; what a book lacks stays in it."""
         books = {book.trader_id: book for book in self._desk.books}
         own, common = books.get(self._row.trader_id), books.get(UNALLOCATED)
         if own is None or common is None:
             return
-        cash, account = own.cash, own.account_id
-        without = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None}
+        cash, account = max(own.cash, ZERO), own.account_id
+        curve = flow(own.performance, own.cash, -cash)
+        without = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None, "performance": curve}
         await self._tx.patch(records.BookRow, (account, own.trader_id), **without)
         if not cash:
             return

@@ -5,8 +5,9 @@ from datetime import datetime
 from uuid import uuid4
 
 from manager.desk.incidents.safe_mode import end_safe_mode
+from manager.desk.plan.isolation import Isolation
 from manager.errors import UnknownTrader
-from manager.roster.schedules import first_due
+from manager.roster.schedules import asked_every, first_due
 from manager.state.kinds import EventKind
 from manager.state.records import AccountRow, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
 from manager.state.store import Transaction
@@ -30,11 +31,32 @@ async def transition(
     told = {"state": changed.state, "state_reason": reason, "state_code": changed.state_code}
     await tx.patch(TraderRow, (trader_id,), **told)
     await end_safe_mode(tx, schedule, at)
+    if TraderState.ISOLATED in (row.state, to):
+        schedule = replace(schedule, interval_s=asked_every(row.spec, to))
+        due = schedule.next_slot(at) if schedule.next_due_at is not None else None
+        await tx.patch(ScheduleRow, (trader_id,), interval_s=schedule.interval_s, next_due_at=due)
     if to is TraderState.RUNNING:
-        await tx.patch(ScheduleRow, (trader_id,), next_due_at=first_due(schedule, at), failed_decisions=0)
+        begun = {"next_due_at": first_due(schedule, at), "failed_decisions": 0, "bad_replies": 0}
+        await tx.patch(ScheduleRow, (trader_id,), **begun)
     event = event_of(row, at, kind=EventKind.TRADER_STATE, actor=actor, reason=reason)
     await tx.insert([replace(event, before=row.state, after=to)])
     return changed
+
+
+async def isolate(tx: Transaction, isolation: Isolation, *, actor: str, at: datetime) -> TraderRow:
+    """Isolate a trader from any state, with its code; one that is isolated already gets the new code.
+
+    Raises as `transition`.
+    """
+    trader_id, code, reason = isolation.trader_id, isolation.code, isolation.reason
+    row = await tx.get(TraderRow, trader_id)
+    if row is not None and row.state is TraderState.ISOLATED:
+        event = event_of(row, at, kind=EventKind.TRADER_STATE, actor=actor, reason=f"{code}: {reason}")
+        await tx.insert([replace(event, before=row.state, after=row.state)])
+    else:
+        row = await transition(tx, trader_id, TraderState.ISOLATED, actor=actor, reason=f"{code}: {reason}", at=at)
+    await tx.patch(TraderRow, (trader_id,), state_code=code, state_reason=reason)
+    return replace(row, state_code=code, state_reason=reason)
 
 
 def event_of(row: TraderRow | AccountRow, at: datetime, *, kind: EventKind, actor: str, reason: str) -> EventRow:

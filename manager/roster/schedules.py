@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from manager.state.records import AccountId, ScheduleRow, TenantId
+from manager.state.records import AccountId, ScheduleRow, TenantId, TraderState
 from traders.spec import TraderId, TraderSpec
 
 SOON_S = 10
+ISOLATED_S = 900
 FirstSchedule = Callable[[TenantId, TraderSpec, datetime], ScheduleRow]
 
 
@@ -43,6 +44,11 @@ def rescheduled(schedule: ScheduleRow, interval_s: int) -> ScheduleRow:
     return replace(
         schedule, interval_s=interval_s, phase_s=phase_of(schedule.tenant_id, schedule.trader_id, interval_s)
     )
+
+
+def asked_every(spec: TraderSpec, state: TraderState) -> int:
+    """Return the seconds between two decisions; one that is isolated is asked no more often than every 15 minutes."""
+    return max(spec.decision_interval_s, ISOLATED_S) if state is TraderState.ISOLATED else spec.decision_interval_s
 
 
 def first_due(schedule: ScheduleRow, now: datetime) -> datetime:

@@ -11,7 +11,7 @@ from manager.desk.incidents.log import log_resolved
 from manager.errors import UnknownTrader
 from manager.roster.lifecycle import event_of, transition
 from manager.roster.registration import stored
-from manager.roster.schedules import FirstSchedule, first_due, rescheduled
+from manager.roster.schedules import FirstSchedule, asked_every, first_due, rescheduled
 from manager.roster.terms import Claimant, terms_text
 from manager.spending.budget_incidents import end_obsolete
 from manager.spending.daily_budget import budget_rows
@@ -65,7 +65,7 @@ class RosterWriter:
         changed = replace(row, spec=stored(spec))
         await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
         if spec.decision_interval_s != row.spec.decision_interval_s:
-            await self._reschedule(row, spec.decision_interval_s)
+            await self._reschedule(row, asked_every(spec, row.state))
         changes = "; ".join(_differences(row.spec, changed.spec))
         await self.tx.insert([self._event(row, EventKind.TRADER_UPDATED, changes, reason)])
         return changed

@@ -16,6 +16,12 @@ class StateCode(StrEnum):
 
     NONE = ""
     REMOVED_FROM_CONFIG = "removed_from_config"
+    FUNDED = "funded"
+    SHARPE = "SHARPE"
+    FAILURES = "FAILURES"
+    VIOLATIONS = "VIOLATIONS"
+    BANKRUPT = "BANKRUPT"
+    OPERATOR = "OPERATOR"
 
 
 class IntentStatus(StrEnum):
@@ -83,6 +89,7 @@ class LedgerKind(StrEnum):
     WITHDRAW = "withdraw"
     ALLOCATE = "allocate"
     REBALANCE = "rebalance"
+    RECAPITALISE = "recapitalise"
     REALIZED = "realized"
     FEE = "fee"
     FUNDING = "funding"
@@ -96,5 +103,7 @@ class EventKind(StrEnum):
     TRADER_UPDATED = "trader_updated"
     TRADER_STATE = "trader_state"
     TRADER_REMOVED = "trader_removed"
+    TRADER_FUNDED = "trader_funded"
     TRADING_STATE = "trading_state"
+    REBALANCE = "rebalance"
     ACCOUNT_TERMS = "account_terms"

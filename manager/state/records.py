@@ -50,7 +50,8 @@ ROUNDING = TraderId("ROUNDING")
 class UtilizationReport:
     """Report the use of capital in USD: `utilized` is margin in use, `utilization_pct` its share of the allocated.
 
-    `over_allocated` are those that use more than their allocation; they get no entries.
+    `over_allocated` are those that use more than their allocation; they get no entries. `deficit` is what books below
+    zero lack together.
     """
 
     total: Decimal
@@ -59,6 +60,7 @@ class UtilizationReport:
     reserve: Decimal
     utilization_pct: Decimal
     over_allocated: tuple[TraderId, ...]
+    deficit: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +114,19 @@ class TraderRow:
     state_code: StateCode = StateCode.NONE
     trading_state: TradingState = TradingState.ACTIVE
 
+    def is_asked(self, *, holds: bool) -> bool:
+        """Tell whether it decides: it runs, or is isolated, not for its replies, with positions that it may close."""
+        isolated = self.state is TraderState.ISOLATED and self.state_code is not StateCode.FAILURES
+        return self.state is TraderState.RUNNING or (isolated and holds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRow:
     """Hold when a trader decides next and whether a decision is in flight; written by claim and decide.
 
     Slots are the epoch multiples of `interval_s`, shifted by `phase_s`, so that live traders spread over the interval.
-    Denials from `told_at` on are still to be shown to the trader.
+    Denials from `told_at` on are still to be shown to the trader. `bad_replies` counts the replies in a row that were
+    no decision; an endpoint that is away neither counts nor ends the row.
     """
 
     tenant_id: TenantId
@@ -132,6 +140,7 @@ class ScheduleRow:
     last_decision_at: datetime | None = None
     failed_decisions: int = 0
     told_at: datetime | None = None
+    bad_replies: int = 0
 
     def slot(self, now: datetime) -> datetime:
         """Return the latest slot at or before `now`."""
@@ -145,7 +154,12 @@ class ScheduleRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookRow:
-    """Hold the money of one trader, of EXTERNAL, UNALLOCATED or ROUNDING; written by the account's round."""
+    """Hold the money of one trader, of EXTERNAL, UNALLOCATED or ROUNDING; written by the account's round.
+
+    `bankrupt_at` is when its equity fell to 0 or below; it stands until an operator recapitalises the book. The
+    `violations` are the instants of denials that count for isolation, `last_entry_at` is of the newest entry that
+    filled.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -159,6 +173,9 @@ class BookRow:
     last_stop_at: datetime | None = None
     recent_entries: tuple[datetime, ...] = ()
     sharpe_at_rebalance: float | None = None
+    bankrupt_at: datetime | None = None
+    violations: tuple[datetime, ...] = ()
+    last_entry_at: datetime | None = None
     performance: Performance = field(default_factory=Performance)
 
     @property
@@ -379,7 +396,10 @@ class FillPartRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """Post one movement of money to one book; unique on (account, ref, trader, kind), so never posted twice."""
+    """Post one movement of money to one book; unique on (account, ref, trader, kind), so never posted twice.
+
+    `actor` and `reason` are of an operator's act.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -389,6 +409,8 @@ class LedgerRow:
     amount: Decimal
     at: datetime
     symbol: str = ""
+    actor: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,8 @@ class TraderRows:
 class Conclusion:
     """Hold all a decision writes; `failed` counts it, False starts the count anew and None leaves it, `at` is now.
 
-    `told_at` is when the context was read that showed the trader its denials; None where nobody saw it.
+    So does `bad_reply` with the replies that were no decision. `told_at` is when the context was read that showed the
+    trader its denials; None where nobody saw it.
     """
 
     decision: records.DecisionRow
@@ -71,6 +72,7 @@ class Conclusion:
     intents: Sequence[records.IntentRow]
     failed: bool | None
     at: datetime
+    bad_reply: bool | None = None
     told_at: datetime | None = None
 
 

@@ -94,6 +94,7 @@ class TraderStatus:
     deciding_since: datetime | None
     last_decision: LastDecision | None
     verdicts: tuple[Verdict, ...]
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,12 +366,13 @@ class _Traders:
         """Return the view of a trader."""
         last, equity = self._decisions.get(row.trader_id), self._equity(row.trader_id, book, account)
         watched = self._query.worker_alive
-        acting = schedule if watched and row.state is TraderState.RUNNING else None
+        acting = schedule if watched and row.is_asked(holds=book.open_positions > 0) else None
         return TraderStatus(
             id=row.trader_id,
             name=row.spec.name,
             state=row.state,
             reason=row.state_reason,
+            code=row.state_code,
             watched=watched,
             allocated=book.allocated,
             equity=equity,

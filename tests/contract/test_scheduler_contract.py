@@ -19,6 +19,7 @@ from manager.state.records import (
     IntentStatus,
     PromptRow,
     ScheduleRow,
+    StateCode,
     TenantId,
     TraderRow,
     TraderState,
@@ -93,6 +94,26 @@ async def test_04_only_running_traders_are_claimed(store: Store, state: TraderSt
     assert await _claim(store) == []
     async with store.service() as service:
         assert await service.next_due() is None
+
+
+@pytest.mark.parametrize(
+    ("code", "held", "asked"),
+    [
+        (StateCode.SHARPE, 1, True),
+        (StateCode.BANKRUPT, 2, True),
+        (StateCode.OPERATOR, 0, False),
+        (StateCode.FAILURES, 1, False),
+    ],
+)
+async def test_04b_an_isolated_trader_is_claimed_while_it_holds_but_not_for_its_failures(
+    store: Store, code: StateCode, held: int, asked: bool
+) -> None:
+    trader, schedule, book = make_trader("t1", open_positions=held)
+    assert isinstance(trader, TraderRow)
+    await _seed(store, replace(trader, state=TraderState.ISOLATED, state_code=code), schedule, book)
+    async with store.service() as service:
+        assert (await service.next_due() is not None) is asked
+    assert [claim.trader_id for claim in await _claim(store)] == (["t1"] if asked else [])
 
 
 async def test_05_not_before_its_time_and_not_without_a_time(store: Store) -> None:

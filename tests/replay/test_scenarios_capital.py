@@ -151,12 +151,12 @@ def test_rebalancing_books_take_profit_less_equity_and_leaves_the_reserve(tmp_pa
 
 
 def test_a_rebalance_takes_no_margin_in_use(tmp_path: Path) -> None:
-    """a binds 4400 of its 4500 in margin and wins; only what is free can be taken from it."""
+    """a binds 4400 of its 4500 in margin and wins on paper; until it closes nothing can be taken from it."""
     bars: dict[str, list[str | None]] = {BTC: flat(70, "1000"), SOL: [*flat(30, "100"), *flat(40, "150")]}
     batches = [(1, "a", [opens(SOL, "long", "4400")])]
     traders = {"a": {"risk_params": ALL_IN}, "b": {"risk_params": ALL_IN}}
     outcome = judge(Scenario(bars=bars, traders=traders, batches=batches, limits=WIDE), tmp_path)
-    assert outcome.trader("a")["equity"] == "6600"
+    assert outcome.trader("a")["equity"] == "6697.579802"
 
 
 def test_custom_allocation_deals_by_share(tmp_path: Path) -> None:

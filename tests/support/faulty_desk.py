@@ -148,7 +148,10 @@ class FaultyVenue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Say what a faulty desk has; `own_limits` are those of single traders, `volume_share` makes fills partial."""
+    """Say what a faulty desk has; `own_limits` are those of single traders, `volume_share` makes fills partial.
+
+    `rules` are the account's where they are not the usual ones.
+    """
 
     traders: Sequence[str] = ("a",)
     limits: Limits = FREE_HAND
@@ -159,6 +162,7 @@ class Scene:
     )
     capabilities: Capabilities | None = None
     volume_share: Decimal | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
     depth: Decimal = DEEP
 
 
@@ -178,9 +182,10 @@ class FaultyDesk:
         self.store: Store = store or MemoryStore()
         self._scene = scene
         self._decisions = 0
-        rules = AccountRules(
+        plain = AccountRules(
             conflict_strategy=scene.strategy, limits=scene.account_limits, reserve_equity_pct=Decimal(0)
         )
+        rules = replace(plain, **scene.rules)
         self.config = plain_config([self._spec(trader_id) for trader_id in scene.traders], ACCOUNT)
         tenant = self.config.tenants[DEFAULT_TENANT]
         self._account = replace(tenant.accounts[ACCOUNT], rules=rules)

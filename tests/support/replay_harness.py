@@ -213,7 +213,7 @@ def _compare_traders(outcome: Outcome, scenario: Scenario) -> None:
             _same(row["realized_pnl" if name == "realized" else name], getattr(book, name), (who, name))
         _same(row["equity"], outcome.oracle.equity(book), (who, "equity"))
         assert row["fills"] == sum(fill[1] == who for fill in outcome.oracle.fills), who
-        assert row["decisions"] == len({at for at, name, _ in scenario.batches if name == who}), who
+        assert row["decisions"] == sum(name == who for _, name in outcome.oracle.taken), who
         assert row["trades"] == book.trades, who
         rate = book.wins / book.trades if book.trades else None
         for name, ratio in (("win_rate", rate), ("max_drawdown_pct", book.fall * 100), ("sharpe", book.sharpe())):

@@ -1,7 +1,7 @@
 """Recompute a replay from docs/rules.md alone, candle by candle, in Decimal; it shares no code with what it judges.
 
-Fills, fees, funding, realized PnL, capital, equity and curves are computed here. Which item is refused and to what
-size one is cut is written by hand in the scenario.
+Fills, fees, funding, realized PnL, capital, equity, curves, bankruptcy and isolation are computed here. Which item is
+refused and to what size one is cut is written by hand in the scenario.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +14,9 @@ from replay_scenario import Item, Scenario, close_ms
 
 ZERO, MAINTENANCE, HOUR_MS = Decimal(0), Decimal("0.005"), 3_600_000
 HANDLED = {"expect", "bad", "skipped"}
+DAY_MS = 24 * HOUR_MS
+OWN_FAULTS = ("SYMBOL_NOT_ALLOWED", "CONFIDENCE_TOO_LOW", "RISK_REWARD_TOO_LOW", "OPPOSITE_OWN_POSITION")
+ISOLATION = {"sharpe_below": "-1.0", "min_trades": 20, "violations_per_day": 30, "flatten": False}
 FEES = {"fee_bps": "4.5", "maker_fee_bps": "1.5", "slippage_bps": "1"}
 TERMS = {"lot": "0.000001", "contract_size": "1", "min_notional": "5"}
 
@@ -30,7 +33,10 @@ class Pos:
 
 @dataclass
 class Book:
-    """Hold one trader's money, positions and curve: nav is equity per unit, so flows move nothing."""
+    """Hold one trader's money, positions and curve: nav is equity per unit, so flows move nothing.
+
+    `code` says why it is isolated; `gone` is what left it while it holds, which its curve is still measured against.
+    """
 
     capital: Decimal = ZERO
     realized: Decimal = ZERO
@@ -44,10 +50,19 @@ class Book:
     nav: float = 1.0
     fall: float = 0.0
     hours: dict[int, float] = field(default_factory=dict)
+    allocated: Decimal = ZERO
+    code: str = ""
+    gone: Decimal = ZERO
+    faults: list[int] = field(default_factory=list)
+    entered: int = -DAY_MS * 10**6
+
+    @property
+    def cash(self) -> Decimal:
+        return self.capital + self.realized - self.fees + self.funding
 
     def sharpe(self) -> float | None:
         navs = list(self.hours.values())
-        returns = [b / a - 1 for a, b in pairwise(navs)]
+        returns = [b / a - 1 for a, b in pairwise(navs) if a > 0]
         if len(returns) < 24:
             return None
         mean = sum(returns) / len(returns)
@@ -77,6 +92,10 @@ class Oracle:
         self.orders: list[tuple[Any, ...]] = []
         self.waiting: list[tuple[int, list[Asked]]] = []
         self.rebalanced = -HOUR_MS * 10**6
+        self.members: set[str] | None = None
+        self.halted = False
+        self.taken: set[tuple[int, str]] = set()
+        self.desk_closes: list[Asked] = []
         for k in range(max(map(len, s.bars.values()))):
             self.instant(k)
         self.orders += [self.order(*wait, "expired") for wait in self.waiting]
@@ -92,7 +111,7 @@ class Oracle:
         return q * self.mark[sym] * self.term(sym, "contract_size")
 
     def equity(self, b: Book) -> Decimal:
-        return b.capital + b.realized - b.fees + b.funding + sum(self.worth(s, p.q) - p.cost for s, p in b.pos.items())
+        return b.cash + sum(self.worth(s, p.q) - p.cost for s, p in b.pos.items())
 
     def account(self) -> Decimal:
         return self.unallocated + sum((self.equity(b) for b in self.books.values()), ZERO)
@@ -111,14 +130,102 @@ class Oracle:
         self.liquidate(k)
         for b in self.books.values():
             if b.units:
-                b.nav = max(0.0, float(self.equity(b)) / b.units)
+                b.nav = max(0.0, float(self.equity(b) + b.gone) / b.units)
                 b.peak = max(b.peak, b.nav)
                 b.fall = max(b.fall, 1 - b.nav / b.peak)
                 b.hours.setdefault(close_ms(k) // HOUR_MS, b.nav)
-        if close_ms(k) - self.rebalanced >= int(self.s.manager.get("rebalance_interval", "3600s")[:-1]) * 1000:
-            self.rebalanced = close_ms(k)
+        self.halted = self.halted or self.account() <= 0
+        self.desk_closes = []
+        self.judge(k)
+        self.deal(k)
+        self.close_worst()
+        given = [(who, items) for at, who, items in self.s.batches if at == k and self.asks(who)]
+        self.taken |= {(k, who) for who, _ in given}
+        self.trade(k, [(who, item) for who, items in given for item in items if self.may(who, item)])
+        self.count_faults(k, given)
+
+    def asks(self, who: str) -> bool:
+        return not self.books[who].code or bool(self.books[who].pos)
+
+    def may(self, who: str, item: Item) -> bool:
+        return not (self.books[who].code and item["action"].startswith("open"))
+
+    def isolation(self, who: str) -> dict[str, Any]:
+        return {**ISOLATION, **self.s.manager.get("isolation", {}), **self.s.traders[who].get("isolation", {})}
+
+    def judge(self, k: int) -> None:
+        """Isolate: below zero by its own results first, then by Sharpe, then by what it asked for in vain."""
+        for who, b in self.books.items():
+            rule, sharpe = self.isolation(who), b.sharpe()
+            if self.equity(b) < 0 or (self.equity(b) == 0 and b.units and b.allocated):
+                b.code = "BANKRUPT"
+            elif not b.code and rule["sharpe_below"] is not None and sharpe is not None:
+                low = sharpe < float(rule["sharpe_below"]) and b.trades >= rule["min_trades"]
+                b.code = "SHARPE" if low else ""
+            recent = [at for at in b.faults if at > close_ms(k) - DAY_MS]
+            limit = rule["violations_per_day"]
+            if not b.code and limit and len(recent) >= limit and b.entered <= close_ms(k) - DAY_MS:
+                b.code = "VIOLATIONS"
+            for sym, p in sorted(b.pos.items()) if b.code and rule["flatten"] else ():
+                self.close(Asked(who, sym, -p.q, "reduce", {}))
+
+    def count_faults(self, k: int, given: list[tuple[str, list[Item]]]) -> None:
+        for who, items in given:
+            codes = [item.get("expect", "") for item in items]
+            own = [code for code in codes if code in OWN_FAULTS or code.startswith(("STOP_", "TAKE_PROFIT_"))]
+            self.books[who].faults += [close_ms(k)] * len(own)
+
+    def deal(self, k: int) -> None:
+        """Rebalance when it is due: by the interval but for fixed, and when a trader was isolated or is gone flat."""
+        fixed, members = self.strategy == "fixed", {who for who, b in self.books.items() if not b.code}
+        left = any(b.code and not b.pos and self.spare(b) >= Decimal("1E-8") for b in self.books.values())
+        every = int(self.s.manager.get("rebalance_interval", "3600s")[:-1]) * 1000
+        timed = close_ms(k) - self.rebalanced >= every and not fixed
+        if not self.halted and (self.members != members or timed or (fixed and left)):
+            self.rebalanced, self.members = close_ms(k), members
             self.rebalance()
-        self.trade(k, [(who, item) for at, who, items in self.s.batches if at == k for item in items])
+            if self.s.manager.get("rebalance_closes"):
+                self.close_excess()
+
+    @property
+    def strategy(self) -> str:
+        given = any("allocation_pct" in trader for trader in self.s.traders.values())
+        return str(self.s.manager.get("allocation_strategy", "custom" if given else "equal"))
+
+    def close(self, asked: "Asked") -> None:
+        if all((one.who, one.sym) != (asked.who, asked.sym) for one in self.desk_closes):
+            self.desk_closes.append(asked)
+
+    def loss(self, who: str, sym: str) -> Decimal:
+        return self.books[who].pos[sym].cost - self.worth(sym, self.books[who].pos[sym].q)
+
+    def close_excess(self) -> None:
+        """Cut who holds more margin than it is allocated, the worst position first, up to the next lot."""
+        for who, b in self.books.items():
+            used = {sym: abs(self.worth(sym, p.q)) / p.lev for sym, p in b.pos.items()}
+            excess = sum(used.values(), ZERO) - b.allocated
+            for sym in sorted(used, key=lambda sym: (-self.loss(who, sym), sym)):
+                if excess <= 0 or b.code:
+                    break
+                q, lot = b.pos[sym].q, self.term(sym, "lot")
+                lots = -(-(abs(q) * min(Decimal(1), excess / used[sym])) // lot) * lot
+                cut = min(abs(q), lots)
+                excess -= used[sym] * cut / abs(q)
+                self.close(Asked(who, sym, -cut.copy_sign(q), "reduce", {}))
+
+    def close_worst(self) -> None:
+        """Close the worst loser while the account has lost more than it may, one an instant."""
+        if self.s.limits.get("on_unrealized_loss") != "close_losers":
+            return
+        closing = {(one.who, one.sym) for one in self.desk_closes}
+        closing |= {(w.who, w.sym) for _, group in self.waiting for w in group}
+        held = [(self.loss(who, sym), who, sym) for who, b in self.books.items() for sym in b.pos]
+        held = [one for one in held if one[1:] not in closing]
+        limit = max(ZERO, self.account()) * Decimal(str(self.s.limits.get("max_unrealized_loss_pct", 20))) / 100
+        losing = sorted((one for one in held if one[0] > 0), key=lambda one: (-one[0], one[1], one[2]))
+        if sum((loss for loss, *_ in held), ZERO) > limit and losing:
+            _, who, sym = losing[0]
+            self.close(Asked(who, sym, -self.books[who].pos[sym].q, "reduce", {}))
 
     def touch(self, sym: str, k: int) -> None:
         for who, b in self.books.items():
@@ -147,26 +254,61 @@ class Oracle:
                 for who, mine in held.items():
                     asked = Asked(who, sym, -mine * q / sum(held.values(), ZERO), "liquidation", {})
                     self.fill(k, asked, self.slipped(self.mark[sym], -q), self.taker)
+                    self.halted = True
+
+    def spare(self, b: Book) -> Decimal:
+        """Return what may leave a book: no gain on paper, no margin, and nothing that it needs to live to its stops."""
+        at_mark = sum((abs(self.worth(sym, p.q)) / p.lev for sym, p in b.pos.items()), ZERO)
+        at_entry = sum((abs(p.cost) / p.lev for p in b.pos.values()), ZERO)
+        needed = ZERO
+        for sym, p in b.pos.items():
+            size, mark = p.q * self.term(sym, "contract_size"), self.mark[sym]
+            if p.stop is None:
+                needed += max(abs(size) * mark, abs(p.cost)) / p.lev + max(ZERO, p.cost - size * mark)
+            else:
+                price = (min if p.q > 0 else max)(p.stop, mark)
+                needed += abs(size) * price * MAINTENANCE + p.cost - size * price
+        return max(ZERO, min(min(self.equity(b), b.cash) - max(at_mark, at_entry), b.cash - needed))
+
+    def targets(self, money: Decimal) -> dict[str, Decimal]:
+        """Return what each is to have; under fixed only who was dealt nothing yet is dealt to."""
+        solvent = [who for who, b in self.books.items() if not b.code]
+        shares = {who: Decimal(str(self.s.traders[who].get("allocation_pct", 0))) / 100 for who in solvent}
+        if self.strategy == "custom":
+            found = {who: money * share for who, share in shares.items()}
+        else:
+            shares = shares if self.strategy == "fixed" else dict.fromkeys(solvent, ZERO)
+            rest, others = 1 - sum(shares.values(), ZERO), [who for who in solvent if not shares[who]]
+            found = {who: money * (shares[who] or rest / len(others)) for who in solvent}
+        if self.strategy == "fixed":
+            found = {who: amount for who, amount in found.items() if not self.books[who].allocated}
+        return {**dict.fromkeys((who for who, b in self.books.items() if b.code), ZERO), **found}
 
     def rebalance(self) -> None:
         equity = max(ZERO, self.account())
         reserve = equity * Decimal(self.s.manager.get("reserve_equity_pct", "10")) / 100
+        deficit = sum((max(ZERO, -self.equity(b)) for b in self.books.values()), ZERO)
         moves = {}
-        for who, b in self.books.items():
-            pct = self.s.traders[who].get("allocation_pct")
-            gap = (equity - reserve) * (Decimal(pct) / 100 if pct else Decimal(1) / len(self.books)) - self.equity(b)
-            margin = sum((abs(self.worth(sym, p.q)) / p.lev for sym, p in b.pos.items()), ZERO)
-            moves[who] = gap if gap > 0 else -min(-gap, max(ZERO, self.equity(b) - margin))
+        targets = self.targets(self.account() - reserve)
+        for who, target in targets.items():
+            gap = target - self.equity(self.books[who])
+            moves[who] = -min(-gap, self.spare(self.books[who])) if gap < 0 else ZERO if self.books[who].code else gap
         asked = sum((m for m in moves.values() if m > 0), ZERO)
-        purse = max(ZERO, self.unallocated - sum(m for m in moves.values() if m < 0) - reserve)
-        for who, b in self.books.items():
+        purse = max(ZERO, self.unallocated - deficit - sum(m for m in moves.values() if m < 0) - reserve)
+        for who, target in targets.items():
+            b = self.books[who]
             amount = moves[who] * min(Decimal(1), purse / asked) if moves[who] > 0 else moves[who]
-            before = self.equity(b)
+            before = self.equity(b) + b.gone
+            b.allocated = min(target, self.equity(b) + amount) if self.strategy == "fixed" else target
             b.capital, self.unallocated = b.capital + amount, self.unallocated - amount
-            b.units = b.units * float((before + amount) / before) if b.units else float(amount) / b.nav
+            b.gone = max(ZERO, b.gone - amount) if b.pos and not target else ZERO
+            after = self.equity(b) + b.gone
+            b.units = b.units * float(after / before) if b.units and before else float(after) / b.nav if b.nav else 0
 
     def trade(self, k: int, items: list[tuple[str, Item]]) -> None:
         all_asked = [w for who, item in items if not item.keys() & HANDLED for w in self.asked(who, item)]
+        closing = {(w.who, w.sym) for w in self.desk_closes}
+        all_asked = [w for w in all_asked if w.purpose == "entry" or (w.who, w.sym) not in closing]
         all_asked.sort(key=lambda w: (w.purpose == "entry", -w.item.get("confidence", 0), w.who))
         for sym in sorted(self.s.bars):
             both = [[w for w in all_asked if w.sym == sym and w.q * side > 0] for side in (1, -1)]
@@ -182,7 +324,8 @@ class Oracle:
         for w in all_asked:
             if w.q:
                 groups.setdefault((w.purpose, w.sym, w.q > 0), []).append(w)
-        due, self.waiting = [*self.waiting, *((k, group) for group in groups.values())], []
+        own = [*((k, [w]) for w in self.desk_closes), *((k, group) for group in groups.values())]
+        due, self.waiting = [*self.waiting, *own], []
         for placed, group in due:
             sym = group[0].sym
             worth = abs(self.worth(sym, sum((w.q for w in group), ZERO)))
@@ -224,6 +367,7 @@ class Oracle:
         p.q, p.cost, p.gain = p.q + w.q, p.cost + cost, p.gain + realized
         b.realized, b.fees = b.realized + realized, b.fees + fee
         if w.purpose == "entry":
+            b.entered = close_ms(k)
             lev: Any = w.item.get("lev", w.item["leverage"])
             p.lev = lev
             p.stop, p.take_profit = (

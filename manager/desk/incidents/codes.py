@@ -122,10 +122,27 @@ _DESK: Final = (
         lasts=lambda state, row: state.account.trading_state is TradingState.HALTED,
     ),
     IncidentCode(
+        code="ACCOUNT_BANKRUPT",
+        severity=Severity.HIGH,
+        doc="The account's equity is 0 or below: it is halted, no capital moves, and it cannot be resumed.",
+        ends="when its equity is above 0 again",
+    ),
+    IncidentCode(
+        code="DEFICIT",
+        severity=Severity.HIGH,
+        doc="Books below zero lack money that the account does not have; it is not dealt to the others.",
+        ends="when no book is below zero",
+    ),
+    IncidentCode(
         code="EXTERNAL_OVERLAP",
         severity=Severity.HIGH,
         doc="EXTERNAL stands against the books: no entries, and nothing automatic trades the overlap.",
         ends="when EXTERNAL opposes them no more",
+    ),
+    IncidentCode(
+        code="DESK_CLOSE",
+        severity=Severity.MEDIUM,
+        doc="The desk closed a position, or a part, that no trader asked it to close; the detail says why.",
     ),
     IncidentCode(
         code="EXTERNAL_FILL",

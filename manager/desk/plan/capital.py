@@ -8,15 +8,15 @@ from statistics import median
 from typing import Final
 
 from exchanges.types import ZERO
+from manager.desk.plan.solvency import HUNDRED, deficit, free_money, is_bankrupt, reserve, withdrawable
 from manager.desk.plan.values import AccountView, AllocationStrategy, TraderView
-from manager.state.records import TraderState, UtilizationReport
+from manager.state.records import StateCode, TraderState, TradingState, UtilizationReport
 from traders.spec import TraderId
 
 FLOOR_USD = Decimal(100)
 MIN_RANKED_TRADES = 20
 SHARPE_CHANGE = 0.2
 CAPITAL_STEP = Decimal("1E-8")
-HUNDRED = Decimal(100)
 _WITHDRAWN = frozenset({TraderState.STOPPED, TraderState.ISOLATED})
 _EXACT_DIGITS = 80
 
@@ -80,40 +80,62 @@ def deal_by_performance(money: Decimal, traders: Sequence[TraderView]) -> dict[T
     return dealt
 
 
+def deal_fixed(money: Decimal, traders: Sequence[TraderView]) -> dict[TraderId, Decimal]:
+    """Deal each its allocation_pct where it has one, and the rest to the others equally."""
+    dealt = {name: share for name, share in deal_by_percentage(money, traders).items() if share}
+    others = [trader for trader in traders if trader.spec.id not in dealt]
+    return dealt | deal_equally(money - sum(dealt.values(), ZERO), others)
+
+
 ALLOCATIONS: Final[Mapping[AllocationStrategy, Callable[[Decimal, Sequence[TraderView]], dict[TraderId, Decimal]]]] = {
     AllocationStrategy.EQUAL: deal_equally,
     AllocationStrategy.CUSTOM: deal_by_percentage,
     AllocationStrategy.PERFORMANCE_BASED: deal_by_performance,
+    AllocationStrategy.FIXED: deal_fixed,
 }
 
 
 def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...]:
     """Return the capital entries that bring each running trader's equity to its allocation, withdrawals first.
 
-    A withdrawal stops at the margin in use; deposits are scaled to what UNALLOCATED can give above the reserve. Paused
-    and failed traders keep what they have.
+    A withdrawal stops at what its book needs; deposits are scaled to what is free. A bankrupt book gets nothing. Paused
+    and failed traders keep what they have, and under `fixed` all that were dealt to.
     """
-    traders, strategy, reserve = view.traders, view.rules.allocation_strategy, _reserve(view)
-    allocated = withdraw_isolated(view)
-    running = [traders[trader_id] for trader_id in sorted(traders) if traders[trader_id].state is TraderState.RUNNING]
-    distributable = view.equity - reserve
+    traders, strategy = view.traders, view.rules.allocation_strategy
+    shares = _withdrawn(view)
+    kept = [traders[name] for name in sorted(traders) if name not in shares]
+    running = [trader for trader in kept if trader.state is TraderState.RUNNING]
+    distributable = view.equity - reserve(view)
     if strategy is not AllocationStrategy.CUSTOM:
-        idle = (traders[trader_id] for trader_id in sorted(traders) if trader_id not in allocated)
-        kept = (view.equity_of(trader.book) for trader in idle if trader.state is not TraderState.RUNNING)
-        distributable -= sum((max(equity, ZERO) for equity in kept), ZERO)
-    allocated.update(allocations(strategy, distributable, running))
-    wanted = {trader_id: _wanted(view, traders[trader_id], amount) for trader_id, amount in allocated.items()}
-    amounts = _affordable(wanted, unallocated, reserve)
-    return tuple(
-        CapitalMove(trader_id=trader_id, amount=amounts[trader_id], allocated=allocated[trader_id])
-        for trader_id in sorted(allocated)
-        if amounts[trader_id] or allocated[trader_id] != traders[trader_id].allocated
-    )
+        idle = (view.equity_of(trader.book) for trader in kept if trader.state is not TraderState.RUNNING)
+        distributable -= sum((max(equity, ZERO) for equity in idle), ZERO)
+    dealt = allocations(strategy, distributable, running)
+    if strategy is AllocationStrategy.FIXED:
+        dealt = {name: amount for name, amount in dealt.items() if not traders[name].allocated}
+    shares.update(dealt)
+    wanted = {trader_id: _wanted(view, traders[trader_id], amount) for trader_id, amount in shares.items()}
+    amounts = _affordable(wanted, free_money(view, unallocated))
+    moves = (_move(view, traders[name], amounts[name], shares[name]) for name in sorted(shares))
+    return tuple(move for move in moves if move.amount or move.allocated != traders[move.trader_id].allocated)
 
 
-def withdraw_isolated(view: AccountView) -> dict[TraderId, Decimal]:
-    """Return an allocation of nothing for isolated and stopped traders: what is free of their capital is withdrawn."""
-    return {trader_id: ZERO for trader_id, trader in view.traders.items() if trader.state in _WITHDRAWN}
+def _withdrawn(view: AccountView) -> dict[TraderId, Decimal]:
+    """Return an allocation of nothing for those whose free capital is withdrawn; a funded one waits for its start."""
+    return {name: ZERO for name, trader in view.traders.items() if is_withdrawn(view, trader)}
+
+
+def is_withdrawn(view: AccountView, trader: TraderView) -> bool:
+    """Tell whether a trader's free capital is withdrawn: it is stopped, isolated or bankrupt, and not newly funded."""
+    leaves = trader.state in _WITHDRAWN and trader.state_code is not StateCode.FUNDED
+    return leaves or is_bankrupt(view, trader)
+
+
+def _move(view: AccountView, trader: TraderView, amount: Decimal, share: Decimal) -> CapitalMove:
+    """Return the move; under `fixed` a trader is allocated what it got, for there is no next deal to bring the rest."""
+    given = share
+    if view.rules.allocation_strategy is AllocationStrategy.FIXED and share:
+        given = min(share, max(view.equity_of(trader.book) + amount, ZERO))
+    return CapitalMove(trader_id=trader.spec.id, amount=amount, allocated=given)
 
 
 def basis_of(view: AccountView) -> RebalanceBasis:
@@ -124,19 +146,29 @@ def basis_of(view: AccountView) -> RebalanceBasis:
 def needs_rebalance(view: AccountView, last: RebalanceBasis | None) -> bool:
     """Tell whether a rebalance is due: first one, interval over, a trader added, removed or isolated, Sharpe moved.
 
-    A Sharpe that begins to count since the last rebalance is no change; it waits for the interval.
+    A Sharpe that begins to count since the last rebalance is no change; it waits for the interval. A halted account is
+    not rebalanced. Under `fixed` no interval counts, so what a leaver still held is taken when it has become flat.
     """
-    if last is None or view.at - last.at >= timedelta(seconds=view.rules.rebalance_interval_s):
+    strategy = view.rules.allocation_strategy
+    if view.trading_state is TradingState.HALTED:
+        return False
+    if last is None or _members(view) != last.members:
         return True
-    if _members(view) != last.members:
+    if strategy is AllocationStrategy.FIXED:
+        return any(is_withdrawn(view, trader) and _left_behind(view, trader) for trader in view.traders.values())
+    if view.at - last.at >= timedelta(seconds=view.rules.rebalance_interval_s):
         return True
-    if view.rules.allocation_strategy is not AllocationStrategy.PERFORMANCE_BASED:
+    if strategy is not AllocationStrategy.PERFORMANCE_BASED:
         return False
     now = _sharpes(view.traders.values())
     return any(
         trader_id in last.sharpes and abs(sharpe - last.sharpes[trader_id]) > SHARPE_CHANGE
         for trader_id, sharpe in now.items()
     )
+
+
+def _left_behind(view: AccountView, trader: TraderView) -> bool:
+    return not trader.book.positions and _step(withdrawable(view, trader)) > ZERO
 
 
 def utilization(view: AccountView) -> UtilizationReport:
@@ -154,40 +186,37 @@ def utilization(view: AccountView) -> UtilizationReport:
         total=view.equity,
         allocated=allocated,
         utilized=utilized,
-        reserve=_reserve(view),
+        reserve=reserve(view),
         utilization_pct=utilized * HUNDRED / allocated if allocated > ZERO else ZERO,
         over_allocated=tuple(over),
+        deficit=deficit(view),
     )
 
 
 def _wanted(view: AccountView, trader: TraderView, allocated: Decimal) -> Decimal:
     """Return allocation - equity, a withdrawal limited to what is free; a withdrawn trader gets no more."""
-    equity = view.equity_of(trader.book)
-    gap = allocated - equity
+    gap = allocated - view.equity_of(trader.book)
     if gap >= ZERO:
-        return ZERO if trader.state in _WITHDRAWN else gap.quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
-    free = equity - view.margin_of(trader.book) - trader.reserved_margin
-    return -min(-gap, max(free, ZERO)).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
+        return ZERO if is_withdrawn(view, trader) else _step(gap)
+    return -_step(min(-gap, withdrawable(view, trader)))
 
 
-def _affordable(
-    wanted: Mapping[TraderId, Decimal], unallocated: Decimal, reserve: Decimal
-) -> Mapping[TraderId, Decimal]:
+def _affordable(wanted: Mapping[TraderId, Decimal], free: Decimal) -> Mapping[TraderId, Decimal]:
     returned = -sum((amount for amount in wanted.values() if amount < ZERO), ZERO)
     asked = sum((amount for amount in wanted.values() if amount > ZERO), ZERO)
-    purse = max(unallocated + returned - reserve, ZERO)
+    purse = max(free + returned, ZERO)
     if asked <= purse:
         return wanted
     return {trader_id: _part(amount, purse, asked) if amount > ZERO else amount for trader_id, amount in wanted.items()}
 
 
+def _step(amount: Decimal) -> Decimal:
+    return amount.quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
+
+
 def _part(money: Decimal, weight: Decimal, total: Decimal) -> Decimal:
     with localcontext(prec=_EXACT_DIGITS):
         return (money * weight / total).quantize(CAPITAL_STEP, rounding=ROUND_DOWN)
-
-
-def _reserve(view: AccountView) -> Decimal:
-    return max(view.equity, ZERO) * view.rules.reserve_equity_pct / HUNDRED
 
 
 def _members(view: AccountView) -> frozenset[TraderId]:

@@ -6,7 +6,7 @@ from exchanges.types import ZERO
 from manager.desk.plan.external_overlap import automatic_limits, limited
 from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import AccountView, TraderView
-from traders.book import liquidation_estimate
+from traders.book import Position, liquidation_estimate
 
 MAINTENANCE_RATE = Decimal("0.005")
 
@@ -39,10 +39,14 @@ def books_to_liquidate(view: AccountView) -> tuple[Reduce, ...]:
     return limited(automatic_limits(view), whole)
 
 
+def maintenance(view: AccountView, position: Position, price: Decimal) -> Decimal:
+    """Return the maintenance margin of a position at `price`, in USD."""
+    instrument = view.instruments.get(position.symbol)
+    rate = instrument.maintenance_rate if instrument is not None else MAINTENANCE_RATE
+    return abs(position.value(price)) * rate
+
+
 def _below_maintenance(view: AccountView, trader: TraderView) -> bool:
-    needed = ZERO
-    for symbol, position in trader.book.positions.items():
-        instrument = view.instruments.get(symbol)
-        rate = instrument.maintenance_rate if instrument is not None else MAINTENANCE_RATE
-        needed += abs(position.value(view.price_of(position))) * rate
+    held = trader.book.positions.values()
+    needed = sum((maintenance(view, position, view.price_of(position)) for position in held), ZERO)
     return view.equity_of(trader.book) < needed

@@ -7,9 +7,9 @@ from decimal import Decimal
 from enum import StrEnum
 
 from exchanges.types import ZERO, Capabilities, Instrument, Symbol
-from manager.state.records import AccountId, PositionKey, TraderState, TradingState
+from manager.state.records import AccountId, PositionKey, StateCode, TraderState, TradingState
 from traders.book import Book, Position
-from traders.spec import TraderId, TraderSpec
+from traders.spec import IsolationRules, TraderId, TraderSpec
 
 UNRANKED = Decimal(-1)
 
@@ -30,6 +30,14 @@ class AllocationStrategy(StrEnum):
     EQUAL = "equal"
     CUSTOM = "custom"
     PERFORMANCE_BASED = "performance_based"
+    FIXED = "fixed"
+
+
+class OnUnrealizedLoss(StrEnum):
+    """Name what an unrealized loss above its limit does: it stops entries, or also closes the worst positions."""
+
+    STOP_ENTRIES = "stop_entries"
+    CLOSE_LOSERS = "close_losers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,7 @@ class GlobalLimits:
     max_positions: int = 10
     max_symbol_exposure_pct: Decimal = Decimal(50)
     max_unrealized_loss_pct: Decimal = Decimal(20)
+    on_unrealized_loss: OnUnrealizedLoss = OnUnrealizedLoss.STOP_ENTRIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,8 @@ class AccountRules:
     protection_grace_s: float = 5.0
     send_window_s: float = 10.0
     max_open_orders: int = 200
+    isolation: IsolationRules = field(default_factory=IsolationRules)
+    rebalance_closes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +81,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderView:
-    """Hold one trader as the round sees it; `reserved_margin` is that of its entry orders not yet terminal."""
+    """Hold one trader as the round sees it; `reserved_margin` is that of its entry orders not yet terminal.
+
+    `has_capital` tells that its curve has units, `bankrupt` that its book is marked as such.
+    """
 
     spec: TraderSpec
     state: TraderState
     trading_state: TradingState
     book: Book
     seq: int
+    state_code: StateCode = StateCode.NONE
     allocated: Decimal = ZERO
     reserved_margin: Decimal = ZERO
     recent_entries: tuple[datetime, ...] = ()
@@ -85,6 +100,11 @@ class TraderView:
     sharpe: float | None = None
     closed_trades: int = 0
     failed_decisions: int = 0
+    bad_replies: int = 0
+    has_capital: bool = False
+    bankrupt: bool = False
+    violations: tuple[datetime, ...] = ()
+    last_entry_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +131,10 @@ class Reservation(OfPosition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountView:
-    """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began."""
+    """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began.
+
+    `departed_deficit` is what books of traders that were let go lack.
+    """
 
     at: datetime
     account_id: AccountId
@@ -127,6 +150,7 @@ class AccountView:
     unresolved: frozenset[Symbol] = frozenset()
     liquidation_prices: Mapping[Symbol, Decimal] = field(default_factory=dict)
     open_orders: int = 0
+    departed_deficit: Decimal = ZERO
     truth_at: datetime | None = None
     began_at: datetime | None = None
 

@@ -140,7 +140,7 @@ class MemoryServiceTransaction:
         ]
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
-        """Claim due running traders, in priority order, fair between tenants."""
+        """Claim due traders, in priority order, fair between tenants."""
         ranked: list[tuple[int, tuple[Any, ...], TenantRows, ScheduleRow]] = []
         for tenant in sorted(self._tenants):
             rows = self._tenants[tenant]
@@ -180,12 +180,12 @@ class MemoryServiceTransaction:
         return self._forget(records.IncidentRow, lambda one: one.resolved_at is not None and one.resolved_at < before)
 
     async def next_due(self) -> datetime | None:
-        """Return the earliest due time of any running trader that is not deciding."""
+        """Return the earliest due time of any trader that is asked and not deciding."""
         return min(
             (
                 schedule.next_due_at
                 for rows in self._tenants.values()
-                for _, schedule in self._running(rows)
+                for _, schedule in self._asked(rows)
                 if schedule.next_due_at is not None and schedule.in_flight_due_at is None
             ),
             default=None,
@@ -215,16 +215,17 @@ class MemoryServiceTransaction:
         return len(old)
 
     @staticmethod
-    def _running(rows: TenantRows) -> Iterator[tuple[TraderRow, ScheduleRow]]:
+    def _asked(rows: TenantRows) -> Iterator[tuple[TraderRow, ScheduleRow]]:
         traders = rows.tables[TraderRow].rows
         for trader_id, schedule in rows.tables[ScheduleRow].rows.items():
             trader = traders[trader_id]
-            if trader.state is records.TraderState.RUNNING:
+            book = rows.tables[records.BookRow].rows.get((trader.account_id, trader_id))
+            if trader.is_asked(holds=book is not None and book.open_positions > 0):
                 yield trader, schedule
 
     @staticmethod
     def _due(rows: TenantRows, now: datetime) -> Iterator[tuple[TraderRow, ScheduleRow]]:
-        for trader, schedule in MemoryServiceTransaction._running(rows):
+        for trader, schedule in MemoryServiceTransaction._asked(rows):
             if schedule.in_flight_due_at is None and schedule.next_due_at is not None and schedule.next_due_at <= now:
                 yield trader, schedule
 

@@ -186,6 +186,7 @@ class MemoryTransaction:
             claimed_at=None,
             last_decision_at=end.at,
             failed_decisions=failures,
+            bad_replies=0 if end.bad_reply is False else schedule.bad_replies + bool(end.bad_reply),
             told_at=end.told_at or schedule.told_at,
         )
         return True

@@ -28,9 +28,12 @@ _FORGET_SPENDING = text("DELETE FROM spending WHERE day < :before")
 _FORGET_INCIDENTS = text("DELETE FROM incidents WHERE resolved_at < :before")
 _NEXT_DUE = text(
     "SELECT s.next_due_at FROM schedules s JOIN traders t USING (tenant_id, trader_id) "
-    "WHERE t.state = 'running' AND s.in_flight_due_at IS NULL AND s.next_due_at IS NOT NULL "
+    "WHERE s.in_flight_due_at IS NULL AND s.next_due_at IS NOT NULL AND (t.state = 'running' OR EXISTS ("
+    "SELECT FROM books b WHERE b.tenant_id = t.tenant_id AND b.account_id = t.account_id AND b.trader_id = t.trader_id "
+    "AND t.state = 'isolated' AND t.state_code <> 'FAILURES' AND b.open_positions > 0)) "
     "ORDER BY s.next_due_at LIMIT 1"
 )
+# TraderRow.is_asked says who is asked.
 # The ranking sees all that is due, so that rows another worker has locked are skipped and not counted in the limit.
 _CLAIM = text("""
 WITH ranked AS MATERIALIZED (
@@ -45,7 +48,8 @@ WITH ranked AS MATERIALIZED (
         SELECT coalesce(b.open_positions, 0) = 0 AS idle, coalesce(b.sharpe, 0) AS sharpe,
                coalesce(b.allocated, 0::numeric) AS allocated
     ) priority
-    WHERE s.next_due_at <= :now AND s.in_flight_due_at IS NULL AND t.state = 'running'
+    WHERE s.next_due_at <= :now AND s.in_flight_due_at IS NULL
+      AND (t.state = 'running' OR (t.state = 'isolated' AND t.state_code <> 'FAILURES' AND b.open_positions > 0))
 ), chosen AS MATERIALIZED (
     SELECT s.tenant_id, s.trader_id, s.interval_s, r.place, r.idle, r.sharpe, r.allocated, r.seq,
            floor((:now_s - s.phase_s)::numeric / s.interval_s) * s.interval_s + s.phase_s AS due_s
@@ -90,7 +94,7 @@ class PostgresServiceTransaction:
         return [AccountKey(tenant_id=row[0], account_id=row[1]) for row in await self._execute(_WITH_INTENTS)]
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
-        """Claim due running traders, in priority order, fair between tenants; rows that others lock are skipped."""
+        """Claim due traders, in priority order, fair between tenants; rows that others lock are skipped."""
         now_s = (now - EPOCH) // timedelta(seconds=1)
         claimed = await self._execute(_CLAIM, now=now, now_s=now_s, limit=limit)
         return [Claim(tenant_id=row[0], account_id=row[1], trader_id=row[2], due_at=row[3]) for row in claimed]
@@ -117,7 +121,7 @@ class PostgresServiceTransaction:
         return forgotten
 
     async def next_due(self) -> datetime | None:
-        """Return the earliest due time of any running trader that is not deciding."""
+        """Return the earliest due time of any trader that is asked and not deciding."""
         found: datetime | None = (await self._execute(_NEXT_DUE)).scalar_one_or_none()
         return found
 

@@ -237,8 +237,8 @@ def conclude() -> sa.Update:
     """Build the end of a decision: it is stored and, while its claim stands, older intents end and its trader is free.
 
     Parameters: `rows` (JSON, the decision), `tenant`, `account`, `trader`, `due`, `at`, `symbols`, and for the count of
-    failures `kept` (0 or 1) and `failed` (what is added); `told` may be null, which leaves it. The claim is locked
-    first, so that it cannot move on.
+    failures `kept` (0 or 1) and `failed` (what is added), so `bad_kept` and `bad` for that of bad replies; `told` may
+    be null, which leaves it. The claim is locked first, so that it cannot move on.
     """
     intents, schedules = TABLES[records.IntentRow], TABLES[records.ScheduleRow]
     wanted = sa.bindparam("symbols", type_=ARRAY(sa.Text()))
@@ -259,7 +259,8 @@ def conclude() -> sa.Update:
         .returning(intents.c.intent_id)
         .cte("ended")
     )
-    kept, failed = sa.bindparam("kept", type_=sa.BigInteger()), sa.bindparam("failed", type_=sa.BigInteger())
+    names = ("kept", "failed", "bad_kept", "bad")
+    kept, failed, bad_kept, bad = (sa.bindparam(name, type_=sa.BigInteger()) for name in names)
     return (
         sa.update(schedules)
         .where(schedules.c.tenant_id == TENANT, schedules.c.trader_id == _TRADER)
@@ -270,6 +271,7 @@ def conclude() -> sa.Update:
             claimed_at=sa.null(),
             last_decision_at=sa.bindparam("at", type_=INSTANT),
             failed_decisions=schedules.c.failed_decisions * kept + failed,
+            bad_replies=schedules.c.bad_replies * bad_kept + bad,
             told_at=sa.func.coalesce(sa.bindparam("told", type_=INSTANT), schedules.c.told_at),
         )
         .add_cte(stored)

@@ -122,6 +122,8 @@ class PostgresTransaction:
             "symbols": sorted({intent.decision.symbol for intent in end.intents}),
             "kept": int(end.failed is not False),
             "failed": int(bool(end.failed)),
+            "bad_kept": int(end.bad_reply is not False),
+            "bad": int(bool(end.bad_reply)),
         }
         in_time = (await self._execute(self._statements.conclude, parameters)).rowcount == 1
         await self.insert([*end.prompts, *(end.intents if in_time else ())])

@@ -94,6 +94,7 @@ class ScheduleTable(SQLModel, table=True):
     last_decision_at: datetime | None = Field(sa_type=INSTANT)
     failed_decisions: int = Field(sa_type=COUNT)
     told_at: datetime | None = Field(sa_type=INSTANT)
+    bad_replies: int = Field(sa_type=COUNT)
 
 
 class BookTable(SQLModel, table=True):
@@ -114,6 +115,9 @@ class BookTable(SQLModel, table=True):
     last_stop_at: datetime | None = Field(sa_type=INSTANT)
     recent_entries: Any = Field(sa_type=JSON)
     sharpe_at_rebalance: float | None = Field(sa_type=REAL)
+    bankrupt_at: datetime | None = Field(sa_type=INSTANT)
+    violations: Any = Field(sa_type=JSON)
+    last_entry_at: datetime | None = Field(sa_type=INSTANT)
     performance: Any = Field(sa_type=JSON)
     sharpe: float | None = Field(sa_type=REAL)
 

@@ -30,6 +30,8 @@ class LedgerTable(SQLModel, table=True):
     amount: Decimal = Field(sa_type=MONEY)
     at: datetime = Field(sa_type=INSTANT)
     symbol: str = Field(sa_type=KEY)
+    actor: str = Field(sa_type=TEXT)
+    reason: str = Field(sa_type=TEXT)
 
 
 class ConflictTable(SQLModel, table=True):

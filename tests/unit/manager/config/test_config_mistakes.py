@@ -114,7 +114,7 @@ MISTAKES = {
         line=3,
         field="manager.allocation_strategy",
         value="'costum'",
-        mend="did you mean custom? expected one of equal, custom, performance_based",
+        mend="did you mean custom? expected one of equal, custom, performance_based, fixed",
     ),
     "duplicate trader id": Mistake(
         old="id: two",

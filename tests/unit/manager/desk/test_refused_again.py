@@ -99,7 +99,7 @@ async def test_a_liquidation_that_fails_for_long_is_told_once_until_it_is_done(f
     await desk.maintain(40)
     assert await desk.held("a") == 0
     assert await told(desk, "BOOK_LIQUIDATED") == [False, False]
-    assert await desk.open_incidents() == set()
+    assert await desk.open_incidents() == {"ACCOUNT_BANKRUPT", "DEFICIT"}
 
 
 async def test_a_liquidation_that_failed_stays_told_while_there_is_no_price_and_ends_with_recovery() -> None:
@@ -124,7 +124,7 @@ async def test_a_liquidation_behind_a_take_profit_that_may_stand_is_told() -> No
     desk.venue.plan = no_faults
     await desk.maintain(2)
     assert await desk.held("a") == 0
-    assert await desk.open_incidents() == set()
+    assert await desk.open_incidents() == {"DEFICIT"}
 
 
 async def test_another_process_asks_at_once() -> None:
