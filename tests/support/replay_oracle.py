@@ -126,11 +126,20 @@ class Oracle:
             if bar is None or p is None:
                 continue
             (o, h, low, _), long = bar, p.q > 0
-            if p.stop and (low <= p.stop if long else h >= p.stop):
-                price = self.slipped((min if long else max)(p.stop, o), -p.q)
+            stop, target = self.rests(sym, p.stop, up=long), self.rests(sym, p.target, up=not long)
+            if stop and (low <= stop if long else h >= stop):
+                price = self.slipped((min if long else max)(stop, o), -p.q)
                 self.fill(k, Asked(who, sym, -p.q, "stop", {}), price, self.taker)
-            elif p.target and (h >= p.target if long else low <= p.target):
-                self.fill(k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.target, o), self.maker)
+            elif target and (h >= target if long else low <= target):
+                self.fill(k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(target, o), self.maker)
+
+    def rests(self, sym: str, price: Decimal | None, *, up: bool) -> Decimal | None:
+        """Move a stop or a target to the venue's tick, towards the mark."""
+        tick = self.s.instruments.get(sym, {}).get("tick")
+        if price is None or tick is None:
+            return price
+        below = price // Decimal(tick) * Decimal(tick)
+        return below + Decimal(tick) if up and below != price else below
 
     def liquidate(self, k: int) -> None:
         for who, b in self.books.items():
