@@ -44,6 +44,19 @@ def ceil_to_tick(price: Decimal, tick: Decimal | None) -> Decimal:
     return _to_tick(price, tick, ROUND_CEILING)
 
 
+def resting_stop(price: Decimal, direction: int, tick: Decimal | None) -> Decimal:
+    """Return where a stop rests, moved to the tick towards the mark; `direction` is +1 for a long, -1 for a short.
+
+    So it never risks more than what was asked for; which side of the mark it lies on must be judged after.
+    """
+    return ceil_to_tick(price, tick) if direction > 0 else floor_to_tick(price, tick)
+
+
+def resting_take_profit(price: Decimal, direction: int, tick: Decimal | None) -> Decimal:
+    """Return where a take-profit rests, moved to the tick towards the mark; `direction` as for a stop."""
+    return resting_stop(price, -direction, tick)
+
+
 def _to_tick(price: Decimal, tick: Decimal | None, rounding: str) -> Decimal:
     if tick is None:
         return price

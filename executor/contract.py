@@ -187,6 +187,7 @@ class Limits:
     max_drawdown_pct: Decimal = Decimal(20)
     cooldown_after_stop_s: int = 900
     max_entries_per_hour: int = 3
+    max_single_position_exposure_pct: Decimal | None = None
 
     def max_leverage(self, symbol: str) -> int:
         """Return the leverage cap for `symbol`: BTC and ETH are major coins, all else is an altcoin."""

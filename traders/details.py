@@ -52,7 +52,8 @@ class EarlierPositions:
 class OwnRecord:
     """Hold what the desk has written down for one trader; `dust` are positions that do not count as such.
 
-    `trades` are newest first, `recent_entries` the instants of entries; `others` is None where they are not shown.
+    `trades` are newest first, `recent_entries` the instants of entries, now for those that may still fill; `others` is
+    None where they are not shown.
     """
 
     orders: tuple[contract.RestingOrder, ...] = ()

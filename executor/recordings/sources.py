@@ -5,9 +5,10 @@ it travels and the URL it goes to, the reply is the decision as JSON, without it
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -21,6 +22,8 @@ from executor.recordings.calls import Bill, CallKey, RecordedCall
 from executor.recordings.files import RecordingFile, Recordings
 from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
 from executor.remote.wire import context_json, decision_json, read_answer
+
+_NEWER: Final = re.compile(rb',"max_single_position_exposure_pct":null')
 
 
 class RecordedModel:
@@ -181,8 +184,8 @@ class RecordingModels:
 
 def question_key(endpoint: RemoteEndpoint, context: Context) -> CallKey:
     """Return the key of one question; the context holds the trader. ValueError if it cannot travel."""
-    # Recordings from before denials had this name are found by the old one.
-    body = context_json(context).replace(b'"denials":', b'"refusals":', 1)
+    # Recordings from before denials had this name, and from before some fields were there, are found as they were.
+    body = _NEWER.sub(b"", context_json(context)).replace(b'"denials":', b'"refusals":', 1)
     return CallKey(
         digest=hashlib.sha256(endpoint.url.encode() + b"\n" + body).hexdigest(),
         prompt_hash=hashlib.sha256(body).hexdigest(),

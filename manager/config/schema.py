@@ -261,7 +261,7 @@ class RiskSection(Section):
     min_risk_reward_ratio: Annotated[Number, Field(ge=0, le=100), Expect("a ratio from 0 to 100")] = (
         _LIMITS.min_risk_reward_ratio
     )
-    """The least (take profit - mark) / (mark - stop) of an entry."""
+    """The least (take profit - entry) / (entry - stop); the entry is the mark, for an add the average of the whole."""
     min_confidence: Annotated[Number, Field(ge=0, le=100), Expect("a confidence from 0 to 100")] = (
         _LIMITS.min_confidence
     )
@@ -280,6 +280,11 @@ class RiskSection(Section):
         _LIMITS.max_entries_per_hour
     )
     """The most entries within an hour."""
+    max_single_position_exposure_pct: (
+        Annotated[Number, Field(gt=0, le=10_000), Expect("a percentage of its allocation above 0, up to 10000", "200")]
+        | None
+    ) = _LIMITS.max_single_position_exposure_pct
+    """The largest notional of a position, of its allocation; a larger entry is cut. No such limit unless given."""
 
 
 class TraderSection(Section):

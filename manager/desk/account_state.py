@@ -218,9 +218,10 @@ class AccountState:
             head = replace(head, last_stop_at=execution.at)
         if part.purpose == OrderPurpose.ENTRY:
             head = replace(head, last_entry_at=max(execution.at, head.last_entry_at or execution.at))
-        if part.purpose == OrderPurpose.ENTRY and execution.at not in head.recent_entries:
-            recent = tuple(at for at in head.recent_entries if execution.at - at < _HOUR)
-            head = replace(head, recent_entries=(*recent, execution.at))
+        if part.purpose == OrderPurpose.ENTRY and all(e.intent_id != part.intent_id for e in head.recent_entries):
+            recent = tuple(entry for entry in head.recent_entries if execution.at - entry.at < _HOUR)
+            made = records.RecentEntry(at=execution.at, intent_id=part.intent_id)
+            head = replace(head, recent_entries=(*recent, made))
         self.heads[part.trader_id] = head
 
     def protect(self, key: records.PositionKey, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:

@@ -53,20 +53,22 @@ class Freezer:
 
     def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[TraderId, TraderView]:
         """Return every trader as a round sees it."""
-        reserved: dict[TraderId, Decimal] = {}
+        reserved: dict[TraderId, list[Reservation]] = {}
         for reservation in reservations:
-            reserved[reservation.trader_id] = reserved.get(reservation.trader_id, ZERO) + reservation.margin
+            reserved.setdefault(reservation.trader_id, []).append(reservation)
         return {
-            trader_id: self._trader(state, row, reserved.get(trader_id, ZERO))
-            for trader_id, row in state.traders.items()
+            trader_id: self._trader(state, row, reserved.get(trader_id, ())) for trader_id, row in state.traders.items()
         }
 
-    def _trader(self, state: AccountState, row: TraderRow, reserved: Decimal) -> TraderView:
-        trader_id = row.trader_id
+    def _trader(self, state: AccountState, row: TraderRow, reservations: Sequence[Reservation]) -> TraderView:
+        trader_id, reserved, waiting = row.trader_id, sum((one.margin for one in reservations), ZERO), 0
         head, book, known = state.head(trader_id), state.books[trader_id], self._traders.get(trader_id)
+        if reservations:
+            counted = {entry.intent_id for entry in head.recent_entries}
+            waiting = len({one.intent_id for one in reservations} - counted)
         if known is not None and known[0] is row and known[1] is head:
             before = known[2]
-            if before.book is book and before.reserved_margin == reserved:
+            if before.book is book and (before.reserved_margin, before.reserved_entries) == (reserved, waiting):
                 return before
         schedule = state.schedules.get(trader_id)
         curve = head.performance
@@ -79,7 +81,8 @@ class Freezer:
             seq=row.seq,
             allocated=head.allocated,
             reserved_margin=reserved,
-            recent_entries=head.recent_entries,
+            recent_entries=tuple(entry.at for entry in head.recent_entries),
+            reserved_entries=waiting,
             last_stop_at=head.last_stop_at,
             drawdown_pct=Decimal(repr(round(curve.drawdown * 100, 6))),
             sharpe=curve.sharpe,
@@ -122,6 +125,7 @@ class _Reserved:
                     quantity=quantity * order.side.sign,
                     notional=notional,
                     margin=self._margin(order, share, notional),
+                    intent_id=share.intent_id,
                 )
             )
 

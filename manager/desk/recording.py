@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+from exchanges.types import ZERO
+from manager.desk.plan.attribution import attribute
 from manager.desk.plan.isolation import VIOLATIONS_WITHIN, is_violation, rules_of
 from manager.desk.plan.outcomes import Clamp, Conflict, Denial, NetPlan
 from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
 from manager.desk.session import Session
 from manager.state.kinds import IntentStatus, OrderPurpose, VerdictKind
-from manager.state.records import ConflictRow, IntentId, PositionKey, RoundRow, VerdictRow
+from manager.state.records import ConflictRow, IntentId, PositionKey, RoundRow, Share, VerdictRow
 
 
 class Recorder:
@@ -59,14 +61,15 @@ class Recorder:
     def finish_closes(self, plan: RoundPlan, netted: NetPlan) -> None:
         """End the intents of reduces that did their work; an untouched one waits for the next round."""
         opening, waiting = netted.ordered(OrderPurpose.ENTRY), self._state.outstanding.reduces()
+        taken, emptied = self._taken(plan, netted)
         for reduce in plan.reduces:
             intent = self._state.intents.get(reduce.intent_id)
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
-            held = self._held(reduce.key)
-            taken, lot = self._held_before[reduce.key] - abs(held), self._session.instrument(reduce.symbol).lot
             unsettled = intent.intent_id in opening or reduce.key in waiting
-            if close_is_done(intent.decision, reduce.side, held, taken=taken, lot=lot, unsettled=unsettled):
+            held = ZERO if reduce.key in emptied else self._held(reduce.key)
+            took, lot = taken.get(intent.intent_id, ZERO), self._session.instrument(reduce.symbol).lot
+            if close_is_done(intent.decision, reduce.side, held, taken=took, lot=lot, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, self._session.round_id)
 
     def verdict(self, kind: VerdictKind, verdict: Denial | Clamp) -> None:
@@ -100,6 +103,29 @@ class Recorder:
             noted = (*recent, *[now] * count)[-limit:] if limit else ()
             if noted != head.violations:
                 self._state.set_head(replace(head, violations=noted))
+
+    def _taken(self, plan: RoundPlan, netted: NetPlan) -> tuple[dict[IntentId, Decimal], set[PositionKey]]:
+        """Return what each close took in crosses and orders, and the positions taken whole.
+
+        An entry of the round may stand where a whole position was closed, so the book alone does not tell.
+        """
+        taken: dict[IntentId, Decimal] = {}
+
+        def note(share: Share, quantity: Decimal) -> None:
+            taken[share.intent_id] = taken.get(share.intent_id, ZERO) + abs(quantity)
+
+        for part in (part for cross in netted.crosses for part in cross.parts):
+            if part.purpose is OrderPurpose.REDUCE:
+                note(part.share, part.quantity)
+        for order in self._state.orders.values():
+            if order.purpose is OrderPurpose.REDUCE and order.round_id == self._session.round_id and order.filled:
+                lot = self._session.instrument(order.symbol).lot
+                for share, quantity in zip(order.shares, attribute(order.shares, ZERO, order.filled, lot), strict=True):
+                    note(share, quantity)
+        left = dict(self._held_before)
+        for reduce in plan.reduces:
+            left[reduce.key] -= taken.get(reduce.intent_id, ZERO)
+        return taken, {key for key, quantity in left.items() if quantity <= ZERO}
 
     def _held(self, key: PositionKey) -> Decimal:
         return self._state.books[key.trader_id].quantity(key.symbol)

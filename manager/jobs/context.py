@@ -65,7 +65,7 @@ class ContextReader:
         return OwnRecord(
             orders=tuple(found for row in orders for found in self._resting(row)),
             trades=tuple(self._trade(part) for part in closing[:TRADES_SHOWN]),
-            recent_entries=rows.book.recent_entries,
+            recent_entries=self._entries(orders, now),
             live_entries=tuple(found for row in orders for found in self._live_entries(row)),
             dust=frozenset(row.symbol for row in rows.positions if row.dust),
             others=None if held is None else self._held_by_others(held),
@@ -143,6 +143,19 @@ class ContextReader:
             for share in row.shares
             if share.trader_id == self._trader.trader_id
         ]
+
+    def _entries(self, orders: Sequence[records.OrderRow], now: datetime) -> tuple[datetime, ...]:
+        """Return when entries filled, and `now` for each that may still."""
+        made = self._rows.book.recent_entries
+        may_fill = {
+            share.intent_id
+            for row in orders
+            if row.purpose is records.OrderPurpose.ENTRY
+            for share in row.shares
+            if share.trader_id == self._trader.trader_id
+        }
+        left = may_fill - {entry.intent_id for entry in made}
+        return (*(entry.at for entry in made), *(now for _ in left))
 
     def _live_entries(self, row: records.OrderRow) -> list[LiveEntry]:
         if row.purpose is not records.OrderPurpose.ENTRY:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges.clock import from_ms, to_ms
+from exchanges.precision import resting_take_profit
 from exchanges.types import ZERO, Symbol
 from manager.bootstrap.replay import Replay
 from manager.desk.plan.solvency import HUNDRED
@@ -208,11 +209,14 @@ class ReplayDriver:
         for symbol, positions in by_symbol.items():
             if not self._is_shared_opposite(positions):
                 continue
+            instrument = self._account.runtime.instruments.get(symbol)
             for row in positions:
                 if row.take_profit is None:
                     continue
                 self._watches = True
-                low, high = (row.take_profit, None) if row.quantity < 0 else (None, row.take_profit)
+                direction = row.position.direction
+                rests = resting_take_profit(row.take_profit, direction, instrument.tick if instrument else None)
+                low, high = (rests, None) if direction < 0 else (None, rests)
                 touch = self._replay.path.next_touch(symbol, now, until, low, high)
                 if touch is not None:
                     until = found = touch

@@ -153,6 +153,14 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecentEntry:
+    """Hold when an entry first filled and whose intent it carried out, which counts once however its fills come."""
+
+    at: datetime
+    intent_id: IntentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BookRow:
     """Hold the money of one trader, of EXTERNAL, UNALLOCATED or ROUNDING; written by the account's round.
 
@@ -171,7 +179,7 @@ class BookRow:
     allocated: Decimal = ZERO
     open_positions: int = 0
     last_stop_at: datetime | None = None
-    recent_entries: tuple[datetime, ...] = ()
+    recent_entries: tuple[RecentEntry, ...] = ()
     sharpe_at_rebalance: float | None = None
     bankrupt_at: datetime | None = None
     violations: tuple[datetime, ...] = ()

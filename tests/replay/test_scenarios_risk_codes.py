@@ -71,8 +71,8 @@ CASES: dict[str, Scenario] = {
     ),
     "ENTRY_RATE": one(
         (1, "a", [opens(SOL, "long", "100"), opens(ETH, "long", "100"), refused("ENTRY_RATE", symbol=BTC)]),
-        (2, "a", [opens(BTC, "long", "100")]),
-        (3, "a", [refused("ENTRY_RATE", symbol=BTC)]),
+        (2, "a", [refused("ENTRY_RATE", symbol=BTC)]),
+        (3, "a", [closes(SOL, "long"), refused("ENTRY_RATE", symbol=BTC)]),
         (3, "b", [opens(SOL, "long", "100")]),
         risk={"max_entries_per_hour": 2},
     ),
@@ -129,6 +129,11 @@ CASES: dict[str, Scenario] = {
     ),
     "MAX_POSITION_SIZE": one(
         (1, "a", [opens(SOL, "long", "996")]), (2, "a", [refused("MAX_POSITION_SIZE", usd="500")])
+    ),
+    "POSITION_EXPOSURE": one(
+        (1, "a", [opens(SOL, "long", "600", size="450")]),
+        (2, "a", [refused("POSITION_EXPOSURE", usd="500")]),
+        risk={"max_single_position_exposure_pct": 10},
     ),
     "MARGIN_USAGE_TRADER": one(
         (1, "a", [opens(SOL, "long", "2250", size="2250")]),
@@ -235,3 +240,35 @@ def test_widening_a_stop_is_refused_where_entries_are_and_tightening_is_not(tmp_
     scenario.bars[ETH][3] = "100 106 100 104"
     outcome = judge(scenario, tmp_path)
     assert outcome.fills("a")[-1] == ("stop", "-10", "96.9903")
+
+
+def test_entries_of_one_instant_are_counted_one_by_one_until_their_hour_is_over(tmp_path: Path) -> None:
+    """Three in one instant are three; one that crosses inside and then goes on to the venue is one."""
+    three = [opens(symbol, "long", "100") for symbol in (SOL, ETH, BTC)]
+    late = [opens(SOL, "long", "50"), opens(ETH, "long", "50"), refused("ENTRY_RATE", symbol=BTC, usd="50")]
+    scenario = Scenario(
+        bars={symbol: flat(80, price) for symbol, price in ((BTC, "1000"), (ETH, "100"), (SOL, "100"))},
+        traders={name: {"risk_params": {"max_entries_per_hour": 3}} for name in "ab"},
+        batches=[
+            (1, "a", three),
+            (5, "b", [opens(SOL, "short", "60")]),
+            (5, "a", [refused("ENTRY_RATE", usd="100")]),
+            (10, "b", [closes(SOL, "short"), opens(ETH, "short", "100")]),
+            (61, "a", [opens(SOL, "long", "100")]),
+            (62, "a", late),
+            (62, "b", [opens(BTC, "short", "100")]),
+            (63, "b", [refused("ENTRY_RATE", side="short", usd="100")]),
+        ],
+        manager={"conflict_strategy": "net"},
+        limits=WIDE,
+    )
+    judge(scenario, tmp_path)
+
+
+def test_a_close_is_done_once_where_the_batch_opens_the_same_side_again(tmp_path: Path) -> None:
+    """The open trades inside with the close, so the book is never flat nor smaller; the close is done all the same."""
+    part = [closes(SOL, "long", fraction="0.5"), opens(SOL, "long", "400")]
+    whole = [closes(SOL, "long"), opens(SOL, "long", "300")]
+    outcome = judge(one((1, "a", [opens(SOL, "long", "1000")]), (3, "a", part), (5, "a", whole)), tmp_path)
+    held = sum(float(quantity) for _, quantity, _ in outcome.fills("a"))
+    assert held == pytest.approx(3)

@@ -233,13 +233,20 @@ class Oracle:
             if bar is None or p is None:
                 continue
             (o, h, low, _), long = bar, p.q > 0
-            if p.stop and (low <= p.stop if long else h >= p.stop):
-                price = self.slipped((min if long else max)(p.stop, o), -p.q)
+            stop, aim = self.rests(sym, p.stop, up=long), self.rests(sym, p.take_profit, up=not long)
+            if stop and (low <= stop if long else h >= stop):
+                price = self.slipped((min if long else max)(stop, o), -p.q)
                 self.fill(k, Asked(who, sym, -p.q, "stop", {}), price, self.taker)
-            elif p.take_profit and (h >= p.take_profit if long else low <= p.take_profit):
-                self.fill(
-                    k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.take_profit, o), self.maker
-                )
+            elif aim and (h >= aim if long else low <= aim):
+                self.fill(k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(aim, o), self.maker)
+
+    def rests(self, sym: str, price: Decimal | None, *, up: bool) -> Decimal | None:
+        """Move a stop or take-profit to the venue's tick, towards the mark."""
+        tick = self.s.instruments.get(sym, {}).get("tick")
+        if price is None or tick is None:
+            return price
+        below = price // Decimal(tick) * Decimal(tick)
+        return below + Decimal(tick) if up and below != price else below
 
     def liquidate(self, k: int) -> None:
         for who, b in self.books.items():
@@ -270,7 +277,7 @@ class Oracle:
                 needed += abs(size) * price * MAINTENANCE + p.cost - size * price
         return max(ZERO, min(min(self.equity(b), b.cash) - max(at_mark, at_entry), b.cash - needed))
 
-    def targets(self, money: Decimal) -> dict[str, Decimal]:
+    def shares(self, money: Decimal) -> dict[str, Decimal]:
         """Return what each is to have; under fixed only who was dealt nothing yet is dealt to."""
         solvent = [who for who, b in self.books.items() if not b.code]
         shares = {who: Decimal(str(self.s.traders[who].get("allocation_pct", 0))) / 100 for who in solvent}
@@ -289,19 +296,19 @@ class Oracle:
         reserve = equity * Decimal(self.s.manager.get("reserve_equity_pct", "10")) / 100
         deficit = sum((max(ZERO, -self.equity(b)) for b in self.books.values()), ZERO)
         moves = {}
-        targets = self.targets(self.account() - reserve)
-        for who, target in targets.items():
-            gap = target - self.equity(self.books[who])
+        shares = self.shares(self.account() - reserve)
+        for who, share in shares.items():
+            gap = share - self.equity(self.books[who])
             moves[who] = -min(-gap, self.spare(self.books[who])) if gap < 0 else ZERO if self.books[who].code else gap
         asked = sum((m for m in moves.values() if m > 0), ZERO)
         purse = max(ZERO, self.unallocated - deficit - sum(m for m in moves.values() if m < 0) - reserve)
-        for who, target in targets.items():
+        for who, share in shares.items():
             b = self.books[who]
             amount = moves[who] * min(Decimal(1), purse / asked) if moves[who] > 0 else moves[who]
             before = self.equity(b) + b.gone
-            b.allocated = min(target, self.equity(b) + amount) if self.strategy == "fixed" else target
+            b.allocated = min(share, self.equity(b) + amount) if self.strategy == "fixed" else share
             b.capital, self.unallocated = b.capital + amount, self.unallocated - amount
-            b.gone = max(ZERO, b.gone - amount) if b.pos and not target else ZERO
+            b.gone = max(ZERO, b.gone - amount) if b.pos and not share else ZERO
             after = self.equity(b) + b.gone
             b.units = b.units * float(after / before) if b.units and before else float(after) / b.nav if b.nav else 0
 

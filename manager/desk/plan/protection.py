@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.precision import ceil_to_tick, floor_to_tick
+from exchanges.precision import resting_stop, resting_take_profit
 from exchanges.types import ZERO, Side, Symbol
 from manager.desk.plan.dust import NO_DUST
 from manager.desk.plan.external_overlap import automatic_limits
@@ -112,12 +112,10 @@ class _Plan:
             self._cancel.extend(order for order in right[1:] if order.state is OrderState.ACCEPTED)
 
     def _trigger(self, held: _Held, purpose: OrderPurpose, price: Decimal) -> Decimal:
-        """Move a trigger towards the mark to a tick, so that a stop never risks more than the trader asked for."""
-        instrument = self._view.instruments.get(held.key.symbol)
-        if instrument is None or instrument.tick is None:
-            return price
-        up = (purpose is OrderPurpose.STOP) is (held.side is Side.SELL)
-        return ceil_to_tick(price, instrument.tick) if up else floor_to_tick(price, instrument.tick)
+        instrument, rests = self._view.instruments.get(held.key.symbol), resting_take_profit
+        if purpose is OrderPurpose.STOP:
+            rests = resting_stop
+        return rests(price, held.position.direction, instrument.tick if instrument is not None else None)
 
 
 def plan_protection(

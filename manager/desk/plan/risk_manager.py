@@ -131,7 +131,8 @@ class _LocalCheck:
         if decision.stop_loss is None and decision.take_profit is None:
             self._done.append(intent.intent_id)
             return
-        case, old, new = OpenCase.of_adjustment(standing, intent, position), position.stop_loss, decision.stop_loss
+        case = OpenCase.of_adjustment(standing, intent, position)
+        old, new = case.guarded(position.stop_loss, None).stop_loss, case.stop_loss
         widens = new is not None and old is not None and (new - old) * case.direction < ZERO
         checked = apply_rules(WIDENING_RULES if widens or case.mark is None else ADJUST_RULES, case)
         if checked.denial is not None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from exchanges.types import ZERO, Capabilities, Instrument, Symbol
-from manager.state.records import AccountId, PositionKey, StateCode, TraderState, TradingState
+from manager.state.records import AccountId, IntentId, PositionKey, StateCode, TraderState, TradingState
 from traders.book import Book, Position
 from traders.spec import IsolationRules, TraderId, TraderSpec
 
@@ -84,6 +84,7 @@ class TraderView:
     """Hold one trader as the round sees it; `reserved_margin` is that of its entry orders not yet terminal.
 
     `has_capital` tells that its curve has units, `bankrupt` that its book is marked as such.
+    `recent_entries` are the instants of entries that filled, `reserved_entries` counts those that may still.
     """
 
     spec: TraderSpec
@@ -95,6 +96,7 @@ class TraderView:
     allocated: Decimal = ZERO
     reserved_margin: Decimal = ZERO
     recent_entries: tuple[datetime, ...] = ()
+    reserved_entries: int = 0
     last_stop_at: datetime | None = None
     drawdown_pct: Decimal = ZERO
     sharpe: float | None = None
@@ -127,6 +129,7 @@ class Reservation(OfPosition):
     quantity: Decimal
     notional: Decimal
     margin: Decimal
+    intent_id: IntentId = IntentId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

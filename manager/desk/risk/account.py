@@ -70,7 +70,8 @@ def insufficient_margin(entry: Entry) -> Finding | None:
 def _within_margin(entry: Entry, limit: Decimal, detail: str) -> Finding | None:
     exposures, direction = entry.exposures, entry.direction
     sides = exposures.sides(entry.symbol)
-    worth, margin = exposures.own(entry.trader_id, entry.symbol, direction)
+    own = exposures.own(entry.trader_id, entry.symbol, direction)
+    worth, margin = own.worth, own.margin
     others = exposures.margin_without(entry.symbol)
     beside = sides.side_margin(direction) - margin
     result = max(margin, (worth + entry.size_usd) / entry.leverage)

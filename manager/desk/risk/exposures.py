@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Self
 
-from exchanges.precision import notional, quantity_for
+from exchanges.precision import notional, quantity_for, resting_stop, resting_take_profit
 from exchanges.types import ZERO, Instrument, Symbol
 from manager.desk.plan.outcomes import Reduce, SizedEntry
-from manager.desk.plan.values import AccountView
+from manager.desk.plan.values import AccountView, TraderView
 from manager.desk.risk.standing import sendable
 from manager.state.records import IntentRow, PositionKey
 from traders.book import Book, Position
@@ -47,6 +47,19 @@ class Sides:
         return max(self.long_margin, self.short_margin)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """Hold what one trader carries on one side of a symbol: worth at the mark, entry notional and margin in USD."""
+
+    direction: int = 0
+    worth: Decimal = ZERO
+    cost: Decimal = ZERO
+    margin: Decimal = ZERO
+
+
+_NOTHING = Own()
+
+
 class Exposures:
     """Follow the account through a round: the books after its reduces, then what each accepted entry adds.
 
@@ -60,7 +73,7 @@ class Exposures:
         self.positions: set[PositionKey] = set()
         self._dust = dust
         self._sides: dict[Symbol, Sides] = {}
-        self._own: dict[PositionKey, tuple[int, Decimal, Decimal]] = {}
+        self._own: dict[PositionKey, Own] = {}
         taken: dict[PositionKey, Decimal] = {}
         for reduce in reduces:
             key = reduce.key
@@ -81,10 +94,10 @@ class Exposures:
         """Return the margin in USD that all other symbols bind."""
         return sum((sides.margin for other, sides in self._sides.items() if other != symbol), ZERO)
 
-    def own(self, trader_id: TraderId, symbol: Symbol, direction: int) -> tuple[Decimal, Decimal]:
-        """Return notional and margin in USD of the trader's position on this side, zeros for none."""
-        held, worth, margin = self._own.get(PositionKey(trader_id, symbol), (0, ZERO, ZERO))
-        return (worth, margin) if held == direction else (ZERO, ZERO)
+    def own(self, trader_id: TraderId, symbol: Symbol, direction: int) -> Own:
+        """Return the trader's position on this side, zeros for none."""
+        own = self._own.get(PositionKey(trader_id, symbol), _NOTHING)
+        return own if own.direction == direction else _NOTHING
 
     def accept(self, entry: "Entry") -> None:
         """Count an entry that passed; its leverage becomes that of the whole position (docs/rules.md 7).
@@ -92,12 +105,13 @@ class Exposures:
         A higher leverage frees no margin in this round, because the entry may not fill.
         """
         key, direction = PositionKey(entry.trader_id, entry.symbol), entry.direction
-        worth, margin = self.own(entry.trader_id, entry.symbol, direction)
-        result = max(margin, (worth + entry.size_usd) / entry.leverage)
-        self.sides(entry.symbol).add(direction, entry.size_usd, result - margin)
+        own = self.own(entry.trader_id, entry.symbol, direction)
+        worth = own.worth + entry.size_usd
+        result = max(own.margin, worth / entry.leverage)
+        self.sides(entry.symbol).add(direction, entry.size_usd, result - own.margin)
         self.orders += entry.new_orders
         self.positions.add(key)
-        self._own[key] = (direction, worth + entry.size_usd, result)
+        self._own[key] = Own(direction=direction, worth=worth, cost=own.cost + entry.size_usd, margin=result)
 
     def _count(self, trader_id: TraderId, book: Book, taken: dict[PositionKey, Decimal]) -> None:
         for symbol, position in book.positions.items():
@@ -108,18 +122,14 @@ class Exposures:
             worth = left * self.view.price_of(position) * position.contract_size
             margin = worth / position.leverage
             self.sides(symbol).add(position.direction, worth, margin)
-            self.unrealized += self._unrealized(position, left, worth)
+            whole = abs(position.quantity)
+            cost = abs(position.cost if left == whole else position.cost * left / whole)
+            if symbol in self.view.marks:
+                self.unrealized += position.direction * (worth - cost)
             if trader_id:
-                self._own[key] = (position.direction, worth, margin)
+                self._own[key] = Own(direction=position.direction, worth=worth, cost=cost, margin=margin)
                 if key not in self._dust:
                     self.positions.add(key)
-
-    def _unrealized(self, position: Position, left: Decimal, worth: Decimal) -> Decimal:
-        if position.symbol not in self.view.marks:
-            return ZERO
-        whole = abs(position.quantity)
-        cost = position.cost if left == whole else position.cost * left / whole
-        return position.direction * worth - cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +174,50 @@ class Entry:
     def leverage(self) -> int:
         """Return the leverage that the resulting position would have."""
         return self.sized.candidate.leverage
+
+    @property
+    def view(self) -> AccountView:
+        """Return the frozen account."""
+        return self.exposures.view
+
+    @property
+    def trader(self) -> TraderView:
+        """Return the trader whose intent this is."""
+        return self.view.traders[self.trader_id]
+
+    @property
+    def adds(self) -> bool:
+        """Tell whether this adds to what the trader holds or opens on this side."""
+        return bool(self._own.direction)
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Return the average entry price of the position that will result, the mark for a new one."""
+        own = self._own
+        return self.price * (own.cost + self.size_usd) / (own.worth + self.size_usd) if own.worth else self.price
+
+    @property
+    def stop_loss(self) -> Decimal | None:
+        """Return where the position's stop would rest."""
+        held, asked = self._standing, self.sized.candidate.stop_loss
+        stop = held.stop_loss if asked is None and held is not None else asked
+        return None if stop is None else resting_stop(stop, self.direction, self.instrument.tick)
+
+    @property
+    def take_profit(self) -> Decimal | None:
+        """Return where the position's take-profit would rest."""
+        held, asked = self._standing, self.sized.candidate.take_profit
+        price = held.take_profit if asked is None and held is not None else asked
+        return None if price is None else resting_take_profit(price, self.direction, self.instrument.tick)
+
+    @property
+    def _own(self) -> Own:
+        return self.exposures.own(self.trader_id, self.symbol, self.direction)
+
+    @property
+    def _standing(self) -> Position | None:
+        """Return the booked position that this adds to."""
+        return self.trader.book.positions.get(self.symbol) if self.adds else None
 
     @property
     def is_new(self) -> bool:

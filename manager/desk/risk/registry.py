@@ -45,7 +45,8 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     ),
     Rule(
         code="ENTRY_RATE", stage=LOCAL, function=trader.entry_rate, reach=Reach.WIDENING,
-        doc="The trader has made max_entries_per_hour entries within the hour, those of this round included.",
+        doc="The trader has made max_entries_per_hour entries within the hour; each that filled counts once, as do "
+        "those that may still fill and those of this round.",
     ),
     Rule(
         code="INTENT_STALE", stage=LOCAL, function=trader.intent_stale, reach=Reach.WIDENING,
@@ -73,7 +74,7 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     ),
     Rule(
         code="ENTRY_PRICE_MOVED", stage=LOCAL, function=trader.entry_price_moved,
-        doc="The mark is outside min_entry_price and max_entry_price.",
+        doc="The mark is outside min_entry_price and max_entry_price, at the ticks within them.",
     ),
     Rule(
         code="OPPOSITE_OWN_POSITION", stage=LOCAL, function=trader.opposite_own_position,
@@ -81,7 +82,7 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     ),
     Rule(
         code="MAX_POSITIONS_TRADER", stage=LOCAL, function=trader.max_positions_trader,
-        doc="The trader holds max_positions; adding to one of them is no new position.",
+        doc="The trader holds max_positions; adding to one of them is no new position, unless it is dust.",
     ),
     Rule(
         code="CONFIDENCE_TOO_LOW", stage=LOCAL, function=trader.confidence_too_low,
@@ -101,20 +102,23 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     ),
     Rule(
         code="STOP_LOSS_WRONG_SIDE", stage=LOCAL, function=trader.stop_loss_wrong_side, reach=Reach.ADJUST,
-        doc="The stop is not strictly on the losing side of the mark.",
+        doc="The stop, at the tick towards the mark where it would rest, is not strictly on its losing side.",
     ),
     Rule(
         code="TAKE_PROFIT_WRONG_SIDE", stage=LOCAL, function=trader.take_profit_wrong_side, reach=Reach.ADJUST,
-        doc="The take-profit is not strictly on the winning side of the mark.",
+        doc="The take-profit, at the tick towards the mark where it would rest, is not strictly on its winning side.",
     ),
     Rule(
-        code="RISK_REWARD_TOO_LOW", stage=LOCAL, function=trader.risk_reward_too_low,
-        doc="(take_profit - mark) / (mark - stop_loss) is below min_risk_reward_ratio.",
+        code="RISK_REWARD_TOO_LOW", stage=LOCAL, function=trader.risk_reward_too_low, of_result=True,
+        doc="(take_profit - entry) / (entry - stop_loss), each at its tick, is below min_risk_reward_ratio; the entry "
+        "is the mark, for an add the average of the position that results, judged last.",
     ),
     Rule(
         code="STOP_BEYOND_LIQUIDATION", stage=LOCAL, function=trader.stop_beyond_liquidation, reach=Reach.WIDENING,
+        of_result=True,
         doc="The stop is at or behind the nearer of the account's estimated liquidation price and "
-        "entry x (1 -/+ (1/leverage - maintenance)).",
+        "entry x (1 -/+ (1/leverage - maintenance)); for an add of the position that results, at its average entry and "
+        "the add's leverage, judged last.",
     ),
     Rule(
         code="BELOW_MIN_NOTIONAL", stage=LOCAL, function=trader.below_min_notional,
@@ -124,6 +128,11 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
         code="MAX_POSITION_SIZE", stage=LOCAL, function=trader.max_position_size,
         doc="Cuts an entry so that the resulting position is within max_position_size_usd; "
         "denies when the rest is below the minimum.",
+    ),
+    Rule(
+        code="POSITION_EXPOSURE", stage=LOCAL, function=trader.position_exposure,
+        doc="Cuts an entry so that the resulting position is within max_single_position_exposure_pct of the trader's "
+        "allocation, where that is set; denies when the rest is below the minimum.",
     ),
     Rule(
         code="MARGIN_USAGE_TRADER", stage=LOCAL, function=trader.margin_usage_trader,
@@ -168,6 +177,14 @@ ACCOUNT_RULES: tuple[Rule[Entry], ...] = (
         code="INSUFFICIENT_MARGIN", stage=ACCOUNT, function=account.insufficient_margin,
         doc="Cuts an entry so that the account's margin is within its equity; "
         "denies when the rest is below the minimum.",
+    ),
+    Rule(
+        code="RISK_REWARD_TOO_LOW", stage=ACCOUNT, function=trader.risk_reward_too_low,
+        doc="Of an add, when the account's limits have cut it: as for the trader alone.",
+    ),
+    Rule(
+        code="STOP_BEYOND_LIQUIDATION", stage=ACCOUNT, function=trader.stop_beyond_liquidation,
+        doc="Of an add, when the account's limits have cut it: as for the trader alone.",
     ),
 )  # fmt: skip
 

@@ -49,6 +49,8 @@ class Case(Protocol):
     def size_usd(self) -> Decimal: ...
     @property
     def leverage(self) -> int: ...
+    @property
+    def adds(self) -> bool: ...
     def cut(self, limit: Decimal) -> Self | None: ...
     def lever(self, leverage: int) -> Self: ...
 
@@ -59,13 +61,17 @@ CaseT_contra = TypeVar("CaseT_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Generic[CaseT_contra]):
-    """Hold one row of the registry: the code, who checks it, the function and the sentence for docs/risk-codes.md."""
+    """Hold one row of the registry: the code, who checks it, the function and the sentence for docs/risk-codes.md.
+
+    `of_result` judges the position that results, so that of an add it waits until the size is known.
+    """
 
     code: str
     stage: Stage
     function: Callable[[CaseT_contra], Finding | None]
     doc: str
     reach: Reach = Reach.ENTRY
+    of_result: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +95,7 @@ class Checked(Generic[CaseT]):
 def apply_rules(rules: Iterable[Rule[CaseT]], case: CaseT) -> Checked[CaseT]:
     """Apply rules in order until one denies; a case that is cut below the minimum is denied with that code."""
     clamps: tuple[Clamp, ...] = ()
-    for rule in rules:
+    for rule in sorted(rules, key=lambda rule: rule.of_result) if case.adds else rules:
         finding = rule.function(case)
         if finding is None:
             continue

@@ -4,7 +4,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Self
 
-from exchanges.precision import floor_to_lot, meets_minimum, notional, quantity_for
+from exchanges.precision import (
+    floor_to_lot,
+    meets_minimum,
+    notional,
+    quantity_for,
+    resting_stop,
+    resting_take_profit,
+)
 from exchanges.types import ZERO, Instrument, Side, Symbol
 from executor.contract import Action
 from manager.desk.plan.outcomes import Reduce
@@ -91,10 +98,10 @@ class Standing:
         A higher leverage frees no margin in this round, because the entry may not fill.
         """
         symbol = case.symbol
-        needed = (self.notional(symbol) + case.size_usd) / case.leverage
+        needed = (self.notional(symbol) + case.notional) / case.leverage
         self._planned[symbol] = Planned(
             direction=case.direction,
-            notional=self.planned_usd(symbol) + case.size_usd,
+            notional=self.planned_usd(symbol) + case.notional,
             margin=max(needed, self.margin(symbol)),
         )
         self.entries += 1
@@ -115,6 +122,13 @@ class Standing:
         """Return the unsigned value in USD of what is held and being opened."""
         return self.planned_usd(symbol) + self._held_usd(symbol)
 
+    def cost(self, symbol: Symbol) -> Decimal:
+        """Return the unsigned entry notional in USD of what is held and being opened."""
+        position = self.position(symbol)
+        if position is None:
+            return self.planned_usd(symbol)
+        return self.planned_usd(symbol) + position.cost * self.held(symbol) / abs(position.quantity)
+
     def margin(self, symbol: Symbol) -> Decimal:
         """Return the most margin in USD that what is held and being opened may need."""
         planned = self._planned.get(symbol)
@@ -133,11 +147,10 @@ class Standing:
         total = self.trader.reserved_margin
         return total + sum((self.margin(other) for other in self._symbols() if other != symbol), ZERO)
 
-    def count_without(self, symbol: Symbol) -> int:
-        """Count the other positions, being opened and reserved ones included, dust not."""
+    def counted(self) -> set[Symbol]:
+        """Return the symbols that count as positions, being opened and reserved ones included, dust not."""
         reserved = {r.symbol for r in self.view.reservations if r.trader_id == self.trader.spec.id}
-        counted = (self._symbols() - self._dust) | set(self._planned) | reserved
-        return len(counted - {symbol})
+        return (self._symbols() - self._dust) | set(self._planned) | reserved
 
     def _floor(self, symbol: Symbol, quantity: Decimal) -> Decimal:
         instrument = self.view.instruments.get(symbol)
@@ -173,8 +186,8 @@ class Standing:
 class OpenCase:
     """Hold one entry, or one change of a stop, as the local rules see it.
 
-    `entry_price` is the mark for an entry and the average entry price for a held position; `stop_loss` and
-    `take_profit` are those the position would have; `price` is 0 without a mark.
+    `stop_loss` and `take_profit` are those the position would have, at the tick where they would rest; `price` is the
+    mark, 0 without one.
     """
 
     standing: Standing
@@ -183,7 +196,6 @@ class OpenCase:
     direction: int
     mark: Mark | None
     price: Decimal
-    entry_price: Decimal
     instrument: Instrument
     leverage: int
     size_usd: Decimal = ZERO
@@ -215,19 +227,17 @@ class OpenCase:
     def of_adjustment(cls, standing: Standing, intent: IntentRow, position: Position) -> Self:
         """Return the case of a moved stop or take-profit."""
         mark = standing.view.marks.get(position.symbol)
-        return cls(
+        case = cls(
             standing=standing,
             intent=intent,
             symbol=position.symbol,
             direction=position.direction,
             mark=mark,
             price=mark.price if mark is not None else ZERO,
-            entry_price=position.entry_price,
             instrument=standing.view.instrument(position.symbol),
             leverage=position.leverage,
-            stop_loss=intent.decision.stop_loss,
-            take_profit=intent.decision.take_profit,
         )
+        return case.guarded(intent.decision.stop_loss, intent.decision.take_profit)
 
     @classmethod
     def _of_entry(cls, standing: Standing, intent: IntentRow, direction: int, size_usd: Decimal) -> Self:
@@ -240,20 +250,18 @@ class OpenCase:
         if same is not None:
             stop_loss = same.stop_loss if stop_loss is None else stop_loss
             take_profit = same.take_profit if take_profit is None else take_profit
-        return cls(
+        case = cls(
             standing=standing,
             intent=intent,
             symbol=symbol,
             direction=direction,
             mark=mark,
             price=price,
-            entry_price=price,
             instrument=standing.view.instrument(symbol),
             leverage=max(1, decision.leverage or (same.leverage if same is not None else 1)),
             size_usd=size_usd,
-            stop_loss=stop_loss,
-            take_profit=take_profit,
         )
+        return case.guarded(stop_loss, take_profit)
 
     @property
     def view(self) -> AccountView:
@@ -269,6 +277,34 @@ class OpenCase:
     def trader_id(self) -> TraderId:
         """Return the id of the trader."""
         return self.intent.trader_id
+
+    @property
+    def adds(self) -> bool:
+        """Tell whether this is an entry that adds to what is held or being opened on its side."""
+        return self.size_usd > ZERO and self.standing.direction(self.symbol) == self.direction
+
+    @property
+    def notional(self) -> Decimal:
+        """Return the worth in USD of the whole lots that the size buys, at the mark."""
+        return notional(quantity_for(self.size_usd, self.price, self.instrument), self.price, self.instrument)
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Return the average entry price of the position that will result, the mark for a new one."""
+        position = self.standing.position(self.symbol)
+        if not self.size_usd and position is not None:
+            return position.entry_price
+        worth, added = self.standing.notional(self.symbol), self.notional if self.size_usd else ZERO
+        return self.price * (self.standing.cost(self.symbol) + added) / (worth + added) if worth else self.price
+
+    def guarded(self, stop_loss: Decimal | None, take_profit: Decimal | None) -> Self:
+        """Return the case with a stop and a take-profit where they would rest."""
+        direction, tick = self.direction, self.instrument.tick
+        return replace(
+            self,
+            stop_loss=None if stop_loss is None else resting_stop(stop_loss, direction, tick),
+            take_profit=None if take_profit is None else resting_take_profit(take_profit, direction, tick),
+        )
 
     def cut(self, limit: Decimal) -> Self | None:
         """Return the case cut to `limit` USD, None when what can be sent is below the venue's minimum."""

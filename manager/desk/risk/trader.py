@@ -5,8 +5,10 @@ Those on size look at the position that would result.
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Protocol
 
-from exchanges.types import ZERO
+from exchanges.precision import ceil_to_tick, floor_to_tick
+from exchanges.types import ZERO, Instrument, Symbol
 from manager.desk.plan.liquidation import liquidation_price
 from manager.desk.plan.outcomes import plain
 from manager.desk.plan.values import AccountView, TraderView
@@ -17,6 +19,29 @@ from manager.state.records import TraderState, TradingState
 HUNDRED = Decimal(100)
 SAFE_MODE_FAILURES = 3
 _HOUR = timedelta(hours=1)
+
+
+class Guarded(Protocol):
+    """Present a position that will result, with its stop and take-profit where they would rest."""
+
+    @property
+    def view(self) -> AccountView: ...
+    @property
+    def trader(self) -> TraderView: ...
+    @property
+    def symbol(self) -> Symbol: ...
+    @property
+    def direction(self) -> int: ...
+    @property
+    def instrument(self) -> Instrument: ...
+    @property
+    def entry_price(self) -> Decimal: ...
+    @property
+    def leverage(self) -> int: ...
+    @property
+    def stop_loss(self) -> Decimal | None: ...
+    @property
+    def take_profit(self) -> Decimal | None: ...
 
 
 def trading_disabled(case: OpenCase) -> Finding | None:
@@ -84,10 +109,11 @@ def cooldown(case: OpenCase) -> Finding | None:
 
 
 def entry_rate(case: OpenCase) -> Finding | None:
-    """Deny more entries in an hour than the limit, those of this round included."""
+    """Deny more entries in an hour than the limit, those that may still fill and those of this round included."""
     limit = case.trader.spec.limits.max_entries_per_hour
     since = case.view.at - _HOUR
-    entries = sum(1 for at in case.trader.recent_entries if at > since) + case.standing.entries
+    entries = sum(1 for at in case.trader.recent_entries if at > since)
+    entries += case.trader.reserved_entries + case.standing.entries
     if entries < limit:
         return None
     return deny("the trader has used its entries of this hour", entries=entries, limit=limit)
@@ -153,13 +179,21 @@ def symbol_unresolved(case: OpenCase) -> Finding | None:
 
 
 def entry_price_moved(case: OpenCase) -> Finding | None:
-    """Deny when the mark has left the range of prices at which the trader wanted to enter."""
-    highest, lowest = case.intent.decision.max_entry_price, case.intent.decision.min_entry_price
-    if highest is not None and case.price > highest:
-        return deny("the mark is above max_entry_price", mark=case.price, max_entry_price=highest)
-    if lowest is not None and case.price < lowest:
-        return deny("the mark is below min_entry_price", mark=case.price, min_entry_price=lowest)
+    """Deny when the mark has left the range of prices, at ticks within it, at which the trader wanted to enter."""
+    highest, lowest, tick = (*_entry_range(case), case.instrument.tick)
+    if highest is not None and case.price > floor_to_tick(highest, tick):
+        return deny("the mark is above max_entry_price", mark=case.price, max_entry_price=highest, **_tick(case))
+    if lowest is not None and case.price < ceil_to_tick(lowest, tick):
+        return deny("the mark is below min_entry_price", mark=case.price, min_entry_price=lowest, **_tick(case))
     return None
+
+
+def _entry_range(case: OpenCase) -> tuple[Decimal | None, Decimal | None]:
+    return case.intent.decision.max_entry_price, case.intent.decision.min_entry_price
+
+
+def _tick(case: OpenCase) -> dict[str, Decimal]:
+    return {} if case.instrument.tick is None else {"tick": case.instrument.tick}
 
 
 def opposite_own_position(case: OpenCase) -> Finding | None:
@@ -171,14 +205,11 @@ def opposite_own_position(case: OpenCase) -> Finding | None:
 
 
 def max_positions_trader(case: OpenCase) -> Finding | None:
-    """Deny one position more than the trader may hold; adding to one is no new position."""
-    limit = case.trader.spec.limits.max_positions
-    if case.standing.direction(case.symbol):
+    """Deny one position more than the trader may hold; adding to one is no new position, unless it is dust."""
+    limit, counted = case.trader.spec.limits.max_positions, case.standing.counted()
+    if case.symbol in counted or len(counted) < limit:
         return None
-    others = case.standing.count_without(case.symbol)
-    if others < limit:
-        return None
-    return deny("the trader holds as many positions as it may", positions=others, limit=limit)
+    return deny("the trader holds as many positions as it may", positions=len(counted), limit=limit)
 
 
 def leverage(case: OpenCase) -> Finding | None:
@@ -202,14 +233,24 @@ def below_min_notional(case: OpenCase) -> Finding | None:
 
 def max_position_size(case: OpenCase) -> Finding | None:
     """Cut an entry so that the resulting position's notional stays within the trader's limit."""
-    limit = case.trader.spec.limits.max_position_size_usd
+    detail = "the position would be larger than the trader may hold"
+    return _within_size(case, case.trader.spec.limits.max_position_size_usd, detail)
+
+
+def position_exposure(case: OpenCase) -> Finding | None:
+    """Cut an entry so that the resulting position's notional stays within its share of the trader's allocation."""
+    pct, allocated = case.trader.spec.limits.max_single_position_exposure_pct, case.trader.allocated
+    if pct is None:
+        return None
+    detail = "the position would be too large a part of the trader's allocation"
+    return _within_size(case, allocated * pct / HUNDRED, detail, allocated=allocated, limit_pct=pct)
+
+
+def _within_size(case: OpenCase, limit: Decimal, detail: str, **numbers: Decimal) -> Finding | None:
     held = case.standing.notional(case.symbol) + case.standing.reserved_notional(case.symbol)
     if held + case.size_usd <= limit:
         return None
-    return cut_to(
-        limit - held, "the position would be larger than the trader may hold",
-        size_usd=case.size_usd, held_usd=held, limit_usd=limit,
-    )  # fmt: skip
+    return cut_to(limit - held, detail, size_usd=case.size_usd, held_usd=held, limit_usd=limit, **numbers)
 
 
 def margin_usage_trader(case: OpenCase) -> Finding | None:
@@ -261,38 +302,43 @@ def take_profit_missing(case: OpenCase) -> Finding | None:
 
 
 def stop_loss_wrong_side(case: OpenCase) -> Finding | None:
-    """Deny a stop that is not strictly on the losing side of the mark."""
+    """Deny a stop that would not rest strictly on the losing side of the mark."""
     if case.stop_loss is None or (case.price - case.stop_loss) * case.direction > ZERO:
         return None
     side = "below" if case.direction > 0 else "above"
-    return deny(f"the stop must be {side} the mark", stop_loss=case.stop_loss, mark=case.price)
+    return deny(f"the stop must be {side} the mark", stop_loss=case.stop_loss, mark=case.price, **_tick(case))
 
 
 def take_profit_wrong_side(case: OpenCase) -> Finding | None:
-    """Deny a take-profit that is not strictly on the winning side of the mark."""
+    """Deny a take-profit that would not rest strictly on the winning side of the mark."""
     if case.take_profit is None or (case.take_profit - case.price) * case.direction > ZERO:
         return None
-    side = "above" if case.direction > 0 else "below"
-    return deny(f"the take-profit must be {side} the mark", take_profit=case.take_profit, mark=case.price)
+    side, rests = "above" if case.direction > 0 else "below", case.take_profit
+    return deny(f"the take-profit must be {side} the mark", take_profit=rests, mark=case.price, **_tick(case))
 
 
-def risk_reward_too_low(case: OpenCase) -> Finding | None:
-    """Deny when (take_profit - mark) / (mark - stop_loss) is below the trader's minimum."""
+def risk_reward_too_low(case: Guarded) -> Finding | None:
+    """Deny when (take_profit - entry) / (entry - stop_loss) is below the trader's minimum.
+
+    The entry is the average of the position that will result, which is the mark for a new one. A stop beyond the entry
+    risks nothing.
+    """
     if case.stop_loss is None or case.take_profit is None:
         return None
-    reward = (case.take_profit - case.price) * case.direction
-    risk = (case.price - case.stop_loss) * case.direction
+    entry = case.entry_price
+    reward = (case.take_profit - entry) * case.direction
+    risk = (entry - case.stop_loss) * case.direction
     limit = case.trader.spec.limits.min_risk_reward_ratio
     if reward >= limit * risk:
         return None
     return deny(
         "the reward is too small for the risk", ratio=reward / risk, limit=limit,
-        mark=case.price, stop_loss=case.stop_loss, take_profit=case.take_profit,
+        entry=entry, stop_loss=case.stop_loss, take_profit=case.take_profit,
     )  # fmt: skip
 
 
-def stop_beyond_liquidation(case: OpenCase) -> Finding | None:
-    """Deny a stop that lies at or behind the price of liquidation, where it could never help."""
+def stop_beyond_liquidation(case: Guarded) -> Finding | None:
+    """Deny a stop that lies at or behind the price of liquidation of the whole position, where it could never help."""
     if case.stop_loss is None:
         return None
     account, rate = case.view.liquidation_prices.get(case.symbol), case.instrument.maintenance_rate

@@ -96,7 +96,7 @@ async def test_a_bankrupt_trader_is_isolated_and_its_loss_is_told_once() -> None
     assert [(event.before, event.after) for event in moves] == [("running", "isolated")]
     dealt = await events(desk, "rebalance")
     assert "b -1000" in dealt[-1].reason
-    assert (Decimal(dealt[-1].before.split()[1]), Decimal(dealt[-1].after.split()[1])) == (0, 1000)
+    assert (Decimal(dealt[-1].before.split()[1]), Decimal(dealt[-1].after.split()[1])) == (Decimal(0), Decimal(1000))
 
 
 async def test_its_loss_stays_in_its_book_however_often_capital_is_dealt() -> None:
@@ -150,7 +150,7 @@ async def test_an_operator_funds_it_out_of_what_is_free() -> None:
     row = await fund(desk, "2500")
     assert (row.state, row.state_code, row.trader_id) == (TraderState.STOPPED, StateCode.FUNDED, "a")
     own = await book(desk, "a")
-    assert (own.cash, own.allocated, own.bankrupt_at) == (1500, 1500, None)
+    assert (own.cash, own.allocated, own.bankrupt_at) == (Decimal(1500), Decimal(1500), None)
     assert own.realized == -6000
     curve = own.performance
     assert (curve.nav, curve.units, curve.drawdown, curve.max_drawdown) == (1, 1500, 0, 1)

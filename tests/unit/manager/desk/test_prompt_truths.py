@@ -104,7 +104,6 @@ def _case(trader: object, desk: object, symbol: str) -> OpenCase:
         direction=1,
         mark=None,
         price=Decimal(10),
-        entry_price=Decimal(10),
         instrument=Instrument(symbol=symbol),  # type: ignore[arg-type]  # one of the factory's
         leverage=1,
     )

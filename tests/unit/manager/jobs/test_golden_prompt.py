@@ -31,12 +31,14 @@ from manager.state.records import (
     AccountId,
     BookRow,
     FillPartRow,
+    IntentId,
     OrderId,
     OrderPurpose,
     OrderRow,
     OrderState,
     PositionRow,
     PromptRow,
+    RecentEntry,
     Share,
     TraderRow,
     VerdictKind,
@@ -205,7 +207,9 @@ def rows() -> list[Any]:
     book = make_row(
         BookRow, **mine, capital=Decimal(1000), allocated=Decimal(1000), realized=Decimal("12.5"),
         fees=Decimal("1.4"), funding=Decimal("-0.2"), performance=curve,
-        recent_entries=(NOW - timedelta(minutes=5), NOW - timedelta(minutes=61)),
+        recent_entries=tuple(
+            RecentEntry(at=NOW - timedelta(minutes=minutes), intent_id=IntentId(f"i{minutes}")) for minutes in (5, 61)
+        ),
     )  # fmt: skip
     # 40 x 0.1 x 200 = 800 against 840 paid: +40, margin 800 / 4; at the low of 195, 4 x 5 more: 60
     # 210 x (1 + 1/4 - 0.005) = 261.45

@@ -60,6 +60,7 @@ class Given:
 
 LOSS = make_position(ETH, 100, price="70.01")
 EDGE = make_position(ETH, 100, price="70")
+UNDER = (make_position(BTC, 1, price=110),)
 ONE: Mapping[str, Any] = {"max_positions": 1}
 TINY: Mapping[str, Any] = {"equity": D(100)}
 RULES: list[tuple[str, Given, Given]] = [
@@ -128,6 +129,16 @@ RULES: list[tuple[str, Given, Given]] = [
         "INSUFFICIENT_MARGIN",
         Given(view=TINY, other=(make_position(SOL, "49.6"),), limits={"max_margin_usage_pct": D(200)}),
         Given(view=TINY, other=(make_position(SOL, "49.5"),), limits={"max_margin_usage_pct": D(200)}),
+    ),
+    (
+        "RISK_REWARD_TOO_LOW",
+        Given(held=UNDER, entry={"stop_loss": D(99), "take_profit": D("122.9")}),
+        Given(held=UNDER, entry={"stop_loss": D(99), "take_profit": D(123)}),
+    ),
+    (
+        "STOP_BEYOND_LIQUIDATION",
+        Given(held=UNDER, entry={"stop_loss": D("95.025"), "leverage": 10}),
+        Given(held=UNDER, entry={"stop_loss": D("95.026"), "leverage": 10}),
     ),
 ]  # fmt: skip
 
@@ -220,3 +231,18 @@ def test_no_entries_need_no_account() -> None:
 def test_a_position_without_a_mark_counts_at_its_entry_price() -> None:
     view = {"marks": make_marks({BTC: 100})}
     assert Given(view=view, other=(make_position(ETH, 100, price=70),)).check().entries
+
+
+def test_the_stop_of_an_add_is_judged_anew_when_the_account_cuts_it() -> None:
+    """40 of 60 held, 20 asked, 10 left: (40 x 110 + 1000) / 50 = 108, dead at 97.74; with 20 it were 96.566."""
+    given: dict[str, Any] = {"held": (make_position(BTC, 40, price=110),), "quantity": "20"}
+    kept = Given(**given, entry={"stop_loss": D("97.75"), "leverage": 10}).check()
+    assert [(entry.quantity, entry.candidate.leverage) for entry in kept.entries] == [(D(10), 10)]
+    denied = Given(**given, entry={"stop_loss": D("97.73"), "leverage": 10}).check()
+    assert [denial.code for denial in denied.denials] == ["STOP_BEYOND_LIQUIDATION"]
+
+
+def test_a_stop_that_stands_is_judged_where_an_add_brings_none() -> None:
+    for stop, passed in ((D("95.025"), 0), (D("95.026"), 1)):
+        held = replace(make_position(BTC, 1, price=110), stop_loss=stop)
+        assert len(Given(held=(held,), entry={"leverage": 10}).check().entries) == passed

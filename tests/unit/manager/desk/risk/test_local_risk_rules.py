@@ -26,6 +26,7 @@ OPEN = Decision(
     stop_loss=D(95), take_profit=D(115), confidence=D(80),
 )  # fmt: skip
 SHORT: Mapping[str, Any] = {"action": Action.OPEN_SHORT, "stop_loss": D(105), "take_profit": D(85)}
+RAISED: dict[str, Any] = {"leverage": 10, "take_profit": D(200)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,12 @@ RULES: list[tuple[str, Given, Given]] = [
         Given(trader={"recent_entries": (AT - 3599 * SECOND, AT - SECOND, AT)}),
         Given(trader={"recent_entries": (AT - 3600 * SECOND, AT - SECOND, AT)}),
     ),
+    ("ENTRY_RATE", Given(trader={"recent_entries": (AT,) * 3}), Given(trader={"recent_entries": (AT,) * 2})),
+    (
+        "ENTRY_RATE",
+        Given(trader={"recent_entries": (AT,), "reserved_entries": 2}),
+        Given(trader={"recent_entries": (AT,), "reserved_entries": 1}),
+    ),
     ("INTENT_STALE", Given(intent={"expires_at": AT}), Given(intent={"expires_at": AT + SECOND})),
     ("ACCOUNT_STALE", Given(view={"truth_at": AT - SECOND}), Given(view={"truth_at": AT + SECOND})),
     ("ACCOUNT_STALE", Given(view={"truth_at": None}), Given()),
@@ -120,6 +127,16 @@ RULES: list[tuple[str, Given, Given]] = [
     ("SYMBOL_UNRESOLVED", Given(view=external(-1)), Given(view=external(-1), decision=SHORT)),
     ("ENTRY_PRICE_MOVED", Given(decision={"max_entry_price": D(99)}), Given(decision={"max_entry_price": D(100)})),
     ("ENTRY_PRICE_MOVED", Given(decision={"min_entry_price": D(101)}), Given(decision={"min_entry_price": D(100)})),
+    (
+        "ENTRY_PRICE_MOVED",
+        Given(decision={"max_entry_price": D("101.9")}, view=listed(tick=D(3))),
+        Given(decision={"max_entry_price": D(102)}, view=listed(tick=D(3))),
+    ),
+    (
+        "ENTRY_PRICE_MOVED",
+        Given(decision={"min_entry_price": D("99.1")}, view=listed(tick=D(3))),
+        Given(decision={"min_entry_price": D(99)}, view=listed(tick=D(3))),
+    ),
     ("OPPOSITE_OWN_POSITION", Given(held=(make_position(BTC, -1),)), Given(held=(make_position(BTC, 1),))),
     (
         "MAX_POSITIONS_TRADER",
@@ -146,6 +163,22 @@ RULES: list[tuple[str, Given, Given]] = [
     ("STOP_LOSS_WRONG_SIDE", Given(decision={"stop_loss": D(100)}), Given(decision={"stop_loss": D("99.9")})),
     ("STOP_LOSS_WRONG_SIDE", Given(decision={**SHORT, "stop_loss": D(100)}), Given(decision=SHORT)),
     (
+        "STOP_LOSS_WRONG_SIDE",
+        Given(decision={"stop_loss": D("99.1")}, view=listed(tick=D(3))),
+        Given(decision={"stop_loss": D(99)}, view=listed(tick=D(3))),
+    ),
+    (
+        "STOP_LOSS_WRONG_SIDE",
+        Given(decision={**SHORT, "stop_loss": D("101.9")}, view=listed(tick=D(3))),
+        Given(decision={**SHORT, "stop_loss": D(102)}, view=listed(tick=D(3))),
+    ),
+    ("STOP_LOSS_WRONG_SIDE", Given(decision={"stop_loss": D("99.5")}, view=listed(tick=D(100))), Given()),
+    (
+        "TAKE_PROFIT_WRONG_SIDE",
+        Given(decision={"take_profit": D("101.9")}, view=listed(tick=D(3)), limits={"min_risk_reward_ratio": D(0)}),
+        Given(decision={"take_profit": D(102)}, view=listed(tick=D(3)), limits={"min_risk_reward_ratio": D(0)}),
+    ),
+    (
         "TAKE_PROFIT_WRONG_SIDE",
         Given(decision={"take_profit": D(100)}, limits={"min_risk_reward_ratio": D(0)}),
         Given(decision={"take_profit": D("100.1")}, limits={"min_risk_reward_ratio": D(0)}),
@@ -153,6 +186,31 @@ RULES: list[tuple[str, Given, Given]] = [
     ("TAKE_PROFIT_WRONG_SIDE", Given(decision={**SHORT, "take_profit": D(115)}), Given(decision=SHORT)),
     ("RISK_REWARD_TOO_LOW", Given(decision={"take_profit": D("114.99")}), Given(decision={"take_profit": D(115)})),
     ("RISK_REWARD_TOO_LOW", Given(decision={**SHORT, "take_profit": D("85.01")}), Given(decision=SHORT)),
+    (
+        "RISK_REWARD_TOO_LOW",
+        Given(decision={"take_profit": D("113.9")}, view=listed(tick=D(3))),
+        Given(decision={"take_profit": D(114)}, view=listed(tick=D(3))),
+    ),
+    (
+        "RISK_REWARD_TOO_LOW",
+        Given(decision={"stop_loss": D(99), "take_profit": D("122.9")}, held=(make_position(BTC, 1, price=110),)),
+        Given(decision={"stop_loss": D(99), "take_profit": D(123)}, held=(make_position(BTC, 1, price=110),)),
+    ),
+    (
+        "RISK_REWARD_TOO_LOW",
+        Given(decision={"stop_loss": D(94), "take_profit": D(101)}),
+        Given(decision={"stop_loss": D(94), "take_profit": D(101)}, held=(make_position(BTC, 1, price=90),)),
+    ),
+    (
+        "STOP_BEYOND_LIQUIDATION",
+        Given(decision=RAISED | {"stop_loss": D("95.025")}, held=(make_position(BTC, 1, price=110),)),
+        Given(decision=RAISED | {"stop_loss": D("95.026")}, held=(make_position(BTC, 1, price=110),)),
+    ),
+    (
+        "STOP_BEYOND_LIQUIDATION",
+        Given(decision=RAISED | {"stop_loss": None}, held=(replace(make_position(BTC, 1), stop_loss=D("90.5")),)),
+        Given(decision=RAISED | {"stop_loss": None}, held=(replace(make_position(BTC, 1), stop_loss=D("90.6")),)),
+    ),
     (
         "STOP_BEYOND_LIQUIDATION",
         Given(decision={"stop_loss": D("80.5"), "take_profit": D(200)}),
@@ -179,6 +237,11 @@ RULES: list[tuple[str, Given, Given]] = [
         "MAX_POSITION_SIZE",
         Given(limits={"max_position_size_usd": D(100)}, held=(make_position(BTC, "0.96"),)),
         Given(limits={"max_position_size_usd": D(100)}, held=(make_position(BTC, "0.95"),)),
+    ),
+    (
+        "POSITION_EXPOSURE",
+        Given(limits={"max_single_position_exposure_pct": D(10)}, held=(make_position(BTC, "0.96"),)),
+        Given(limits={"max_single_position_exposure_pct": D(10)}, held=(make_position(BTC, "0.95"),)),
     ),
     (
         "MARGIN_USAGE_TRADER",
@@ -273,3 +336,62 @@ def test_dust_does_not_count_as_a_position() -> None:
     intents = [make_intent("a", OPEN)]
     assert check_local(view, intents).denials[0].code == "MAX_POSITIONS_TRADER"
     assert check_local(view, intents, frozenset({PositionKey(TraderId("a"), ETH)})).entries
+
+
+def test_an_add_to_dust_counts_as_a_new_position() -> None:
+    trader = make_trader("a", make_position(ETH, 1), make_position(BTC, "0.01"))
+    limits = replace(trader.spec.limits, max_positions=1)
+    view = make_view(replace(trader, spec=replace(trader.spec, limits=limits)))
+    intents = [make_intent("a", OPEN)]
+    assert check_local(view, intents).entries
+    dust = frozenset({PositionKey(TraderId("a"), BTC)})
+    assert [denial.code for denial in check_local(view, intents, dust).denials] == ["MAX_POSITIONS_TRADER"]
+
+
+ADD = {"leverage": 10, "position_size_usd": D(900), "take_profit": D(200)}
+
+
+def test_the_stop_of_an_add_is_judged_at_the_size_that_is_left() -> None:
+    """9 held at 110, 900 USD more are cut to 1: average 109, dead at 98.645; with all nine it were 95.025."""
+    held = (make_position(BTC, 9, price=110),)
+    denied = Given(decision=ADD | {"stop_loss": D("98.6")}, held=held).check()
+    assert [denial.code for denial in denied.denials] == ["STOP_BEYOND_LIQUIDATION"]
+    assert Given(decision=ADD | {"stop_loss": D("98.7")}, held=held).check().entries[0].size_usd == D(100)
+
+
+def test_an_add_that_is_cut_may_keep_a_stop_that_all_of_it_could_not() -> None:
+    """9 held at 90: average 91 with what is left, dead at 82.355; with all nine 95, dead at 85.975."""
+    held = (make_position(BTC, 9, price=90),)
+    assert Given(decision=ADD | {"stop_loss": D(83)}, held=held).check().entries[0].size_usd == D(100)
+    denied = Given(decision=ADD | {"stop_loss": D(82)}, held=held).check()
+    assert [denial.code for denial in denied.denials] == ["STOP_BEYOND_LIQUIDATION"]
+
+
+def test_an_add_counts_with_what_this_round_opens_and_closes() -> None:
+    """Half of 2 at 110 goes first and 1 is opened at 100: the second add makes 3 at 310 / 3, dead at 93.51666."""
+    close = make_intent("a", Decision(symbol=BTC, action=Action.CLOSE_LONG, fraction=D("0.5")), intent_id="a@0#0")
+    first = make_intent("a", replace(OPEN, take_profit=D(200)), intent_id="a@0#1", n=1)
+    for stop, kept in ((D("93.51"), 1), (D("93.52"), 2)):
+        second = make_intent("a", replace(OPEN, **RAISED, stop_loss=stop), intent_id="a@0#2", n=2)
+        verdict = check_local(make_view(make_trader("a", make_position(BTC, 2, price=110))), [close, first, second])
+        assert (len(verdict.entries), len(verdict.denials)) == (kept, 2 - kept)
+
+
+def test_a_whole_lot_counts_not_what_was_asked_for() -> None:
+    """Of 160 USD one lot of 100 is bought, so that a second one fits under 200."""
+    view = make_view(make_trader("a"), instruments={BTC: Instrument(symbol=BTC, lot=D(1))})
+    limits = replace(view.traders[TraderId("a")].spec.limits, max_position_size_usd=D(200))
+    trader = replace(make_trader("a"), spec=replace(make_trader("a").spec, limits=limits))
+    opens = [make_intent("a", replace(OPEN, position_size_usd=D(160)), intent_id=f"a@0#{n}", n=n) for n in (0, 1)]
+    verdict = check_local(replace(view, traders={TraderId("a"): trader}), opens)
+    assert [entry.size_usd for entry in verdict.entries] == [D(160), D(100)]
+
+
+def test_a_stop_is_moved_only_to_where_it_rests_before_the_mark() -> None:
+    held = replace(make_position(BTC, 1), stop_loss=D("94.5"))
+    view = make_view(make_trader("a", held, trading_state=TradingState.REDUCING), **listed(tick=D(3)))
+    for stop, code in ((D("97.1"), None), (D("99.1"), "STOP_LOSS_WRONG_SIDE"), (D("93.1"), None), (D(93), "REDUCING")):
+        moved = make_intent("a", Decision(symbol=BTC, action=Action.ADJUST_STOP, stop_loss=stop))
+        verdict = check_local(view, [moved])
+        assert [denial.code for denial in verdict.denials] == ([code] if code else []), stop
+        assert [change.stop_loss for change in verdict.stops] == ([] if code else [stop])
