@@ -15,6 +15,7 @@ from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.values import AccountRules, AccountView
+from manager.desk.reconcile.seen import SeenNews
 from manager.state.records import AccountId, OrderId, RoundId, TenantId
 from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL
@@ -37,6 +38,7 @@ class AccountRuntime:
     start_equity: Decimal
     leverages: dict[Symbol, int] = field(default_factory=dict)
     back_off: BackOff = field(default_factory=BackOff)
+    seen: SeenNews = field(default_factory=SeenNews)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,8 @@ class SampledMark:
 class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
+    `fills_since`, `newest_trade`, `funding_since` and `cash_since` are the newest news that is booked, `opened_at` is
+    when the books were opened: what came before is in their first deposit.
     `marks` are by symbol, as of `updated_at`; so are `equity` and `utilization`, or as of a rebalance after it.
     `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from.
     """
@@ -85,8 +87,11 @@ class AccountRow:
     fencing_token: int = 0
     holder: str = ""
     equity: Decimal = ZERO
+    opened_at: datetime | None = None
     fills_since: datetime | None = None
+    newest_trade: str = ""
     funding_since: datetime | None = None
+    cash_since: datetime | None = None
     rebalanced_at: datetime | None = None
     rebalance_members: tuple[TraderId, ...] = ()
     updated_at: datetime | None = None
@@ -373,6 +378,24 @@ class FillPartRow:
     realized: Decimal
     purpose: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingRow:
+    """Hold one funding payment of the venue, booked once, and what each book has had of it, late corrections included.
+
+    `payment` is what it is known by.
+    """
+
+    tenant_id: TenantId
+    account_id: AccountId
+    payment: str
+    symbol: Symbol
+    at: datetime
+    rate: Decimal
+    mark: Decimal
+    amount: Decimal
+    parts: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
