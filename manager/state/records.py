@@ -334,6 +334,12 @@ class OrderRow:
     updated_at: datetime | None = None
 
     @property
+    def closes(self) -> bool:
+        """Tell whether it closes what is held at once: a plain take-profit is one that the desk fired."""
+        fired = self.purpose is OrderPurpose.TAKE_PROFIT and not self.reduce_only
+        return fired or self.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
+
+    @property
     def guards(self) -> PositionKey:
         """Return the position that a stop or take-profit is for; it has one share."""
         return PositionKey(self.shares[0].trader_id if self.shares else TraderId(""), self.symbol)
