@@ -254,6 +254,12 @@ class AccountState:
             self._dirty_heads.add(trader_id)
             self._post(trader_id, kind, ref, amount, at, "")
 
+    def drop(self) -> None:
+        """Forget what is not written yet; the books here are no longer those of the database."""
+        self.pending = Writes(self.account.account_id)
+        self._dirty_heads.clear()
+        self._dirty_positions.clear()
+
     def take(self) -> Writes:
         """Return everything not written yet, with the current rows of all books and positions that changed."""
         writes = self.pending

@@ -1,8 +1,10 @@
 """Book what the venue executed, each fill once: own fills, late ones, and external ones (docs/rules.md 7, 9)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from exchanges.errors import ExchangeError
 from exchanges.types import ZERO, ClientOrderId, Fill, FillKind, OrderReport, OrderStatus
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.booking import book_fill
@@ -38,7 +40,9 @@ class FillBooking:
         """
         order = await self._book_own(order, report.fills, first=first)
         if order.filled < report.filled:
-            found = await self._session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
+            found = None
+            with suppress(ExchangeError):  # it stays open in the books, so the next pass asks again
+                found = await self._session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
             if found is not None:
                 order, report = await self._book_own(order, found.fills), found
         state = OrderState.ACCEPTED

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+from exchanges.decorators import read_within
 from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
 from exchanges.types import ZERO, Symbol
@@ -70,7 +71,8 @@ class Reconciler:
         """Return the market, empty when it cannot be read: stops must stand even then, entries find no mark."""
         runtime = self._session.runtime
         try:
-            return await runtime.market.snapshot(frozenset(runtime.instruments))
+            limit = None if runtime.timeout_s is None else self._session.call_limit_s()
+            return await read_within(limit, "market", runtime.market.snapshot(frozenset(runtime.instruments)))
         except ExchangeError as failure:
             self._session.incident("MARKET_UNAVAILABLE", str(failure))
             return Snapshot(self._session.clock.now(), {})
