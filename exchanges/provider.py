@@ -10,8 +10,9 @@ from exchanges import types
 class Exchange(Protocol):
     """Trade one account at one venue.
 
-    Reads raise VenueUnavailable. `create_order` raises OrderRejected, OrderDenied or OutcomeUnknown and returns a
-    report otherwise; the adapter never sends one request twice.
+    A list of what happened may lack what the venue lists late, hold things twice, and be in any order. Reads raise
+    VenueUnavailable. `create_order` raises OrderRejected, OrderDenied or OutcomeUnknown and returns a report otherwise;
+    the adapter never sends one request twice.
     """
 
     @property
@@ -34,11 +35,19 @@ class Exchange(Protocol):
         ...
 
     async def fetch_fills(self, since: datetime) -> Sequence[types.Fill]:
-        """Return the account's fills at or after `since`, oldest first."""
+        """Return the account's fills at or after `since`."""
         ...
 
     async def fetch_funding(self, since: datetime) -> Sequence[types.FundingPayment]:
-        """Return the funding payments at or after `since`, oldest first."""
+        """Return the funding payments at or after `since`."""
+        ...
+
+    async def fetch_cash(self, since: datetime) -> Sequence[types.CashMovement]:
+        """Return deposits, withdrawals, interest and the like at or after `since`; empty where none are told."""
+        ...
+
+    async def fetch_time(self) -> datetime:
+        """Return what the venue's clock shows now, the one by which it lets orders expire."""
         ...
 
     async def create_order(self, request: types.OrderRequest) -> types.OrderReport:

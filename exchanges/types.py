@@ -177,7 +177,8 @@ class Balance:
 class FundingPayment:
     """Report one funding instant of one symbol; `amount` is positive when received on the account's net position.
 
-    It is zero for a flat net position, where books that offset each other still owe funding to one another.
+    It is zero for a flat net position, where books that offset each other still owe funding to one another. In hedge
+    mode `side` is that of the position's entry; `payment_id` is the venue's, where it gives one.
     """
 
     symbol: Symbol
@@ -185,13 +186,48 @@ class FundingPayment:
     rate: Decimal
     mark: Decimal
     amount: Decimal
+    side: Side | None = None
+    payment_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return what a payment is known by: the venue's id, else symbol, side and instant."""
+        side = f"{self.side}/" if self.side is not None else ""
+        return self.payment_id or f"{self.symbol}/{side}{self.at.isoformat()}"
+
+
+class CashKind(StrEnum):
+    """Name why cash moved without a trade or funding."""
+
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    INTEREST = "interest"
+    FEE = "fee"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CashMovement:
+    """Report one movement of the venue's cash history, neither trade nor funding; USD, positive when received."""
+
+    movement_id: str
+    at: datetime
+    amount: Decimal
+    kind: CashKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """Say what a venue can do, so that the desk plans only what will work."""
+    """Say what a venue can do, so that the desk plans only what will work.
+
+    It `enforces_expiry` when it takes no order after its `send_before`, however late the request arrives; its lookup is
+    authoritative when one that finds nothing proves that the venue does not have the order at that moment.
+    """
 
     attaches_stop: bool = False
     reduce_below_minimum: bool = True
-    order_expiry: bool = True
     reports_funding: bool = True
+    reports_cash: bool = False
+    reduce_only: bool = True
+    enforces_expiry: bool = False
+    lookup_authoritative: bool = False

@@ -17,9 +17,8 @@ from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
 from exchanges.registry import Venue, VenueRequest
 
 CLIENT_IDS = AS_IT_IS
-CAPABILITIES = types.Capabilities(
-    attaches_stop=False, reduce_below_minimum=True, order_expiry=True, reports_funding=True
-)
+# An order is taken, and its expiry judged, in a transaction that a lookup waits for; no cash moves but by trades.
+CAPABILITIES = types.Capabilities(reports_cash=True, enforces_expiry=True, lookup_authoritative=True)
 
 
 def open_paper(request: VenueRequest, ledger: PaperLedger) -> Venue:
@@ -100,6 +99,15 @@ class PaperExchange:
         """Return the funding payments at or after `since`, oldest first."""
         await self._catch_up()
         return await self._ledger.funding_since(self._account, since)
+
+    async def fetch_cash(self, since: datetime) -> Sequence[types.CashMovement]:
+        """Return nothing: cash moves by fills and funding only."""
+        del since
+        return ()
+
+    async def fetch_time(self) -> datetime:
+        """Return the clock's instant: orders expire by it."""
+        return self._clock.now()
 
     async def create_order(self, request: types.OrderRequest) -> types.OrderReport:
         """Take one order; raise OrderDenied past its expiry, OrderRejected when the venue does not take it.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import structlog
 
 from exchanges.clock import Clock
+from exchanges.decorators import read_within
+from exchanges.errors import VenueUnavailable
 from exchanges.market import SharedMarket
 from exchanges.paper.ledger import PaperLedger
 from exchanges.provider import Exchange
@@ -14,6 +16,7 @@ from exchanges.types import Instrument, Symbol
 from executor.registry import ExecutorParts
 from manager.bootstrap.executors import ConfiguredExecutors, Recorded
 from manager.config.values import AccountConfig, Config, MarketType
+from manager.desk.plan.values import VENUE_TIMEOUT_S
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime
 from manager.jobs.handlers import DeskParts
@@ -70,8 +73,9 @@ def runtime_of(
         exchange=exchange,
         market=market,
         rules=account.rules,
-        instruments=instruments,
+        instruments=dict(instruments),
         start_equity=account.equity_usd,
+        timeout_s=account.timeout_s,
     )
 
 
@@ -89,7 +93,12 @@ async def account_runtimes(config: Config, clock: Clock, ledger_of: LedgerOf) ->
                 continue
             venue = venues.open(tenant_id, account)
             market = SharedMarket(venue.feed, clock, max_age_s=config.manager.snapshot_max_age_s)
-            instruments = await venue.exchange.instruments()
+            instruments: Mapping[Symbol, Instrument] = {}
+            try:
+                limit_s = account.timeout_s or VENUE_TIMEOUT_S
+                instruments = await read_within(limit_s, "instruments", venue.exchange.instruments())
+            except VenueUnavailable as failure:  # its jobs ask again, and tell; other accounts start meanwhile
+                _LOG.warning("venue_does_not_answer", tenant=tenant_id, account=name, error=str(failure))
             runtime = runtime_of(tenant_id, account, venue.exchange, market, instruments)
             runtimes[(tenant_id, runtime.account_id)] = runtime
     return runtimes

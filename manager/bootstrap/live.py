@@ -99,7 +99,11 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         yield WorkerParts(
             desk=assemble(config, outside, holder=holder, keep_prompts=keep_prompts),
             runner=runner,
-            settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
+            # A job waits for its venue in a slot: with one for each account, none waits for another's venue.
+            settings=WorkerSettings(
+                decision_concurrency=config.manager.decision_concurrency,
+                account_concurrency=max(WorkerSettings().account_concurrency, len(accounts)),
+            ),
             pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
         )
 

@@ -194,7 +194,10 @@ class _Inputs:
         """Return the config of the one account, on which every trader runs from the start."""
         traders = tuple(replace(spec, auto_start=True) for spec in self.tenant.traders)
         account = replace(
-            self.account, type="replay", rules=replace(self.account.rules, data_age_intervals=_DATA_AGE_INTERVALS)
+            self.account,
+            type="replay",
+            timeout_s=None,
+            rules=replace(self.account.rules, data_age_intervals=_DATA_AGE_INTERVALS),
         )
         accounts = {**self.tenant.accounts, account.name: account}
         tenant = replace(self.tenant, accounts=accounts, traders=traders)

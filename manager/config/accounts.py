@@ -24,7 +24,14 @@ from manager.config.reading import Reading
 from manager.config.schema import LimitsSection, RootSection
 from manager.config.source import Loc, shown
 from manager.config.values import AccountConfig, MarketSettings, MarketType, VenueSettings
-from manager.desk.plan.values import AccountRules, ConflictStrategy, GlobalLimits
+from manager.desk.plan.values import (
+    LEASE_S,
+    VENUE_TIMEOUT_MOST_S,
+    VENUE_TIMEOUT_S,
+    AccountRules,
+    ConflictStrategy,
+    GlobalLimits,
+)
 
 InstrumentsOf = Callable[[AccountConfig], frozenset[str] | None]
 _PAPER: Final = PaperConfig()
@@ -37,6 +44,12 @@ class AccountSection(Section):
 
     tradable: ClassVar[bool] = True
     type: str
+    timeout: Annotated[
+        fields.Duration,
+        Field(le=int(VENUE_TIMEOUT_MOST_S)),
+        Expect(f"a duration from 1s to {VENUE_TIMEOUT_MOST_S:g}s: a job has {LEASE_S:g}s for all its calls"),
+    ] = int(VENUE_TIMEOUT_S)
+    """How long a call of the venue may take."""
 
     @property
     def given_market(self) -> Any:
@@ -143,8 +156,6 @@ class LiveSection(AccountSection):
     """Whether it is the venue's test network."""
     live: bool = False
     """Whether real money may be traded; needed beside the credentials."""
-    timeout: fields.Duration = 30
-    """How long a call of the venue may take."""
     allow_opposite_books: bool = False
     """Whether conflict_strategy net may keep opposite books there, whose stops are not reduce-only."""
 
@@ -156,7 +167,6 @@ class LiveSection(AccountSection):
             api_secret=self.api_secret,
             testnet=self.testnet,
             live=self.live,
-            timeout_s=self.timeout,
         )
 
     def unfit(self, rules: AccountRules) -> tuple[str, str, str] | None:
@@ -308,6 +318,7 @@ class AccountReader:
             rules=self._rules,
             equity_usd=equity,
             settings=settings,
+            timeout_s=float(section.timeout),
             unfit=self._unfit(section, market, str(loc[-1])),
         )
         return replace(account, quoted=self._quoted(loc, account))

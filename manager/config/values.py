@@ -11,7 +11,7 @@ from executor.models.profile import ModelProfile
 from executor.prompts.files import FOLDER
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorSpec
-from manager.desk.plan.values import AccountRules
+from manager.desk.plan.values import VENUE_TIMEOUT_S, AccountRules
 from manager.resources import resource
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
@@ -44,7 +44,6 @@ class VenueSettings:
     api_secret: str = field(repr=False)
     testnet: bool = True
     live: bool = False
-    timeout_s: int = field(default=30, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +51,7 @@ class AccountConfig:
     """Define one exchange account; `settings` is the value of its venue's own kind, which only the venue reads.
 
     `quoted` are the symbols of its market, None where only the venue knows. `unfit` says why no trader can be on it.
+    A call of the venue may take `timeout_s`, any time where it is None.
     """
 
     name: str
@@ -60,6 +60,7 @@ class AccountConfig:
     rules: AccountRules
     equity_usd: Decimal
     settings: object = None
+    timeout_s: float | None = VENUE_TIMEOUT_S
     quoted: frozenset[str] | None = None
     unfit: str = ""
 

@@ -14,6 +14,7 @@ from typing import Any
 from exchanges.types import Instrument, Symbol
 from manager.desk.plan.booking import Execution, Part
 from manager.desk.plan.dust import still_dust
+from manager.desk.plan.late import CORRECTION
 from manager.desk.plan.outstanding import Outstanding
 from manager.state import records
 from manager.state.keys import Row
@@ -86,6 +87,10 @@ class AccountState:
     def dust(self) -> frozenset[records.PositionKey]:
         """Return the positions that are too small for the venue."""
         return frozenset(key for key, row in self.positions.items() if row.dust)
+
+    def held(self, symbol: Symbol) -> dict[TraderId, Decimal]:
+        """Return what each book holds of a symbol, signed."""
+        return {owner: book.quantity(symbol) for owner, book in self.books.items() if symbol in book.positions}
 
     def held_row(self, key: records.PositionKey) -> records.PositionRow | None:
         """Return the row of a position as it was flagged last, None for one that is not held."""
@@ -178,7 +183,8 @@ class AccountState:
                 contract_size=contract_size,
             ),
         )
-        if symbol in after.positions and part.purpose == OrderPurpose.ENTRY:
+        new = held is None and part.purpose == CORRECTION
+        if symbol in after.positions and (new or part.purpose == OrderPurpose.ENTRY):
             after = with_protection(after, symbol, part.stop_loss, part.take_profit)
         self.books[part.trader_id] = after
         self._dirty_positions.add(records.PositionKey(part.trader_id, symbol))
@@ -249,14 +255,20 @@ class AccountState:
     def move_capital(
         self, kind: LedgerKind, amounts: Sequence[tuple[TraderId, Decimal]], ref: str, at: datetime
     ) -> None:
-        """Post capital entries; except for deposits and withdrawals of the account they must add up to zero."""
-        if kind not in (LedgerKind.DEPOSIT, LedgerKind.WITHDRAW) and sum(a for _, a in amounts) != 0:
+        """Post capital entries; except for those by which the account's cash moves they must add up to zero."""
+        if not kind.moves_cash and sum(a for _, a in amounts) != 0:
             raise ValueError(f"capital entries of {ref} do not add up to zero: {amounts}")
         self.version += 1
         for trader_id, amount in amounts:
             self.books[trader_id] = apply_capital(self._held(trader_id), amount)
             self._dirty_heads.add(trader_id)
             self._post(trader_id, kind, ref, amount, at, "")
+
+    def drop(self) -> None:
+        """Forget what is not written yet; the books here are no longer those of the database."""
+        self.pending = Writes(self.account.account_id)
+        self._dirty_heads.clear()
+        self._dirty_positions.clear()
 
     def take(self) -> Writes:
         """Return everything not written yet, with the current rows of all books and positions that changed."""

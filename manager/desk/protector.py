@@ -40,9 +40,11 @@ class Protector:
         self._tell_overlaps()
 
     def _plan(self) -> ProtectionPlan:
-        held, state = self._session.view(), self._session.state
+        session = self._session
+        held, state = session.view(), session.state
         # Alone on its symbol a reduce-only stop is safe whether the reduce fills or not, so it stays until it has.
-        view = without_outstanding(held, state.outstanding.reduces(harmless=False))
+        harmless = session.exchange.capabilities.reduce_only
+        view = without_outstanding(held, state.outstanding.reduces(harmless=not harmless))
         return plan_protection(view, state.outstanding.legs(), dust=state.dust, held=held)
 
     def _tell_overlaps(self) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.clock import Clock
+from exchanges.decorators import Bounded
 from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
 from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
@@ -15,20 +16,20 @@ from manager.desk.account_state import AccountState
 from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
-from manager.desk.plan.values import AccountRules, AccountView
+from manager.desk.plan.values import LEASE_S, VENUE_TIMEOUT_S, AccountRules, AccountView
+from manager.desk.reconcile.seen import SeenNews
 from manager.state.records import AccountId, OrderId, RoundId, TenantId
 from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL
 from traders.spec import TraderId
-
-LEASE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRuntime:
     """Bind one account to its venue, market and rules; built once a process by the bootstrap.
 
-    `relieved` is the instant at which the worst loser was closed last.
+    `timeout_s` is how long a call of the venue may take, None where nothing is outside this process. `instruments` is
+    empty until the venue has told them. `relieved` is the instant at which the worst loser was closed last.
     """
 
     tenant_id: TenantId
@@ -37,11 +38,13 @@ class AccountRuntime:
     exchange: Exchange
     market: SharedMarket
     rules: AccountRules
-    instruments: Mapping[Symbol, Instrument]
+    instruments: dict[Symbol, Instrument]
     start_equity: Decimal
+    timeout_s: float | None = VENUE_TIMEOUT_S
     leverages: dict[Symbol, int] = field(default_factory=dict)
     back_off: BackOff = field(default_factory=BackOff)
     relieved: deque[datetime] = field(default_factory=lambda: deque(maxlen=1))
+    seen: SeenNews = field(default_factory=SeenNews)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +62,13 @@ class Session:
 
     def __init__(self, runtime: AccountRuntime, store: Store, clock: Clock, fence: Fence, rows: AccountRows) -> None:
         self.runtime = runtime
-        self.exchange = runtime.exchange
         self.clock = clock
+        self.lease_until_s = clock.boot_s() + LEASE_S
+        bounded = runtime.timeout_s is not None
+        self.exchange: Exchange = Bounded(runtime.exchange, self.call_limit_s) if bounded else runtime.exchange
         self.fence = fence
         self.state = AccountState(rows, runtime.instruments)
         self.incidents = IncidentLog(self.state, self.round_id, rows.incidents)
-        self.lease_until_s = clock.boot_s() + LEASE_S
         self.began_at = clock.now()
         self._truth: Truth | None = None
         self._snapshot: Snapshot | None = None
@@ -75,6 +79,16 @@ class Session:
         self._view_version = -1
         self._freezer: Freezer | None = None
         self._store = store
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """Return how long this job may still go on; None where nothing can make it wait."""
+        return None if self.runtime.timeout_s is None else self.lease_until_s - self.clock.boot_s()
+
+    def call_limit_s(self) -> float:
+        """Return how long the next call of the venue may take: never beyond the lease."""
+        left = self.lease_until_s - self.clock.boot_s()
+        return left if self.runtime.timeout_s is None else min(left, self.runtime.timeout_s)
 
     @property
     def truth(self) -> Truth:
@@ -121,6 +135,12 @@ class Session:
             return
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
+
+    async def abandon(self, code: str, detail: str) -> None:
+        """Write nothing of what this job has not written but an incident that says why it ends here."""
+        self.state.drop()
+        self.incident(code, detail)
+        await self.flush()
 
     def incident(
         self, code: str, detail: str, *, trader_id: TraderId = TraderId(""), symbol: str = "", which: str = ""

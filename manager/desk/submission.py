@@ -6,7 +6,8 @@ Nothing here sends an order a second time; UNKNOWN is looked up when the account
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -19,6 +20,7 @@ from manager.desk.session import Session
 from manager.state.records import OrderId, OrderPurpose, OrderRow, OrderState, Share
 
 _LOG = structlog.get_logger(__name__)
+CLOSE_WINDOW_S: Final = 2.0
 _TYPES = {OrderPurpose.STOP: OrderType.STOP, OrderPurpose.TAKE_PROFIT: OrderType.TAKE_PROFIT}
 
 
@@ -54,7 +56,8 @@ class Submission:
         row = self._row(planned, _TYPES[leg.purpose], leg=f"{leg.purpose}.{leg.trader_id}")
         bracket = BracketId(f"{leg.trader_id}.{leg.symbol}")
         reason = "fired" if fire else ""
-        return replace(row, bracket=bracket, trigger_price=leg.trigger_price, fired=fire, reason=reason)
+        row = replace(row, bracket=bracket, trigger_price=leg.trigger_price, fired=fire, reason=reason)
+        return replace(row, send_before=self._send_before(row))
 
     async def persist(self, orders: Sequence[OrderRow]) -> None:
         """Write the orders, with whatever else the session has pending, before any of them can be sent."""
@@ -64,6 +67,7 @@ class Submission:
 
     async def send(self, order: OrderRow) -> OrderRow:
         """Send one persisted order and persist its outcome with its fills; return the order as it then stands."""
+        order = await self._in_time(order)
         session, now = self._session, self._session.clock.now()
         too_late = order.send_before is not None and now > order.send_before
         if too_late or session.clock.boot_s() > session.lease_until_s:
@@ -127,12 +131,29 @@ class Submission:
         runtime.leverages[symbol] = wanted
         return True
 
+    async def _in_time(self, order: OrderRow) -> OrderRow:
+        """Give a close that waited for others a new expiry, persisted before it can be sent: it has none to spare."""
+        session, window = self._session, timedelta(seconds=CLOSE_WINDOW_S)
+        waited = order.send_before is not None and session.clock.now() > order.send_before - window / 2
+        if not (order.closes and waited and session.clock.boot_s() <= session.lease_until_s):
+            return order
+        order = replace(order, send_before=self._send_before(order))
+        session.state.put_order(order)
+        await session.flush()
+        return order
+
+    def _send_before(self, order: OrderRow) -> datetime:
+        """Return until when an order may be taken; that a close is lost must be known soon (docs/rules.md 8)."""
+        window_s = self._session.runtime.rules.send_window_s
+        window_s = min(window_s, CLOSE_WINDOW_S) if order.closes else window_s
+        return self._session.clock.now() + timedelta(seconds=window_s)
+
     def _row(self, planned: PlannedOrder, kind: OrderType, *, leg: str) -> OrderRow:
         now, number = self._session.clock.now(), self._session.next_leg()
         account = self._session.state.account
         where = (account.tenant_id, account.account_id, str(account.opened_at), self._session.round_id)
         named = new_client_order_id(*where, planned.symbol, leg, str(number))
-        return OrderRow(
+        row = OrderRow(
             tenant_id=account.tenant_id,
             account_id=account.account_id,
             order_id=OrderId(named),
@@ -146,8 +167,8 @@ class Submission:
             shares=planned.shares,
             n=number,
             reduce_only=planned.reduce_only,
-            send_before=now + timedelta(seconds=self._session.runtime.rules.send_window_s),
         )
+        return replace(row, send_before=self._send_before(row))
 
     async def _settle(self, order: OrderRow, state: OrderState, reason: str) -> OrderRow:
         order = replace(order, state=state, reason=reason, updated_at=self._session.clock.now())
@@ -162,7 +183,7 @@ def was_refused(sent: OrderRow) -> bool:
 
 
 def _request(order: OrderRow) -> OrderRequest:
-    closes = order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
+    closes = order.closes and not order.fired
     rests = closes or (order.type is not OrderType.MARKET and not order.fired)
     return OrderRequest(
         client_order_id=ClientOrderId(order.order_id),

@@ -1,7 +1,8 @@
 """The three jobs of the desk, the same under every runner: decide, round, maintain."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -9,7 +10,8 @@ from typing import Final, Protocol
 import structlog
 
 from exchanges.clock import Clock, to_ms
-from exchanges.errors import ExchangeError
+from exchanges.decorators import read_within
+from exchanges.errors import ExchangeError, VenueUnavailable
 from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
@@ -17,6 +19,7 @@ from manager.desk.execution import RoundExecution
 from manager.desk.housekeeping import Housekeeping
 from manager.desk.incidents.safe_mode import log_changes, note_outcome
 from manager.desk.plan.isolation import Isolation, unfit
+from manager.desk.plan.values import LEASE_S
 from manager.desk.protector import Protector
 from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
@@ -38,6 +41,7 @@ _LATE = ItemError(
 )
 _ROUNDS_AT_ONCE = 5
 _STORED_LATE = timedelta(seconds=5)
+VENUE_UNAVAILABLE: Final = "VENUE_UNAVAILABLE"
 INVALID_ITEM: Final = "INVALID_ITEM"
 INVALID_REPLY: Final = "INVALID_REPLY"
 _MOST_VERDICTS: Final = 20
@@ -115,39 +119,54 @@ class DeskHandlers:
         """Trade the account once, and again while newer intents keep coming in."""
         with suppress(FenceLost):
             for _ in range(_ROUNDS_AT_ONCE):
-                session = await self._open(job)
-                if not await self._prepare(session):
-                    return
-                settled = await RoundExecution(session).run()
-                if self._parts.maintain_fires and unfit(session.view()):
-                    await self._parts.runner.defer(replace(job, kind=JobKind.MAINTAIN))
-                if settled and not await self._has_newer(session):
+                again = False
+                async with self._session(job) as session:
+                    await self._prepare(session)
+                    settled = await RoundExecution(session).run()
+                    if self._parts.maintain_fires and unfit(session.view()):
+                        await self._parts.runner.defer(replace(job, kind=JobKind.MAINTAIN))
+                    again = not settled or await self._has_newer(session)
+                if not again:
                     return
 
     async def maintain(self, job: Job) -> None:
         """Bring books, protection, liquidation checks and capital up to date; takes no entry."""
         with suppress(FenceLost):
-            session = await self._open(job)
-            await self._prepare(session, fire=self._parts.maintain_fires)
+            async with self._session(job) as session:
+                await self._prepare(session, fire=self._parts.maintain_fires)
 
     async def settle(self, job: Job) -> None:
         """Book the fills at the end of a replay's instant and protect them; who is unfit is judged at the next one."""
         with suppress(FenceLost):
-            session = await self._open(job)
-            await self._prepare(session, judge=False)
+            async with self._session(job) as session:
+                await self._prepare(session, judge=False)
 
     async def fire(self, job: Job) -> None:
         """Fire the touched take-profits that do not rest, and nothing else."""
         with suppress(FenceLost):
-            session = await self._open(job)
-            if await self._read(session):
+            async with self._session(job) as session:
+                await self._read(session)
                 await Protector(session).fire_take_profits()
                 await session.flush()
 
-    async def _prepare(self, session: Session, *, fire: bool = False, judge: bool = True) -> bool:
-        """Reconcile, keep house and protect; False when the venue could not be read, so nothing may be traded."""
-        if not await self._read(session):
-            return False
+    @asynccontextmanager
+    async def _session(self, job: Job) -> AsyncIterator[Session]:
+        """Open a session that ends at its lease; a venue that cannot be read, or not in time, is told."""
+        session = await self._open(job)
+        try:
+            async with asyncio.timeout(session.lease_left_s) as limit:
+                yield session
+        except ExchangeError as failure:
+            session.incident(VENUE_UNAVAILABLE, str(failure))
+            await session.flush()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await session.abandon(VENUE_UNAVAILABLE, f"the venue took longer than the job's lease of {LEASE_S:g} s")
+
+    async def _prepare(self, session: Session, *, fire: bool = False, judge: bool = True) -> None:
+        """Reconcile, keep house and protect; raise ExchangeError when the venue could not be read: trade nothing."""
+        await self._read(session)
         if fire:
             await Protector(session).fire_take_profits()
         house = Housekeeping(session, self._parts.sampler)
@@ -158,17 +177,13 @@ class DeskHandlers:
         await Protector(session).protect()
         session.incidents.end(session.clock.now())
         await session.flush()
-        return True
 
-    async def _read(self, session: Session) -> bool:
+    async def _read(self, session: Session) -> None:
         self._parts.sampler.before(session)
-        try:
-            await Reconciler(session).reconcile()
-        except ExchangeError as failure:
-            session.incident("VENUE_UNAVAILABLE", str(failure))
-            await session.flush()
-            return False
-        return True
+        instruments = session.runtime.instruments
+        if not instruments:
+            instruments.update(await session.exchange.instruments())
+        await Reconciler(session).reconcile()
 
     async def _isolate(self, session: Session, isolations: Sequence[Isolation]) -> None:
         if isolations:
@@ -225,7 +240,10 @@ class Turn:
     async def _ask(self, runtime: AccountRuntime, views: MarketViews) -> tuple[Context | None, FullDecision]:
         parts, rows, spec = self._parts, self._rows, self._trader.spec
         try:
-            snapshot = await runtime.market.snapshot(frozenset(runtime.instruments))
+            wanted = frozenset(runtime.instruments)
+            if not wanted:
+                raise VenueUnavailable("the venue has not told its instruments yet")
+            snapshot = await read_within(runtime.timeout_s, "market", runtime.market.snapshot(wanted))
         except ExchangeError as failure:
             error = ItemError(path="market", message=f"no market data: {failure}")
             return None, FullDecision(outcome=Outcome.UNAVAILABLE, errors=(error,))

@@ -18,6 +18,7 @@ Row = (
     | records.OrderRow
     | records.FillRow
     | records.FillPartRow
+    | records.FundingRow
     | records.LedgerRow
     | records.ConflictRow
     | records.VerdictRow
@@ -43,6 +44,7 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     records.OrderRow: ("account_id", "order_id"),
     records.FillRow: ("account_id", "trade_id"),
     records.FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
+    records.FundingRow: ("account_id", "payment"),
     records.LedgerRow: ("account_id", "ref", "trader_id", "kind"),
     records.ConflictRow: ("account_id", "round_id", "n"),
     records.VerdictRow: ("account_id", "round_id", "n"),

@@ -94,6 +94,20 @@ class LedgerKind(StrEnum):
     FEE = "fee"
     FUNDING = "funding"
     ROUNDING = "rounding"
+    INTEREST = "interest"
+    VENUE_FEE = "venue_fee"
+    VENUE_OTHER = "venue_other"
+
+    @property
+    def moves_cash(self) -> bool:
+        """Tell whether the venue's cash history says it, so that it is in no other book."""
+        return self in (
+            LedgerKind.DEPOSIT,
+            LedgerKind.WITHDRAW,
+            LedgerKind.INTEREST,
+            LedgerKind.VENUE_FEE,
+            LedgerKind.VENUE_OTHER,
+        )
 
 
 class EventKind(StrEnum):

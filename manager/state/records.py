@@ -75,9 +75,11 @@ class SampledMark:
 class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
+    `fills_since`, `newest_trade`, `funding_since` and `cash_since` are the newest news that is booked, `opened_at` is
+    when the books were opened: what came before is in their first deposit. It enters every client order id, as a
+    database made anew begins its rounds again and must not name an old order.
     `marks` are by symbol, as of `updated_at`; so are `equity` and `utilization`, or as of a rebalance after it.
-    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from. `opened_at`
-    enters every client order id: a database made anew begins its rounds again, and must not name an old order.
+    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from.
     """
 
     tenant_id: TenantId
@@ -88,8 +90,11 @@ class AccountRow:
     fencing_token: int = 0
     holder: str = ""
     equity: Decimal = ZERO
+    opened_at: datetime | None = None
     fills_since: datetime | None = None
+    newest_trade: str = ""
     funding_since: datetime | None = None
+    cash_since: datetime | None = None
     rebalanced_at: datetime | None = None
     rebalance_members: tuple[TraderId, ...] = ()
     updated_at: datetime | None = None
@@ -97,7 +102,6 @@ class AccountRow:
     marks: Mapping[str, SampledMark] = field(default_factory=dict)
     terms: str = ""
     config: str = ""
-    opened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,6 +360,12 @@ class OrderRow:
     updated_at: datetime | None = None
 
     @property
+    def closes(self) -> bool:
+        """Tell whether it closes what is held at once: a plain take-profit is one that the desk fired."""
+        fired = self.purpose is OrderPurpose.TAKE_PROFIT and not self.reduce_only
+        return fired or self.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)
+
+    @property
     def guards(self) -> PositionKey:
         """Return the position that a stop or take-profit is for; it has one share."""
         return PositionKey(self.shares[0].trader_id if self.shares else TraderId(""), self.symbol)
@@ -400,6 +410,24 @@ class FillPartRow:
     realized: Decimal
     purpose: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingRow:
+    """Hold one funding payment of the venue, booked once, and what each book has had of it, late corrections included.
+
+    `payment` is what it is known by.
+    """
+
+    tenant_id: TenantId
+    account_id: AccountId
+    payment: str
+    symbol: Symbol
+    at: datetime
+    rate: Decimal
+    mark: Decimal
+    amount: Decimal
+    parts: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

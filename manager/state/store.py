@@ -99,8 +99,9 @@ class Search:
     """Ask for the rows of a type whose fields equal `where`, as `Transaction.find` does; without a limit for all.
 
     With `each`, the fields that name an account or a trader, `limit` counts for every one that there is, not for all
-    together. `until` is the latest `newest_first` wanted, `about` a trader whose row it must be, or who must be among
-    those it names. Fields in `omit`, such as texts, are not read: they come back as their defaults.
+    together. `since` and `until` are the earliest and the latest `newest_first` wanted, `about` a trader whose row it
+    must be, or who must be among those it names. Fields in `omit`, such as texts, are not read: they come back as their
+    defaults.
     """
 
     kind: type[Any]
@@ -108,6 +109,7 @@ class Search:
     newest_first: str = ""
     limit: int | None = None
     each: tuple[str, ...] = ()
+    since: datetime | None = None
     until: datetime | None = None
     about: TraderId = TraderId("")
     omit: tuple[str, ...] = ()
@@ -115,7 +117,8 @@ class Search:
     @property
     def fields(self) -> tuple[str, ...]:
         """Name the fields of the row that it speaks of."""
-        newest = (self.newest_first,) if self.newest_first or self.until is not None else ()
+        bounded = self.until is not None or self.since is not None
+        newest = (self.newest_first,) if self.newest_first or bounded else ()
         named = (TRADERS_IN.get(self.kind, "trader_id"),) if self.about else ()
         return (*self.where, *newest, *self.each, *named, *self.omit)
 
@@ -208,6 +211,10 @@ class Transaction(Protocol):
 
     async def known_trades(self, account_id: records.AccountId, trade_ids: Sequence[str]) -> set[str]:
         """Return which of the venue trade ids are booked."""
+        ...
+
+    async def known_payments(self, account_id: records.AccountId, payments: Sequence[str]) -> set[str]:
+        """Return which of the venue's funding payments are booked."""
         ...
 
 

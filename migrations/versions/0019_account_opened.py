@@ -1,4 +1,4 @@
-"""Keep when an account was opened: it enters the ids of its orders, so that a database made anew repeats none."""
+"""Keep when an account's books were opened: it enters the ids of its orders, so that a database made anew repeats none."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the instant; accounts of before have none, and the ids that they gave stay theirs."""
+    """Add the instant; the ids that were given before stay theirs."""
     op.add_column("accounts", sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True))
 
 

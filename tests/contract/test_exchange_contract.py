@@ -1,4 +1,4 @@
-"""TC-01 to TC-26: what any Exchange must do, whatever stands behind it.
+"""TC-01 to TC-31: what any Exchange must do, whatever stands behind it.
 
 A venue joins the suite with an entry in VENUES: an opened Stand on a liquid symbol, flat, with at least 10,000 USD.
 """
@@ -26,6 +26,7 @@ from exchanges.synthetic.model import SyntheticModel
 from exchanges.synthetic.path import SyntheticPath
 from exchanges.types import (
     BracketId,
+    Fill,
     Instrument,
     OrderReport,
     OrderRequest,
@@ -35,23 +36,37 @@ from exchanges.types import (
     Symbol,
     TimeInForce,
 )
+from late_venue import LateVenue
 from paper_market import ACCOUNT, BTC, candle_columns, instant
 
 REPLAY_START = instant(10)
 SYNTHETIC_START = datetime(2025, 11, 20, 12, tzinfo=UTC)
+LATENESS = timedelta(seconds=3)
 CONFIG = PaperConfig(start_equity=Decimal(50_000), default_leverage=5)
 
 
 @dataclass
 class Stand:
-    """Hold an exchange under test, the price now, and the way to let time pass."""
+    """Hold an exchange under test, the price now, and the clock that lets time pass.
+
+    What happens is listed within `lateness`. `double` is the venue of ours that can do more than it should.
+    """
 
     exchange: Exchange
     symbol: Symbol
     price: Callable[[], Decimal]
-    pass_time: Callable[[timedelta], None]
-    now: Callable[[], datetime]
+    clock: ManualClock
+    lateness: timedelta = timedelta(0)
+    double: LateVenue | None = None
     sent: int = 0
+
+    def pass_time(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.clock.set(self.clock.now() + by)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.clock.now()
 
     def request(self, side: Side, usd: str = "1000", kind: OrderType = OrderType.MARKET) -> OrderRequest:
         """Build a request of about `usd` with a fresh id."""
@@ -74,6 +89,12 @@ class Stand:
         plain = self.request(Side.SELL, usd, kind)
         return replace(plain, trigger_price=trigger, reduce_only=True, time_in_force=TimeInForce.GTC)
 
+    async def fills(self, since: datetime) -> list[Fill]:
+        """Return the fills since an instant once all of them are listed, each once, in the order of their instants."""
+        self.pass_time(self.lateness)
+        found = {one.trade_id: one for one in await self.exchange.fetch_fills(since)}
+        return sorted(found.values(), key=lambda one: (one.at, one.trade_id))
+
     async def net(self) -> Decimal:
         """Return the signed position."""
         held = {one.symbol: one.quantity for one in await self.exchange.fetch_positions()}
@@ -88,7 +109,7 @@ def paper(path: ReplayPath | SyntheticPath, clock: ManualClock) -> Stand:
         assert mark is not None
         return mark[0]
 
-    return Stand(exchange, BTC, price, lambda by: clock.set(clock.now() + by), clock.now)
+    return Stand(exchange, BTC, price, clock)
 
 
 @asynccontextmanager
@@ -107,7 +128,20 @@ async def replay() -> AsyncIterator[Stand]:
     await stand.exchange.close()
 
 
-VENUES: dict[str, Callable[[], AbstractAsyncContextManager[Stand]]] = {"synthetic": synthetic, "replay": replay}
+@asynccontextmanager
+async def late() -> AsyncIterator[Stand]:
+    async with synthetic() as stand:
+        venue = stand.double = LateVenue(stand.exchange, stand.clock, seed=3)
+        venue.lateness, venue.entry_step = lambda item: LATENESS, Decimal("0.01")
+        stand.exchange, stand.lateness = venue, LATENESS
+        yield stand
+
+
+VENUES: dict[str, Callable[[], AbstractAsyncContextManager[Stand]]] = {
+    "synthetic": synthetic,
+    "replay": replay,
+    "late": late,
+}
 
 
 @pytest.fixture(params=VENUES)
@@ -149,26 +183,26 @@ async def test_tc04_the_position_is_the_sum_of_the_fills(stand: Stand) -> None:
 async def test_tc05_fills_name_their_order_and_pay_a_fee(stand: Stand) -> None:
     since = stand.now()
     report = await stand.enter()
-    fills = [one for one in await stand.exchange.fetch_fills(since) if one.client_order_id == report.client_order_id]
+    fills = [one for one in await stand.fills(since) if one.client_order_id == report.client_order_id]
     assert sum(one.quantity for one in fills) == report.filled
     assert all(one.fee > 0 and one.price > 0 and one.at >= since for one in fills)
     assert len({one.trade_id for one in fills}) == len(fills)
 
 
-async def test_tc06_fills_come_since_an_instant_oldest_first(stand: Stand) -> None:
+async def test_tc06_fills_come_since_an_instant(stand: Stand) -> None:
     await stand.enter()
     stand.pass_time(timedelta(minutes=2))
     later = stand.now()
     second = await stand.enter()
     third = await stand.enter()
-    names = [one.client_order_id for one in await stand.exchange.fetch_fills(later)]
+    names = [one.client_order_id for one in await stand.fills(later)]
     assert names == [second.client_order_id, third.client_order_id]
 
 
 async def test_tc07_cash_pays_fees_and_equity_carries_the_rest(stand: Stand) -> None:
     before = (await stand.exchange.fetch_balance()).cash
     report = await stand.enter()
-    fills = await stand.exchange.fetch_fills(stand.now())
+    fills = await stand.fills(stand.now())
     after = await stand.exchange.fetch_balance()
     assert after.cash == before - sum(one.fee for one in fills)
     value = sum((one.quantity * (stand.price() - one.price) for one in fills), Decimal(0))
@@ -315,9 +349,12 @@ async def test_tc24_leverage_beyond_the_instrument_is_refused(stand: Stand) -> N
 
 
 async def test_tc25_quantities_and_prices_are_decimals_in_whole_lots(stand: Stand) -> None:
+    since = stand.now()
     report = await stand.enter()
     lot = (await stand.exchange.instruments())[stand.symbol].lot
-    for fill in report.fills:
+    fills = await stand.fills(since)
+    assert sum(fill.quantity for fill in fills) == report.filled
+    for fill in fills:
         assert isinstance(fill.price, Decimal)
         assert isinstance(fill.fee, Decimal)
         assert is_whole_lots(fill.quantity, lot)
@@ -340,3 +377,58 @@ async def test_tc26_a_leg_that_fills_cancels_the_others_of_its_bracket_and_no_ot
     ended = await stand.exchange.lookup_order(sibling.client_order_id, stand.symbol)
     assert ended is not None
     assert ended.status is OrderStatus.CANCELED
+
+
+async def test_tc27_what_is_listed_twice_is_the_same_and_stays_listed(stand: Stand) -> None:
+    since = stand.now()
+    for side in (Side.BUY, Side.SELL, Side.BUY):
+        await stand.enter(side)
+    first = await stand.fills(since)
+    assert len(first) == 3
+    seen: dict[str, Fill] = {}
+    for _ in range(5):
+        for fill in await stand.exchange.fetch_fills(since):
+            assert seen.setdefault(fill.trade_id, fill) == fill
+    assert sorted(seen.values(), key=lambda one: (one.at, one.trade_id)) == first
+
+
+async def test_tc28_the_venue_tells_the_time_by_which_orders_expire(stand: Stand) -> None:
+    assert abs(await stand.exchange.fetch_time() - stand.now()) <= timedelta(seconds=1)
+
+
+async def test_tc29_cash_that_moves_is_in_the_balance_and_told_with_an_id_of_its_own(stand: Stand) -> None:
+    if not stand.exchange.capabilities.reports_cash:
+        pytest.skip("this venue tells no cash history")
+    since, before = stand.now(), (await stand.exchange.fetch_balance()).cash
+    wanted = [] if stand.double is None else [stand.double.move_cash(250), stand.double.move_cash(-40)]
+    assert (await stand.exchange.fetch_balance()).cash == before + sum((one.amount for one in wanted), Decimal(0))
+    stand.pass_time(stand.lateness)
+    told = {one.movement_id: one for one in await stand.exchange.fetch_cash(since)}
+    assert sorted(told.values(), key=lambda one: one.movement_id) == wanted
+
+
+async def test_tc30_the_entry_price_is_that_of_the_fills_within_the_rounding(stand: Stand) -> None:
+    since = stand.now()
+    await stand.enter(usd="1000")
+    stand.pass_time(timedelta(minutes=3))
+    await stand.enter(usd="700")
+    fills = await stand.fills(since)
+    paid = sum((one.price * one.quantity for one in fills), Decimal(0))
+    entry = paid / sum((one.quantity for one in fills), Decimal(0))
+    [position] = await stand.exchange.fetch_positions()
+    assert abs(position.entry_price - entry) <= Decimal("0.01")
+
+
+async def test_tc31_an_order_that_arrives_after_its_expiry_is_not_taken(stand: Stand) -> None:
+    if not stand.exchange.capabilities.enforces_expiry:
+        pytest.skip("this venue takes late orders")
+    request = replace(stand.request(Side.BUY), send_before=stand.now() + timedelta(seconds=2))
+    if stand.double is not None:
+        stand.double.on_the_way = timedelta(seconds=5)
+    else:
+        stand.pass_time(timedelta(seconds=5))
+    with pytest.raises((OrderDenied, OrderRejected)):
+        await stand.exchange.create_order(request)
+    assert await stand.net() == 0
+    if stand.exchange.capabilities.lookup_authoritative:
+        assert await stand.exchange.lookup_order(request.client_order_id, stand.symbol) is None

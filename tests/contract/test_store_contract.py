@@ -21,6 +21,7 @@ from manager.state.records import (
     EquityRow,
     EventRow,
     FillRow,
+    FundingRow,
     IncidentRow,
     IntentRow,
     IntentStatus,
@@ -369,6 +370,18 @@ async def test_22_known_trades_are_those_booked_on_the_account(store: Store) -> 
     async with store.transaction(DEFAULT_TENANT) as transaction:
         assert await transaction.known_trades(AccountId("acco"), ["a", "b", "c"]) == {"a"}
         assert await transaction.known_trades(AccountId("acco"), []) == set()
+
+
+async def test_22_known_payments_are_those_booked_on_the_account(store: Store) -> None:
+    await _seed(
+        store,
+        make_row(FundingRow, payment="a"),
+        make_account("else"),
+        make_row(FundingRow, account_id="else", payment="b"),
+    )
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        assert await transaction.known_payments(AccountId("acco"), ["a", "b", "c"]) == {"a"}
+        assert await transaction.known_payments(AccountId("acco"), []) == set()
 
 
 async def test_23_a_decision_is_written_once(store: Store) -> None:

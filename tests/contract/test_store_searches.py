@@ -92,12 +92,15 @@ async def test_04_the_newest_of_each_account_are_those_of_accounts_that_there_ar
     assert [[row.incident_id for row in rows] for rows in found] == [["acco2", "else2"], ["else1"]]
 
 
-async def test_05_a_search_ends_at_a_time_and_can_be_about_one_trader(store: Store) -> None:
+async def test_05_a_search_begins_and_ends_at_a_time_and_can_be_about_one_trader(store: Store) -> None:
     shares = tuple(Share(trader_id=TraderId(name), quantity=make_row(OrderRow).quantity) for name in ("t1", "t2"))
     conflict = make_row(ConflictRow, traders=("t2", "t3"), at=AT)
     await _seed(store, make_row(OrderRow, shares=shares), conflict, _verdict("t2", 0), _verdict("t2", 2))
     until = Search(kind=VerdictRow, newest_first="at", until=AT + SECOND)
     assert [row.round_id for row in (await _search(store, until))[0]] == ["t20"]
+    since = replace(until, until=None, since=AT + SECOND)
+    assert [row.round_id for row in (await _search(store, since))[0]] == ["t22"]
+    assert (await _search(store, replace(since, since=AT)))[0] == [_verdict("t2", 2), _verdict("t2", 0)]
     searches = [Search(kind=kind) for kind in (OrderRow, ConflictRow, VerdictRow)]
     counts = {
         name: [len(rows) for rows in await _search(store, *(replace(one, about=TraderId(name)) for one in searches))]
@@ -119,6 +122,7 @@ async def test_06_what_is_not_wanted_comes_back_as_its_default(store: Store) -> 
         Search(kind=VerdictRow, where={"colour": "red"}),
         Search(kind=VerdictRow, newest_first="when"),
         Search(kind=VerdictRow, until=AT),
+        Search(kind=VerdictRow, since=AT),
         Search(kind=AccountRow, each=("trader_id",)),
         Search(kind=AccountRow, about=TraderId("t1")),
         Search(kind=VerdictRow, omit=("nothing",)),

@@ -1,7 +1,7 @@
-"""Run a worker that kills itself: `python killed_worker.py CONFIG DSN persisted|taken|answered entry|stop`.
+"""Run a worker that ends: `python killed_worker.py CONFIG DSN persisted|taken|answered entry|stop|close [SIGNAL]`.
 
 With SIGKILL, at its first order of that purpose: persisted and not yet sent, taken by the venue with the answer still
-under way, or answered with the outcome not yet written. Until then it trades restlessly.
+under way, or answered with the outcome not yet written. With SIGSTOP it freezes there. Until then it trades restlessly.
 """
 
 import asyncio
@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from exchanges.provider import Exchange
-from exchanges.types import OrderReport, OrderRequest, OrderType
+from exchanges.types import OrderReport, OrderRequest, OrderType, TimeInForce
 from live_desk import LiveDesk, restless
 from manager.processes.worker import WorkerParts
 from manager.state.records import TenantId
 from manager.state.store import Fence, Store, Transaction
 
+_SIGNAL = signal.Signals[sys.argv[5]] if len(sys.argv) > 5 else signal.SIGKILL
+
 
 def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), _SIGNAL)
 
 
 class _MortalExchange:
@@ -36,8 +38,12 @@ class _MortalExchange:
         return getattr(self._exchange, name)
 
     async def create_order(self, request: OrderRequest) -> OrderReport:
-        is_entry = request.type is OrderType.MARKET and not request.reduce_only
-        aimed = is_entry if self._purpose == "entry" else request.type is OrderType.STOP
+        is_market, waits = request.type is OrderType.MARKET, request.time_in_force is TimeInForce.GTC
+        aimed = {
+            "entry": is_market and not request.reduce_only,
+            "stop": request.type is OrderType.STOP,
+            "close": is_market and waits,
+        }[self._purpose]
         if aimed and self._place == "persisted":
             _die()
         report = await self._exchange.create_order(request)
@@ -70,7 +76,7 @@ def _mortal(parts: WorkerParts, place: str, purpose: str) -> WorkerParts:
     return replace(trading, desk=replace(trading.desk, accounts=accounts, store=store))
 
 
-async def _main(config: str, dsn: str, place: str, purpose: str) -> None:
+async def _main(config: str, dsn: str, place: str, purpose: str, _: str = "") -> None:
     desk = LiveDesk.of(Path(config), dsn)
     async with desk.trading(lambda parts: _mortal(parts, place, purpose)):
         await asyncio.Event().wait()

@@ -11,6 +11,7 @@ from exchanges.market import SharedMarket, Snapshot
 from exchanges.types import (
     Balance,
     Capabilities,
+    CashMovement,
     ClientOrderId,
     Fill,
     FundingPayment,
@@ -58,6 +59,7 @@ class RecordedVenue:
     def __init__(self, instruments: Mapping[Symbol, Instrument], cash: Decimal, clock: ManualClock) -> None:
         self._instruments, self._cash, self._clock = instruments, cash, clock
         self.fills: list[Fill] = []
+        self.funding: list[FundingPayment] = []
         self.net: dict[Symbol, Decimal] = {}
 
     def add(self, fill: Fill) -> None:
@@ -88,7 +90,13 @@ class RecordedVenue:
         return [fill for fill in self.fills if fill.at >= since]
 
     async def fetch_funding(self, since: datetime) -> Sequence[FundingPayment]:
+        return [payment for payment in self.funding if payment.at >= since]
+
+    async def fetch_cash(self, since: datetime) -> Sequence[CashMovement]:
         return []
+
+    async def fetch_time(self) -> datetime:
+        return self._clock.now()
 
     async def create_order(self, request: OrderRequest) -> OrderReport:
         raise NotImplementedError

@@ -150,6 +150,12 @@ _DESK: Final = (
         doc="A trade that this desk did not make, or more of one than the books hold, went to EXTERNAL.",
     ),
     IncidentCode(
+        code="NEWS_TOO_OLD",
+        severity=Severity.HIGH,
+        doc="The venue lists a fill, funding or cash movement more than 24 hours late; it is not booked.",
+        ends="when the venue lists it no more",
+    ),
+    IncidentCode(
         code="LEVERAGE_REFUSED",
         severity=Severity.MEDIUM,
         doc="The venue did not take the leverage of a symbol, so an entry was refused.",

@@ -8,10 +8,11 @@ from decimal import Decimal
 from exchanges.types import ZERO, Fill, FillKind, FundingPayment, Instrument, Symbol
 from manager.desk.plan.attribution import attribute, liquidation_parts, split_fee
 from manager.state.records import IntentId, OrderId, OrderPurpose, OrderRow, OrderState
-from traders.book import EXTERNAL, Book
+from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 FUNDING_STEP = Decimal("1E-12")
+Held = Mapping[TraderId, Decimal]
 EXCESS = "/excess"
 
 
@@ -51,20 +52,21 @@ class Booked:
     external: Decimal = ZERO
 
 
-def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
+def book_fill(fill: Fill, order: OrderRow | None, held: Held, instrument: Instrument) -> Booked:
     """Split `fill` among the books it belongs to; the parts always add up to the fill.
 
     A reducing part never flips its book: what the book does not hold goes to EXTERNAL, as does any external fill.
+    `held` is what each book holds of the fill's symbol.
     """
     if order is None:
-        return _book_external(fill, books, instrument)
-    wanted = min(fill.quantity, order.quantity - order.filled)
+        return _book_external(fill, held, instrument)
+    wanted = min(fill.quantity, max(ZERO, order.quantity - order.filled))
     quantities = attribute(order.shares, order.filled, wanted, instrument.lot) if wanted else ()
     reducing = order.purpose is not OrderPurpose.ENTRY
     pieces: list[tuple[int, Decimal]] = []
     excess = fill.quantity - wanted
     for index, quantity in enumerate(quantities):
-        allowed = _closable(books, order, index, fill.side.sign) if reducing else quantity
+        allowed = _closable(held, order, index, fill.side.sign) if reducing else quantity
         taken = min(quantity, allowed)
         excess += quantity - taken
         if taken:
@@ -85,17 +87,17 @@ def book_fill(fill: Fill, order: OrderRow | None, books: Mapping[TraderId, Book]
                 purpose=order.purpose,
             )
         )
+    return Booked(execution=_execution(fill, tuple(parts)), order=after_fill(order, fill), external=excess)
+
+
+def after_fill(order: OrderRow, fill: Fill) -> OrderRow:
+    """Return an order with a fill more."""
     filled = order.filled + fill.quantity
     state = OrderState.FILLED if filled >= order.quantity else order.state
-    execution = _execution(fill, tuple(parts))
-    return Booked(
-        execution=execution, order=replace(order, filled=filled, state=state, updated_at=fill.at), external=excess
-    )
+    return replace(order, filled=filled, state=state, updated_at=fill.at)
 
 
-def funding_parts(
-    payment: FundingPayment, held: Mapping[TraderId, Decimal], contract_size: Decimal
-) -> tuple[tuple[TraderId, Decimal], ...]:
+def funding_parts(payment: FundingPayment, held: Held, contract_size: Decimal) -> tuple[tuple[TraderId, Decimal], ...]:
     """Return each book's funding in USD: -quantity x mark x rate (a long pays a positive rate), EXTERNAL included.
 
     `held` is the signed quantity that each book held at the payment's instant.
@@ -109,17 +111,13 @@ def funding_parts(
     return tuple(parts)
 
 
-def _book_external(fill: Fill, books: Mapping[TraderId, Book], instrument: Instrument) -> Booked:
+def _book_external(fill: Fill, held: Held, instrument: Instrument) -> Booked:
     signed = fill.quantity * fill.side.sign
     if fill.kind is FillKind.TRADE:
         parts: tuple[Part, ...] = (Part(trader_id=EXTERNAL, quantity=signed, fee=fill.fee, purpose="external"),)
         return Booked(execution=_execution(fill, parts), order=None, external=fill.quantity)
-    held = {
-        trader_id: abs(book.quantity(fill.symbol))
-        for trader_id, book in books.items()
-        if book.quantity(fill.symbol) * signed < 0
-    }
-    split = liquidation_parts(held, fill.quantity, instrument.lot)
+    against = {trader_id: abs(quantity) for trader_id, quantity in held.items() if quantity * signed < 0}
+    split = liquidation_parts(against, fill.quantity, instrument.lot)
     fees = split_fee(fill.fee, [quantity for _, quantity in split])
     parts = tuple(
         Part(trader_id=trader_id, quantity=quantity * fill.side.sign, fee=fee, purpose=OrderPurpose.LIQUIDATION)
@@ -128,10 +126,9 @@ def _book_external(fill: Fill, books: Mapping[TraderId, Book], instrument: Instr
     return Booked(execution=_execution(fill, parts), order=None)
 
 
-def _closable(books: Mapping[TraderId, Book], order: OrderRow, index: int, sign: int) -> Decimal:
-    book = books.get(order.shares[index].trader_id)
-    held = book.quantity(order.symbol) if book is not None else ZERO
-    return abs(held) if held * sign < 0 else ZERO
+def _closable(held: Held, order: OrderRow, index: int, sign: int) -> Decimal:
+    quantity = held.get(order.shares[index].trader_id, ZERO)
+    return abs(quantity) if quantity * sign < 0 else ZERO
 
 
 def _part(order: OrderRow, index: int, quantity: Decimal, fee: Decimal) -> Part:

@@ -32,7 +32,7 @@ class Outstanding:
         """
         waiting: dict[PositionKey, Decimal] = {}
         for order in self._orders.values():
-            if not order.state.live or not _closes(order):
+            if not order.state.live or not order.closes:
                 continue
             left = order.quantity - order.filled
             for share in order.shares:
@@ -47,7 +47,7 @@ class Outstanding:
 
     def unresolved_reduces(self) -> set[PositionKey]:
         """Return the positions for which it is not known whether the venue has an order that closes them."""
-        orders = [order for order in self.unresolved() if _closes(order)]
+        orders = [order for order in self.unresolved() if order.closes]
         return {PositionKey(share.trader_id, order.symbol) for order in orders for share in order.shares}
 
     def legs(self) -> list[OrderRow]:
@@ -120,9 +120,3 @@ def close_is_done(
         return taken > ZERO if decision.fraction < 1 else not position
     beyond = max(ZERO, -side.sign * position) - max(ZERO, -side.sign * (decision.target_quantity or ZERO))
     return beyond < lot and not unsettled
-
-
-def _closes(order: OrderRow) -> bool:
-    """Tell whether an order closes what is held: a plain take-profit is one that the desk fired."""
-    fired = order.purpose is OrderPurpose.TAKE_PROFIT and not order.reduce_only
-    return fired or order.purpose in (OrderPurpose.REDUCE, OrderPurpose.LIQUIDATION)

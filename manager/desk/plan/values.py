@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 from exchanges.types import ZERO, Capabilities, Instrument, Symbol
 from manager.state.records import AccountId, IntentId, PositionKey, StateCode, TraderState, TradingState
@@ -12,6 +13,12 @@ from traders.book import Book, Position
 from traders.spec import IsolationRules, TraderId, TraderSpec
 
 UNRANKED = Decimal(-1)
+LEASE_S: Final = 20.0
+"""How long a job may work on an account."""
+VENUE_TIMEOUT_S: Final = 10.0
+"""How long a call of a venue may take unless its config says otherwise."""
+VENUE_TIMEOUT_MOST_S: Final = LEASE_S - 5
+"""What is left of a lease after one call has to do for the others."""
 
 
 class ConflictStrategy(StrEnum):

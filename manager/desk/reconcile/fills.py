@@ -1,12 +1,17 @@
 """Book what the venue executed, each fill once: own fills, late ones, and external ones (docs/rules.md 7, 9)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from exchanges.errors import ExchangeError
 from exchanges.types import ZERO, ClientOrderId, Fill, FillKind, OrderReport, OrderStatus
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.booking import book_fill
+from manager.desk.plan.late import Resplit, is_late
 from manager.desk.plan.outstanding import close_is_done
+from manager.desk.reconcile.funding import FundingBooking
+from manager.desk.reconcile.past import Past
 from manager.desk.session import Session
 from manager.state.kinds import IntentStatus, OrderPurpose, OrderState, TradingState
 from manager.state.records import FillRow, OrderId, OrderRow, PositionKey
@@ -25,6 +30,7 @@ class FillBooking:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._state = session.state
+        self._past = Past(session)
 
     async def apply_report(self, order: OrderRow, report: OrderReport, *, first: bool = False) -> OrderRow:
         """Book what a venue's report says of one order, fills that are booked already left out.
@@ -34,7 +40,9 @@ class FillBooking:
         """
         order = await self._book_own(order, report.fills, first=first)
         if order.filled < report.filled:
-            found = await self._session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
+            found = None
+            with suppress(ExchangeError):  # it stays open in the books, so the next pass asks again
+                found = await self._session.exchange.lookup_order(ClientOrderId(order.order_id), order.symbol)
             if found is not None:
                 order, report = await self._book_own(order, found.fills), found
         state = OrderState.ACCEPTED
@@ -53,14 +61,15 @@ class FillBooking:
 
     async def unbooked(self, fills: Sequence[Fill]) -> Sequence[Fill]:
         """Return the fills not booked yet, each once, with the orders of late ones, already ended here, read back."""
-        session, orders = self._session, self._state.orders
-        fresh = list({fill.trade_id: fill for fill in fills if fill.trade_id not in session.booked}.values())
+        session, orders, seen = self._session, self._state.orders, self._session.runtime.seen
+        fresh = list({f.trade_id: f for f in fills if f.trade_id not in session.booked and not seen.has(f)}.values())
         if not fresh:
             return fresh
         account_id = session.runtime.account_id
         async with session.reading() as tx:
             known = await tx.known_trades(account_id, [fill.trade_id for fill in fresh])
             session.booked |= known
+            seen.note(fill for fill in fresh if fill.trade_id in known)
             new = [fill for fill in fresh if fill.trade_id not in known]
             for order_id in {OrderId(fill.client_order_id) for fill in new if fill.client_order_id} - orders.keys():
                 order = await tx.get(OrderRow, account_id, order_id)
@@ -68,20 +77,35 @@ class FillBooking:
                     orders[order_id] = order
         return new
 
-    def book(self, fill: Fill) -> None:
+    async def book(self, fill: Fill) -> None:
         """Book one fill that is not booked yet, to its order's books, or by what it is where no order is known."""
-        self._book(fill, self._state.orders.get(OrderId(fill.client_order_id)) if fill.client_order_id else None)
+        await self._book(fill, self._state.orders.get(OrderId(fill.client_order_id)) if fill.client_order_id else None)
 
     async def _book_own(self, order: OrderRow, fills: Sequence[Fill], *, first: bool = False) -> OrderRow:
         for fill in fills if first else await self.unbooked(fills):
-            self._book(fill, order)
+            await self._book(fill, order)
             order = self._state.orders[order.order_id]
         return order
 
-    def _book(self, fill: Fill, order: OrderRow | None) -> None:
-        session, symbol = self._session, fill.symbol
+    async def _book(self, fill: Fill, order: OrderRow | None) -> None:
+        """Book one fill; one that comes late takes its place, and what was split after it is corrected."""
+        session, account = self._session, self._state.account
         session.booked.add(fill.trade_id)
-        booked = book_fill(fill, order, self._state.books, session.instrument(symbol))
+        split = None
+        if is_late(fill, account.fills_since, account.newest_trade):
+            split = await self._past.resplit(fill, order)
+        if split is None:
+            booked = book_fill(fill, order, self._state.held(fill.symbol), session.instrument(fill.symbol))
+            split = Resplit(booked=booked, executions=(booked.execution,))
+        self._enter(fill, order, split)
+        newest = (fill.at, fill.trade_id)
+        if account.fills_since is None or newest > (account.fills_since, account.newest_trade):
+            self._state.put_account(replace(self._state.account, fills_since=fill.at, newest_trade=fill.trade_id))
+        if account.funding_since is not None and fill.at <= account.funding_since:
+            await FundingBooking(session).correct(fill)
+
+    def _enter(self, fill: Fill, order: OrderRow | None, split: Resplit) -> None:
+        session, symbol, booked = self._session, fill.symbol, split.booked
         self._state.insert(
             FillRow(
                 tenant_id=session.runtime.tenant_id,
@@ -98,7 +122,8 @@ class FillBooking:
                 at=fill.at,
             )
         )
-        self._state.book(booked.execution)
+        for execution in split.executions:
+            self._state.book(execution)
         if booked.external:
             what = "an execution beyond what the books hold" if order else "a trade this desk did not make"
             detail = f"{what}: {fill.side} {booked.external} {symbol} at {fill.price}"

@@ -1,16 +1,20 @@
 """Book what the venue paid or took as funding, split among the books that held the symbol then (docs/rules.md 9)."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
-from exchanges.types import ZERO, FundingPayment
-from manager.desk.plan.booking import funding_parts
+from exchanges.types import ZERO, Fill, FundingPayment
+from manager.desk.plan.booking import Held, funding_parts
+from manager.desk.plan.late import held_at
+from manager.desk.reconcile.past import Past
 from manager.desk.session import Session
-from manager.state.records import ROUNDING, FillPartRow
+from manager.state.records import ROUNDING, FundingRow
+from manager.state.store import Search
+from traders.spec import TraderId
 
 DIFFERENCE_USD = Decimal("0.01")
-_PARTS_READ = 20
+_EXPLAINED_USD = Decimal("1E-9")
 
 
 class FundingBooking:
@@ -19,47 +23,72 @@ class FundingBooking:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._state = session.state
-        self._later: Sequence[FillPartRow] = ()
+        self._past = Past(session)
 
-    async def unbooked(self, first: datetime) -> Sequence[FundingPayment]:
-        """Return the payments that are not booked yet; an account that has none is read from `first` on."""
-        if not self._session.exchange.capabilities.reports_funding:
+    async def unbooked(self, listed: Sequence[FundingPayment]) -> Sequence[FundingPayment]:
+        """Return the payments that are not booked yet, each once."""
+        seen, account_id = self._session.runtime.seen, self._session.runtime.account_id
+        fresh = {payment.key: payment for payment in listed if not seen.has(payment)}
+        if not fresh:
             return ()
-        since = self._state.account.funding_since
-        listed = await self._session.exchange.fetch_funding(since or first)
-        payments = [payment for payment in listed if since is None or payment.at > since]
-        if payments:
-            self._later = await self._parts_after(min(payment.at for payment in payments))
-        return payments
+        async with self._session.reading() as tx:
+            known = await tx.known_payments(account_id, list(fresh))
+        seen.note(fresh[key] for key in known)
+        return [payment for key, payment in fresh.items() if key not in known]
 
-    def book(self, payment: FundingPayment) -> None:
+    async def book(self, payment: FundingPayment) -> None:
         """Book a payment on what the books held at its instant: without the parts that traded after it."""
-        state, symbol = self._state, payment.symbol
-        ref = f"funding/{symbol}/{payment.at.isoformat()}"
-        held = {owner: book.quantity(symbol) for owner, book in state.books.items()}
-        for part in self._later:
-            if part.symbol == symbol and part.at > payment.at:
-                held[part.trader_id] -= part.quantity
-        parts = funding_parts(payment, held, self._session.instrument(symbol).contract_size)
-        for trader_id, amount in parts:
-            state.fund(trader_id, symbol, amount, ref, payment.at)
-        rounding = payment.amount - sum((amount for _, amount in parts), ZERO)
-        if rounding:
-            state.fund(ROUNDING, symbol, rounding, ref, payment.at)
+        account, symbol = self._state.account, payment.symbol
+        size, held = self._session.instrument(symbol).contract_size, self._state.held(symbol)
+        parts = self._split(payment, held)
+        is_past = account.fills_since is not None and account.fills_since > payment.at
+        if is_past or payment.at < self._session.clock.now() or abs(parts.get(ROUNDING, ZERO)) > _EXPLAINED_USD:
+            booked = await self._past.parts(symbol, payment.at)
+            parts = self._split(payment, held_at(payment, held, booked, size))
+        row = FundingRow(
+            tenant_id=account.tenant_id,
+            account_id=account.account_id,
+            payment=payment.key,
+            symbol=symbol,
+            at=payment.at,
+            rate=payment.rate,
+            mark=payment.mark,
+            amount=payment.amount,
+            parts=parts,
+        )
+        self._post(replace(row, parts={}), parts, f"funding/{payment.key}")
+        rounding = parts.get(ROUNDING, ZERO)
         if abs(rounding) > DIFFERENCE_USD:
             detail = f"the venue paid {payment.amount}, the books account for all but {rounding}"
             self._session.incident("FUNDING_DIFFERENCE", detail, symbol=symbol)
 
-    async def _parts_after(self, at: datetime) -> Sequence[FillPartRow]:
-        """Return the booked parts of fills and crosses later than `at`, those not written yet included."""
-        found = [row for row in self._state.pending.inserts if isinstance(row, FillPartRow)]
-        if at < self._session.clock.now():
-            async with self._session.reading() as tx:
-                for owner in self._state.books:
-                    where, limit = {"account_id": self._session.runtime.account_id, "trader_id": owner}, _PARTS_READ
-                    parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
-                    while len(parts) == limit and parts[-1].at > at:
-                        limit *= 10
-                        parts = await tx.find(FillPartRow, where, newest_first="at", limit=limit)
-                    found.extend(parts)
-        return [part for part in found if part.at > at]
+    async def correct(self, late: Fill) -> None:
+        """Correct by postings what was split without a fill that has just been booked and came before."""
+        where = {"account_id": self._session.runtime.account_id, "symbol": late.symbol}
+        await self._session.flush()
+        async with self._session.reading() as tx:
+            [rows] = await tx.search(Search(kind=FundingRow, where=where, newest_first="at", since=late.at))
+        rows = [row for row in rows if row.at > late.at or abs(row.parts.get(ROUNDING, ZERO)) > _EXPLAINED_USD]
+        if not rows:
+            return
+        booked, held = await self._past.parts(late.symbol, late.at), self._state.held(late.symbol)
+        size = self._session.instrument(late.symbol).contract_size
+        for row in rows:
+            payment = FundingPayment(symbol=row.symbol, at=row.at, rate=row.rate, mark=row.mark, amount=row.amount)
+            parts = self._split(payment, held_at(payment, held, booked, size)) if row.rate else row.parts
+            if parts != row.parts:
+                self._post(row, parts, f"funding/{row.payment}/{late.trade_id}")
+
+    def _split(self, payment: FundingPayment, held: Held) -> dict[str, Decimal]:
+        size = self._session.instrument(payment.symbol).contract_size
+        parts: dict[str, Decimal] = dict(funding_parts(payment, held, size))
+        rounding = payment.amount - sum(parts.values(), ZERO)
+        return {**parts, ROUNDING: rounding} if rounding else parts
+
+    def _post(self, row: FundingRow, parts: Mapping[str, Decimal], ref: str) -> None:
+        """Post what each book lacks of its part, and keep what it has now."""
+        for owner in sorted({*row.parts, *parts}):
+            missing = parts.get(owner, ZERO) - row.parts.get(owner, ZERO)
+            if missing:
+                self._state.fund(TraderId(owner), row.symbol, missing, ref, row.at)
+        self._state.upsert(replace(row, parts=parts))

@@ -1,19 +1,17 @@
 """Read the venue's truth and hold the books against it: everything new is booked once, differences are noticed."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import timedelta
 from decimal import Decimal
 
+from exchanges.decorators import read_within
 from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
-from exchanges.types import ZERO, Fill, FundingPayment, Symbol
+from exchanges.types import ZERO, Symbol
 from manager.desk.reconcile.adoption import Adoption
-from manager.desk.reconcile.fills import FillBooking
-from manager.desk.reconcile.funding import FundingBooking
+from manager.desk.reconcile.news import LOOK_BACK, LOOK_BACK_DIFFERING, News
 from manager.desk.session import Session, Truth
 from manager.state.records import UNALLOCATED, LedgerKind, OrderId
-
-SINCE_FIRST = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 class Reconciler:
@@ -36,35 +34,18 @@ class Reconciler:
         await self._read_truth()
         wrong = self._mismatches()
         if wrong:
-            await self.book_news()
+            await self.book_news(look_back=LOOK_BACK_DIFFERING)
             await self._read_truth()
             wrong = self._mismatches()
         self._block_unresolved(wrong)
         await self._session.flush()
 
-    async def book_news(self) -> None:
-        """Book new fills and funding in the order of their instants; of one instant, fills come first."""
-        state, fills, funding = self._state, FillBooking(self._session), FundingBooking(self._session)
-        since = state.account.fills_since
-        payments = await funding.unbooked(SINCE_FIRST)
-        seen = await self._session.exchange.fetch_fills(since or SINCE_FIRST)
-        new = await fills.unbooked(seen)
-        if seen:
-            since = seen[-1].at
-        news: list[Fill | FundingPayment] = sorted(
-            [*new, *payments], key=lambda item: (item.at, isinstance(item, FundingPayment))
-        )
-        for item in news:
-            if isinstance(item, FundingPayment):
-                funding.book(item)
-            else:
-                fills.book(item)
-        account = state.account
-        paid_until = max((payment.at for payment in payments), default=account.funding_since)
-        if since != account.fills_since or paid_until != account.funding_since:
-            state.put_account(replace(account, fills_since=since, funding_since=paid_until))
-        if news:
-            await self._session.flush()
+    async def book_news(self, *, look_back: timedelta = LOOK_BACK) -> None:
+        """Book everything new, each once, and what is listed late with it.
+
+        In the order of its instants; of one instant cash comes first, then fills, then funding.
+        """
+        await News(self._session).book(look_back)
 
     async def _open_books(self) -> None:
         if UNALLOCATED in self._state.heads:
@@ -72,7 +53,8 @@ class Reconciler:
         balance = await self._session.exchange.fetch_balance()
         at = self._session.clock.now()
         self._state.move_capital(LedgerKind.DEPOSIT, [(UNALLOCATED, balance.cash)], "initial", at)
-        self._state.put_account(replace(self._state.account, fills_since=at, funding_since=at))
+        opened = replace(self._state.account, opened_at=at, fills_since=at, funding_since=at, cash_since=at)
+        self._state.put_account(opened)
         await self._session.flush()
 
     async def _read_truth(self) -> None:
@@ -89,7 +71,8 @@ class Reconciler:
         """Return the market, empty when it cannot be read: stops must stand even then, entries find no mark."""
         runtime = self._session.runtime
         try:
-            return await runtime.market.snapshot(frozenset(runtime.instruments))
+            limit = None if runtime.timeout_s is None else self._session.call_limit_s()
+            return await read_within(limit, "market", runtime.market.snapshot(frozenset(runtime.instruments)))
         except ExchangeError as failure:
             self._session.incident("MARKET_UNAVAILABLE", str(failure))
             return Snapshot(self._session.clock.now(), {})

@@ -66,6 +66,7 @@ _INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
     records.DecisionRow: (IndexSpec(by="trader_id"),),
     records.FillRow: (IndexSpec(by="order_id"),),
     records.FillPartRow: (IndexSpec(by="trader_id"), IndexSpec(by="order_id")),
+    records.FundingRow: (IndexSpec(by="symbol"),),
     records.IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
     records.EquityRow: (IndexSpec(by="trader_id"),),
 }

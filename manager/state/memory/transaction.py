@@ -263,6 +263,11 @@ class MemoryTransaction:
         booked = self._rows.tables[records.FillRow].rows
         return {trade_id for trade_id in trade_ids if (account_id, trade_id) in booked}
 
+    async def known_payments(self, account_id: records.AccountId, payments: Sequence[str]) -> set[str]:
+        """Return which of the venue's funding payments are booked."""
+        booked = self._rows.tables[records.FundingRow].rows
+        return {payment for payment in payments if (account_id, payment) in booked}
+
     def _searched(self, search: Search) -> list[Any]:
         if not search.each:
             return self._of(search, search.where)
@@ -276,6 +281,8 @@ class MemoryTransaction:
 
     def _of(self, search: Search, where: Mapping[str, Any]) -> list[Any]:
         rows = self._rows.tables[search.kind].find(where, search.newest_first, None)
+        if search.since is not None:
+            rows = [row for row in rows if getattr(row, search.newest_first) >= search.since]
         if search.until is not None:
             rows = [row for row in rows if getattr(row, search.newest_first) <= search.until]
         if search.about:

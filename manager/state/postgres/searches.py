@@ -18,12 +18,13 @@ _OLDEST_UNDER_WAY: sa.ColumnElement[Any] = sa.literal_column("pg_snapshot_xmin(p
 
 
 class SearchShape(NamedTuple):
-    """Hold what the statement of one search depends on; `until` and `about` tell whether they are given."""
+    """Hold what the statement of one search depends on; `since`, `until`, `about` tell whether they are given."""
 
     kind: type[Any]
     where: Shape
     newest_first: str
     each: tuple[str, ...]
+    since: bool
     until: bool
     about: bool
     omit: tuple[str, ...]
@@ -35,10 +36,10 @@ def shapes_of(searches: Sequence[Search]) -> tuple[tuple[SearchShape, ...], dict
     parameters: dict[str, Any] = {}
     for n, one in enumerate(searches):
         where, values = shape_of(one.where)
-        given = {**values, "limit": one.limit, "until": one.until, "about": one.about}
+        given = {**values, "limit": one.limit, "since": one.since, "until": one.until, "about": one.about}
         parameters |= {f"s{n}_{name}": value for name, value in given.items()}
-        until, about = one.until is not None, bool(one.about)
-        shapes.append(SearchShape(one.kind, where, one.newest_first, one.each, until, about, one.omit))
+        since, until, about = one.since is not None, one.until is not None, bool(one.about)
+        shapes.append(SearchShape(one.kind, where, one.newest_first, one.each, since, until, about, one.omit))
     return tuple(shapes), parameters
 
 
@@ -80,6 +81,8 @@ def _found(shape: SearchShape, prefix: str) -> ScalarSelect[Any]:
     """Read what belongs to each owner through the index of its newest rows, or without owners as `find` does."""
     table = TABLES[shape.kind]
     clauses = equal(table, [one for one in shape.where if one[0] not in shape.each], prefix)
+    if shape.since:
+        clauses.append(table.c[shape.newest_first] >= sa.bindparam(f"{prefix}since", type_=INSTANT))
     if shape.until:
         clauses.append(table.c[shape.newest_first] <= sa.bindparam(f"{prefix}until", type_=INSTANT))
     if shape.about:

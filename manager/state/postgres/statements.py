@@ -212,6 +212,16 @@ def known_trades() -> sa.Select[Any]:
     )
 
 
+def known_payments() -> sa.Select[Any]:
+    """Build the search for booked funding payments; parameters: `tenant`, `account`, `payments`."""
+    funding = TABLES[records.FundingRow]
+    return sa.select(funding.c.payment).where(
+        funding.c.tenant_id == TENANT,
+        funding.c.account_id == _ACCOUNT,
+        funding.c.payment == sa.func.any(sa.bindparam("payments", type_=ARRAY(sa.Text()))),
+    )
+
+
 def acquire() -> ReturningUpdate[Any]:
     """Build the raise of a fencing token, which also tells the revision; parameters: `tenant`, `account`, `by`."""
     accounts = TABLES[records.AccountRow]
@@ -333,6 +343,7 @@ class Statements:
         self.desk = Command.of(desk())
         self.trader = Command.of(trader())
         self.known_trades = Command.of(known_trades())
+        self.known_payments = Command.of(known_payments())
         self.acquire = Command.of(acquire())
         self.fence = Command.of(fence())
         self.add = Command.of(add())

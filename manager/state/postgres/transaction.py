@@ -227,6 +227,13 @@ class PostgresTransaction:
         parameters = {"tenant": self._tenant, "account": account_id, "trades": list(trade_ids)}
         return {row[0] for row in await (await self._execute(self._statements.known_trades, parameters)).fetchall()}
 
+    async def known_payments(self, account_id: records.AccountId, payments: Sequence[str]) -> set[str]:
+        """Return which of the venue's funding payments are booked."""
+        if not payments:
+            return set()
+        parameters = {"tenant": self._tenant, "account": account_id, "payments": list(payments)}
+        return {row[0] for row in await (await self._execute(self._statements.known_payments, parameters)).fetchall()}
+
     def _grouped(self, rows: Sequence[Row]) -> Sequence[tuple[type[Any], list[Any]]]:
         groups: dict[type[Any], list[Any]] = {}
         for row in rows:

@@ -10,7 +10,7 @@ from manager.state import records, spending
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0023"
+REVISION: Final = "0025"
 
 
 def table_of(model: Any) -> Table:
@@ -32,6 +32,7 @@ TABLES: Mapping[type[Any], Table] = {
     records.OrderRow: table_of(trading.OrderTable),
     records.FillRow: table_of(trading.FillTable),
     records.FillPartRow: table_of(trading.FillPartTable),
+    records.FundingRow: table_of(trading.FundingTable),
     records.LedgerRow: table_of(journal.LedgerTable),
     records.ConflictRow: table_of(journal.ConflictTable),
     records.VerdictRow: table_of(journal.VerdictTable),

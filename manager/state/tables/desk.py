@@ -34,8 +34,11 @@ class AccountTable(SQLModel, table=True):
     fencing_token: int = Field(sa_type=COUNT)
     holder: str = Field(sa_type=TEXT)
     equity: Decimal = Field(sa_type=MONEY)
+    opened_at: datetime | None = Field(sa_type=INSTANT)
     fills_since: datetime | None = Field(sa_type=INSTANT)
+    newest_trade: str = Field(sa_type=TEXT)
     funding_since: datetime | None = Field(sa_type=INSTANT)
+    cash_since: datetime | None = Field(sa_type=INSTANT)
     rebalanced_at: datetime | None = Field(sa_type=INSTANT)
     rebalance_members: Any = Field(sa_type=JSON)
     updated_at: datetime | None = Field(sa_type=INSTANT)
@@ -43,7 +46,6 @@ class AccountTable(SQLModel, table=True):
     marks: Any = Field(sa_type=JSON)
     terms: str = Field(sa_type=TEXT)
     config: str = Field(sa_type=TEXT)
-    opened_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class TraderTable(SQLModel, table=True):

@@ -176,6 +176,7 @@ class FillPartTable(SQLModel, table=True):
         ForeignKeyConstraint(*TO_ACCOUNT, name="fill_parts_account"),
         Index("fill_parts_by_trader", "tenant_id", "account_id", "trader_id", "at"),
         Index("fill_parts_by_order", "tenant_id", "account_id", "order_id"),
+        Index("fill_parts_by_symbol", "tenant_id", "account_id", "symbol", "at"),
     )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
@@ -192,3 +193,23 @@ class FillPartTable(SQLModel, table=True):
     realized: Decimal = Field(sa_type=MONEY)
     purpose: str = Field(sa_type=TEXT)
     at: datetime = Field(sa_type=INSTANT)
+
+
+class FundingTable(SQLModel, table=True):
+    """Declare FundingRow."""
+
+    __tablename__ = "funding"
+    __table_args__ = (
+        ForeignKeyConstraint(*TO_ACCOUNT, name="funding_account"),
+        Index("funding_by_symbol", "tenant_id", "account_id", "symbol", "at"),
+    )
+
+    tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    account_id: str = Field(sa_type=KEY, primary_key=True)
+    payment: str = Field(sa_type=KEY, primary_key=True)
+    symbol: str = Field(sa_type=KEY)
+    at: datetime = Field(sa_type=INSTANT)
+    rate: Decimal = Field(sa_type=MONEY)
+    mark: Decimal = Field(sa_type=MONEY)
+    amount: Decimal = Field(sa_type=MONEY)
+    parts: Any = Field(sa_type=JSON)

@@ -1,5 +1,6 @@
 """What a process is assembled from: keys only where they belong, logs without secrets, accounts from the config."""
 
+import asyncio
 import io
 import json
 import logging
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from config_files import SOUND, write_config
 from desk_factory import AT, BTC
 from exchanges.clock import ManualClock
+from exchanges.paper.adapter import PaperExchange
 from exchanges.paper.ledger import MemoryPaperLedger
 from executor.contract import Outcome
 from executor.models.chat import Message
@@ -149,3 +151,19 @@ def test_no_secret_is_logged_whatever_it_is_part_of(logged: io.StringIO, shown: 
         assert secret not in said
     if shown == "json":
         assert [json.loads(line)["level"] for line in said.splitlines()] == ["info", "warning", "error"]
+
+
+async def test_a_venue_that_does_not_answer_at_the_start_keeps_no_other_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(exchange: PaperExchange) -> None:
+        await asyncio.Event().wait()
+
+    limited = RICH.replace("type: paper,", "type: paper, timeout: 1s,", 1)
+    assert limited != RICH
+    with monkeypatch.context() as patch:
+        patch.setattr(PaperExchange, "instruments", silent)
+        config = load_config(write_config(tmp_path, limited), {})
+        runtimes = await account_runtimes(config, ManualClock(AT), lambda _: MemoryPaperLedger())
+    runtime = runtimes[(DEFAULT_TENANT, AccountId("paper"))]
+    assert (runtime.timeout_s, runtime.instruments) == (1.0, {})

@@ -76,6 +76,14 @@ MISTAKES = {
         value="'0s'",
         mend="expected a duration from 1s to 30d",
     ),
+    "timeout beyond the lease": Mistake(
+        old="fee_bps: 4.5",
+        new="fee_bps: 4.5, timeout: 16s",
+        line=5,
+        field="exchanges.paper.timeout",
+        value="'16s'",
+        mend="expected a duration from 1s to 15s: a job has 20s for all its calls",
+    ),
     "percent sign": Mistake(
         old="allocation_pct: 60",
         new="allocation_pct: 60%",

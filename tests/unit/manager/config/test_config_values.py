@@ -22,7 +22,7 @@ manager:   {total_equity_usd: 20000, reserve_equity_pct: 12.5, allocation_strate
 global_limits: {max_margin_usage_pct: 85, max_positions: 10, max_symbol_exposure_pct: 50, max_unrealized_loss_pct: 20}
 exchanges:
   paper: {type: paper, market: {type: synthetic, seed: 7}, fee_bps: 4.5, maker_fee_bps: 1.5, slippage_bps: 1}
-  hyperliquid: {type: hyperliquid, api_key: ${HL_KEY}, api_secret: ${HL_SECRET}, testnet: true, timeout: 30s,
+  hyperliquid: {type: hyperliquid, api_key: ${HL_KEY}, api_secret: ${HL_SECRET}, testnet: true, timeout: 10s,
                 allow_opposite_books: true}
 traders:
   - {id: trend_btc, name: Trend BTC, exchange: paper, executor: {type: baseline, style: trend},

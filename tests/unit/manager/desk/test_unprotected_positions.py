@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from exchanges.types import OrderRequest, OrderType
+from exchanges.types import Capabilities, OrderRequest, OrderType
 from faulty_desk import BTC, Fault, FaultyDesk, close, is_leg_of, is_type, no_faults, open_long, open_short, when
 from manager.desk.plan.values import ConflictStrategy
 from manager.state.records import IncidentRow, PositionRow
@@ -154,7 +154,7 @@ async def test_a_plain_stop_goes_before_a_reduce_only_one_stands() -> None:
 
 
 async def test_a_position_whose_close_has_no_outcome_is_told_of() -> None:
-    desk = await FaultyDesk.of(traders=("a", "b"))
+    desk = await FaultyDesk.of(traders=("a", "b"), capabilities=Capabilities())
     await desk.go("a", open_long())
     await desk.go("b", open_long())
     desk.pass_time()

@@ -50,13 +50,13 @@ async def test_a_close_without_an_outcome_leaves_the_stop() -> None:
 
 
 async def test_a_lost_close_is_sent_again_only_when_its_absence_is_proven() -> None:
-    desk = await FaultyDesk.of()
+    desk = await FaultyDesk.of(capabilities=Capabilities())
     await desk.go("a", open_long())
     desk.venue.plan = LOSE_MARKET
     desk.pass_time()
     await desk.go("a", close())
     desk.venue.plan = no_faults
-    for _ in range(38):
+    for _ in range(30):
         desk.pass_time()
         await desk.round()
     assert await desk.held("a") == 10

@@ -213,7 +213,7 @@ async def test_a_refused_stop_is_told_once_until_one_stands() -> None:
 
 
 async def test_a_unprotected_position_is_told_once_until_its_stop_stands() -> None:
-    desk = await FaultyDesk.of(traders=("a", "b"))
+    desk = await FaultyDesk.of(traders=("a", "b"), capabilities=Capabilities())
     for trader_id in "ab":
         await desk.go(trader_id, open_long())
     desk.venue.plan = when(Fault.LOST, "create_order", is_type(OrderType.MARKET))

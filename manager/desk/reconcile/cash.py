@@ -1,0 +1,46 @@
+"""Book the venue's cash history to UNALLOCATED: deposits, withdrawals, interest, other fees (docs/rules.md 1)."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from exchanges.types import CashKind, CashMovement
+from manager.desk.session import Session
+from manager.state.records import UNALLOCATED, LedgerKind, LedgerRow
+
+_KINDS: Final[Mapping[CashKind, LedgerKind]] = MappingProxyType(
+    {
+        CashKind.DEPOSIT: LedgerKind.DEPOSIT,
+        CashKind.WITHDRAWAL: LedgerKind.WITHDRAW,
+        CashKind.INTEREST: LedgerKind.INTEREST,
+        CashKind.FEE: LedgerKind.VENUE_FEE,
+        CashKind.OTHER: LedgerKind.VENUE_OTHER,
+    }
+)
+
+
+class CashBooking:
+    """Book cash movements in one session; the next rebalance deals them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def unbooked(self, listed: Sequence[CashMovement]) -> Sequence[CashMovement]:
+        """Return the movements that are not booked yet, each once."""
+        seen, account_id = self._session.runtime.seen, self._session.runtime.account_id
+        fresh = {_ref(one): one for one in listed if not seen.has(one)}
+        if not fresh:
+            return ()
+        where = {"account_id": account_id, "trader_id": UNALLOCATED, "ref": tuple(fresh)}
+        async with self._session.reading() as tx:
+            known = {row.ref for row in await tx.find(LedgerRow, where, limit=None)}
+        seen.note(fresh[ref] for ref in known)
+        return [one for ref, one in fresh.items() if ref not in known]
+
+    def book(self, one: CashMovement) -> None:
+        """Book a movement, whole, to what no trader has."""
+        self._session.state.move_capital(_KINDS[one.kind], [(UNALLOCATED, one.amount)], _ref(one), one.at)
+
+
+def _ref(one: CashMovement) -> str:
+    return f"cash/{one.movement_id}"
