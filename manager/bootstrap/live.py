@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import WorkerSettings
 from manager.manager import Manager
 from manager.orchestrator import Pace
+from manager.processes.environment import web_environment, worker_environment
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
@@ -43,7 +45,7 @@ from manager.state.store import Store
 
 _LOG = structlog.get_logger(__name__)
 _LOOPBACK = "127.0.0.1"
-END_S: Final = 22.0
+END_S: Final = 20.0
 _FIRST_PAUSE_S: Final = 0.5
 _LAST_PAUSE_S: Final = 10.0
 
@@ -182,11 +184,17 @@ def _welcome(config: Config, data_dir: Path) -> str:
 
 
 def _children(config_path: Path, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
-    data, descriptor = str(data_dir.resolve()), listener.fileno()
-    return (
-        ChildSpec(name="worker", arguments=("worker", str(config_path.resolve()), data)),
-        ChildSpec(name="web", arguments=("web", str(descriptor), data), descriptors=(descriptor,)),
+    config, data, descriptor = config_path.resolve(), str(data_dir.resolve()), listener.fileno()
+    worker = ChildSpec(
+        name="worker", arguments=("worker", str(config), data), environment=partial(worker_environment, config)
     )
+    web = ChildSpec(
+        name="web",
+        arguments=("web", str(descriptor), data),
+        environment=partial(web_environment, config),
+        descriptors=(descriptor,),
+    )
+    return worker, web
 
 
 def _listen(port: int) -> socket.socket:

@@ -9,15 +9,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import structlog
 
-import manager
 from exchanges.clock import Clock
 
 _LOG = structlog.get_logger(__name__)
@@ -28,10 +26,11 @@ _LAST_WORDS_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """Name a child, the arguments of `manager.process` that make it, and the descriptors it inherits."""
+    """Name a child, the arguments of `manager.process` that make it, its environment, and what it inherits."""
 
     name: str
     arguments: Sequence[str]
+    environment: Callable[[], Mapping[str, str]]
     descriptors: Sequence[int] = ()
 
 
@@ -90,7 +89,7 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             pass_fds=tuple(child.descriptors),
             start_new_session=True,
-            env=self._environment(),
+            env=child.environment(),
         )
         _LOG.info("child_started", child=child.name, pid=process.pid)
         ended = asyncio.create_task(process.wait())
@@ -113,13 +112,6 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await asyncio.wait({ended})
-
-    @staticmethod
-    def _environment() -> dict[str, str]:
-        """Return the environment in which a child finds the same code as this process."""
-        home = str(Path(manager.__file__).resolve().parents[1])
-        known = os.environ.get("PYTHONPATH", "")
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (home, known) if part)}
 
 
 @contextlib.asynccontextmanager

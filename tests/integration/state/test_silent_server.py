@@ -131,14 +131,14 @@ async def test_who_listens_only_is_not_cut_off(proxy: SilentProxy, database: Dat
 
 async def test_an_upgrade_and_a_look_at_the_workers_end_too(proxy: SilentProxy, database: Database) -> None:
     dsn = proxy.dsn(database.owner_dsn)
-    locked = await asyncio.to_thread(psycopg.connect, database.owner_dsn, autocommit=True)
-    locked.execute("SELECT pg_advisory_lock(%s)", (upgrade._LOCK,))
+    locked = await psycopg.AsyncConnection.connect(database.owner_dsn, autocommit=True)
+    await locked.execute("SELECT pg_advisory_lock(%s)", (upgrade._LOCK,))
     waiting = asyncio.create_task(asyncio.to_thread(upgrade.upgrade, dsn))
     await asyncio.sleep(0.5)
     proxy.silence()
     with pytest.raises(DatabaseAway, match="said nothing"):
         await waiting
-    locked.close()
+    await locked.close()
     with pytest.raises(psycopg.OperationalError):
         await is_worker_alive(f"{dsn} connect_timeout=2")
 
