@@ -15,7 +15,7 @@ _INTRO = """\
 Written by `python -m manager.desk.risk.codes`; change the rows of `manager/desk/risk/registry.py`, not this page.
 A denial stores its code with the numbers that decided, a clamp the value before and after. Checks run in this order.
 Reducing passes all of them: no code on this page blocks a close, but for NO_POSITION, where there is nothing to close.
-INVALID_ITEM and INVALID_REPLY, which a model is told of its own reply, are none of them: concepts/prompts.md.
+INVALID_ITEM and INVALID_REPLY, which a model is told of its own reply, are not on this page: concepts/prompts.md.
 """
 _LOCAL = """\
 Checked for each trader alone: closes of a batch first, then adjust_stop, then entries. A rule marked **w** also
@@ -38,7 +38,7 @@ def render() -> str:
         "## The account's checks\n",
         _DESK,
         _table((rule.code, rule.doc) for rule in ACCOUNT_RULES),
-        "## Elsewhere\n",
+        "## Other stages\n",
         _ROUND,
         _table(_code_rows(other[Stage.ROUND])),
         "## Reserved\n",

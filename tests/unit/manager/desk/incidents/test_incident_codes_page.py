@@ -43,7 +43,7 @@ def test_what_may_cost_money_unseen_is_high_and_dust_is_not() -> None:
 
 
 def test_the_page_is_written_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "new" / "codes.md"
-    monkeypatch.setattr(sys, "argv", ["codes", str(target)])
+    written = tmp_path / "new" / "codes.md"
+    monkeypatch.setattr(sys, "argv", ["codes", str(written)])
     incident_page.main()
-    assert target.read_text(encoding="utf-8") == incident_page.render()
+    assert written.read_text(encoding="utf-8") == incident_page.render()

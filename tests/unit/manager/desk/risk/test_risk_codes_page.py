@@ -45,7 +45,7 @@ def test_whatever_refuses_every_change_refuses_widening() -> None:
 
 
 def test_the_page_is_written_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "new" / "codes.md"
-    monkeypatch.setattr(sys, "argv", ["codes", str(target)])
+    written = tmp_path / "new" / "codes.md"
+    monkeypatch.setattr(sys, "argv", ["codes", str(written)])
     codes.main()
-    assert target.read_text(encoding="utf-8") == codes.render()
+    assert written.read_text(encoding="utf-8") == codes.render()
