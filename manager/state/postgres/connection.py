@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: an engine, the one way to a connection, and what its refusals mean to callers."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -21,6 +22,7 @@ from manager.state.records import TenantId
 
 _SESSION = b"SET timezone = 'UTC'; SET jit = off; " + LIMITS
 _SCOPE = sql.SQL("BEGIN; SET LOCAL ROLE {role}; SET LOCAL app.tenant = {tenant}")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PROBE = text("SELECT 1")
 _NOT_MIGRATED = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedObject, pg.InvalidSchemaName)
 _NO_ROLE = (pg.InsufficientPrivilege, pg.InvalidParameterValue)
@@ -104,6 +106,8 @@ class Scope:
     driver: BoundedConnection
 
     def __init__(self, engine: AsyncEngine, *, tenant: TenantId | None) -> None:
+        if tenant is not None and not _TENANT.fullmatch(tenant):
+            raise InvalidRow(f"{tenant!r} is no id of a tenant; expected 1 to 64 letters, digits, _ . or -")
         self._engine = engine
         role = sql.Identifier(SERVICE if tenant is None else APP)
         self._begin = _SCOPE.format(role=role, tenant=sql.Literal(tenant or ""))

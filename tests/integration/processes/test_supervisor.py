@@ -158,9 +158,12 @@ async def test_a_desk_runs_heals_ends_cleanly_and_goes_on(place: Path) -> None:
     assert len([row for row in later if row.kind is LedgerKind.DEPOSIT]) == 1
 
 
+def _environ(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def _environment(pid: int) -> dict[str, str]:
-    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    return dict(word.split("=", 1) for word in words if "=" in word)
+    return dict(word.split("=", 1) for word in _environ(pid).decode().split("\0") if "=" in word)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system does not show environments")
@@ -174,7 +177,7 @@ async def test_each_child_is_given_the_least_environment(place: Path) -> None:
         worker, web = (_environment(run.children(name)[0]) for name in ("worker", "web"))
         pid_file = (place / "data" / "postgres" / "data").resolve() / "postmaster.pid"
         postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
-        served = [Path(f"/proc/{one.pid}/environ").read_bytes() for one in (postmaster, *postmaster.children())]
+        served = [_environ(one.pid) for one in (postmaster, *postmaster.children())]
     assert keys.items() & worker.items() == {("MODEL_KEY", "sk-model"), ("PROPDESK_SECRET_KEY", "sk-desk")}
     assert ways.items() <= worker.items()
     assert web["PROPDESK_LOG_LEVEL"] == "info"
