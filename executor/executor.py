@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 
 from executor.contract import Context, FullDecision, ItemError, Outcome, RenderedPrompt
 from executor.errors import ExecutorConfigError, ModelError, PromptError, RecordingMissing
@@ -102,7 +103,8 @@ class LLMExecutor:
 
     async def _ask(self, context: Context, progress: _Progress) -> FullDecision:
         async with self._turn:
-            prompt = self._prompts.render(self._template, context)
+            # A template may work for most of a second, in which stops are to be watched.
+            prompt = await anyio.to_thread.run_sync(self._prompts.render, self._template, context)
         progress.prompt = prompt
         symbols = context.known_symbols
         schema: Mapping[str, Any] = json_schema(symbols)

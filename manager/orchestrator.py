@@ -13,13 +13,16 @@ import structlog
 
 from exchanges.clock import Clock
 from manager.desk.incidents.log import log_resolved
+from manager.jobs.errors import JobsError
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.spending.budget_incidents import end_before
+from manager.state.errors import StateError
 from manager.state.spending import day_of
 from manager.state.store import AccountKey, Claim, Store
 
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3
+_LONGEST_BACK_OFF = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +148,16 @@ class Orchestrator:
             await self._runner.defer(Job(kind=kind, tenant_id=account.tenant_id, account_id=account.account_id))
 
     async def _repeat(self, duty: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:
+        failures = 0
         while not stop.is_set():
             try:
                 pause_s = await duty()
+                failures = 0
             except Exception as error:  # noqa: BLE001 - a tick may fail in any way; the next one is the mend
-                _LOG.error("tick_failed", duty=getattr(duty, "__name__", ""), error=repr(error))
-                pause_s = self._pace.failed_s
+                pause_s = self._pace.failed_s * min(2**failures, _LONGEST_BACK_OFF)
+                failures += 1
+                told = str(error) if isinstance(error, StateError | JobsError) else repr(error)
+                _LOG.error("tick_failed", duty=getattr(duty, "__name__", ""), error=told, again_in_s=pause_s)
             try:
                 await asyncio.wait_for(stop.wait(), pause_s)
             except TimeoutError:

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> tuple[str, ...]:
         """Return what no log may hold: the secret key, and the password of the database as written and decoded."""
-        url, password = self.database_url.get_secret_value(), ""
+        url, password = self.database_url.get_secret_value().strip(), ""
         if url:
             from psycopg import Error
             from psycopg.conninfo import conninfo_to_dict

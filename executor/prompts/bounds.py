@@ -13,6 +13,7 @@ from jinja2.visitor import NodeTransformer
 from executor.prompts.values import PLAIN_FIELDS
 
 STEPS: Final = 300_000
+PROMPT_STEPS: Final = 2 * STEPS
 LONGEST_TEXT: Final = 1_000_000
 COUNTED, WEIGHED, JOINED = "(counted)", "(weighed)", "(joined)"
 _FEW: Final = 8
@@ -38,22 +39,29 @@ _FORBIDDEN: Final[Mapping[type[nodes.Node], str]] = {
 
 
 class Meter:
-    """Count the steps of one rendering; raises SecurityError when they are used up."""
+    """Count the steps of a rendering and of all that a prompt takes; raises SecurityError when they are used up."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "_spare")
 
     def __init__(self) -> None:
-        self._left = STEPS
+        self.restart()
 
     def restart(self) -> None:
-        """Begin another rendering."""
-        self._left = STEPS
+        """Begin another prompt."""
+        self._spare, self._left = PROMPT_STEPS - STEPS, STEPS
+
+    def again(self) -> None:
+        """Begin another rendering of the same prompt."""
+        self._spare += self._left
+        self._left = min(STEPS, self._spare)
+        self._spare -= self._left
 
     def spend(self, steps: int) -> None:
         """Take `steps` off what is left."""
         self._left -= steps
         if self._left < 0:
-            raise SecurityError(f"the template works for more than {STEPS:,} steps; loop over less")
+            told = f"the template works for more than {STEPS:,} steps, or {PROMPT_STEPS:,} with all its cuts"
+            raise SecurityError(f"{told}; loop over less")
 
     def weigh(self, value: Any) -> None:
         """Take off what it costs to walk through `value`, whatever it holds."""

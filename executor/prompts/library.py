@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from traceback import walk_tb
 from typing import Final
 
@@ -48,7 +49,7 @@ class _Version:
 
     def texts(self, values: Mapping[str, object]) -> tuple[str, str]:
         """Return both blocks; whatever a template raises, which is a program of the user's, becomes a PromptError."""
-        self.environment.meter.restart()
+        self.environment.meter.again()
         try:
             compiled = self.environment.get_template(self.files.main)
             system, user = (self._block(compiled, name, values) for name in _BLOCKS)
@@ -108,13 +109,14 @@ class _Held:
 class PromptLibrary:
     """Render the templates of prompts folders, the first that has a file wins; names may begin with `prompts/`.
 
-    A changed template, parts included, is taken when it passes its check; while it does not, the
-    last good state stays in use and a warning names file and line. Raises PromptError, with both, for a template that
-    was never good or fails to render.
+    A changed template, parts included, is taken when it passes its check; while it does not, the last good state stays
+    in use and a warning names file and line. Raises PromptError, with both, for a template that was never good or fails
+    to render. Any thread may ask.
     """
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
+        self._one_by_one = Lock()
         self._held: dict[str, _Held] = {}
         self._counted: dict[str, tuple[str, int]] = {}
         self._fitting: dict[tuple[str, int], _Version] = {}
@@ -133,21 +135,23 @@ class PromptLibrary:
         With a trader's symbols and limits its prompt must keep the token budget, too; tried once for each number
         of symbols.
         """
-        held = self._current(template)
-        if held.fault is not None:
-            raise held.fault.with_traceback(None)
-        tried = template_name(template), len(symbols)
-        if symbols and self._fitting.get(tried) is not held.good:
-            self._render(held.good, template, sample_context(symbols, limits), None)
-            self._fitting[tried] = held.good
-        return held.good.header
+        with self._one_by_one:
+            held = self._current(template)
+            if held.fault is not None:
+                raise held.fault.with_traceback(None)
+            tried = template_name(template), len(symbols)
+            if symbols and self._fitting.get(tried) is not held.good:
+                self._render(held.good, template, sample_context(symbols, limits), None)
+                self._fitting[tried] = held.good
+            return held.good.header
 
     def render(self, template: str, context: Context, *, token_budget: int | None = None) -> RenderedPrompt:
         """Return the two texts of `template` for `context`, cut until they keep the budget.
 
         The budget is `token_budget`, else that of the template's header. Raises PromptError if every cut is not enough.
         """
-        return self._render(self._current(template).good, template, context, token_budget)
+        with self._one_by_one:
+            return self._render(self._current(template).good, template, context, token_budget)
 
     def _current(self, template: str) -> _Held:
         name = template_name(template)
@@ -188,6 +192,7 @@ class PromptLibrary:
         if not context.symbols:
             raise PromptError(template, "cannot be rendered for a context without symbols; give it at least one")
         budget = token_budget or version.header.token_budget
+        version.environment.meter.restart()
         for cuts, shown in cut_steps():
             system, user = version.texts(template_values(context, shown, cuts))
             tokens = self._static_tokens(template, system) + estimate_tokens(user)

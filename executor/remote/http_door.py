@@ -1,12 +1,19 @@
-"""Who may stay connected: a connection that sends no request is closed in time, and gives way when there are many."""
+"""Who may stay connected, and what a request may bring: heads and bodies come in time and within a size.
+
+A connection that sends no request is closed, and gives way when there are many. The server of executors and the web
+share this.
+"""
 
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 HEADER_TIMEOUT_S: Final = 10.0
+BODY_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,3 +76,40 @@ class GuardedHttp(H11Protocol):
         timer = self._door.waiting.pop(self, None)
         if timer is not None:
             timer.cancel()
+
+
+class LimitedBodies:
+    """Refuse a body that is too long (413), or not whole in time (408), whatever route reads it."""
+
+    def __init__(self, app: ASGIApp, *, most_bytes: int, within_s: float = BODY_TIMEOUT_S) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+        self._within_s = within_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        until_s, length, whole = asyncio.get_running_loop().time() + self._within_s, 0, False
+
+        async def limited() -> Message:
+            nonlocal length, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until_s):
+                    message = await receive()
+            except TimeoutError:
+                raise _refused(408, f"the body did not arrive within {self._within_s:g} s; send it at once") from None
+            whole = not message.get("more_body", False)
+            length += len(message.get("body", b""))
+            if length > self._most_bytes:
+                raise _refused(413, f"the body is longer than {self._most_bytes} bytes")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _refused(status: int, told: str) -> HTTPException:
+    return HTTPException(status, told, headers={"Connection": "close"})

@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect
 from executor import errors
 from executor.contract import Context, Executor, FullDecision
 from executor.remote.endpoint import DECISION_PATH, MAX_BYTES, PING_PATH, TIMEOUT_HEADER
+from executor.remote.http_door import BODY_TIMEOUT_S
 from executor.remote.service import DecisionService, Desk
 from executor.remote.wire import decision_json, read_request
 
-_BODY_TIMEOUT_S: Final = 10.0
 _LEFT: Final = 499
 _STATUS: Final[Mapping[type[errors.RequestRefused], int]] = MappingProxyType(
     {
@@ -122,7 +122,7 @@ class _Routes:
     async def _body(request: Request) -> bytes:
         body = bytearray()
         try:
-            with anyio.fail_after(_BODY_TIMEOUT_S):
+            with anyio.fail_after(BODY_TIMEOUT_S):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > MAX_BYTES:
@@ -131,6 +131,6 @@ class _Routes:
                         )
         except TimeoutError:
             raise errors.RequestInvalid(
-                f"the body did not arrive within {_BODY_TIMEOUT_S:g} s; send it at once"
+                f"the body did not arrive within {BODY_TIMEOUT_S:g} s; send it at once"
             ) from None
         return bytes(body)

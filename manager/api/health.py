@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
@@ -15,6 +15,7 @@ from manager.state.database import DatabasePlace
 
 _LOG = structlog.get_logger(__name__)
 _AGAIN_S = 2.0
+_CACHED_S = 1.0
 
 
 class Status(StrEnum):
@@ -41,6 +42,9 @@ class Probe:
 
     dsn: str | None = None
     seen: bool = False
+    _last: "Health | None" = None
+    _until_s: float = 0.0
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def find(self, place: DatabasePlace, stop: asyncio.Event) -> None:
         """Seek the database for as long as it takes, and hold it until `stop` is set."""
@@ -55,7 +59,15 @@ class Probe:
                     await asyncio.wait_for(stop.wait(), _AGAIN_S)
 
     async def look(self) -> Health:
-        """Return how the desk is now."""
+        """Return how the desk is, or was within the last second: any number of askers cost one connection."""
+        loop = asyncio.get_running_loop()
+        async with self._looking:
+            if self._last is None or loop.time() >= self._until_s:
+                self._last = await self._look()
+                self._until_s = loop.time() + _CACHED_S
+            return self._last
+
+    async def _look(self) -> Health:
         age = None
         try:
             reachable = self.dsn is not None

@@ -1,16 +1,20 @@
 """Assemble the live desk: the one place that knows which store, runner, clock, venues and models are used."""
 
+import asyncio
 import os
 import shlex
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from exchanges.clock import Clock, SystemClock
+from exchanges.errors import VenueUnavailable
 from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
@@ -20,23 +24,30 @@ from manager.config.load import load_config
 from manager.config.values import Config
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
+from manager.jobs.errors import QueueUnavailable
 from manager.jobs.heartbeat import is_worker_alive
 from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import WorkerSettings
 from manager.manager import Manager
 from manager.orchestrator import Pace
+from manager.processes.environment import web_environment, worker_environment
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
 from manager.roster.registration import registration_check
 from manager.settings import DATA_DIR_DEFAULT, Settings
 from manager.state.database import Database, DatabasePlace
+from manager.state.errors import CommitUnknown, DatabaseAway
+from manager.state.postgres.connection import translated
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
 from manager.state.store import Store
 
 _LOG = structlog.get_logger(__name__)
 _LOOPBACK = "127.0.0.1"
+END_S: Final = 20.0
+_FIRST_PAUSE_S: Final = 0.5
+_LAST_PAUSE_S: Final = 10.0
 
 
 @asynccontextmanager
@@ -109,18 +120,34 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
 
 
 async def run_worker(config_path: Path, settings: Settings) -> int:
-    """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
+    """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database.
+
+    A database that is away at the start is waited for. A stop takes at most END_S seconds.
+    """
     config = load_config(config_path, check_prompts=False)
     place = settings.place()
     place.check()
     configure_logging(settings, config.secrets.values())
+    pause_s = _FIRST_PAUSE_S
+    async with stop_on_signals(within_s=END_S) as stop:
+        while not stop.is_set():
+            try:
+                await _work(config, place, stop)
+                break
+            except (DatabaseAway, CommitUnknown, QueueUnavailable, VenueUnavailable) as error:
+                _LOG.warning("start_tried_again", error=str(error), again_in_s=pause_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause_s)
+                pause_s = min(pause_s * 2, _LAST_PAUSE_S)
+    _LOG.info("worker_stopped")
+    return 0
+
+
+async def _work(config: Config, place: DatabasePlace, stop: asyncio.Event) -> None:
     clock = SystemClock()
-    async with (
-        stop_on_signals() as stop,
-        place.open() as database,
-        open_parts(config, database, clock) as parts,
-    ):
-        rivals = await is_worker_alive(database.queue_dsn)
+    async with place.open() as database, open_parts(config, database, clock) as parts:
+        with translated():
+            rivals = await is_worker_alive(database.queue_dsn)
         manager = build_manager(parts.desk.store, config, clock, check_prompts=False)
         report = await manager.sync(config, rivals=rivals)
         _LOG.info(
@@ -132,8 +159,6 @@ async def run_worker(config_path: Path, settings: Settings) -> int:
             returned=report.returned,
         )
         await serve(parts, stop)
-    _LOG.info("worker_stopped")
-    return 0
 
 
 async def run_supervised(config_path: Path, settings: Settings) -> int:
@@ -163,11 +188,17 @@ def _welcome(config: Config, data_dir: Path) -> str:
 
 
 def _children(config_path: Path, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
-    data, descriptor = str(data_dir.resolve()), listener.fileno()
-    return (
-        ChildSpec(name="worker", arguments=("worker", str(config_path.resolve()), data)),
-        ChildSpec(name="web", arguments=("web", str(descriptor), data), descriptors=(descriptor,)),
+    config, data, descriptor = config_path.resolve(), str(data_dir.resolve()), listener.fileno()
+    worker = ChildSpec(
+        name="worker", arguments=("worker", str(config), data), environment=partial(worker_environment, config)
     )
+    web = ChildSpec(
+        name="web",
+        arguments=("web", str(descriptor), data),
+        environment=partial(web_environment, config),
+        descriptors=(descriptor,),
+    )
+    return worker, web
 
 
 def _listen(port: int) -> socket.socket:

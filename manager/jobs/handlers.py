@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -25,6 +26,7 @@ from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.context import ContextReader
+from manager.jobs.outlast import outlast
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.roster.lifecycle import isolate
 from manager.state import records
@@ -97,8 +99,7 @@ class DeskHandlers:
     async def decide(self, job: Job) -> None:
         """Ask one trader's executor once for its slot and store the answer; then wake the account's round."""
         parts, read_at = self._parts, self._parts.clock.now()
-        async with parts.store.transaction(job.tenant_id) as tx:
-            rows = await tx.trader(job.trader_id)
+        rows = await outlast(parts.clock, partial(self._trader, job), what=f"decision of {job.trader_id}")
         if rows.schedule.in_flight_due_at != job.slot or not rows.trader.is_asked(holds=bool(rows.positions)):
             return
         views = self._views.setdefault(job.account_id, MarketViews())
@@ -114,6 +115,10 @@ class DeskHandlers:
             _LOG.warning("decision_came_late", trader=job.trader_id, due_at=job.slot.isoformat())
         elif acts:
             await parts.runner.defer(replace(job, kind=JobKind.ROUND, trader_id=TraderId(""), due_at=None))
+
+    async def _trader(self, job: Job) -> TraderRows:
+        async with self._parts.store.transaction(job.tenant_id) as tx:
+            return await tx.trader(job.trader_id)
 
     async def round(self, job: Job) -> None:
         """Trade the account once, and again while newer intents keep coming in."""
@@ -278,20 +283,26 @@ class Turn:
             # A round stores its verdicts a moment after the time they bear, maybe after they were looked for.
             told_at=self._read_at - _STORED_LATE if full.outcome in _ANSWERED else None,
         )
+        what = f"conclusion of {decision.decision_id}"
         try:
-            async with parts.store.transaction(self._trader.tenant_id) as tx:
-                if not await tx.conclude(end):
-                    raise _CameLate
-                await tx.insert(invalid_parts(decision))
-                alerts = await note_outcome(tx, self._rows.schedule, decision, failed)
-                if bad_reply:
-                    await self._isolate(tx)
+            # What was asked and paid for is not thrown away because the database restarts.
+            alerts = await outlast(parts.clock, partial(self._conclude_in_time, end), what=what)
         except _CameLate:
-            await self._conclude_late(end)
+            await outlast(parts.clock, partial(self._conclude_late, end), what=what)
             return False, False
         self._log_failure(decision)
         log_changes(alerts)
         return True, bool(intents)
+
+    async def _conclude_in_time(self, end: Conclusion) -> Sequence[records.IncidentRow]:
+        async with self._parts.store.transaction(end.decision.tenant_id) as tx:
+            if not await tx.conclude(end):
+                raise _CameLate
+            await tx.insert(invalid_parts(end.decision))
+            alerts = await note_outcome(tx, self._rows.schedule, end.decision, end.failed)
+            if end.bad_reply:
+                await self._isolate(tx)
+            return alerts
 
     async def _isolate(self, tx: Transaction) -> None:
         """Isolate the trader if this was one bad reply in a row too many."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import psycopg
+from manager.state.postgres.limits import BoundedConnection, bounded
 
 SILENT_S: Final = 10.0
 _TIMEOUT_S = 3
@@ -14,9 +14,9 @@ async def heartbeat_age_s(dsn: str) -> float | None:
 
     The DSN is one of the queue's role; raises psycopg.Error when the database does not answer.
     """
-    async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=_TIMEOUT_S, autocommit=True) as connection:
-        await connection.execute(f"SET statement_timeout = '{_TIMEOUT_S}s'".encode())
-        row = await (await connection.execute(_NEWEST_BEAT)).fetchone()
+    async with await BoundedConnection.connect(bounded(dsn), connect_timeout=_TIMEOUT_S, autocommit=True) as connection:
+        with connection.promptly(_TIMEOUT_S):
+            row = await (await connection.execute(_NEWEST_BEAT)).fetchone()
     return None if row is None else row[0]
 
 

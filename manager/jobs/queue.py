@@ -17,6 +17,7 @@ from procrastinate.types import JSONDict, JSONValue
 from manager.jobs.errors import QueueUnavailable
 from manager.jobs.runner import Job, JobKind
 from manager.jobs.steady import SteadyJobManager, cause_of
+from manager.state.postgres.limits import LIMITS, PROMPT_S, BoundedConnection, bounded
 from manager.state.records import AccountId, TenantId
 from traders.spec import TraderId
 
@@ -24,6 +25,7 @@ R = TypeVar("R")
 DECIDE_QUEUE = "decide"
 ACCOUNT_QUEUE = "account"
 _POOL_TIMEOUT_S = 5
+_RECONNECT_S = 4  # psycopg's pool doubles its pauses for minutes; a job that asks begins anew
 _FRESH_S = 0.25
 _ALREADY_WAITS = """
 SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(key)s AND status = 'todo') AS waits
@@ -60,7 +62,7 @@ def from_arguments(kind: JobKind, arguments: dict[str, JSONValue]) -> Job:
 async def _configure(connection: psycopg.AsyncConnection) -> None:
     await connection.set_autocommit(True)
     # With the statistics of a mostly empty table each fetch would sort the whole backlog; an index has the order.
-    await connection.execute("SET enable_sort = off")
+    await connection.execute(b"SET enable_sort = off; " + LIMITS, prepare=False)
 
 
 def _queued(job: Job) -> jobs.Job:
@@ -77,12 +79,13 @@ class _Check:
     """Ask a connection whether it lives only after it has been idle: asking costs as much as a query."""
 
     def __init__(self) -> None:
-        self._asked: WeakKeyDictionary[psycopg.AsyncConnection[Any], float] = WeakKeyDictionary()
+        self._asked: WeakKeyDictionary[BoundedConnection, float] = WeakKeyDictionary()
 
-    async def __call__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def __call__(self, connection: BoundedConnection) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._asked.get(connection, 0.0) >= _FRESH_S:
-            await psycopg_pool.AsyncConnectionPool.check_connection(connection)
+            with connection.promptly(PROMPT_S):
+                await psycopg_pool.AsyncConnectionPool.check_connection(connection)
         self._asked[connection] = now
 
     def distrust(self) -> None:
@@ -110,10 +113,12 @@ class QueueRunner:
         self._check = _Check()
         self.connector = PsycopgConnector(
             pool_factory=self._check.pool,
-            conninfo=dsn,
+            connection_class=BoundedConnection,
+            conninfo=bounded(dsn),
             min_size=1,
             max_size=max_connections,
             timeout=_POOL_TIMEOUT_S,
+            reconnect_timeout=_RECONNECT_S,
             name="propdesk-queue",
             configure=_configure,
             kwargs={"application_name": "propdesk-queue"},
@@ -125,6 +130,7 @@ class QueueRunner:
         try:
             await self.connector.open_async()
         except (psycopg_pool.PoolTimeout, ConnectorException) as error:
+            await self.close()
             raise QueueUnavailable(
                 "the queue's database does not answer; check DATABASE_URL and that it is up"
             ) from error

@@ -55,6 +55,11 @@ class SteadyJobManager(JobManager):
             self.held.add(job.id)
         return job
 
+    async def list_jobs_to_abort_async(self, queue: str | None = None) -> Iterable[int]:
+        """Return none: nothing here aborts jobs, and a look that fails would be logged with its traceback."""
+        del queue
+        return ()
+
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
         """End a job; one that was rescued meanwhile, or cannot be ended now, is only let go of."""
         try:

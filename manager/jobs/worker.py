@@ -11,11 +11,11 @@ from procrastinate.jobs import DeleteJobCondition
 from procrastinate.types import JSONValue
 from procrastinate.worker import Worker
 
-from manager.jobs.errors import JobsError
+from manager.jobs.errors import JobsError, QueueUnavailable
 from manager.jobs.queue import ACCOUNT_QUEUE, DECIDE_QUEUE, QueueRunner, from_arguments, queue_of
 from manager.jobs.runner import Handlers, JobKind
 from manager.jobs.steady import Rescue, cause_of
-from manager.state.errors import SchemaMoved
+from manager.state.errors import CommitUnknown, DatabaseAway, SchemaMoved
 
 _log = structlog.get_logger(__name__)
 _RESTART_AFTER_S = 0.5
@@ -134,6 +134,8 @@ class QueueWorker:
             except SchemaMoved as error:
                 self._end(error)
                 await self._hand_on(kind, arguments)
+            except (DatabaseAway, CommitUnknown, QueueUnavailable) as error:
+                _log.warning("job_lost_its_database", kind=kind, error=str(error), **arguments)
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; it must end its own job only
                 _log.error("job_failed", kind=kind, error=repr(error), exc_info=True, **arguments)
 

@@ -122,6 +122,8 @@ def configure_logging(settings: "Settings", secrets: Iterable[str] = (), *, stre
     root.setLevel(settings.log_level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # The pool tells each try to connect; who waited for the connection tells what became of it.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

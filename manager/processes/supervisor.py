@@ -8,26 +8,29 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import structlog
 
-import manager
 from exchanges.clock import Clock
 
 _LOG = structlog.get_logger(__name__)
 BAD_INPUT: Final = 2
+FORCED: Final = 1
+_LAST_WORDS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """Name a child, the arguments of `manager.process` that make it, and the descriptors it inherits."""
+    """Name a child, the arguments of `manager.process` that make it, its environment, and what it inherits."""
 
     name: str
     arguments: Sequence[str]
+    environment: Callable[[], Mapping[str, str]]
     descriptors: Sequence[int] = ()
 
 
@@ -86,7 +89,7 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             pass_fds=tuple(child.descriptors),
             start_new_session=True,
-            env=self._environment(),
+            env=child.environment(),
         )
         _LOG.info("child_started", child=child.name, pid=process.pid)
         ended = asyncio.create_task(process.wait())
@@ -110,29 +113,42 @@ class Supervisor:
                 process.kill()
             await asyncio.wait({ended})
 
-    @staticmethod
-    def _environment() -> dict[str, str]:
-        """Return the environment in which a child finds the same code as this process."""
-        home = str(Path(manager.__file__).resolve().parents[1])
-        known = os.environ.get("PYTHONPATH", "")
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (home, known) if part)}
-
 
 @contextlib.asynccontextmanager
-async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one does what it always does."""
+async def stop_on_signals(*, within_s: float | None = None) -> AsyncIterator[asyncio.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; a second one does what it always does.
+
+    With `within_s` the process ends that long after the first, whatever hangs: the event loop, too.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    ends: list[threading.Timer] = []
 
     def heard(number: signal.Signals) -> None:
         _LOG.info("stopping", signal=number.name)
         stop.set()
         loop.remove_signal_handler(number)
 
+    def limit(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if within_s is not None and not ends:
+            # Two, because what is written to may hang, too.
+            told = {"after_s": within_s, "why": "what was under way did not end; its jobs are taken over"}
+            ends.append(threading.Timer(within_s, _LOG.error, ("ended_by_force",), told))
+            ends.append(threading.Timer(within_s + _LAST_WORDS_S, os._exit, (FORCED,)))
+            for end in ends:
+                end.daemon = True
+                end.start()
+
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
         loop.add_signal_handler(number, heard, number)
+        if within_s is not None:
+            # The loop hears of a signal by its pipe whoever handles it; a handler runs where the loop is held up, too.
+            signal.signal(number, limit)
     try:
         yield stop
     finally:
+        for end in ends:
+            end.cancel()
         for number in numbers:
             loop.remove_signal_handler(number)

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from manager.state.errors import InvalidRow
-from manager.state.keys import APPEND_ONLY, KEYS, Row
+from manager.state.keys import APPEND_ONLY, FIXED, KEYS, NEVER_DELETED, Row
 from manager.state.records import ScheduleRow, TenantId, TraderRow
 from traders.spec import TraderSpec
 
@@ -64,6 +64,19 @@ def check_rewrite(kind: type[Any]) -> None:
     """Raise InvalidRow if rows of this type may only ever be inserted."""
     if kind in APPEND_ONLY:
         raise InvalidRow(f"{kind.__name__} is append-only: insert a correcting row instead")
+
+
+def check_delete(kind: type[Any]) -> None:
+    """Raise InvalidRow if rows of this type stay for good."""
+    if kind in NEVER_DELETED:
+        raise InvalidRow(f"{kind.__name__} is append-only: it is never deleted")
+
+
+def check_fixed(kind: type[Any], names: Sequence[str]) -> None:
+    """Raise InvalidRow if one of the fields stays as it was inserted."""
+    fixed = sorted(set(names) & set(FIXED.get(kind, ())))
+    if fixed:
+        raise InvalidRow(f"{kind.__name__}.{fixed[0]} is append-only: it stays as it was inserted")
 
 
 def check_fields(kind: type[Any], names: Sequence[str]) -> None:

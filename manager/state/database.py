@@ -39,8 +39,8 @@ class DatabasePlace:
     url: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Check the URL, of which a driver of SQLAlchemy may be a part."""
-        object.__setattr__(self, "url", self.url.replace("postgresql+psycopg://", "postgresql://", 1))
+        """Check the URL, of which a driver of SQLAlchemy and blanks around it may be a part."""
+        object.__setattr__(self, "url", self.url.strip().replace("postgresql+psycopg://", "postgresql://", 1))
         if self.url and not self._is_libpqs():
             raise DatabaseUrlRefused(_NOT_A_URI)
 
@@ -62,7 +62,10 @@ class DatabasePlace:
                 check_place(self.data_dir)
                 server = stack.enter_context(attach(self.data_dir))
                 if prepare:
-                    provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)
+                    from manager.state.postgres.connection import translated
+
+                    with translated():
+                        provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)
                 owner, login = (server.dsn(user=user, database=DATABASE) for user in (MIGRATOR, LOGIN))
             if prepare:
                 from manager.state.postgres.upgrade import upgrade

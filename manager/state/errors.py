@@ -4,6 +4,7 @@ StateError
  +- DuplicateRow       a row with this key exists: what was to happen once has happened
  +- FenceLost          another worker holds the account: stop, write nothing, send nothing
  +- StoreUnavailable   the database cannot be reached or refused the transaction; nothing was written
+ |   +- DatabaseAway   it does not answer, ends sessions or takes no writes: the next try may do
  |   +- SchemaMoved    the database is of another version than this code
  |   +- CommitUnknown  the connection broke during the commit: read again before anything is repeated
  +- InvalidRow         a value must never be stored: NaN, infinity, a naive time
@@ -24,6 +25,10 @@ class FenceLost(StateError):
 
 class StoreUnavailable(StateError):
     """Report that the database could not be used."""
+
+
+class DatabaseAway(StoreUnavailable):
+    """Report a database that does not answer, ends sessions or takes no writes now; it is worth trying again."""
 
 
 class SchemaMoved(StoreUnavailable):

@@ -72,5 +72,35 @@ PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
     records.ScheduleRow: (records.TraderRow, ("trader_id",)),
     records.PositionRow: (records.BookRow, ("account_id", "trader_id")),
 }
-APPEND_ONLY = frozenset({records.LedgerRow, records.FillRow, records.FillPartRow, records.EventRow})
+APPEND_ONLY = frozenset(
+    {
+        records.LedgerRow,
+        records.FillRow,
+        records.FillPartRow,
+        records.EventRow,
+        records.DecisionRow,
+        records.VerdictRow,
+    }
+)
+NEVER_DELETED = APPEND_ONLY | {records.OrderRow}
 OWNED_BY_ACQUIRE = ("fencing_token", "holder")
+FIXED: Mapping[type[Any], tuple[str, ...]] = {
+    records.OrderRow: (
+        "round_id",
+        "symbol",
+        "side",
+        "type",
+        "purpose",
+        "quantity",
+        "created_at",
+        "shares",
+        "n",
+        "bracket",
+        "trigger_price",
+        "reduce_only",
+        "fired",
+    )
+}
+"""What of a row stays as it was inserted; PostgreSQL grants the update of its other columns only."""
+KEPT: Mapping[type[Any], tuple[str, ...]] = {**FIXED, records.AccountRow: OWNED_BY_ACQUIRE}
+"""What an upsert leaves as it is stored."""

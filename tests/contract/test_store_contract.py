@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.types import ZERO
+from exchanges.types import ZERO, Symbol
 from executor.contract import Outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StateError
 from manager.state.keys import KEYS
@@ -37,7 +37,7 @@ from manager.state.records import (
     VerdictRow,
 )
 from manager.state.store import Fence, Store
-from state_rows import AT, make_account, make_intent, make_row, make_trader
+from state_rows import AT, key_of, make_account, make_intent, make_row, make_trader
 from traders.spec import TraderId
 
 OTHER = TenantId("other")
@@ -285,6 +285,29 @@ async def test_17_the_journal_is_append_only(store: Store) -> None:
     with pytest.raises(InvalidRow, match="append-only"):
         async with store.transaction(DEFAULT_TENANT) as transaction:
             await transaction.patch(EventRow, (event.event_id,), reason="other")
+
+
+async def test_17_decisions_verdicts_and_orders_are_never_deleted_or_rewritten(store: Store) -> None:
+    order: OrderRow = make_row(OrderRow)
+    kept: list[Any] = [make_row(DecisionRow), make_row(VerdictRow), order]
+    await _seed(store, *kept)
+    for row in kept:
+        key = key_of(row)
+        with pytest.raises(InvalidRow, match="append-only"):
+            async with store.transaction(DEFAULT_TENANT) as transaction:
+                await transaction.delete(type(row), [key])
+        changed = {"model": "other"} if isinstance(row, DecisionRow) else {"symbol": Symbol("X")}
+        with pytest.raises(InvalidRow, match="append-only"):
+            async with store.transaction(DEFAULT_TENANT) as transaction:
+                await transaction.patch(type(row), key, **changed)
+        if not isinstance(row, OrderRow):
+            with pytest.raises(InvalidRow, match="append-only"):
+                async with store.transaction(DEFAULT_TENANT) as transaction:
+                    await transaction.upsert([row])
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.upsert([replace(order, quantity=order.quantity + 1, state=OrderState.FILLED)])
+    stored = await _read(store, OrderRow, *key_of(order))
+    assert stored == replace(order, state=OrderState.FILLED)
 
 
 async def test_18_find_matches_orders_and_limits(store: Store) -> None:

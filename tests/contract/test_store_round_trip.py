@@ -7,7 +7,7 @@ import pytest
 
 from executor.contract import Context
 from executor.prompts.values import SeenMarket
-from manager.state.keys import APPEND_ONLY, KEYS
+from manager.state.keys import APPEND_ONLY, FIXED, KEYS
 from manager.state.records import DEFAULT_TENANT, AccountRow, DecisionRow
 from manager.state.store import Store
 from state_rows import examples_of, key_of, make_row, parents_of, rows_of, values_of
@@ -34,6 +34,7 @@ async def test_a_row_is_replaced_and_patched_whole(store: Store, kind: type[Any]
     kept = {name: getattr(old, name) for name in {*KEYS[kind], "account_id"} if hasattr(old, name)}
     if kind is AccountRow:
         kept |= {"fencing_token": old.fencing_token, "holder": old.holder}
+    kept |= {name: getattr(old, name) for name in FIXED.get(kind, ())}
     new = replace(new, **kept)
     async with store.transaction(DEFAULT_TENANT) as transaction:
         await transaction.insert([*parents_of(old), old])

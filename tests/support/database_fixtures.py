@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from manager.state.embedded.server import attach
 from manager.state.memory.store import MemoryStore
-from manager.state.postgres.roles import LOGIN, MIGRATOR, OWNER, provision
+from manager.state.postgres.roles import LOGIN, MIGRATOR, OWNER, close_wall, provision
 from manager.state.postgres.store import PostgresStore
 from manager.state.postgres.upgrade import upgrade
 from manager.state.records import DEFAULT_TENANT
@@ -132,6 +132,8 @@ def database_template(database_server: DatabaseServer) -> Iterator[str]:
         provision(database_server.admin_dsn, "postgres")
     with _named_database(database_server, f"template_{uuid4().hex}") as database:
         upgrade(database.owner_dsn)
+        if not database_server.external:
+            close_wall(database.admin_dsn)
         yield database.name
 
 

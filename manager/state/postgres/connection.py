@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: an engine, the one way to a connection, and what its refusals mean to callers."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -14,21 +15,27 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from manager.state.errors import CommitUnknown, DuplicateRow, InvalidRow, StoreUnavailable
+from manager.state.errors import CommitUnknown, DatabaseAway, DuplicateRow, InvalidRow, StoreUnavailable
+from manager.state.postgres.limits import LIMITS, PROMPT_S, BoundedConnection, bounded
 from manager.state.postgres.roles import APP, SERVICE
 from manager.state.records import TenantId
 
-_CONNECT_TIMEOUT_S = 10
-_SESSION = (
-    b"SET timezone = 'UTC'; SET jit = off; SET lock_timeout = '10s'; SET statement_timeout = '60s'; "
-    b"SET idle_in_transaction_session_timeout = '5s'"
-)
+_SESSION = b"SET timezone = 'UTC'; SET jit = off; " + LIMITS
 _SCOPE = sql.SQL("BEGIN; SET LOCAL ROLE {role}; SET LOCAL app.tenant = {tenant}")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PROBE = text("SELECT 1")
 _NOT_MIGRATED = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedObject, pg.InvalidSchemaName)
 _NO_ROLE = (pg.InsufficientPrivilege, pg.InvalidParameterValue)
 _INVALID = (pg.DataError, pg.IntegrityError, pg.InsufficientPrivilege)
-_UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, pg.InvalidParameterValue)
+_AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    pg.InvalidParameterValue,
+    pg.ReadOnlySqlTransaction,
+    pg.IdleInTransactionSessionTimeout,
+    pg.TransactionTimeout,
+)
+_READ_ONLY = "; the server is a standby, or default_transaction_read_only is on: point DATABASE_URL at one that writes"
 
 
 @contextmanager
@@ -37,9 +44,7 @@ def translated(*, opening: bool = False, committing: bool = False) -> Iterator[N
     try:
         yield
     except PoolTimeout as error:
-        raise StoreUnavailable(
-            f"no database connection was free: {error}; raise pool_size or lower concurrency"
-        ) from error
+        raise DatabaseAway(f"no database connection was free: {error}; raise pool_size or lower concurrency") from error
     except (DBAPIError, psycopg.Error, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if opening and isinstance(cause, _NO_ROLE):
@@ -55,10 +60,11 @@ def _translate(cause: BaseException | None, committing: bool, error: Exception) 
         return StoreUnavailable(f"the database does not fit this Propdesk ({said}); run `propdesk db upgrade`")
     if isinstance(cause, _INVALID):
         return InvalidRow(_detail(cause, said))
-    if isinstance(error, InterfaceError) or isinstance(cause, (*_UNAVAILABLE, OSError)):
+    if isinstance(error, InterfaceError) or isinstance(cause, (*_AWAY, OSError)):
         if committing and getattr(cause, "sqlstate", None) is None:
             return CommitUnknown(f"the connection broke during a commit ({said}); read before repeating anything")
-        return StoreUnavailable(f"the database cannot be used: {said}")
+        read_only = isinstance(cause, pg.ReadOnlySqlTransaction)
+        return DatabaseAway(f"the database cannot be used: {said}{_READ_ONLY if read_only else ''}")
     return error
 
 
@@ -74,9 +80,11 @@ def open_engine(dsn: str, *, pool_size: int = 10) -> AsyncEngine:
     Only `Scope` opens transactions on it: outside of one each statement is its own.
     """
 
+    conninfo = bounded(dsn)
+
     async def connect(*_: Any, **options: Any) -> psycopg.AsyncConnection[Any]:
-        given = {**options, "autocommit": True, "connect_timeout": _CONNECT_TIMEOUT_S}
-        connection = await psycopg.AsyncConnection.connect(dsn, **given)
+        given = {**options, "autocommit": True}
+        connection = await BoundedConnection.connect(conninfo, **given)
         await connection.execute(_SESSION, prepare=False)
         return connection
 
@@ -95,9 +103,11 @@ class Scope:
 
     __slots__ = ("_begin", "_connection", "_engine", "driver")
 
-    driver: psycopg.AsyncConnection[Any]
+    driver: BoundedConnection
 
     def __init__(self, engine: AsyncEngine, *, tenant: TenantId | None) -> None:
+        if tenant is not None and not _TENANT.fullmatch(tenant):
+            raise InvalidRow(f"{tenant!r} is no id of a tenant; expected 1 to 64 letters, digits, _ . or -")
         self._engine = engine
         role = sql.Identifier(SERVICE if tenant is None else APP)
         self._begin = _SCOPE.format(role=role, tenant=sql.Literal(tenant or ""))
@@ -106,9 +116,10 @@ class Scope:
         with translated(opening=True):
             self._connection = await self._engine.connect()
             held = cast("Connection", self._connection.sync_connection)
-            self.driver = cast("psycopg.AsyncConnection[Any]", held.connection.driver_connection)
+            self.driver = cast("BoundedConnection", held.connection.driver_connection)
             try:
-                await self.driver.execute(self._begin, prepare=False)
+                with self.driver.promptly(PROMPT_S):
+                    await self.driver.execute(self._begin, prepare=False)
             except BaseException:
                 await self._close()
                 raise

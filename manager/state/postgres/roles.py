@@ -23,6 +23,7 @@ ROLES = (OWNER, APP, SERVICE, QUEUE)
 LOGIN = "propdesk"
 MIGRATOR = "propdesk_migrator"
 _ATTEMPTS = 20
+_SET_CONFIG = "pg_catalog.set_config(text, text, boolean)"
 
 Connection = psycopg.Connection[Any]
 
@@ -36,6 +37,7 @@ def provision(superuser_dsn: str, database: str) -> None:
     """Create the roles, the logins `propdesk` and `propdesk_migrator`, and a database for them; what exists stays.
 
     The logins get no password: the embedded server asks the kernel who connects. Raises StoreUnavailable.
+    The server is ours, so the tenant wall of the database is closed, too (`close_wall`).
     """
     with psycopg.connect(superuser_dsn, autocommit=True) as connection:
         ensure_roles(connection)
@@ -49,6 +51,18 @@ def provision(superuser_dsn: str, database: str) -> None:
                 connection,
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(MIGRATOR)),
             )
+    close_wall(make_conninfo(superuser_dsn, dbname=database))
+
+
+def close_wall(superuser_dsn: str) -> None:
+    """Leave `set_config` to who migrates and dumps, so that no expression of a query moves to another tenant."""
+    with psycopg.connect(superuser_dsn, autocommit=True) as connection:
+        if _exists(connection, "SELECT 1 WHERE has_function_privilege('public', %s, 'EXECUTE')", _SET_CONFIG):
+            _run_raced(connection, sql.SQL("REVOKE EXECUTE ON FUNCTION " + _SET_CONFIG + " FROM PUBLIC").format())
+        for role in (OWNER, MIGRATOR):
+            if not _exists(connection, "SELECT 1 WHERE has_function_privilege(%s, %s, 'EXECUTE')", role, _SET_CONFIG):
+                grant = "GRANT EXECUTE ON FUNCTION " + _SET_CONFIG + " TO {}"
+                _run_raced(connection, sql.SQL(grant).format(sql.Identifier(role)))
 
 
 def ensure_roles(connection: Connection, roles: Sequence[str] = ROLES) -> None:

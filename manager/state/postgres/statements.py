@@ -12,7 +12,7 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state import records
-from manager.state.keys import KEYS, OWNED_BY_ACQUIRE, SORTED_BY
+from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.spending import ADDED, SpendingRow
 from manager.state.store import VERDICTS_SHOWN
@@ -335,9 +335,9 @@ class Statements:
     """Hold the statements of a store; searches and patches are built when their shape is first met."""
 
     def __init__(self) -> None:
-        kept, made = {records.AccountRow: OWNED_BY_ACQUIRE}, {records.EventRow: ("xact", "seq")}
+        made = {records.EventRow: ("xact", "seq")}
         self.tables = {
-            kind: TableCommands.of(writes(table, kept=kept.get(kind, ()), generated=made.get(kind, ())))
+            kind: TableCommands.of(writes(table, kept=KEPT.get(kind, ()), generated=made.get(kind, ())))
             for kind, table in TABLES.items()
         }
         self.desk = Command.of(desk())

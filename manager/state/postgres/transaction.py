@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from manager.state import records
-from manager.state.checks import check_fields, check_rewrite, check_row, check_spec
+from manager.state.checks import check_delete, check_fields, check_fixed, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, RANK, Row
 from manager.state.postgres.codec import Codec
@@ -58,7 +58,7 @@ class PostgresTransaction:
             await self._execute(self._statements.tables[kind].insert, {"rows": text})
 
     async def upsert(self, rows: Sequence[Row]) -> None:
-        """Insert rows or replace those with the same key; an account keeps its token and holder."""
+        """Insert rows or replace those with the same key; what KEPT names stays as it is stored."""
         for kind, batch in self._grouped(rows):
             self._guard(check_rewrite, kind)
             names = KEYS[kind]
@@ -70,6 +70,7 @@ class PostgresTransaction:
         """Change only these fields of one row; raise KeyError if there is none."""
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, tuple(values))
+        self._guard(check_fixed, kind, tuple(values))
         if any(name in KEYS[kind] or name == "tenant_id" for name in values):
             self._fail(InvalidRow(f"the key of {kind.__name__} cannot be patched; got {sorted(values)}"))
         if kind is records.TraderRow and "spec" in values:
@@ -83,7 +84,7 @@ class PostgresTransaction:
 
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
-        self._guard(check_rewrite, kind)
+        self._guard(check_delete, kind)
         self._guard(check_fields, kind, ())
         codec = self._codecs[kind]
         names = KEYS[kind]

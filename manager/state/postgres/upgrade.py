@@ -1,7 +1,9 @@
 """Bring a database to this version: our migrations, then the queue's, under one lock; and see where it differs."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,17 @@ from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.pool import NullPool
 
 from manager.resources import resource
-from manager.state.errors import SchemaMoved, StoreUnavailable
+from manager.state.errors import DatabaseAway, SchemaMoved, StoreUnavailable
+from manager.state.postgres.connection import translated
+from manager.state.postgres.limits import BoundedSyncConnection, bounded
 from manager.state.postgres.roles import OWNER, QUEUE, ensure_memberships, ensure_roles, ensure_schema_access
 from manager.state.tables import METADATA, REVISION
 
 MINIMUM_SERVER = 150000
 _LOCK = 7309453104981237
-_LOCK_TIMEOUT = "120s"
+_LOCK_TRIES = 240
+_LOCK_AGAIN_S = 0.5
+_MIGRATION_S = 1800.0
 _RECORD = (
     "CREATE TABLE IF NOT EXISTS procrastinate_applied "
     "(name text PRIMARY KEY, version text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -40,7 +46,7 @@ def upgrade(dsn: str) -> None:
     The login needs to be a superuser, or own the database and either have CREATEROLE or be a member of the roles.
     Raises StoreUnavailable, whose message names the mend.
     """
-    with _locked(dsn) as connection:
+    with translated(), _locked(dsn) as connection:
         ensure_roles(connection)
         ensure_memberships(connection)
         ensure_schema_access(connection)
@@ -66,6 +72,9 @@ def migrate(dsn: str, revision: str) -> None:
             one.revision for one in ScriptDirectory.from_config(config).walk_revisions()
         }:
             raise SchemaMoved(found, REVISION)
+        driver = connection.connection.driver_connection
+        if found != REVISION and isinstance(driver, BoundedSyncConnection):
+            driver.answer_s = _MIGRATION_S
         if revision == "head":
             command.upgrade(config, revision)
         else:
@@ -76,7 +85,7 @@ def migrate(dsn: str, revision: str) -> None:
 @contextmanager
 def connect(dsn: str) -> Iterator[Connection]:
     """Give one synchronous connection to a libpq URI."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=partial(_open, dsn), poolclass=NullPool)
     try:
         with engine.connect() as connection:
             yield connection
@@ -84,24 +93,30 @@ def connect(dsn: str) -> Iterator[Connection]:
         engine.dispose()
 
 
+def _open(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
+    return BoundedSyncConnection.connect(bounded(dsn), autocommit=autocommit)
+
+
 @contextmanager
 def _locked(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     try:
-        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=10)
+        connection = _open(dsn, autocommit=True)
     except psycopg.OperationalError as error:
-        raise StoreUnavailable(f"the database cannot be reached: {error}") from error
+        raise DatabaseAway(f"the database cannot be reached: {' '.join(str(error).split())}") from error
     with connection:
         if connection.info.server_version < MINIMUM_SERVER:
             raise StoreUnavailable(
                 f"the server is PostgreSQL {connection.info.server_version // 10000}; Propdesk needs 15 or newer"
             )
-        connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
-        try:
-            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        except psycopg.errors.LockNotAvailable as error:
+        for _ in range(_LOCK_TRIES):
+            if connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() == (True,):
+                break
+            time.sleep(_LOCK_AGAIN_S)
+        else:
             raise StoreUnavailable(
-                f"another upgrade has held the database for {_LOCK_TIMEOUT}; let it end, then run `propdesk db upgrade`"
-            ) from error
+                f"another upgrade has held the database for {_LOCK_TRIES * _LOCK_AGAIN_S:.0f} s; let it end, then run "
+                "`propdesk db upgrade`"
+            )
         yield connection
 
 

@@ -125,7 +125,7 @@ def test_silent_connections_make_room_and_requests_do_not(monkeypatch: pytest.Mo
 
 
 def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "_BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_server, "BODY_TIMEOUT_S", 0.2)
 
     async def run() -> bytes:
         async with serving_any(BASELINE) as serving:

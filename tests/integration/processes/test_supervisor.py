@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from config_files import write_config
@@ -77,7 +78,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def _run(place: Path) -> Iterator[Run]:
+def _run(place: Path, **given: str) -> Iterator[Run]:
     port, log = _free_port(), place / "log"
     program = "from manager.cli.app import main; main()"
     arguments = ["run", "-c", str(place / "config.yaml"), "--port", str(port), "--data-dir", str(place / "data")]
@@ -85,7 +86,7 @@ def _run(place: Path) -> Iterator[Run]:
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
-            env={**environment, "PYTHONPATH": str(_ROOT), "PROPDESK_LOG": "json"},
+            env={**environment, "PYTHONPATH": str(_ROOT), "PROPDESK_LOG": "json", **given},
             stdout=out,
             stderr=out,
         )
@@ -155,6 +156,35 @@ async def test_a_desk_runs_heals_ends_cleanly_and_goes_on(place: Path) -> None:
     later = await _stored(place, LedgerRow)
     assert [row for row in later if row in money] == money
     assert len([row for row in later if row.kind is LedgerKind.DEPOSIT]) == 1
+
+
+def _environ(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def _environment(pid: int) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in _environ(pid).decode().split("\0") if "=" in word)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system does not show environments")
+async def test_each_child_is_given_the_least_environment(place: Path) -> None:
+    named = "models: {some: {base_url: 'http://127.0.0.1:9', model: m, api_key: '${MODEL_KEY}'}}\n"
+    write_config(place, named + LIVELY)
+    keys = {"MODEL_KEY": "sk-model", "OTHER_KEY": "sk-other", "PROPDESK_SECRET_KEY": "sk-desk", "PGPASSWORD": "sk-pg"}
+    ways = {"https_proxy": "http://127.0.0.1:1", "SSL_CERT_DIR": "/certs", "PROPDESK_LOG_LEVEL": "info"}
+    with _run(place, **keys, **ways, TZ="UTC") as run:
+        await eventually(partial(run.says, "ok"), patience_s=_PATIENCE_S)
+        worker, web = (_environment(run.children(name)[0]) for name in ("worker", "web"))
+        pid_file = (place / "data" / "postgres" / "data").resolve() / "postmaster.pid"
+        postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
+        served = [_environ(one.pid) for one in (postmaster, *postmaster.children())]
+    assert keys.items() & worker.items() == {("MODEL_KEY", "sk-model"), ("PROPDESK_SECRET_KEY", "sk-desk")}
+    assert ways.items() <= worker.items()
+    assert web["PROPDESK_LOG_LEVEL"] == "info"
+    assert (web["PATH"], web["TZ"]) == (os.environ["PATH"], "UTC")
+    assert "sk-" not in " ".join(web.values())
+    assert len(served) > 3
+    assert b"sk-" not in b"".join(served)
 
 
 def test_a_taken_port_and_a_bad_config_end_at_once_with_a_message(place: Path) -> None:

@@ -78,7 +78,9 @@ def test_down_takes_everything_of_ours_away_and_up_brings_it_back(empty_database
         assert drift(connection) == []
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0011", "0015", "0016"])
+@pytest.mark.parametrize(
+    "revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0011", "0015", "0016", "0019"]
+)
 def test_each_step_goes_down_and_up_again(empty_database: Database, revision: str) -> None:
     upgrade(empty_database.owner_dsn)
     migrate(empty_database.owner_dsn, revision)

@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from database_fixtures import Database
-from manager.state.keys import Row
+from manager.state.keys import FIXED, KEYS, Row
 from manager.state.postgres import searches, statements
 from manager.state.postgres.connection import Scope
 from manager.state.postgres.roles import APP, OWNER, QUEUE, SERVICE, queue_dsn
@@ -63,7 +64,9 @@ def connection(database: Database) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _become(connection: psycopg.Connection[Any], role: str, tenant: str = "") -> None:
-    connection.execute("SELECT set_config('role', %s, false), set_config('app.tenant', %s, false)", (role, tenant))
+    connection.execute(
+        sql.SQL("SET ROLE {}; SET app.tenant = {}").format(sql.Identifier(role), sql.Literal(tenant)), prepare=False
+    )
 
 
 async def _fill(store: PostgresStore) -> None:
@@ -159,6 +162,13 @@ async def test_role_and_tenant_do_not_leak_to_the_next_user_of_a_connection(post
     [
         (APP, "UPDATE ledger SET amount = 0"),
         (APP, "DELETE FROM fills"),
+        (APP, "DELETE FROM orders"),
+        (APP, "DELETE FROM decisions"),
+        (APP, "DELETE FROM verdicts"),
+        (APP, "UPDATE decisions SET outcome = 'decided'"),
+        (APP, "UPDATE verdicts SET code = ''"),
+        (APP, "UPDATE orders SET quantity = 0"),
+        (APP, "UPDATE orders SET state = 'filled', shares = '[]'"),
         (APP, "INSERT INTO tenants VALUES ('new')"),
         (APP, "SELECT 1 FROM procrastinate_jobs"),
         (APP, "CREATE TABLE mine (id int)"),
@@ -173,6 +183,19 @@ def test_each_role_may_do_its_own_and_no_more(connection: psycopg.Connection[Any
     _become(connection, role, DEFAULT_TENANT)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(refused.encode())
+
+
+_ORDER_COLUMNS = """
+SELECT attname, has_column_privilege('propdesk_app', attrelid, attnum, 'UPDATE') FROM pg_attribute
+WHERE attrelid = 'orders'::regclass AND attnum > 0 AND NOT attisdropped
+"""
+
+
+def test_each_column_of_orders_is_fixed_or_may_be_changed(connection: psycopg.Connection[Any]) -> None:
+    fixed = {*FIXED[OrderRow], *KEYS[OrderRow], "tenant_id"}
+    assert {(name, changes) for name, changes in connection.execute(_ORDER_COLUMNS)} == {
+        (column.name, column.name not in fixed) for column in TABLES[OrderRow].columns
+    }
 
 
 def test_the_queue_may_use_its_tables(database: Database) -> None:
