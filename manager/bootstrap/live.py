@@ -16,7 +16,6 @@ from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.bootstrap.assemble import Outside, account_runtimes, assemble
 from manager.bootstrap.executors import longest_decision_s
-from manager.config.load import load_config
 from manager.config.values import Config
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
@@ -25,6 +24,7 @@ from manager.jobs.queue import QueueRunner
 from manager.jobs.worker import WorkerSettings
 from manager.manager import Manager
 from manager.orchestrator import Pace
+from manager.processes.handover import handed_over
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
@@ -64,7 +64,9 @@ def try_prompts(config: Config, prompts: PromptLibrary) -> None:
     A broken one keeps no worker from starting, which watches the stops of all: its traders make no decision.
     """
     specs = [spec for tenant in config.tenants.values() for spec in tenant.traders]
-    for spec in (one for one in specs if one.executor.type is ExecutorType.LLM):
+    asking = [one for one in specs if one.executor.type is ExecutorType.LLM]
+    alike = {(one.executor.prompt_template, one.symbols, one.limits): one for one in reversed(asking)}
+    for spec in alike.values():
         try:
             prompts.check(spec.executor.prompt_template, spec.symbols, spec.limits)
         except PromptError as error:
@@ -104,9 +106,8 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         )
 
 
-async def run_worker(config_path: Path, settings: Settings) -> int:
-    """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database."""
-    config = load_config(config_path, check_prompts=False)
+async def run_worker(config: Config, settings: Settings) -> int:
+    """Trade until SIGINT or SIGTERM and return 0; raise RegistrationError or an error of the database."""
     place = settings.place()
     place.check()
     configure_logging(settings, config.secrets.values())
@@ -132,19 +133,18 @@ async def run_worker(config_path: Path, settings: Settings) -> int:
     return 0
 
 
-async def run_supervised(config_path: Path, settings: Settings) -> int:
+async def run_supervised(config: Config, settings: Settings) -> int:
     """Run a trading worker and the web on 127.0.0.1 until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises ConfigError, DatabaseUrlRefused, DataDirRefused and PortTaken.
+    Raises DatabaseUrlRefused, DataDirRefused and PortTaken.
     """
-    config = load_config(config_path)
     settings.place().check()
     configure_logging(settings, config.secrets.values())
     with _listen(settings.port) as listener:
         async with stop_on_signals() as stop:
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")
-            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config_path))
-            return await Supervisor(_children(config_path, settings.data_dir, listener), SystemClock()).run(stop)
+            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config.path))
+            return await Supervisor(_children(config, settings.data_dir, listener), SystemClock()).run(stop)
 
 
 def _welcome(config: Config, data_dir: Path) -> str:
@@ -158,10 +158,10 @@ def _welcome(config: Config, data_dir: Path) -> str:
     return f"{who} on paper; in a second shell: {shlex.join(command)}; Ctrl-C ends"
 
 
-def _children(config_path: Path, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
-    data, descriptor = str(data_dir.resolve()), listener.fileno()
+def _children(config: Config, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
+    data, descriptor, handed = str(data_dir.resolve()), listener.fileno(), handed_over(config)
     return (
-        ChildSpec(name="worker", arguments=("worker", str(config_path.resolve()), data)),
+        ChildSpec(name="worker", arguments=("worker", str(handed), data), descriptors=(handed,)),
         ChildSpec(name="web", arguments=("web", str(descriptor), data), descriptors=(descriptor,)),
     )
 
