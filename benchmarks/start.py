@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
+
 from benchmarks.live_cost import postgres_cpu_s
 from benchmarks.many_traders import Desk
 

@@ -15,7 +15,7 @@ from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.bootstrap.assemble import Outside, account_runtimes, assemble
-from manager.bootstrap.executors import longest_decision_s
+from manager.bootstrap.executors import gates_of, is_one_gate, longest_decision_s
 from manager.config.values import Config
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
@@ -103,6 +103,8 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
             runner=runner,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
             pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+            gates=gates_of(config),
+            one_gate=is_one_gate(config),
         )
 
 

@@ -26,7 +26,7 @@ from manager.roster.lifecycle import transition
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.recorded import prompt_row, storable_decision
-from manager.state.store import Conclusion, Fence, Store, TraderRows
+from manager.state.store import Conclusion, Fence, Store, TraderRows, claim_of
 from traders.context import MarketViews
 from traders.spec import TraderId, TraderSpec
 
@@ -100,6 +100,8 @@ class DeskHandlers:
             in_time, acts = await turn.take(parts.accounts[(job.tenant_id, job.account_id)], views)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=job.slot.isoformat())
+            async with parts.store.service() as service:
+                await service.release([claim_of(rows.schedule)])
             return
         if not in_time:
             _LOG.warning("decision_came_late", trader=job.trader_id, due_at=job.slot.isoformat())

@@ -64,7 +64,7 @@ class TraderRegistry:
             async with self._store.transaction(tenant) as tx:
                 known = await roster_of(tx)
             self._check_new(tenant, specs, known)
-            act = self._act(tenant, actor)
+            act = replace(self._act(tenant, actor), crowd=len(specs))
             first = next_seq(known)
             newcomers = [act.newcomer(spec, first + place, reason) for place, spec in enumerate(specs)]
             venues = {spec.account: self._check.venue(tenant, spec.account) for spec in specs}

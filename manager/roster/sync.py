@@ -87,7 +87,13 @@ class ConfigSync:
         return one
 
     async def _written(self, one: "_TenantSync", actor: str, reason: str) -> SyncReport:
-        act = RosterAct(tenant=one.tenant.tenant_id, now=self._clock.now(), schedule=self._schedule, actor=actor)
+        act = RosterAct(
+            tenant=one.tenant.tenant_id,
+            now=self._clock.now(),
+            schedule=self._schedule,
+            actor=actor,
+            crowd=len(one.tenant.traders),
+        )
         plan = one.plan(act, reason)
         async with self._store.transaction(act.tenant) as tx:
             if await has_grown(tx, one.rows):

@@ -35,12 +35,13 @@ def was_removed(row: TraderRow) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterAct:
-    """Say in whose name, when and on which first schedule a tenant's roster is changed."""
+    """Say in whose name, when and on which first schedule a roster is changed; `crowd` traders begin with it."""
 
     tenant: TenantId
     now: datetime
     schedule: FirstSchedule
     actor: str
+    crowd: int = 1
 
     def newcomer(self, spec: TraderSpec, seq: int, reason: str) -> "Newcomer":
         """Return the rows of a trader that is taken on, running if it is to start by itself."""
@@ -54,7 +55,7 @@ class RosterAct:
             state=state,
             state_reason=reason,
         )
-        schedule = self.schedule(self.tenant, spec, self.now)
+        schedule = self.schedule(self.tenant, spec, self.now, self.crowd)
         if not spec.auto_start:
             schedule = replace(schedule, next_due_at=None)
         event = self.event(row, EventKind.TRADER_REGISTERED, state, reason)
@@ -111,6 +112,8 @@ class RosterWriter:
         await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, spec.decision_interval_s)
+        if spec.executor.gate != row.spec.executor.gate:
+            await self.tx.patch(records.ScheduleRow, (row.trader_id,), gate=spec.executor.gate)
         changes = "; ".join(_differences(row.spec, changed.spec))
         await self.tx.insert([self._act.event(row, EventKind.TRADER_UPDATED, changes, reason)])
         return changed

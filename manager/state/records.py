@@ -116,7 +116,8 @@ class ScheduleRow:
     """Hold when a trader decides next and whether a decision is in flight; written by claim and decide.
 
     Slots are the epoch multiples of `interval_s`, shifted by `phase_s`, so that live traders spread over the interval.
-    Denials from `told_at` on are still to be shown to the trader.
+    Denials from `told_at` on are still to be shown to the trader. `gate` names the endpoint that decides, empty where
+    nothing is called: what waits for one place there is claimed only as far as there is room.
     """
 
     tenant_id: TenantId
@@ -130,6 +131,7 @@ class ScheduleRow:
     last_decision_at: datetime | None = None
     failed_decisions: int = 0
     told_at: datetime | None = None
+    gate: str = ""
 
     def slot(self, now: datetime) -> datetime:
         """Return the latest slot at or before `now`."""

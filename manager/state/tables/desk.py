@@ -93,6 +93,7 @@ class ScheduleTable(SQLModel, table=True):
     last_decision_at: datetime | None = Field(sa_type=INSTANT)
     failed_decisions: int = Field(sa_type=COUNT)
     told_at: datetime | None = Field(sa_type=INSTANT)
+    gate: str = Field(sa_type=TEXT)
 
 
 class BookTable(SQLModel, table=True):

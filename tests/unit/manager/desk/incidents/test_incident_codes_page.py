@@ -10,6 +10,7 @@ import pytest
 from manager.desk.incidents import page as incident_page
 from manager.desk.incidents.codes import DESK_INCIDENTS, INCIDENTS, Severity
 from manager.desk.incidents.safe_mode import SAFE_MODE
+from manager.jobs.overload import OVERLOADED
 from manager.spending.budget_incidents import EXHAUSTED, WARNING
 
 ROOT = Path(__file__).parents[5]
@@ -32,7 +33,7 @@ def test_the_page_is_current() -> None:
 
 def test_every_code_is_registered_and_every_registered_one_raised() -> None:
     assert set(told()) == set(DESK_INCIDENTS)
-    assert set(INCIDENTS) - set(DESK_INCIDENTS) == {SAFE_MODE, WARNING, EXHAUSTED}
+    assert set(INCIDENTS) - set(DESK_INCIDENTS) == {SAFE_MODE, WARNING, EXHAUSTED, OVERLOADED}
     assert all(f"| {code} |" in incident_page.render() for code in INCIDENTS)
 
 
