@@ -75,6 +75,15 @@ class ExecutorSpec:
                 f"executor timeout is {self.timeout_s} s; expected a duration above 0, such as 30s"
             )
 
+    @property
+    def gate(self) -> str:
+        """Name the endpoint that decides within a tenant, empty where nothing is called; no secret is in it."""
+        if self.type is ExecutorType.REMOTE:
+            return shown_url(self.base_url)
+        if self.type is ExecutorType.LLM:
+            return f"{self.model} at {shown_url(self.base_url)}" if self.base_url else self.model
+        return ""
+
     def inline_profile(self) -> ModelProfile:
         """Return the profile of an executor that names its endpoint itself; raise ExecutorConfigError without a key.
 
@@ -91,7 +100,7 @@ class ExecutorSpec:
             timeout_s=self.timeout_s,
             extra_body=self.extra_body,
         )
-        return ModelProfile(name=f"{self.model} at {shown_url(self.base_url)}", endpoint=endpoint)
+        return ModelProfile(name=self.gate, endpoint=endpoint)
 
     def remote_endpoint(self) -> RemoteEndpoint:
         """Return where a remote executor is; raise ExecutorConfigError if it may not or cannot be asked there."""

@@ -8,13 +8,16 @@ import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
 import structlog
 
 from exchanges.clock import Clock
 from manager.desk.incidents.log import log_resolved
 from manager.jobs.errors import JobsError
+from manager.jobs.overload import OverloadWatch
 from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.jobs.slots import Slots
 from manager.spending.budget_incidents import end_before
 from manager.state.errors import StateError
 from manager.state.spending import day_of
@@ -32,10 +35,12 @@ class Pace:
     The texts of prompts are deleted when they are `keep_prompts_s` old; daily sums of costs and ended incidents after
     `keep_history_s`.
 
-    An idle worker looks for due traders at least every `idle_s`, for one that another process may have started.
+    An idle worker looks for due traders at least every `idle_s`, for one that another process may have started; one
+    whose slots were filled looks after `again_s` whether enough are free.
     """
 
     claim_s: float = 0.25
+    again_s: float = 0.05
     idle_s: float = 1.0
     maintain_s: float = 1.0
     sweep_s: float = 2.0
@@ -57,36 +62,65 @@ class Orchestrator:
     """Turn time into jobs; a failed tick is logged and done again, it ends nothing."""
 
     def __init__(
-        self, store: Store, runner: JobRunner, clock: Clock, accounts: Collection[AccountKey], pace: Pace | None = None
+        self,
+        store: Store,
+        runner: JobRunner,
+        clock: Clock,
+        accounts: Collection[AccountKey],
+        pace: Pace | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
         self._clock = clock
         self._accounts = tuple(accounts)
         self._pace = pace or Pace()
+        self._slots = slots
+        self._claimed_s = -inf
         self._undelivered: list[Claim] = []
+        self._overload = OverloadWatch(store, clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        duties = (self.claim, self.maintain, self.sweep, self.release, self.forget, self.close_days)
+        duties = (
+            self.claim,
+            self.maintain,
+            self.sweep,
+            self.release,
+            self.watch_load,
+            self.forget,
+            self.close_days,
+        )
         async with asyncio.TaskGroup() as group:
             for duty in duties:
                 group.create_task(self._repeat(duty, stop), name=f"orchestrator-{duty.__name__}")
 
     async def claim(self) -> float:
-        """Claim due traders and queue a decision for each; return the seconds until it is worth looking again.
+        """Claim the due traders that can be served now, queue their decisions; return the seconds until the next look.
 
-        What was claimed and could not be queued is queued first at the next call.
+        What was claimed and could not be queued is queued first at the next call. Where all slots were filled, it is
+        looked again as soon as a quarter of them is free.
         """
         await self._deliver()
-        pace = self._pace
+        pace, slots = self._pace, self._slots
+        waiting = await self._runner.decisions(waiting=True) if slots is not None else ()
+        free = pace.batch if slots is None else min(pace.batch, slots.free(waiting))
+        now_s = self._clock.boot_s()
+        if (
+            slots is not None
+            and free < max(1, slots.count // 4)
+            and (not free or now_s - self._claimed_s < pace.claim_s)
+        ):
+            return pace.again_s
+        self._claimed_s = now_s
         async with self._store.service() as service:
-            claims = await service.claim_due(self._clock.now(), pace.batch)
-            due = None if len(claims) >= pace.batch else await service.next_due()
+            room = () if slots is None else slots.room(waiting)
+            claims = await service.claim_due(self._clock.now(), free, room)
+            due = None if len(claims) >= free else await service.next_due()
         self._undelivered += claims
         await self._deliver()
-        if len(claims) >= pace.batch:
-            return 0.0
+        if len(claims) >= free:
+            return 0.0 if slots is None else pace.again_s
         ahead = pace.idle_s if due is None else (due - self._clock.now()).total_seconds()
         return min(max(ahead, pace.claim_s), pace.idle_s)
 
@@ -103,13 +137,23 @@ class Orchestrator:
         return self._pace.sweep_s * random.uniform(0.8, 1.2)
 
     async def release(self) -> float:
-        """Release traders whose claim has led to no decision for too long."""
+        """Release traders whose claim has led to no decision for too long, and whose job no worker has any more."""
         before = self._clock.now() - timedelta(seconds=self._pace.stale_s)
         async with self._store.service() as service:
-            freed = await service.release_stale_claims(before)
-        if freed:
-            _LOG.warning("stale_claims_released", count=freed, older_than_s=self._pace.stale_s)
+            stale = await service.stale_claims(before)
+        if stale:
+            alive = {(job.tenant_id, job.trader_id, job.due_at) for job in await self._runner.decisions()}
+            lost = [one for one in stale if (one.tenant_id, one.trader_id, one.due_at) not in alive]
+            async with self._store.service() as service:
+                freed = await service.release(lost)
+            if freed:
+                _LOG.warning("stale_claims_released", count=freed, older_than_s=self._pace.stale_s)
         return self._pace.release_s
+
+    async def watch_load(self) -> float:
+        """Tell of tenants whose traders wait longer than their intervals."""
+        await self._overload.look()
+        return self._pace.release_s * random.uniform(0.8, 1.2)
 
     async def forget(self) -> float:
         """Delete the texts of prompts whose retention has ended."""
@@ -171,4 +215,5 @@ def _decision(claim: Claim) -> Job:
         account_id=claim.account_id,
         trader_id=claim.trader_id,
         due_at=claim.due_at,
+        gate=claim.gate,
     )

@@ -1,4 +1,6 @@
-"""A child of the supervisor: `python -m manager.process worker CONFIG DATA_DIR | web DESCRIPTOR DATA_DIR`.
+"""A child of the supervisor: `python -m manager.process worker DESCRIPTOR DATA_DIR | web DESCRIPTOR DATA_DIR`.
+
+The worker reads its config from the descriptor, as the supervisor read it; the web listens on its own.
 
 Its standard input is the supervisor's pipe: at its end the supervisor is gone and the process stops.
 """
@@ -13,7 +15,6 @@ from pathlib import Path
 
 from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
-from manager.config.errors import ConfigError
 from manager.errors import DatabaseUrlRefused, RegistrationError, SettingsRefused, UnknownAccount
 from manager.jobs.errors import JobsError
 from manager.processes.supervisor import BAD_INPUT
@@ -23,7 +24,6 @@ from manager.state.errors import StateError
 
 _GRACE_S = 20.0
 _BAD_INPUT = (
-    ConfigError,
     ExchangeConfigError,
     ExecutorConfigError,
     RegistrationError,
@@ -41,8 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_settings(data_dir=Path(data_dir))
         if role == "worker":
             from manager.bootstrap.live import run_worker
+            from manager.processes.handover import taken_over
 
-            return asyncio.run(run_worker(Path(given), settings))
+            return asyncio.run(run_worker(taken_over(int(given)), settings))
         from manager.api.app import run_web
 
         return asyncio.run(run_web(int(given), settings))

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Final
 
 import structlog
 
 from executor.contract import Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorError, ExecutorUnavailable
+from executor.models.clients import gate_key
+from executor.models.profile import MAX_CONCURRENCY
 from executor.recordings.decisions import InvalidItem, RecordedBatch, RecordedExecutor
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from manager.config.values import Config
+from manager.jobs.slots import GateKey, GatePlaces
 from manager.spending.meter import Spending
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
@@ -51,6 +55,28 @@ def longest_decision_s(config: Config) -> float:
     specs = [spec.executor for tenant in config.tenants.values() for spec in tenant.traders]
     asked = [spec.timeout_s for spec in specs if spec.type in _WITH_DEADLINE]
     return max(float(config.manager.decision_timeout_s), *asked, 0.0)
+
+
+def gates_of(config: Config) -> dict[GateKey, GatePlaces]:
+    """Return the endpoints that decide for the traders of a config, by the gates of their schedules."""
+    found: dict[GateKey, GatePlaces] = {}
+    for tenant_id, tenant in config.tenants.items():
+        models = config.models(tenant_id)
+        for executor in {spec.executor.gate: config.with_key(spec.executor) for spec in tenant.traders}.values():
+            name, places = f"{tenant_id}/{executor.gate}", MAX_CONCURRENCY
+            if executor.type is ExecutorType.LLM and (executor.base_url or executor.model in models):
+                profile = executor.inline_profile() if executor.base_url else models[executor.model]
+                name, places = "\n".join(gate_key(profile.endpoint)), profile.max_concurrency or MAX_CONCURRENCY
+            if executor.gate:
+                found[tenant_id, executor.gate] = GatePlaces(shared=sha256(name.encode()).hexdigest(), places=places)
+    return found
+
+
+def is_one_gate(config: Config) -> bool:
+    """Tell whether all traders of a config wait at the same endpoint."""
+    shared = {gate.shared for gate in gates_of(config).values()}
+    specs = [spec for tenant in config.tenants.values() for spec in tenant.traders]
+    return len(shared) == 1 and all(spec.executor.gate for spec in specs)
 
 
 class ConfiguredExecutors:

@@ -19,8 +19,7 @@ from executor.errors import PromptError
 from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.bootstrap.assemble import Outside, account_runtimes, assemble
-from manager.bootstrap.executors import longest_decision_s
-from manager.config.load import load_config
+from manager.bootstrap.executors import gates_of, is_one_gate, longest_decision_s
 from manager.config.values import Config
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
@@ -31,6 +30,7 @@ from manager.jobs.worker import WorkerSettings
 from manager.manager import Manager
 from manager.orchestrator import Pace
 from manager.processes.environment import web_environment, worker_environment
+from manager.processes.handover import handed_over
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
@@ -75,7 +75,9 @@ def try_prompts(config: Config, prompts: PromptLibrary) -> None:
     A broken one keeps no worker from starting, which watches the stops of all: its traders make no decision.
     """
     specs = [spec for tenant in config.tenants.values() for spec in tenant.traders]
-    for spec in (one for one in specs if one.executor.type is ExecutorType.LLM):
+    asking = [one for one in specs if one.executor.type is ExecutorType.LLM]
+    alike = {(one.executor.prompt_template, one.symbols, one.limits): one for one in reversed(asking)}
+    for spec in alike.values():
         try:
             prompts.check(spec.executor.prompt_template, spec.symbols, spec.limits)
         except PromptError as error:
@@ -116,15 +118,16 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
                 account_concurrency=max(WorkerSettings().account_concurrency, len(accounts)),
             ),
             pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+            gates=gates_of(config),
+            one_gate=is_one_gate(config),
         )
 
 
-async def run_worker(config_path: Path, settings: Settings) -> int:
-    """Trade until SIGINT or SIGTERM and return 0; raise ConfigError, RegistrationError or an error of the database.
+async def run_worker(config: Config, settings: Settings) -> int:
+    """Trade until SIGINT or SIGTERM and return 0; raise RegistrationError or an error of the database.
 
     A database that is away at the start is waited for. A stop takes at most END_S seconds.
     """
-    config = load_config(config_path, check_prompts=False)
     place = settings.place()
     place.check()
     configure_logging(settings, config.secrets.values())
@@ -161,19 +164,18 @@ async def _work(config: Config, place: DatabasePlace, stop: asyncio.Event) -> No
         await serve(parts, stop)
 
 
-async def run_supervised(config_path: Path, settings: Settings) -> int:
+async def run_supervised(config: Config, settings: Settings) -> int:
     """Run a trading worker and the web on 127.0.0.1 until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises ConfigError, DatabaseUrlRefused, DataDirRefused and PortTaken.
+    Raises DatabaseUrlRefused, DataDirRefused and PortTaken.
     """
-    config = load_config(config_path)
     settings.place().check()
     configure_logging(settings, config.secrets.values())
     with _listen(settings.port) as listener:
         async with stop_on_signals() as stop:
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")
-            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config_path))
-            return await Supervisor(_children(config_path, settings.data_dir, listener), SystemClock()).run(stop)
+            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config.path))
+            return await Supervisor(_children(config, settings.data_dir, listener), SystemClock()).run(stop)
 
 
 def _welcome(config: Config, data_dir: Path) -> str:
@@ -187,15 +189,18 @@ def _welcome(config: Config, data_dir: Path) -> str:
     return f"{who} on paper; in a second shell: {shlex.join(command)}; Ctrl-C ends"
 
 
-def _children(config_path: Path, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
-    config, data, descriptor = config_path.resolve(), str(data_dir.resolve()), listener.fileno()
+def _children(config: Config, data_dir: Path, listener: socket.socket) -> tuple[ChildSpec, ...]:
+    data, descriptor, handed = str(data_dir.resolve()), listener.fileno(), handed_over(config)
     worker = ChildSpec(
-        name="worker", arguments=("worker", str(config), data), environment=partial(worker_environment, config)
+        name="worker",
+        arguments=("worker", str(handed), data),
+        environment=partial(worker_environment, config.path.resolve()),
+        descriptors=(handed,),
     )
     web = ChildSpec(
         name="web",
         arguments=("web", str(descriptor), data),
-        environment=partial(web_environment, config),
+        environment=partial(web_environment, config.path.resolve()),
         descriptors=(descriptor,),
     )
     return worker, web

@@ -203,10 +203,10 @@ class _Inputs:
         tenant = replace(self.tenant, accounts=accounts, traders=traders)
         return replace(self.config, tenants={tenant.tenant_id: tenant})
 
-    def schedule(self, tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
+    def schedule(self, tenant: TenantId, spec: TraderSpec, now: datetime, crowd: int) -> ScheduleRow:
         """Return when a trader decides: at every multiple of its interval, or when its recording says."""
         given = spec.id in self.recorded.batches or spec.executor.type is ExecutorType.RECORDED
-        schedule = on_the_grid(tenant, spec, now)
+        schedule = on_the_grid(tenant, spec, now, crowd)
         return replace(schedule, next_due_at=None) if given else schedule
 
 

@@ -10,7 +10,7 @@ from manager.cli import options
 from manager.cli.guard import Refused
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say
-from manager.config import MarketType
+from manager.config import Config, MarketType
 
 PortOption = Annotated[
     int,
@@ -56,20 +56,20 @@ def run(
     data_dir: options.DataDirOption = options.DATA_DEFAULT,
 ) -> None:
     """Trade: supervise a trading worker and the web process until Ctrl-C."""
-    path = _real_time(config)
+    read = _real_time(config)
     from manager.bootstrap.live import run_supervised
 
-    raise typer.Exit(asyncio.run(run_supervised(path, options.settings_with(data_dir=data_dir, port=port))))
+    raise typer.Exit(asyncio.run(run_supervised(read, options.settings_with(data_dir=data_dir, port=port))))
 
 
 def worker(
     config: options.ConfigOption = options.CONFIG_DEFAULT, data_dir: options.DataDirOption = options.DATA_DEFAULT
 ) -> None:
     """Run jobs only; start as many as you like on one DATABASE_URL."""
-    path = _real_time(config)
+    read = _real_time(config)
     from manager.bootstrap.live import run_worker
 
-    raise typer.Exit(asyncio.run(run_worker(path, options.settings_with(data_dir=data_dir))))
+    raise typer.Exit(asyncio.run(run_worker(read, options.settings_with(data_dir=data_dir))))
 
 
 @executors.command("serve")
@@ -108,8 +108,8 @@ def upgrade(data_dir: options.DataDirOption = options.DATA_DEFAULT, as_json: opt
         say(f"The database in {where} is up to date.")
 
 
-def _real_time(path: Path) -> Path:
-    """Return the path of a sound config whose traders all have prices that go on in real time."""
+def _real_time(path: Path) -> Config:
+    """Return a sound config whose traders all have prices that go on in real time."""
     config = options.read_config(path)
     for tenant in config.tenants.values():
         for trader in tenant.traders:
@@ -118,4 +118,4 @@ def _real_time(path: Path) -> Path:
                     f"{path}: trader {trader.id} is on account {trader.account}, whose market is a replay; "
                     "use `propdesk replay`, or give the account a market of type synthetic"
                 )
-    return path
+    return config

@@ -35,14 +35,17 @@ def status(options: connect.DeskOptions) -> None:
     """Show equity, traders, positions, last decisions and what stands in the way."""
     now, tenant = SystemClock().now(), options.owner
 
-    async def read(store: Store, worker_alive: bool) -> tuple[tuple[view.AccountStatus, ...], tuple[ModelCost, ...]]:
+    async def read(store: Store, worker_alive: bool) -> tuple[view.StatusPage, tuple[ModelCost, ...]]:
         found = await view.read_status(store, tenant, view.StatusQuery(now=now, worker_alive=worker_alive))
-        return found.accounts, (await read_model_costs(store, tenant, CostQuery(now=now))).costs
+        return found, (await read_model_costs(store, tenant, CostQuery(now=now))).costs
 
-    accounts, models = connect.with_desk(options.data_dir, read)
+    page, models = connect.with_desk(options.data_dir, read)
+    accounts = page.accounts
     if options.as_json:
-        print_json({"tenant": tenant, "accounts": accounts, "models_today": models})
+        print_json({"tenant": tenant, "accounts": accounts, "incidents": page.incidents, "models_today": models})
         return
+    for one in page.incidents:
+        say(f"{one.code} since {instant(one.at)} UTC: {one.detail}", _COLOURS["error"])
     if not accounts:
         say(f"Tenant {tenant} has no accounts; start the desk with `propdesk run`.")
     for account in accounts:

@@ -32,7 +32,7 @@ from manager.roster.lifecycle import isolate
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.recorded import prompt_row, storable_decision
-from manager.state.store import Conclusion, Fence, Store, TraderRows, Transaction
+from manager.state.store import Conclusion, Fence, Store, TraderRows, Transaction, claim_of
 from traders.context import MarketViews
 from traders.spec import IsolationRules, TraderId, TraderSpec
 
@@ -108,6 +108,8 @@ class DeskHandlers:
             in_time, acts = await turn.take(parts.accounts[(job.tenant_id, job.account_id)], views)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=job.slot.isoformat())
+            async with parts.store.service() as service:
+                await service.release([claim_of(rows.schedule)])
             return
         if turn.isolated and parts.maintain_fires:
             await parts.runner.defer(replace(job, kind=JobKind.MAINTAIN, trader_id=TraderId(""), due_at=None))

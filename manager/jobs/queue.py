@@ -30,6 +30,7 @@ _FRESH_S = 0.25
 _ALREADY_WAITS = """
 SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(key)s AND status = 'todo') AS waits
 """
+_DECISIONS = "SELECT args FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = ANY(%(states)s)"
 
 
 def queue_of(kind: JobKind) -> str:
@@ -44,6 +45,7 @@ def to_arguments(job: Job) -> JSONDict:
         "account_id": job.account_id,
         "trader_id": job.trader_id,
         "due_at": job.due_at.isoformat() if job.due_at else None,
+        "gate": job.gate,
     }
 
 
@@ -56,6 +58,7 @@ def from_arguments(kind: JobKind, arguments: dict[str, JSONValue]) -> Job:
         account_id=AccountId(str(arguments["account_id"])),
         trader_id=TraderId(str(arguments["trader_id"])),
         due_at=datetime.fromisoformat(str(due_at)) if due_at else None,
+        gate=str(arguments.get("gate", "")),
     )
 
 
@@ -172,6 +175,18 @@ class QueueRunner:
             await self._surely(partial(self.manager.batch_defer_jobs_async, [_queued(job) for job in given]))
         except ConnectorException as error:
             raise QueueUnavailable(f"{len(given)} decisions were not queued: {cause_of(error)}") from error
+
+    async def decisions(self, *, waiting: bool = False) -> Sequence[Job]:
+        """Return the decisions that wait or run anywhere, only those that wait when asked so.
+
+        Raises QueueUnavailable.
+        """
+        states = ["todo"] if waiting else ["todo", "doing"]
+        ask = partial(self.connector.execute_query_all_async, _DECISIONS, queue=DECIDE_QUEUE, states=states)
+        try:
+            return [from_arguments(JobKind.DECIDE, row["args"]) for row in await self._surely(ask)]
+        except ConnectorException as error:
+            raise QueueUnavailable(f"the decisions in the queue were not told: {cause_of(error)}") from error
 
     async def _defer(self, job: Job) -> bool:
         key = job.coalesce_key

@@ -26,13 +26,14 @@ class JobKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Ask for one run of one kind; a decision also names its trader and the slot it is for."""
+    """Ask for one run of one kind; a decision also names its trader, the slot it is for, and the gate it waits at."""
 
     kind: JobKind
     tenant_id: TenantId
     account_id: AccountId
     trader_id: TraderId = TraderId("")
     due_at: datetime | None = None
+    gate: str = ""
 
     @property
     def slot(self) -> datetime:
@@ -71,6 +72,10 @@ class JobRunner(Protocol):
         """Queue decisions in one call, all of them or, when it raises, none that counts: a slot is decided once."""
         ...
 
+    async def decisions(self, *, waiting: bool = False) -> Sequence[Job]:
+        """Return the decisions that wait or run anywhere, only those that wait when asked so."""
+        ...
+
 
 class InlineRunner:
     """Run deferred jobs in the order of their deferral; for replay, simulation and tests.
@@ -106,6 +111,11 @@ class InlineRunner:
     async def defer_decisions(self, jobs: Sequence[Job]) -> None:
         """Queue decisions."""
         self._jobs.extend(jobs)
+
+    async def decisions(self, *, waiting: bool = False) -> Sequence[Job]:
+        """Return the decisions that wait; while one runs nobody asks."""
+        del waiting
+        return [job for job in self._jobs if job.kind is JobKind.DECIDE]
 
     async def run_until_idle(self) -> int:
         """Run until nothing waits, jobs deferred meanwhile included, and return how many ran.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import structlog
@@ -14,6 +15,7 @@ from procrastinate.worker import Worker
 from manager.jobs.errors import JobsError, QueueUnavailable
 from manager.jobs.queue import ACCOUNT_QUEUE, DECIDE_QUEUE, QueueRunner, from_arguments, queue_of
 from manager.jobs.runner import Handlers, JobKind
+from manager.jobs.slots import Slots
 from manager.jobs.steady import Rescue, cause_of
 from manager.state.errors import CommitUnknown, DatabaseAway, SchemaMoved
 
@@ -48,10 +50,17 @@ class QueueWorker:
     worker hands its jobs on and ends: `moved` says why.
     """
 
-    def __init__(self, runner: QueueRunner, handlers: Handlers, settings: WorkerSettings | None = None) -> None:
+    def __init__(
+        self,
+        runner: QueueRunner,
+        handlers: Handlers,
+        settings: WorkerSettings | None = None,
+        slots: Slots | None = None,
+    ) -> None:
         self._runner = runner
         self._handlers = handlers
         self._settings = settings or WorkerSettings()
+        self._slots = slots
         self._rescue = Rescue(runner.connector, runner.manager, stalled_after_s=self._settings.stalled_after_s)
         self._workers: dict[str, Worker] = {}
         self._stop = asyncio.Event()
@@ -127,7 +136,8 @@ class QueueWorker:
         async def run(**arguments: JSONValue) -> None:
             try:
                 job = from_arguments(kind, arguments)
-                await handle(job)
+                with self._slots.taken(job) if self._slots and kind is JobKind.DECIDE else nullcontext():
+                    await handle(job)
             except asyncio.CancelledError:
                 await self._hand_on(kind, arguments)
                 raise

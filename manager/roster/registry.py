@@ -1,6 +1,7 @@
 """Take traders on, and change what may change of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -11,11 +12,13 @@ from executor.contract import Limits
 from manager.errors import RegistrationError, UnknownTrader
 from manager.roster.registration import RegistrationCheck, id_of_another
 from manager.roster.schedules import FirstSchedule, spread
-from manager.roster.writing import RosterWriter
+from manager.roster.writing import RosterAct, RosterWriter, has_grown, next_seq, roster_of
 from manager.state.errors import DuplicateRow
 from manager.state.records import StateCode, TenantId, TraderRow
-from manager.state.store import Store, Transaction
+from manager.state.store import Store
 from traders.spec import TraderId, TraderSpec
+
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +60,27 @@ class TraderRegistry:
 
         Raises UnknownAccount or RegistrationError.
         """
-        async with self._store.transaction(tenant) as tx:
-            self._check_new(tenant, specs, await self._writer(tx, tenant, actor).traders())
-        async with self._store.service() as service:
-            await service.ensure_tenant(tenant)
-        try:
+        for _ in range(_ATTEMPTS):
             async with self._store.transaction(tenant) as tx:
-                writer = self._writer(tx, tenant, actor)
-                known = await writer.traders()
-                self._check_new(tenant, specs, known)
-                first = max((row.seq for row in known), default=-1) + 1
-                for spec in specs:
-                    await writer.ensure_account(spec.account, self._check.venue(tenant, spec.account))
-                return [await writer.insert(spec, first + place, reason) for place, spec in enumerate(specs)]
-        except DuplicateRow as error:
-            ids = ", ".join(repr(spec.id) for spec in specs)
-            raise RegistrationError(f"a trader id of {ids} was taken a moment ago; try again") from error
+                known = await roster_of(tx)
+            self._check_new(tenant, specs, known)
+            act = replace(self._act(tenant, actor), crowd=len(specs))
+            first = next_seq(known)
+            newcomers = [act.newcomer(spec, first + place, reason) for place, spec in enumerate(specs)]
+            venues = {spec.account: self._check.venue(tenant, spec.account) for spec in specs}
+            async with self._store.service() as service:
+                await service.ensure_tenant(tenant)
+            with suppress(DuplicateRow):
+                async with self._store.transaction(tenant) as tx:
+                    if await has_grown(tx, known):
+                        continue
+                    writer = RosterWriter(tx, act)
+                    for account, venue in venues.items():
+                        await writer.ensure_account(account, venue)
+                    await writer.insert(newcomers)
+                    return [one.row for one in newcomers]
+        ids = ", ".join(repr(spec.id) for spec in specs)
+        raise RegistrationError(f"a trader id of {ids} was taken a moment ago; try again")
 
     async def update(
         self, tenant: TenantId, trader_id: TraderId, changes: TraderChanges, *, actor: str, reason: str = ""
@@ -83,17 +91,16 @@ class TraderRegistry:
         RegistrationError.
         """
         async with self._store.transaction(tenant) as tx:
-            writer = self._writer(tx, tenant, actor)
-            known = await writer.traders()
+            known = await roster_of(tx)
             row = next((one for one in known if one.trader_id == trader_id), None)
             if row is None:
                 raise UnknownTrader.of(trader_id)
             spec = changes.applied_to(row.spec)
             self._check.beside(tenant, self._others(known, trader_id)).check(spec)
-            return await writer.change(row, spec, reason)
+            return await RosterWriter(tx, self._act(tenant, actor)).change(row, spec, reason)
 
-    def _writer(self, tx: Transaction, tenant: TenantId, actor: str) -> RosterWriter:
-        return RosterWriter(tx, tenant, self._clock.now(), self._schedule, actor=actor)
+    def _act(self, tenant: TenantId, actor: str) -> RosterAct:
+        return RosterAct(tenant=tenant, now=self._clock.now(), schedule=self._schedule, actor=actor)
 
     def _check_new(self, tenant: TenantId, specs: Sequence[TraderSpec], known: Sequence[TraderRow]) -> None:
         applicants = self._check.beside(tenant, self._others(known))

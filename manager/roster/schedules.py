@@ -1,7 +1,8 @@
 """When a trader decides: its phase within the interval, and its first decision after a start.
 
 The phase is a hash of tenant and id, so it is the same on every host and after every restart, and traders of one
-interval spread over it evenly without knowing each other. In a replay nobody waits, and nobody has a phase.
+interval spread over it evenly without knowing each other. A few that start together decide soon, many spread over
+their interval. In a replay nobody waits, and nobody has a phase.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ from traders.spec import TraderId, TraderSpec
 
 SOON_S = 10
 ISOLATED_S = 900
-FirstSchedule = Callable[[TenantId, TraderSpec, datetime], ScheduleRow]
+_EACH_S = 0.2
+FirstSchedule = Callable[[TenantId, TraderSpec, datetime, int], ScheduleRow]
 
 
 def phase_of(tenant: TenantId, trader_id: TraderId, interval_s: int) -> int:
@@ -22,21 +24,23 @@ def phase_of(tenant: TenantId, trader_id: TraderId, interval_s: int) -> int:
     return _hash(tenant, trader_id) % interval_s
 
 
-def on_the_grid(tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
+def on_the_grid(tenant: TenantId, spec: TraderSpec, now: datetime, crowd: int = 1) -> ScheduleRow:
     """Return the schedule of a trader that decides at every multiple of its interval, from `now` on."""
+    del crowd
     schedule = ScheduleRow(
         tenant_id=tenant,
         trader_id=spec.id,
         account_id=AccountId(spec.account),
         interval_s=spec.decision_interval_s,
+        gate=spec.executor.gate,
     )
     return replace(schedule, next_due_at=schedule.next_slot(now - timedelta(microseconds=1)))
 
 
-def spread(tenant: TenantId, spec: TraderSpec, now: datetime) -> ScheduleRow:
-    """Return the schedule of a trader that begins at `now`, with the phase that belongs to its id."""
+def spread(tenant: TenantId, spec: TraderSpec, now: datetime, crowd: int = 1) -> ScheduleRow:
+    """Return the schedule of a trader that begins at `now` beside a `crowd`, with the phase that belongs to its id."""
     schedule = rescheduled(on_the_grid(tenant, spec, now), spec.decision_interval_s)
-    return replace(schedule, next_due_at=first_due(schedule, now))
+    return replace(schedule, next_due_at=first_due(schedule, now, crowd))
 
 
 def rescheduled(schedule: ScheduleRow, interval_s: int) -> ScheduleRow:
@@ -51,17 +55,17 @@ def asked_every(spec: TraderSpec, state: TraderState) -> int:
     return max(spec.decision_interval_s, ISOLATED_S) if state is TraderState.ISOLATED else spec.decision_interval_s
 
 
-def first_due(schedule: ScheduleRow, now: datetime) -> datetime:
-    """Return when a trader that starts at `now` first decides: within its interval and SOON_S, spread by its hash.
+def first_due(schedule: ScheduleRow, now: datetime, crowd: int = 1) -> datetime:
+    """Return when a trader that starts at `now` first decides: within its interval, spread by its hash.
 
-    The decision is for the slot then under way; where that one is decided already, the next slot comes first.
+    One of a few decides within SOON_S; of a `crowd` only so many a second begin. The decision is for the slot then
+    under way; where that one is decided already, the next slot comes first.
     """
-    within_ms = min(schedule.interval_s, SOON_S) * 1000
+    within_ms = int(min(schedule.interval_s, max(SOON_S, crowd * _EACH_S)) * 1000)
     soon = now + timedelta(milliseconds=_hash(schedule.tenant_id, schedule.trader_id) % within_ms)
     slot = schedule.slot(soon)
-    last = schedule.last_decision_at
-    decided = schedule.in_flight_due_at == slot or (last is not None and last >= slot)
-    return schedule.next_slot(now) if decided else soon
+    latest = max((at for at in (schedule.in_flight_due_at, schedule.last_decision_at) if at is not None), default=None)
+    return soon if latest is None or latest < slot else schedule.next_slot(now)
 
 
 def _hash(tenant: TenantId, trader_id: TraderId) -> int:

@@ -1,6 +1,6 @@
 """Bring the database in line with a config: its accounts, its budgets and the traders that it manages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from exchanges.clock import Clock
@@ -9,14 +9,22 @@ from manager.errors import RegistrationError
 from manager.roster.registration import RegistrationCheck, stored
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.terms import Claimant, difference, other_terms, other_traders, terms_text
-from manager.roster.writing import RosterWriter
+from manager.roster.writing import (
+    LIVING,
+    Newcomer,
+    RosterAct,
+    RosterWriter,
+    has_grown,
+    next_seq,
+    roster_of,
+    was_removed,
+)
 from manager.state.errors import DuplicateRow
-from manager.state.records import AccountRow, StateCode, TraderRow, TraderState
-from manager.state.store import Store, Transaction
-from traders.spec import ManagedBy
+from manager.state.records import AccountRow, StateCode, TraderRow
+from manager.state.store import Store
+from traders.spec import ManagedBy, TraderId, TraderSpec
 
 _ATTEMPTS = 5
-_LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,52 +62,78 @@ class ConfigSync:
         OtherDeskRuns.
         """
         claimant, report = Claimant(config=str(config.path.resolve()), rivals=rivals), SyncReport()
-        for tenant in config.tenants.values():
-            async with self._store.transaction(tenant.tenant_id) as tx:
-                await self._one(tx, tenant, claimant, actor).check()
-        for tenant in config.tenants.values():
+        checked = [await self._checked(tenant, claimant) for tenant in config.tenants.values()]
+        for one in checked:
             async with self._store.service() as service:
-                await service.ensure_tenant(tenant.tenant_id)
+                await service.ensure_tenant(one.tenant.tenant_id)
+            latest = one
             for attempt in range(_ATTEMPTS):
                 try:
-                    async with self._store.transaction(tenant.tenant_id) as tx:
-                        one = self._one(tx, tenant, claimant, actor)
-                        await one.check()
-                        report += await one.write(reason)
+                    report += await self._written(latest, actor, reason)
                     break
                 except DuplicateRow:
                     if attempt == _ATTEMPTS - 1:
                         raise
+                    latest = await self._checked(one.tenant, claimant)
         return report
 
-    def _one(self, tx: Transaction, tenant: TenantConfig, claimant: Claimant, actor: str) -> "_TenantSync":
-        writer = RosterWriter(tx, tenant.tenant_id, self._clock.now(), self._schedule, actor=actor)
-        return _TenantSync(writer, self._check, tenant, claimant)
+    async def _checked(self, tenant: TenantConfig, claimant: Claimant) -> "_TenantSync":
+        """Read what there is, and check with no transaction open: that of many traders takes its time."""
+        async with self._store.transaction(tenant.tenant_id) as tx:
+            rows = await roster_of(tx)
+            accounts = await tx.find(AccountRow, {}, limit=None) if claimant.rivals else ()
+        one = _TenantSync(self._check, tenant, claimant, rows)
+        one.check(accounts)
+        return one
+
+    async def _written(self, one: "_TenantSync", actor: str, reason: str) -> SyncReport:
+        act = RosterAct(
+            tenant=one.tenant.tenant_id,
+            now=self._clock.now(),
+            schedule=self._schedule,
+            actor=actor,
+            crowd=len(one.tenant.traders),
+        )
+        plan = one.plan(act, reason)
+        async with self._store.transaction(act.tenant) as tx:
+            if await has_grown(tx, one.rows):
+                raise DuplicateRow("traders were taken on meanwhile")
+            return await one.write(RosterWriter(tx, act), plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What differs between a config and the rows, made ready to be written."""
+
+    new: Sequence[Newcomer]
+    changed: Sequence[tuple[TraderRow, TraderSpec]]
+    returned: Sequence[TraderSpec]
+    gone: Sequence[TraderRow]
 
 
 class _TenantSync:
-    """Compare one tenant's config with its rows, and bring those in line, within one transaction."""
+    """Compare one tenant's config with its `rows`, and bring those in line."""
 
     def __init__(
-        self, writer: RosterWriter, check: RegistrationCheck, tenant: TenantConfig, claimant: Claimant
+        self, check: RegistrationCheck, tenant: TenantConfig, claimant: Claimant, rows: Sequence[TraderRow]
     ) -> None:
-        self._writer = writer
         self._check = check
-        self._tenant = tenant
+        self.tenant = tenant
         self._claimant = claimant
+        self.rows = rows
         self._wanted = {spec.id for spec in tenant.traders}
 
-    async def check(self) -> None:
+    def check(self, accounts: Sequence[AccountRow]) -> None:
         """Raise RegistrationError or OtherDeskRuns unless all of it may be written."""
-        rows, tenant_id = await self._writer.traders(), self._tenant.tenant_id
+        rows, tenant_id = self.rows, self.tenant.tenant_id
         if self._claimant.rivals:
-            self._check_rivals(await self._writer.tx.find(AccountRow, {}, limit=None), rows)
+            self._check_rivals(accounts, rows)
         known = {row.trader_id: row for row in rows}
         kept = [row.spec for row in rows if row.spec.managed_by is ManagedBy.API]
         for spec in kept:
             self._check.check_budget(tenant_id, spec)
         applicants = self._check.beside(tenant_id, kept)
-        for spec in self._tenant.traders:
+        for spec in self.tenant.traders:
             old = known.get(spec.id)
             if old is not None and old.spec.managed_by is not ManagedBy.CONFIG:
                 raise RegistrationError(
@@ -116,39 +150,45 @@ class _TenantSync:
             if name.lower() in cased:
                 raise RegistrationError(f"trader id {name!r} is taken by {cased[name.lower()]}; choose another id")
 
-    async def write(self, reason: str) -> SyncReport:
+    def plan(self, act: RosterAct, reason: str) -> _Plan:
+        """Return what differs, with the rows of new traders."""
+        rows = {row.trader_id: row for row in self.rows}
+        new = [spec for spec in self.tenant.traders if spec.id not in rows]
+        known = [(rows[spec.id], spec) for spec in self.tenant.traders if spec.id in rows]
+        first = next_seq(self.rows)
+        return _Plan(
+            new=[act.newcomer(spec, first + place, reason) for place, spec in enumerate(new)],
+            changed=[(old, spec) for old, spec in known if stored(spec) != old.spec],
+            returned=[spec for old, spec in known if was_removed(old)],
+            gone=[row for row in self.rows if self._is_gone(row)],
+        )
+
+    async def write(self, writer: RosterWriter, plan: _Plan) -> SyncReport:
         """Write what differs, and say what that was."""
-        writer, tenant = self._writer, self._tenant
-        await writer.take_accounts(tenant, self._claimant)
-        await writer.take_budgets(tenant)
-        rows = {row.trader_id: row for row in await writer.traders()}
-        seq = max((row.seq for row in rows.values()), default=-1) + 1
-        done: dict[str, list[str]] = {field.name: [] for field in fields(SyncReport)}
-        for spec in tenant.traders:
-            name, old = f"{tenant.tenant_id}/{spec.id}", rows.get(spec.id)
-            if old is None:
-                await writer.insert(spec, seq, reason)
-                seq += 1
-                done["registered"].append(name)
-                continue
-            if stored(spec) != old.spec:
-                await writer.change(old, spec, "changed in the config")
-                done["updated"].append(name)
-            if old.state is TraderState.STOPPED and old.state_code is StateCode.REMOVED_FROM_CONFIG:
-                await writer.take_back(spec)
-                done["returned"].append(name)
-        for row in filter(self._is_gone, rows.values()):
-            await writer.remove(row)
-            done["stopped"].append(f"{tenant.tenant_id}/{row.trader_id}")
-        return SyncReport(**{kind: tuple(names) for kind, names in done.items()})
+        await writer.take_accounts(self.tenant, self._claimant)
+        await writer.take_budgets(self.tenant)
+        await writer.insert(plan.new)
+        for old, spec in plan.changed:
+            await writer.change(old, spec, "changed in the config")
+        returned = [spec for spec in plan.returned if await writer.take_back(spec)]
+        gone = [row for row in plan.gone if await writer.remove(row)]
+        return SyncReport(
+            registered=self._named(one.row.trader_id for one in plan.new),
+            updated=self._named(spec.id for _, spec in plan.changed),
+            returned=self._named(spec.id for spec in returned),
+            stopped=self._named(row.trader_id for row in gone),
+        )
+
+    def _named(self, traders: Iterable[TraderId]) -> tuple[str, ...]:
+        return tuple(f"{self.tenant.tenant_id}/{trader_id}" for trader_id in traders)
 
     def _is_gone(self, row: TraderRow) -> bool:
-        return row.spec.managed_by is ManagedBy.CONFIG and row.trader_id not in self._wanted and row.state in _LIVING
+        return row.spec.managed_by is ManagedBy.CONFIG and row.trader_id not in self._wanted and row.state in LIVING
 
     def _check_rivals(self, accounts: Sequence[AccountRow], traders: Sequence[TraderRow]) -> None:
         """Raise OtherDeskRuns unless this config trades as the desk at work; one file may change as it likes."""
         for row in accounts:
-            here = self._tenant.accounts.get(row.account_id)
+            here = self.tenant.accounts.get(row.account_id)
             how = difference(row.terms, terms_text(here)) if here is not None and row.terms else ""
             if how:
                 raise other_terms(self._claimant, row.config, row.account_id, how)
@@ -163,7 +203,7 @@ class _TenantSync:
         if gone is not None:
             return f"stop {gone.trader_id}"
         known = {row.trader_id: row for row in traders}
-        for spec in self._tenant.traders:
+        for spec in self.tenant.traders:
             row = known.get(spec.id)
             if row is None or row.state_code is StateCode.REMOVED_FROM_CONFIG:
                 return f"add {spec.id}"

@@ -1,7 +1,7 @@
 """Write traders and accounts within one transaction, each change with its event."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -24,29 +24,30 @@ from manager.state.store import Transaction
 from traders.spec import TraderSpec
 
 _BACK = "back in the config"
+_AT_ONCE = 1_000
+LIVING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
 
-class RosterWriter:
-    """Write a tenant's roster within `tx`, in the name of `actor`."""
+def was_removed(row: TraderRow) -> bool:
+    """Tell whether a trader stands still because its config no longer had it."""
+    return row.state is TraderState.STOPPED and row.state_code is StateCode.REMOVED_FROM_CONFIG
 
-    def __init__(
-        self, tx: Transaction, tenant: TenantId, now: datetime, schedule: FirstSchedule, *, actor: str
-    ) -> None:
-        self.tx = tx
-        self._tenant = tenant
-        self._now = now
-        self._schedule = schedule
-        self._actor = actor
 
-    async def traders(self) -> Sequence[TraderRow]:
-        """Return every trader of the tenant."""
-        return await self.tx.find(TraderRow, {}, limit=None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterAct:
+    """Say in whose name, when and on which first schedule a roster is changed; `crowd` traders begin with it."""
 
-    async def insert(self, spec: TraderSpec, seq: int, reason: str) -> TraderRow:
-        """Take a trader on, running if it is to start by itself."""
+    tenant: TenantId
+    now: datetime
+    schedule: FirstSchedule
+    actor: str
+    crowd: int = 1
+
+    def newcomer(self, spec: TraderSpec, seq: int, reason: str) -> "Newcomer":
+        """Return the rows of a trader that is taken on, running if it is to start by itself."""
         state = TraderState.RUNNING if spec.auto_start else TraderState.STOPPED
         row = TraderRow(
-            tenant_id=self._tenant,
+            tenant_id=self.tenant,
             trader_id=spec.id,
             account_id=AccountId(spec.account),
             seq=seq,
@@ -54,11 +55,56 @@ class RosterWriter:
             state=state,
             state_reason=reason,
         )
-        schedule = self._schedule(self._tenant, spec, self._now)
+        schedule = self.schedule(self.tenant, spec, self.now, self.crowd)
         if not spec.auto_start:
             schedule = replace(schedule, next_due_at=None)
-        await self.tx.insert([row, schedule, self._event(row, EventKind.TRADER_REGISTERED, state, reason)])
-        return row
+        event = self.event(row, EventKind.TRADER_REGISTERED, state, reason)
+        return Newcomer(row=row, schedule=schedule, event=event)
+
+    def event(self, row: TraderRow | AccountRow, kind: EventKind, after: str, reason: str) -> records.EventRow:
+        """Return the event of a change of `row`."""
+        return replace(event_of(row, self.now, kind=kind, actor=self.actor, reason=reason), after=after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """Hold the rows of a trader that is taken on."""
+
+    row: TraderRow
+    schedule: records.ScheduleRow
+    event: records.EventRow
+
+
+async def roster_of(tx: Transaction) -> Sequence[TraderRow]:
+    """Return every trader of the tenant."""
+    return await tx.find(TraderRow, {}, limit=None)
+
+
+async def has_grown(tx: Transaction, known: Sequence[TraderRow]) -> bool:
+    """Tell whether traders were taken on that `known` lacks, which is what a check beside it did not see."""
+    newest = await tx.find(TraderRow, {}, newest_first="seq", limit=1)
+    return bool(newest) and newest[0].seq >= next_seq(known)
+
+
+def next_seq(known: Sequence[TraderRow]) -> int:
+    """Return the place of the next trader in the order of their coming."""
+    return max((row.seq for row in known), default=-1) + 1
+
+
+class RosterWriter:
+    """Write a tenant's roster within `tx`; what can be made ready before is made ready by `act`."""
+
+    def __init__(self, tx: Transaction, act: RosterAct) -> None:
+        self.tx = tx
+        self._act = act
+        self._tenant = act.tenant
+        self._now = act.now
+
+    async def insert(self, newcomers: Sequence[Newcomer]) -> None:
+        """Take traders on, some at a time: no statement is large, and no transaction idles while rows are dumped."""
+        for first in range(0, len(newcomers), _AT_ONCE):
+            some = newcomers[first : first + _AT_ONCE]
+            await self.tx.insert([row for one in some for row in (one.row, one.schedule, one.event)])
 
     async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
         """Give a trader another definition, and another schedule with another interval."""
@@ -66,27 +112,40 @@ class RosterWriter:
         await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, asked_every(spec, row.state))
+        if spec.executor.gate != row.spec.executor.gate:
+            await self.tx.patch(records.ScheduleRow, (row.trader_id,), gate=spec.executor.gate)
         changes = "; ".join(_differences(row.spec, changed.spec))
-        await self.tx.insert([self._event(row, EventKind.TRADER_UPDATED, changes, reason)])
+        await self.tx.insert([self._act.event(row, EventKind.TRADER_UPDATED, changes, reason)])
         return changed
 
-    async def remove(self, row: TraderRow) -> None:
-        """Stop a trader that the config no longer has; its books and its stops stay."""
+    async def remove(self, row: TraderRow) -> bool:
+        """Stop a trader that the config no longer has, unless it stopped meanwhile; its books and its stops stay."""
+        now = await self.tx.get(TraderRow, row.trader_id)
+        if now is None or now.state not in LIVING:
+            return False
         await self._move(row.spec, TraderState.STOPPED, "no longer in the config")
         await self.tx.patch(TraderRow, (row.trader_id,), state_code=StateCode.REMOVED_FROM_CONFIG)
+        return True
 
-    async def take_back(self, spec: TraderSpec) -> None:
-        """Give a trader that is in the config again the state that it had: an operator's pause lasts."""
+    async def take_back(self, spec: TraderSpec) -> bool:
+        """Give a trader that is in the config again the state that it had, if that still is to be done.
+
+        An operator's pause lasts.
+        """
+        row = await self.tx.get(TraderRow, spec.id)
+        if row is None or not was_removed(row):
+            return False
         where = {"trader_id": spec.id, "kind": EventKind.TRADER_STATE}
         last = await self.tx.find(records.EventRow, where, newest_first="at", limit=3)
         was_paused = bool(last) and last[0].before == TraderState.PAUSED
         if not spec.auto_start and not was_paused:
             await self.tx.patch(TraderRow, (spec.id,), state_reason=_BACK, state_code=StateCode.NONE)
-            return
+            return True
         await self._move(spec, TraderState.RUNNING, _BACK)
         if was_paused:
             reason = next((event.reason for event in last if event.after == TraderState.PAUSED), _BACK)
             await self._move(spec, TraderState.PAUSED, reason)
+        return True
 
     async def ensure_account(self, name: str, venue: str) -> None:
         """Insert an account unless there is one of its name."""
@@ -105,7 +164,7 @@ class RosterWriter:
                 await self.tx.patch(AccountRow, (name,), terms=terms)
                 if old.terms and differing_terms(old.terms, terms):
                     reason = f"{old.config} before, now {claimant.config}"
-                    event = self._event(old, EventKind.ACCOUNT_TERMS, terms, reason)
+                    event = self._act.event(old, EventKind.ACCOUNT_TERMS, terms, reason)
                     await self.tx.insert([replace(event, before=old.terms)])
         if not claimant.rivals:
             for old in known.values():
@@ -124,7 +183,7 @@ class RosterWriter:
         return AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=venue)
 
     async def _move(self, spec: TraderSpec, to: TraderState, reason: str) -> None:
-        await transition(self.tx, spec.id, to, actor=self._actor, reason=reason, at=self._now)
+        await transition(self.tx, spec.id, to, actor=self._act.actor, reason=reason, at=self._now)
 
     async def _reschedule(self, row: TraderRow, interval_s: int) -> None:
         old = await self.tx.get(records.ScheduleRow, row.trader_id)
@@ -135,9 +194,6 @@ class RosterWriter:
         await self.tx.patch(
             records.ScheduleRow, (row.trader_id,), interval_s=new.interval_s, phase_s=new.phase_s, next_due_at=due
         )
-
-    def _event(self, row: TraderRow | AccountRow, kind: EventKind, after: str, reason: str) -> records.EventRow:
-        return replace(event_of(row, self._now, kind=kind, actor=self._actor, reason=reason), after=after)
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[str]:

@@ -129,8 +129,9 @@ class ScheduleRow:
     """Hold when a trader decides next and whether a decision is in flight; written by claim and decide.
 
     Slots are the epoch multiples of `interval_s`, shifted by `phase_s`, so that live traders spread over the interval.
-    Denials from `told_at` on are still to be shown to the trader. `bad_replies` counts the replies in a row that were
-    no decision; an endpoint that is away neither counts nor ends the row.
+    Denials from `told_at` on are still to be shown to the trader. `gate` names the endpoint that decides, empty where
+    nothing is called: what waits for one place there is claimed only as far as there is room. `bad_replies` counts the
+    replies in a row that were no decision; an endpoint that is away neither counts nor ends the row.
     """
 
     tenant_id: TenantId
@@ -145,6 +146,7 @@ class ScheduleRow:
     failed_decisions: int = 0
     told_at: datetime | None = None
     bad_replies: int = 0
+    gate: str = ""
 
     def slot(self, now: datetime) -> datetime:
         """Return the latest slot at or before `now`."""

@@ -78,12 +78,54 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Say that one trader is due and that this worker, and no other, shall decide for it."""
+    """Say that one trader is due and that this worker, and no other, shall decide for it; `gate` is its schedule's."""
 
     tenant_id: records.TenantId
     account_id: records.AccountId
     trader_id: TraderId
     due_at: datetime
+    gate: str = ""
+
+
+def claim_of(schedule: records.ScheduleRow) -> Claim:
+    """Return the claim that a trader is in flight for; raise ValueError where there is none."""
+    if schedule.in_flight_due_at is None:
+        raise ValueError(f"trader {schedule.trader_id!r} has no decision in flight")
+    return Claim(
+        tenant_id=schedule.tenant_id,
+        account_id=schedule.account_id,
+        trader_id=schedule.trader_id,
+        due_at=schedule.in_flight_due_at,
+        gate=schedule.gate,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRoom:
+    """Say how many traders of a tenant's gate may be claimed, and how long a decision there takes of late.
+
+    Gates of one `shared` name are one endpoint, which has the room once.
+    """
+
+    tenant_id: records.TenantId
+    gate: str
+    shared: str
+    free: int
+    takes_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Hold how a tenant's schedule stands: traders that wait past their time, by the whole intervals of the latest.
+
+    `made` counts traders that decided since the instant asked about.
+    """
+
+    tenant_id: records.TenantId
+    due: int
+    lag_s: float
+    intervals: int
+    made: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,17 +279,26 @@ class ServiceTransaction(Protocol):
         """Return the accounts that have pending intents."""
         ...
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
+    async def claim_due(self, now: datetime, limit: int, room: Sequence[GateRoom] = ()) -> Sequence[Claim]:
         """Claim due running traders, each for one decision, and move their next due time on.
 
-        Order: open positions, then Sharpe, then allocation, then first in, fair between tenants. A trader with a
-        decision in flight is not claimed, nor one without a `next_due_at`; slots missed are skipped. Two workers never
-        get the same claim.
+        Order: open positions, then lateness in whole intervals, then Sharpe, allocation and first in, fair between
+        tenants; of a gate in `room` at most as many as it has free. A trader with a decision in flight is not claimed,
+        nor one without a `next_due_at`; slots missed are skipped, and a slot that is over before the decision can end
+        gives way to the one after. Two workers never get the same claim.
         """
         ...
 
-    async def release_stale_claims(self, before: datetime) -> int:
-        """Free traders whose claim is older than `before`; return how many."""
+    async def stale_claims(self, before: datetime) -> Sequence[Claim]:
+        """Return the claims that are older than `before`."""
+        ...
+
+    async def release(self, claims: Sequence[Claim]) -> int:
+        """Free the traders that still are in flight for these claims; return how many."""
+        ...
+
+    async def backlogs(self, now: datetime, since: datetime) -> Sequence[Backlog]:
+        """Return how the schedule of each tenant stands at `now`, and what was decided after `since`."""
         ...
 
     async def forget_prompts(self, before: datetime) -> int:

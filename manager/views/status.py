@@ -178,11 +178,12 @@ class StatusPage:
     """Hold accounts, each whole but for the traders, with their positions, that follow on the next page.
 
     `next` is the cursor of that page, empty at the end. Positions of books without a trader are on their account's
-    first page.
+    first page. `incidents` are open ones of the desk as a whole, such as that it is overloaded.
     """
 
     accounts: tuple[AccountStatus, ...]
     next: str
+    incidents: tuple[Incident, ...] = ()
 
 
 class _Rows(NamedTuple):
@@ -193,6 +194,7 @@ class _Rows(NamedTuple):
     positions: Sequence[records.PositionRow]
     standing: Sequence[records.IncidentRow]
     ended: Sequence[records.IncidentRow]
+    of_desk: Sequence[records.IncidentRow]
     budgets: Sequence[BudgetRow]
 
 
@@ -218,7 +220,7 @@ async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> Sta
         entries, following = desk.page()
         traders = [one.trader for one in entries if one.trader is not None]
         newest = _Newest(*await tx.search(*_of_traders(traders, query.now))) if traders else _Newest()
-    return StatusPage(accounts=desk.accounts(entries, newest), next=following)
+    return StatusPage(accounts=desk.accounts(entries, newest), next=following, incidents=desk.incidents)
 
 
 def invalid_items(errors: Iterable[ItemError]) -> int:
@@ -229,8 +231,9 @@ def invalid_items(errors: Iterable[ItemError]) -> int:
 def _of_accounts(query: StatusQuery) -> tuple[Search, ...]:
     where = {"account_id": query.account_id} if query.account_id else {}
     kinds = (AccountRow, TraderRow, records.ScheduleRow, BookRow, records.PositionRow)
+    of_desk = Search(kind=records.IncidentRow, where={"account_id": AccountId(""), "resolved_at": None})
     budgets = Search(kind=BudgetRow, where={"scope": TRADER})
-    return (*(Search(kind=kind, where=where) for kind in kinds), *current_searches(where), budgets)
+    return (*(Search(kind=kind, where=where) for kind in kinds), *current_searches(where), of_desk, budgets)
 
 
 def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ...]:
@@ -251,6 +254,7 @@ class _Desk:
     def __init__(self, query: StatusQuery, rows: _Rows) -> None:
         self._query = query
         self._accounts = rows.accounts
+        self._of_desk = rows.of_desk
         self._traders = _grouped(sorted(rows.traders, key=lambda row: (row.seq, row.trader_id)), "account_id")
         self._positions = _grouped(rows.positions, "account_id")
         self._standing = _grouped(rows.standing, "account_id")
@@ -258,6 +262,11 @@ class _Desk:
         self._books = {(row.account_id, row.trader_id): row for row in rows.books}
         self._schedules = {row.trader_id: row for row in rows.schedules}
         self._default_usd = next((row.usd for row in rows.budgets if not row.name), None)
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """Return what is open of the desk as a whole."""
+        return tuple(map(Incident.of, self._of_desk))
 
     def page(self) -> tuple[list[_Entry], str]:
         """Return the traders of this page with their accounts, or accounts without any, and the next cursor."""

@@ -24,7 +24,7 @@ from manager.state.records import (
     TraderRow,
     TraderState,
 )
-from manager.state.store import Claim, Store
+from manager.state.store import Backlog, Claim, GateRoom, Store
 from state_rows import AT, make_account, make_intent, make_row, make_trader
 from traders.performance import Performance
 from traders.spec import TraderId
@@ -42,9 +42,19 @@ async def _seed(store: Store, *rows: Row, tenant: TenantId = DEFAULT_TENANT) -> 
         await transaction.insert([account, *(replace(row, tenant_id=tenant) for row in rows)])
 
 
-async def _claim(store: Store, now: datetime = AT, limit: int = 100) -> Sequence[Claim]:
+async def _seed_more(store: Store, *rows: Row) -> None:
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.insert(rows)
+
+
+async def _claim(store: Store, now: datetime = AT, limit: int = 100, room: Sequence[GateRoom] = ()) -> Sequence[Claim]:
     async with store.service() as service:
-        return await service.claim_due(now, limit)
+        return await service.claim_due(now, limit, room)
+
+
+def _room(gate: str, free: int, *, shared: str = "", **values: Any) -> GateRoom:
+    given = {"tenant_id": DEFAULT_TENANT, **values}
+    return GateRoom(gate=gate, free=free, shared=shared or gate, **given)
 
 
 async def _schedule(store: Store, trader_id: str) -> ScheduleRow:
@@ -145,15 +155,17 @@ async def test_07_two_workers_never_get_the_same_claim(store: Store) -> None:
     assert len(claimed) == len(set(claimed)) == 20
 
 
-async def test_08_stale_claims_are_freed(store: Store) -> None:
+async def test_08_stale_claims_are_told_and_freed_for_their_own_slot_only(store: Store) -> None:
     await _seed(store, *make_trader("t1"), *make_trader("t2"))
-    await _claim(store, AT, limit=1)
-    await _claim(store, AT + 10 * SECOND, limit=1)
+    [first] = await _claim(store, AT, limit=1)
+    [second] = await _claim(store, AT + 10 * SECOND, limit=1)
     async with store.service() as service:
-        assert await service.release_stale_claims(AT + 10 * SECOND) == 1
-    freed = [name for name in ("t1", "t2") if (await _schedule(store, name)).in_flight_due_at is None]
-    assert len(freed) == 1
-    assert [claim.trader_id for claim in await _claim(store, AT + 120 * SECOND)] == freed
+        assert await service.stale_claims(AT + 10 * SECOND) == [first]
+        assert await service.release([first, replace(second, due_at=second.due_at - SECOND)]) == 1
+        assert await service.release([first]) == 0
+    assert (await _schedule(store, first.trader_id)).in_flight_due_at is None
+    assert (await _schedule(store, second.trader_id)).in_flight_due_at == second.due_at
+    assert [claim.trader_id for claim in await _claim(store, AT + 120 * SECOND)] == [first.trader_id]
 
 
 async def test_09_accounts_with_pending_intents_are_found_across_tenants(store: Store) -> None:
@@ -223,3 +235,61 @@ async def test_13_incidents_that_ended_long_ago_are_forgotten_and_open_ones_neve
     for tenant in (DEFAULT_TENANT, OTHER):
         async with store.transaction(tenant) as transaction:
             assert {row.incident_id for row in await transaction.find(IncidentRow, {})} == {"new", "open"}
+
+
+async def test_20_lateness_comes_before_rank_in_whole_intervals_and_after_positions(store: Store) -> None:
+    made: list[tuple[str, dict[str, Any]]] = [
+        ("sharp", {"performance": GOOD, "next_due_at": AT + 59 * SECOND}),
+        ("late", {"next_due_at": AT}),
+        ("slow", {"next_due_at": AT, "interval_s": 120, "seq": 0}),
+        ("holding", {"open_positions": 1, "next_due_at": AT + 60 * SECOND}),
+    ]
+    rows = [row for name, values in made for row in make_trader(name, **{"interval_s": 60, "seq": 5, **values})]
+    await _seed(store, *rows)
+    claims = await _claim(store, AT + 60 * SECOND)
+    assert [claim.trader_id for claim in claims] == ["holding", "late", "sharp", "slow"]
+
+
+async def test_21_a_gate_is_given_no_more_than_it_has_room_for(store: Store) -> None:
+    await _seed(store, *(row for n in range(6) for row in make_trader(f"slow{n}", gate="model", seq=n)))
+    await _seed_more(store, *(row for n in range(3) for row in make_trader(f"quick{n}", seq=10 + n)))
+    claims = await _claim(store, limit=5, room=[_room("model", 2)])
+    assert [claim.trader_id for claim in claims] == ["slow0", "slow1", "quick0", "quick1", "quick2"]
+    assert {claim.gate for claim in claims} == {"model", ""}
+    assert await _claim(store, room=[_room("model", 0)]) == []
+    assert [claim.trader_id for claim in await _claim(store)] == ["slow2", "slow3", "slow4", "slow5"]
+
+
+async def test_22_names_of_one_endpoint_share_its_room_also_between_tenants(store: Store) -> None:
+    await _seed(store, *make_trader("a", gate="m1", seq=0), *make_trader("b", gate="m2", seq=1))
+    await _seed(store, *make_trader("c", gate="m1"), tenant=OTHER)
+    room = [
+        _room("m1", 2, shared="e"),
+        _room("m2", 2, shared="e"),
+        _room("m1", 2, shared="e", tenant_id=OTHER),
+    ]
+    claims = [(claim.tenant_id, claim.trader_id) for claim in await _claim(store, room=room)]
+    assert claims == [("default", "a"), ("other", "c")]
+
+
+@pytest.mark.parametrize(("passed_s", "slot_s"), [(0, 0), (49, 0), (50, 60), (59, 60)])
+async def test_23_a_slot_that_is_over_before_the_decision_can_end_gives_way_to_the_next(
+    store: Store, passed_s: int, slot_s: int
+) -> None:
+    await _seed(store, *make_trader("t1", interval_s=60, gate="model"))
+    claims = await _claim(store, AT + passed_s * SECOND, room=[_room("model", 1, takes_s=10)])
+    assert [claim.due_at for claim in claims] == [AT + slot_s * SECOND]
+    assert (await _schedule(store, "t1")).next_due_at == AT + (slot_s + 60) * SECOND
+
+
+async def test_24_the_backlog_counts_who_waits_and_who_decided(store: Store) -> None:
+    made: list[tuple[str, dict[str, Any]]] = [
+        ("late", {"next_due_at": AT - 130 * SECOND}),
+        ("due", {"next_due_at": AT - SECOND}),
+        ("early", {"next_due_at": AT + SECOND, "last_decision_at": AT - 30 * SECOND}),
+        ("deciding", {"next_due_at": AT - 600 * SECOND, "in_flight_due_at": AT - 660 * SECOND, "claimed_at": AT}),
+    ]
+    await _seed(store, *(row for name, values in made for row in make_trader(name, **{"interval_s": 60, **values})))
+    async with store.service() as service:
+        [backlog] = await service.backlogs(AT, AT - 60 * SECOND)
+    assert backlog == Backlog(tenant_id=DEFAULT_TENANT, due=2, lag_s=130.0, intervals=2, made=1)

@@ -175,6 +175,12 @@ _DESK: Final = (
 )
 _OTHER: Final = (
     IncidentCode(
+        code="OVERLOADED",
+        severity=Severity.HIGH,
+        doc="Traders wait longer than their interval for a decision: more fall due than workers and models can serve.",
+        ends="when no trader is a whole interval late",
+    ),
+    IncidentCode(
         code="SAFE_MODE",
         severity=Severity.HIGH,
         doc="A trader's last decisions failed, so it opens nothing.",

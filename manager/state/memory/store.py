@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,17 @@ from manager.state.memory.rows import TenantRows
 from manager.state.memory.transaction import MemoryTransaction, Retention
 from manager.state.records import ScheduleRow, TenantId, TraderRow
 from manager.state.spending import SpendingRow
-from manager.state.store import AccountKey, Claim, Fence, ServiceTransaction, Transaction, fence_lost
+from manager.state.store import (
+    AccountKey,
+    Backlog,
+    Claim,
+    Fence,
+    GateRoom,
+    ServiceTransaction,
+    Transaction,
+    claim_of,
+    fence_lost,
+)
 
 
 class MemoryStore:
@@ -139,28 +149,68 @@ class MemoryServiceTransaction:
             for account_id in sorted(self._tenants[tenant].tables[records.IntentRow].indices[0].groups())
         ]
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
+    async def claim_due(self, now: datetime, limit: int, room: Sequence[GateRoom] = ()) -> Sequence[Claim]:
         """Claim due traders, in priority order, fair between tenants."""
+        rooms = {(one.tenant_id, one.gate): one for one in room}
+        left = {one.shared: one.free for one in room}
         ranked: list[tuple[int, tuple[Any, ...], TenantRows, ScheduleRow]] = []
         for tenant in sorted(self._tenants):
             rows = self._tenants[tenant]
             due = sorted(
-                (self._priority(rows, trader), trader.trader_id, schedule) for trader, schedule in self._due(rows, now)
+                (self._priority(rows, trader, schedule, now), trader.trader_id, schedule)
+                for trader, schedule in self._due(rows, now)
+                if not rooms or _has_room(rooms.get((tenant, schedule.gate)))
             )
             ranked += [(place, (*rank, tenant), rows, schedule) for place, (rank, _, schedule) in enumerate(due)]
         ranked.sort(key=lambda entry: entry[:2])
-        return [self._claim(rows, schedule, now) for _, _, rows, schedule in ranked[:limit]]
+        claims: list[Claim] = []
+        for _, _, rows, schedule in ranked:
+            here = rooms.get((schedule.tenant_id, schedule.gate))
+            if len(claims) >= limit:
+                break
+            if here is None or left[here.shared] > 0:
+                if here is not None:
+                    left[here.shared] -= 1
+                claims.append(self._claim(rows, schedule, now, 0 if here is None else here.takes_s))
+        return claims
 
-    async def release_stale_claims(self, before: datetime) -> int:
-        """Free traders whose claim is older than `before`; return how many."""
+    async def stale_claims(self, before: datetime) -> Sequence[Claim]:
+        """Return the claims that are older than `before`."""
+        return [
+            claim_of(schedule)
+            for rows in self._tenants.values()
+            for schedule in rows.tables[ScheduleRow].rows.values()
+            if schedule.in_flight_due_at is not None and schedule.claimed_at < before
+        ]
+
+    async def release(self, claims: Sequence[Claim]) -> int:
+        """Free the traders that still are in flight for these claims; return how many."""
         freed = 0
-        for rows in self._tenants.values():
+        for claim in claims:
+            rows = self._tenants[claim.tenant_id]
             table = rows.tables[ScheduleRow]
-            for key, schedule in list(table.rows.items()):
-                if schedule.in_flight_due_at is not None and schedule.claimed_at < before:
-                    rows.put(table, key, replace(schedule, in_flight_due_at=None, claimed_at=None))
-                    freed += 1
+            schedule = table.rows.get(claim.trader_id)
+            if schedule is not None and schedule.in_flight_due_at == claim.due_at:
+                rows.put(table, claim.trader_id, replace(schedule, in_flight_due_at=None, claimed_at=None))
+                freed += 1
         return freed
+
+    async def backlogs(self, now: datetime, since: datetime) -> Sequence[Backlog]:
+        """Return how the schedule of each tenant stands at `now`, and what was decided after `since`."""
+        found = []
+        for tenant in sorted(self._tenants):
+            asked = self._asked(self._tenants[tenant])
+            running = [schedule for trader, schedule in asked if trader.state is TraderState.RUNNING]
+            late = [(_late_s(one, now), one.interval_s) for one in running if one.in_flight_due_at is None]
+            backlog = Backlog(
+                tenant_id=tenant,
+                due=sum(late_s > 0 for late_s, _ in late),
+                lag_s=max((late_s for late_s, _ in late), default=0.0),
+                intervals=max((int(late_s // interval_s) for late_s, interval_s in late), default=0),
+                made=sum(one.last_decision_at is not None and one.last_decision_at > since for one in running),
+            )
+            found += [backlog] if running else []
+        return found
 
     async def forget_prompts(self, before: datetime) -> int:
         """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""
@@ -230,17 +280,27 @@ class MemoryServiceTransaction:
                 yield trader, schedule
 
     @staticmethod
-    def _priority(rows: TenantRows, trader: TraderRow) -> tuple[bool, float, Decimal, int]:
+    def _priority(
+        rows: TenantRows, trader: TraderRow, schedule: ScheduleRow, now: datetime
+    ) -> tuple[bool, int, float, Decimal, int]:
         book = rows.tables[records.BookRow].rows.get((trader.account_id, trader.trader_id))
+        late = -int(_late_s(schedule, now) // schedule.interval_s)
         if book is None:
-            return True, 0.0, ZERO, trader.seq
-        return book.open_positions == 0, -(book.performance.sharpe or 0.0), -book.allocated, trader.seq
+            return True, late, 0.0, ZERO, trader.seq
+        return book.open_positions == 0, late, -(book.performance.sharpe or 0.0), -book.allocated, trader.seq
 
     @staticmethod
-    def _claim(rows: TenantRows, schedule: ScheduleRow, now: datetime) -> Claim:
-        due_at = schedule.slot(now)
-        claimed = replace(schedule, next_due_at=schedule.next_slot(now), in_flight_due_at=due_at, claimed_at=now)
+    def _claim(rows: TenantRows, schedule: ScheduleRow, now: datetime, takes_s: int) -> Claim:
+        due_at = schedule.slot(now + timedelta(seconds=takes_s))
+        following = due_at + timedelta(seconds=schedule.interval_s)
+        claimed = replace(schedule, next_due_at=following, in_flight_due_at=due_at, claimed_at=now)
         rows.put(rows.tables[ScheduleRow], schedule.trader_id, claimed)
-        return Claim(
-            tenant_id=schedule.tenant_id, account_id=schedule.account_id, trader_id=schedule.trader_id, due_at=due_at
-        )
+        return claim_of(claimed)
+
+
+def _late_s(schedule: ScheduleRow, now: datetime) -> float:
+    return 0.0 if schedule.next_due_at is None else max((now - schedule.next_due_at).total_seconds(), 0.0)
+
+
+def _has_room(room: GateRoom | None) -> bool:
+    return room is None or room.free > 0

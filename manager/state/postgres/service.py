@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 from sqlalchemy import Executable, text
@@ -9,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from exchanges.clock import EPOCH
 from manager.state.postgres.connection import translated
-from manager.state.records import TenantId
-from manager.state.store import AccountKey, Claim
+from manager.state.records import AccountId, TenantId
+from manager.state.store import AccountKey, Backlog, Claim, GateRoom
+from traders.spec import TraderId
 
 _TENANTS = text("SELECT tenant_id FROM tenants ORDER BY tenant_id")
 _ENSURE = text("INSERT INTO tenants (tenant_id) VALUES (:tenant) ON CONFLICT DO NOTHING")
@@ -18,10 +20,27 @@ _ACCOUNTS = text("SELECT tenant_id, account_id FROM accounts ORDER BY tenant_id,
 _WITH_INTENTS = text(
     "SELECT DISTINCT tenant_id, account_id FROM intents WHERE status = 'pending' ORDER BY tenant_id, account_id"
 )
-_RELEASE = text(
-    "UPDATE schedules SET in_flight_due_at = NULL, claimed_at = NULL "
-    "WHERE in_flight_due_at IS NOT NULL AND claimed_at < :before"
+_STALE = text(
+    "SELECT tenant_id, account_id, trader_id, in_flight_due_at, gate FROM schedules "
+    "WHERE in_flight_due_at IS NOT NULL AND claimed_at < :before ORDER BY claimed_at"
 )
+_RELEASE = text("""
+UPDATE schedules s SET in_flight_due_at = NULL, claimed_at = NULL
+FROM unnest(CAST(:tenants AS text[]), CAST(:traders AS text[]), CAST(:dues AS timestamptz[])) c (tenant, trader, due)
+WHERE s.tenant_id = c.tenant AND s.trader_id = c.trader AND s.in_flight_due_at = c.due
+""")
+_BACKLOGS = text("""
+SELECT s.tenant_id, count(*) FILTER (WHERE late.s > 0), coalesce(max(late.s), 0),
+       coalesce(max(floor(late.s / s.interval_s)), 0), count(*) FILTER (WHERE s.last_decision_at > :since)
+FROM schedules s
+JOIN traders t ON t.tenant_id = s.tenant_id AND t.trader_id = s.trader_id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN s.in_flight_due_at IS NULL
+                THEN greatest(extract(epoch FROM :now - s.next_due_at), 0) ELSE 0 END AS s
+) late
+WHERE t.state = 'running'
+GROUP BY s.tenant_id ORDER BY s.tenant_id
+""")
 _FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
 _FORGET_CONTEXTS = text("UPDATE decisions SET context = NULL WHERE decided_at < :before AND context IS NOT NULL")
 _FORGET_SPENDING = text("DELETE FROM spending WHERE day < :before")
@@ -36,27 +55,37 @@ _NEXT_DUE = text(
 # TraderRow.is_asked says who is asked.
 # The ranking sees all that is due, so that rows another worker has locked are skipped and not counted in the limit.
 _CLAIM = text("""
-WITH ranked AS MATERIALIZED (
+WITH room AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:tenants AS text[]), CAST(:gates AS text[]), CAST(:shared AS text[]),
+                         CAST(:free AS int[]), CAST(:takes_s AS int[])) r (tenant_id, gate, shared, free, takes_s)
+), ranked AS MATERIALIZED (
     SELECT s.tenant_id, s.trader_id,
-           row_number() OVER (PARTITION BY s.tenant_id ORDER BY priority.idle, priority.sharpe DESC,
+           row_number() OVER (PARTITION BY s.tenant_id ORDER BY priority.idle, priority.late DESC, priority.sharpe DESC,
                               priority.allocated DESC, t.seq, s.trader_id) AS place,
-           priority.idle, priority.sharpe, priority.allocated, t.seq
+           priority.idle, priority.late, priority.sharpe, priority.allocated, t.seq,
+           r.shared, coalesce(r.free, :limit) AS free, coalesce(r.takes_s, 0) AS takes_s
     FROM schedules s
     JOIN traders t ON t.tenant_id = s.tenant_id AND t.trader_id = s.trader_id
     LEFT JOIN books b ON b.tenant_id = t.tenant_id AND b.account_id = t.account_id AND b.trader_id = t.trader_id
+    LEFT JOIN room r ON r.tenant_id = s.tenant_id AND r.gate = s.gate
     CROSS JOIN LATERAL (
         SELECT coalesce(b.open_positions, 0) = 0 AS idle, coalesce(b.sharpe, 0) AS sharpe,
-               coalesce(b.allocated, 0::numeric) AS allocated
+               coalesce(b.allocated, 0::numeric) AS allocated,
+               floor(extract(epoch FROM :now - s.next_due_at) / s.interval_s) AS late
     ) priority
-    WHERE s.next_due_at <= :now AND s.in_flight_due_at IS NULL
+    WHERE s.next_due_at <= :now AND s.in_flight_due_at IS NULL AND coalesce(r.free, 1) > 0
       AND (t.state = 'running' OR (t.state = 'isolated' AND t.state_code <> 'FAILURES' AND b.open_positions > 0))
+), queued AS MATERIALIZED (
+    SELECT ranked.*, row_number() OVER (PARTITION BY shared ORDER BY place, idle, late DESC, sharpe DESC,
+                                        allocated DESC, seq, tenant_id) AS at_gate
+    FROM ranked
 ), chosen AS MATERIALIZED (
-    SELECT s.tenant_id, s.trader_id, s.interval_s, r.place, r.idle, r.sharpe, r.allocated, r.seq,
-           floor((:now_s - s.phase_s)::numeric / s.interval_s) * s.interval_s + s.phase_s AS due_s
-    FROM ranked r
+    SELECT s.tenant_id, s.trader_id, s.interval_s, r.place, r.idle, r.late, r.sharpe, r.allocated, r.seq,
+           floor((:now_s + r.takes_s - s.phase_s)::numeric / s.interval_s) * s.interval_s + s.phase_s AS due_s
+    FROM queued r
     JOIN schedules s ON s.tenant_id = r.tenant_id AND s.trader_id = r.trader_id
-    WHERE s.next_due_at <= :now AND s.in_flight_due_at IS NULL
-    ORDER BY r.place, r.idle, r.sharpe DESC, r.allocated DESC, r.seq, r.tenant_id
+    WHERE s.next_due_at <= :now AND s.in_flight_due_at IS NULL AND (r.shared IS NULL OR r.at_gate <= r.free)
+    ORDER BY r.place, r.idle, r.late DESC, r.sharpe DESC, r.allocated DESC, r.seq, r.tenant_id
     LIMIT :limit
     FOR UPDATE OF s SKIP LOCKED
 ), claimed AS (
@@ -64,11 +93,16 @@ WITH ranked AS MATERIALIZED (
     SET in_flight_due_at = to_timestamp(c.due_s), claimed_at = :now, next_due_at = to_timestamp(c.due_s + c.interval_s)
     FROM chosen c
     WHERE s.tenant_id = c.tenant_id AND s.trader_id = c.trader_id
-    RETURNING s.tenant_id, s.account_id, s.trader_id, s.in_flight_due_at, c.place, c.idle, c.sharpe, c.allocated, c.seq
+    RETURNING s.tenant_id, s.account_id, s.trader_id, s.in_flight_due_at, s.gate,
+              c.place, c.idle, c.late, c.sharpe, c.allocated, c.seq
 )
-SELECT tenant_id, account_id, trader_id, in_flight_due_at FROM claimed
-ORDER BY place, idle, sharpe DESC, allocated DESC, seq, tenant_id
+SELECT tenant_id, account_id, trader_id, in_flight_due_at, gate FROM claimed
+ORDER BY place, idle, late DESC, sharpe DESC, allocated DESC, seq, tenant_id
 """)
+
+
+def _claim(tenant: TenantId, account: AccountId, trader: TraderId, due_at: datetime, gate: str) -> Claim:
+    return Claim(tenant_id=tenant, account_id=account, trader_id=trader, due_at=due_at, gate=gate)
 
 
 class PostgresServiceTransaction:
@@ -93,16 +127,38 @@ class PostgresServiceTransaction:
         """Return the accounts that have pending intents."""
         return [AccountKey(tenant_id=row[0], account_id=row[1]) for row in await self._execute(_WITH_INTENTS)]
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[Claim]:
+    async def claim_due(self, now: datetime, limit: int, room: Sequence[GateRoom] = ()) -> Sequence[Claim]:
         """Claim due traders, in priority order, fair between tenants; rows that others lock are skipped."""
         now_s = (now - EPOCH) // timedelta(seconds=1)
-        claimed = await self._execute(_CLAIM, now=now, now_s=now_s, limit=limit)
-        return [Claim(tenant_id=row[0], account_id=row[1], trader_id=row[2], due_at=row[3]) for row in claimed]
+        rooms = {
+            "tenants": [one.tenant_id for one in room],
+            "gates": [one.gate for one in room],
+            "shared": [one.shared for one in room],
+            "free": [one.free for one in room],
+            "takes_s": [one.takes_s for one in room],
+        }
+        return list(starmap(_claim, await self._execute(_CLAIM, now=now, now_s=now_s, limit=limit, **rooms)))
 
-    async def release_stale_claims(self, before: datetime) -> int:
-        """Free traders whose claim is older than `before`; return how many."""
-        freed: int = (await self._execute(_RELEASE, before=before)).rowcount
+    async def stale_claims(self, before: datetime) -> Sequence[Claim]:
+        """Return the claims that are older than `before`."""
+        return list(starmap(_claim, await self._execute(_STALE, before=before)))
+
+    async def release(self, claims: Sequence[Claim]) -> int:
+        """Free the traders that still are in flight for these claims; return how many."""
+        keys = {
+            "tenants": [one.tenant_id for one in claims],
+            "traders": [one.trader_id for one in claims],
+            "dues": [one.due_at for one in claims],
+        }
+        freed: int = (await self._execute(_RELEASE, **keys)).rowcount
         return freed
+
+    async def backlogs(self, now: datetime, since: datetime) -> Sequence[Backlog]:
+        """Return how the schedule of each tenant stands at `now`, and what was decided after `since`."""
+        return [
+            Backlog(tenant_id=row[0], due=row[1], lag_s=float(row[2]), intervals=int(row[3]), made=row[4])
+            for row in await self._execute(_BACKLOGS, now=now, since=since)
+        ]
 
     async def forget_prompts(self, before: datetime) -> int:
         """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""

@@ -97,6 +97,7 @@ class ScheduleTable(SQLModel, table=True):
     failed_decisions: int = Field(sa_type=COUNT)
     told_at: datetime | None = Field(sa_type=INSTANT)
     bad_replies: int = Field(sa_type=COUNT)
+    gate: str = Field(sa_type=TEXT)
 
 
 class BookTable(SQLModel, table=True):

@@ -1,5 +1,6 @@
 """A second desk with another config on a database where a worker is at work: refused in words; later it takes over."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from database_fixtures import Database
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk
 from manager.bootstrap.live import run_worker
+from manager.config import load_config
 from manager.errors import OtherDeskRuns
 from manager.jobs.heartbeat import is_worker_alive
 from manager.process import main
+from manager.processes.handover import handed_over
 from manager.settings import read_settings
 from manager.state.kinds import EventKind
 from manager.state.records import DEFAULT_TENANT, AccountRow, EventRow, TraderRow, TraderState
@@ -37,9 +40,9 @@ async def test_a_second_config_is_refused_while_a_worker_beats(tmp_path: Path, d
     async with desk.trading() as store:
         await eventually(alive)
         with pytest.raises(OtherDeskRuns, match=r"other.yaml: .*config.yaml.*market.synthetic.seed is 11 there and 12"):
-            await run_worker(other, settings)
+            await run_worker(load_config(other, {}), settings)
         with pytest.raises(OtherDeskRuns, match=r"fewer.yaml: .*would change its traders \(stop t4\)"):
-            await run_worker(fewer, settings)
+            await run_worker(load_config(fewer, {}), settings)
         async with store.transaction(DEFAULT_TENANT) as tx:
             assert {row.state for row in await tx.find(TraderRow, {})} == {TraderState.RUNNING}
     assert not await alive()
@@ -63,7 +66,9 @@ def test_the_child_of_a_second_run_ends_with_code_2(
         )
     monkeypatch.setenv("DATABASE_URL", database.admin_dsn)
     monkeypatch.setattr("manager.process._stop_when_orphaned", lambda: None)
-    assert main(["worker", str(_write(tmp_path, "config.yaml", LIVELY)), str(tmp_path)]) == 2
+    handed = handed_over(load_config(_write(tmp_path, "config.yaml", LIVELY), {}))
+    assert main(["worker", str(handed), str(tmp_path)]) == 2
+    os.close(handed)
     said = capfd.readouterr().err
     assert "/elsewhere/config.yaml" in said
     assert str(tmp_path / "config.yaml") in said

@@ -81,8 +81,9 @@ class Site:
         """Run worker processes as `propdesk worker` does, and stop them at the end."""
         program = (
             "import asyncio, sys; from pathlib import Path; from manager.bootstrap.live import run_worker; "
-            "from manager.settings import read_settings; "
-            "sys.exit(asyncio.run(run_worker(Path(sys.argv[1]), read_settings(data_dir=Path(sys.argv[2])))))"
+            "from manager.config import load_config; from manager.settings import read_settings; "
+            "config, settings = load_config(Path(sys.argv[1])), read_settings(data_dir=Path(sys.argv[2])); "
+            "sys.exit(asyncio.run(run_worker(config, settings)))"
         )
         command = [sys.executable, "-c", program, str(self.desk.config.path), str(self.folder / "data")]
         environment = {**os.environ, "PYTHONPATH": str(_ROOT), "DATABASE_URL": self.url, "PROPDESK_LOG": "json"}

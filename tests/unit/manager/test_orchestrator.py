@@ -61,6 +61,10 @@ class Queue:
             raise QueueUnavailable("down")
         self.jobs.extend(jobs)
 
+    async def decisions(self, *, waiting: bool = False) -> Sequence[Job]:
+        del waiting
+        return [job for job in self.jobs if job.kind is JobKind.DECIDE]
+
 
 class Scene:
     """Two traders, due within three seconds, before an orchestrator."""
@@ -146,6 +150,9 @@ async def test_a_claim_that_led_to_nothing_is_free_again_after_three_timeouts(sc
     await orchestrator.release()
     assert (await scene.schedule("one")).in_flight_due_at is not None
     scene.clock.set(AT + timedelta(seconds=11 + pace.stale_s))
+    await orchestrator.release()
+    assert (await scene.schedule("one")).in_flight_due_at is not None, "its job is still there"
+    scene.queue.jobs.clear()
     await orchestrator.release()
     assert (await scene.schedule("one")).in_flight_due_at is None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from manager.desk.incidents.codes import DESK_INCIDENTS, INCIDENTS, Severity
 from manager.desk.incidents.safe_mode import SAFE_MODE
+from manager.jobs.overload import OVERLOADED
 from manager.spending.budget_incidents import EXHAUSTED, WARNING
 from pages import incident_codes as incident_page
 
@@ -29,7 +30,7 @@ def test_the_page_is_current() -> None:
 
 def test_every_code_is_registered_and_every_registered_one_raised() -> None:
     assert set(told()) == set(DESK_INCIDENTS)
-    assert set(INCIDENTS) - set(DESK_INCIDENTS) == {SAFE_MODE, WARNING, EXHAUSTED}
+    assert set(INCIDENTS) - set(DESK_INCIDENTS) == {SAFE_MODE, WARNING, EXHAUSTED, OVERLOADED}
     assert all(f"| {code} |" in incident_page.render() for code in INCIDENTS)
 
 
