@@ -200,7 +200,7 @@ class MemoryServiceTransaction:
         found = []
         for tenant in sorted(self._tenants):
             asked = self._asked(self._tenants[tenant])
-            running = [schedule for trader, schedule in asked if trader.state is TraderState.RUNNING]
+            running = [schedule for trader, schedule in asked if trader.state is records.TraderState.RUNNING]
             late = [(_late_s(one, now), one.interval_s) for one in running if one.in_flight_due_at is None]
             backlog = Backlog(
                 tenant_id=tenant,
