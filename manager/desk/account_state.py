@@ -264,7 +264,7 @@ class AccountState:
             self._dirty_heads.add(trader_id)
             self._post(trader_id, kind, ref, amount, at, "")
 
-    def drop(self) -> None:
+    def forget(self) -> None:
         """Forget what is not written yet; the books here are no longer those of the database."""
         self.pending = Writes(self.account.account_id)
         self._dirty_heads.clear()

@@ -138,7 +138,7 @@ class Session:
 
     async def abandon(self, code: str, detail: str) -> None:
         """Write nothing of what this job has not written but an incident that says why it ends here."""
-        self.state.drop()
+        self.state.forget()
         self.incident(code, detail)
         await self.flush()
 
