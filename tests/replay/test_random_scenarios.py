@@ -3,6 +3,7 @@
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,48 @@ def test_reckless_books_break_as_the_oracle_computes(tmp_path: Path, seed: int) 
     outcome = replay(given, tmp_path, LenientOracle(given))
     compare(given, outcome)
     assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
+
+
+def ruinous(seed: int) -> Scenario:
+    """Return a reckless scenario whose desk deals often, by any strategy, closes of itself and flattens."""
+    dice, base = random.Random(seed), reckless(seed)
+    manager = {
+        "allocation_strategy": dice.choice(["equal", "custom", "fixed"]),
+        "rebalance_interval": dice.choice(["300s", "1200s"]),
+        "rebalance_closes": dice.random() < 0.5,
+        "reserve_equity_pct": dice.choice(["0", "10"]),
+        "isolation": {"flatten": dice.random() < 0.5},
+    }
+    limits = {**LIMITS, "max_unrealized_loss_pct": dice.choice([5, 20, 100])}
+    shares = dict(zip("abcd", dice.choice([(25, 25, 25, 25), (40, 10, 30, 20)]), strict=True))
+    given = {name: {**trader, "allocation_pct": shares[name]} for name, trader in base.traders.items()}
+    equal = manager["allocation_strategy"] == "equal"
+    dealt = {name: 9000 * (25 if equal else share) for name, share in shares.items()}
+    batches = []
+    for at, name, items in base.batches:
+        size = {"position_size_usd": f"{dealt[name] * 4 // 100}"} if "position_size_usd" in items[0] else {}
+        batches.append((at, name, [{**items[0], **size}]))
+    return replace(
+        base,
+        traders=given,
+        batches=batches,
+        manager={**base.manager, **manager},
+        limits=limits | ({"on_unrealized_loss": "close_losers"} if dice.random() < 0.5 else {}),
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ruined_books_are_dealt_with_as_the_oracle_computes(tmp_path: Path, seed: int) -> None:
+    given = ruinous(seed)
+    outcome = replay(given, tmp_path, LenientOracle(given))
+    compare(given, outcome)
+    assert outcome.report["invariants"]["violated"] == 0, outcome.report["invariants"]
+
+
+def test_some_ruined_books_are_bankrupt_and_some_are_closed_by_the_desk(tmp_path: Path) -> None:
+    oracles = [LenientOracle(ruinous(seed)) for seed in range(12)]
+    assert sum(any(book.code == "BANKRUPT" for book in oracle.books.values()) for oracle in oracles) >= 3
+    assert sum(any(order[3] == "reduce" for order in oracle.orders) for oracle in oracles) >= 3
 
 
 def test_some_reckless_books_are_liquidated(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ refused and to what size one is cut is written by hand in the scenario.
 """
 
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 from math import sqrt
 from typing import Any
@@ -141,6 +141,7 @@ class Oracle:
         self.close_worst()
         given = [(who, items) for at, who, items in self.s.batches if at == k and self.asks(who)]
         self.taken |= {(k, who) for who, _ in given}
+        self.send_closes(k)
         self.trade(k, [(who, item) for who, items in given for item in items if self.may(who, item)])
         self.count_faults(k, given)
 
@@ -199,6 +200,16 @@ class Oracle:
     def loss(self, who: str, sym: str) -> Decimal:
         return self.books[who].pos[sym].cost - self.worth(sym, self.books[who].pos[sym].q)
 
+    def send_closes(self, k: int) -> None:
+        """Fill the desk's own closes, which cross with nothing, at the next open, or let them wait for it."""
+        for w in self.desk_closes:
+            bar = self.bar(w.sym, k + 1)
+            if bar is None:
+                self.waiting.append((k, [w]))
+            else:
+                self.orders.append(self.order(k, [w], "filled"))
+                self.fill(k, w, self.slipped(bar[0], w.q), self.taker)
+
     def close_excess(self) -> None:
         """Cut who holds more margin than it is allocated, the worst position first, up to the next lot."""
         for who, b in self.books.items():
@@ -208,8 +219,8 @@ class Oracle:
                 if excess <= 0 or b.code:
                     break
                 q, lot = b.pos[sym].q, self.term(sym, "lot")
-                lots = -(-(abs(q) * min(Decimal(1), excess / used[sym])) // lot) * lot
-                cut = min(abs(q), lots)
+                lots = (abs(q) * min(Decimal(1), excess / used[sym]) / lot).to_integral_value(ROUND_CEILING)
+                cut = min(abs(q), lots * lot)
                 excess -= used[sym] * cut / abs(q)
                 self.close(Asked(who, sym, -cut.copy_sign(q), "reduce", {}))
 
@@ -314,8 +325,6 @@ class Oracle:
 
     def trade(self, k: int, items: list[tuple[str, Item]]) -> None:
         all_asked = [w for who, item in items if not item.keys() & HANDLED for w in self.asked(who, item)]
-        closing = {(w.who, w.sym) for w in self.desk_closes}
-        all_asked = [w for w in all_asked if w.purpose == "entry" or (w.who, w.sym) not in closing]
         all_asked.sort(key=lambda w: (w.purpose == "entry", -w.item.get("confidence", 0), w.who))
         for sym in sorted(self.s.bars):
             both = [[w for w in all_asked if w.sym == sym and w.q * side > 0] for side in (1, -1)]
@@ -331,8 +340,7 @@ class Oracle:
         for w in all_asked:
             if w.q:
                 groups.setdefault((w.purpose, w.sym, w.q > 0), []).append(w)
-        own = [*((k, [w]) for w in self.desk_closes), *((k, group) for group in groups.values())]
-        due, self.waiting = [*self.waiting, *own], []
+        due, self.waiting = [*self.waiting, *((k, group) for group in groups.values())], []
         for placed, group in due:
             sym = group[0].sym
             worth = abs(self.worth(sym, sum((w.q for w in group), ZERO)))
@@ -358,7 +366,10 @@ class Oracle:
             p.stop, p.take_profit = number(item, "stop_loss") or p.stop, number(item, "take_profit") or p.take_profit
             return []
         q = p.q * Decimal(item.get("fraction", 1))
-        return [Asked(who, sym, -(q if q == p.q else q // lot * lot), "reduce", item)]
+        q = q if q == p.q else q // lot * lot
+        waits = sum((abs(w.q) for _, group in self.waiting for w in group if (w.who, w.sym) == (who, sym)), ZERO)
+        q = min(abs(q), abs(p.q) - waits).copy_sign(q)
+        return [Asked(who, sym, -q, "reduce", item)] if q else []
 
     def order(self, placed: int, group: list[Asked], state: str) -> tuple[Any, ...]:
         side, total = "buy" if group[0].q > 0 else "sell", sum((abs(w.q) for w in group), ZERO)

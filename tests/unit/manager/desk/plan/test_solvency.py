@@ -95,19 +95,29 @@ def test_no_flow_raises_a_book_below_zero_or_one_that_is_bankrupt(fund: tuple[Ac
             assert move.amount == ZERO
 
 
-@given(fund=funds(), how_far=st.decimals("0", "1", places=3))
-def test_no_withdrawal_brings_a_liquidation_before_a_stop(fund: tuple[AccountView, Decimal], how_far: Decimal) -> None:
-    """Whatever part of the way to its stops all marks have gone, a book that paid has its maintenance margin."""
-    view, unallocated = fund
-    moved = after(view, rebalance(view, unallocated))
-    for name, trader in view.traders.items():
-        if moved.traders[name].book.capital >= trader.book.capital:
-            continue
-        held = trader.book.positions.values()
-        reached = {p.symbol: PRICES[p.symbol] + (p.stop_loss - PRICES[p.symbol]) * how_far for p in held if p.stop_loss}
-        alone = replace(at(moved, reached), traders={name: moved.traders[name]})
-        if reached or not held:
-            assert books_to_liquidate(alone) == ()
+@st.composite
+def holders(draw: st.DrawFn) -> TraderView:
+    """Return an isolated trader with money to spare, whose positions have stops near or far beyond their margin."""
+    held = []
+    for symbol in draw(st.lists(st.sampled_from(list(PRICES)), unique=True, min_size=1)):
+        mark, side = PRICES[symbol], draw(st.sampled_from([1, -1]))
+        size, away = Decimal(draw(st.integers(100, 4000))), Decimal(draw(st.integers(1, 60))) / 100
+        entry = mark * (1 + Decimal(draw(st.integers(-20, 20))) / 100)
+        position = make_position(symbol, side * size / mark, price=entry, leverage=draw(st.sampled_from([2, 10, 20])))
+        held.append(replace(position, stop_loss=mark * (1 - side * away)))
+    capital = draw(st.integers(500, 6000))
+    return make_trader("a", *held, capital=capital, state=TraderState.ISOLATED)
+
+
+@given(trader=holders(), how_far=st.sampled_from([Decimal(part) / 4 for part in range(5)]))
+def test_no_withdrawal_brings_a_liquidation_before_a_stop(trader: TraderView, how_far: Decimal) -> None:
+    """Whatever part of the way to their stops all marks have gone, a book that paid has its maintenance margin."""
+    view = make_view(trader)
+    moved = after(view, rebalance(view, ZERO))
+    held = trader.book.positions.values()
+    reached = {p.symbol: PRICES[p.symbol] + (p.stop_loss - PRICES[p.symbol]) * how_far for p in held if p.stop_loss}
+    if moved.traders[TraderId("a")].book != trader.book:
+        assert books_to_liquidate(at(moved, reached)) == ()
 
 
 @given(fund=funds())
