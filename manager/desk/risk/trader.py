@@ -321,14 +321,14 @@ def risk_reward_too_low(case: Guarded) -> Finding | None:
     """Deny when (take_profit - entry) / (entry - stop_loss) is below the trader's minimum.
 
     The entry is the average of the position that will result, which is the mark for a new one. A stop beyond the entry
-    risks nothing.
+    risks nothing; a minimum of 0 asks for no reward, even of an add that could only lose less.
     """
-    if case.stop_loss is None or case.take_profit is None:
+    limit = case.trader.spec.limits.min_risk_reward_ratio
+    if case.stop_loss is None or case.take_profit is None or not limit:
         return None
     entry = case.entry_price
     reward = (case.take_profit - entry) * case.direction
     risk = (entry - case.stop_loss) * case.direction
-    limit = case.trader.spec.limits.min_risk_reward_ratio
     if reward >= limit * risk:
         return None
     return deny(

@@ -15,7 +15,7 @@ from executor.prompts.sample import sample_context
 from manager.desk.plan.conflict_resolver import resolve
 from manager.desk.plan.outcomes import Clamp
 from manager.desk.plan.values import ConflictStrategy
-from manager.desk.risk.registry import ACCOUNT_RULES
+from manager.desk.risk.registry import ACCOUNT_RULES, LOCAL_RULES
 from manager.desk.risk.standing import OpenCase, Standing
 from manager.desk.risk.trader import cooldown, symbol_unresolved
 from manager.state.records import IntentId
@@ -56,7 +56,7 @@ def test_a_position_from_outside_tells_no_name_either() -> None:
     assert "secret_whale" not in told_denial(BTC, "open_long", "SYMBOL_UNRESOLVED", finding.detail).detail
 
 
-@pytest.mark.parametrize("code", sorted({rule.code for rule in ACCOUNT_RULES} - {"BELOW_MIN_NOTIONAL"}))
+@pytest.mark.parametrize("code", sorted({rule.code for rule in ACCOUNT_RULES} - {rule.code for rule in LOCAL_RULES}))
 def test_no_check_of_the_account_tells_its_figures(code: str) -> None:
     figures = ("equity", "margin_after_usd", "other_margin_usd", "limit_usd", "long_usd", "short_usd", "loss_usd")
     numbers = dict.fromkeys((*figures, "positions", "open_orders", "limit"), "98765") | {"size_usd": "500"}

@@ -395,3 +395,12 @@ def test_a_stop_is_moved_only_to_where_it_rests_before_the_mark() -> None:
         verdict = check_local(view, [moved])
         assert [denial.code for denial in verdict.denials] == ([code] if code else []), stop
         assert [change.stop_loss for change in verdict.stops] == ([] if code else [stop])
+
+
+def test_no_reward_is_asked_for_where_the_minimum_is_zero() -> None:
+    """An add under water whose take-profit is below the average entry only loses less."""
+    given: dict[str, Any] = {"decision": {"stop_loss": D(97), "take_profit": D(102)}}
+    held = (make_position(BTC, 1, price=110),)
+    assert Given(**given, held=held, limits={"min_risk_reward_ratio": D(0)}).check().entries
+    denied = Given(**given, held=held, limits={"min_risk_reward_ratio": D("0.001")}).check()
+    assert [denial.code for denial in denied.denials] == ["RISK_REWARD_TOO_LOW"]
