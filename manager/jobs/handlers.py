@@ -25,6 +25,7 @@ from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.context import ContextReader
 from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.monitor.invariants.live import LiveInvariants
 from manager.roster.lifecycle import transition
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
@@ -70,7 +71,8 @@ class DeskParts:
     """Hold the injected parts that every job uses.
 
     Without `keep_prompts` a decision keeps its prompt's hash, neither prompt nor context. A replay fires
-    take-profits in a job of its own, before the funding of an instant: then `maintain_fires` is False.
+    take-profits in a job of its own, before the funding of an instant: then `maintain_fires` is False. It checks the
+    invariants itself, too, at every instant: without `checks_invariants` no job does.
     """
 
     store: Store
@@ -81,6 +83,7 @@ class DeskParts:
     accounts: Mapping[tuple[records.TenantId, records.AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
+    checks_invariants: bool = True
     keep_prompts: bool = True
 
 
@@ -158,6 +161,8 @@ class DeskHandlers:
             await Protector(session).fire_take_profits()
         unfit = await Housekeeping(session, self._parts.sampler).keep_house()
         await Protector(session).protect()
+        if self._parts.checks_invariants:
+            await LiveInvariants(session).check()
         session.incidents.end(session.clock.now())
         await session.flush()
         if unfit:
