@@ -134,4 +134,5 @@ def assemble(config: Config, outside: Outside, *, holder: str, keep_prompts: boo
         holder=holder,
         keep_prompts=keep_prompts,
         maintain_fires=outside.recorded is None,
+        checks_invariants=outside.recorded is None,
     )

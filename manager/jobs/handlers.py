@@ -28,6 +28,7 @@ from manager.desk.session import AccountRuntime, Session
 from manager.jobs.context import ContextReader
 from manager.jobs.outlast import outlast
 from manager.jobs.runner import Job, JobKind, JobRunner
+from manager.monitor.invariants.live import LiveInvariants
 from manager.roster.lifecycle import isolate
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
@@ -75,7 +76,8 @@ class DeskParts:
 
     Without `keep_prompts` a decision keeps its prompt's hash, neither prompt nor context. A replay fires
     take-profits in a job of its own, before the funding of an instant, and sees to who has become unfit at the next
-    one: then `maintain_fires` is False.
+    one: then `maintain_fires` is False. It checks the
+    invariants itself, too, at every instant: without `checks_invariants` no job does.
     """
 
     store: Store
@@ -86,6 +88,7 @@ class DeskParts:
     accounts: Mapping[tuple[records.TenantId, records.AccountId], AccountRuntime]
     holder: str
     maintain_fires: bool = True
+    checks_invariants: bool = True
     keep_prompts: bool = True
 
 
@@ -182,6 +185,8 @@ class DeskHandlers:
             await self._isolate(session, house.judge())
             await house.deal()
         await Protector(session).protect()
+        if self._parts.checks_invariants:
+            await LiveInvariants(session).check()
         session.incidents.end(session.clock.now())
         await session.flush()
 

@@ -180,7 +180,7 @@ class RosterWriter:
         log_resolved(await end_obsolete(self.tx, tenant, day_of(self._now), self._now))
 
     def _account(self, name: str, venue: str) -> AccountRow:
-        return AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=venue)
+        return AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=venue, opened_at=self._now)
 
     async def _move(self, spec: TraderSpec, to: TraderState, reason: str) -> None:
         await transition(self.tx, spec.id, to, actor=self._act.actor, reason=reason, at=self._now)

@@ -75,11 +75,12 @@ class SampledMark:
 class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
-    `fills_since`, `newest_trade`, `funding_since` and `cash_since` are the newest news that is booked, `opened_at` is
-    when the books were opened: what came before is in their first deposit. It enters every client order id, as a
-    database made anew begins its rounds again and must not name an old order.
+    `fills_since`, `newest_trade`, `funding_since` and `cash_since` are the newest news that is booked, `books_since` is
+    when the books were opened: what came before is in their first deposit.
     `marks` are by symbol, as of `updated_at`; so are `equity` and `utilization`, or as of a rebalance after it.
-    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from.
+    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from. `suspicions` are
+    what the check of its invariants at `checked_at` found, each with its size in USD where it has one. `opened_at`
+    enters every client order id: a database made anew begins its rounds again, and must not name an old order.
     """
 
     tenant_id: TenantId
@@ -90,7 +91,7 @@ class AccountRow:
     fencing_token: int = 0
     holder: str = ""
     equity: Decimal = ZERO
-    opened_at: datetime | None = None
+    books_since: datetime | None = None
     fills_since: datetime | None = None
     newest_trade: str = ""
     funding_since: datetime | None = None
@@ -102,6 +103,9 @@ class AccountRow:
     marks: Mapping[str, SampledMark] = field(default_factory=dict)
     terms: str = ""
     config: str = ""
+    checked_at: datetime | None = None
+    suspicions: Mapping[str, Decimal] = field(default_factory=dict)
+    opened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Keep when an account's books were opened: as part of its orders' ids, no database made anew repeats one."""
+"""Keep when an account was opened: as part of its orders' ids, no database made anew repeats one."""
 
 import sqlalchemy as sa
 from alembic import op

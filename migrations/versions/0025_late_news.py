@@ -16,7 +16,7 @@ MONEY = DOMAIN("money_value", sa.Numeric(), create_type=False)
 OWN_TENANT = "tenant_id = current_setting('app.tenant', true)"
 _FORCED = ("accounts", "ledger", "funding")
 _OPENED = (
-    "UPDATE accounts a SET opened_at = l.at, cash_since = l.at FROM ledger l "
+    "UPDATE accounts a SET books_since = l.at, cash_since = l.at FROM ledger l "
     "WHERE l.tenant_id = a.tenant_id AND l.account_id = a.account_id AND l.ref = 'initial'"
 )
 # Of payments booked before this version rate and mark are not known: they are known again and never corrected.
@@ -31,7 +31,8 @@ def upgrade() -> None:
 
     The owner sees the rows of all tenants only while a table is not FORCE.
     """
-    op.add_column("accounts", sa.Column("cash_since", INSTANT, nullable=True))
+    for name in ("books_since", "cash_since"):
+        op.add_column("accounts", sa.Column(name, INSTANT, nullable=True))
     op.add_column("accounts", sa.Column("newest_trade", sa.Text, nullable=False, server_default=""))
     op.alter_column("accounts", "newest_trade", server_default=None)
     op.create_index("fill_parts_by_symbol", "fill_parts", ["tenant_id", "account_id", "symbol", "at"])
@@ -64,5 +65,5 @@ def downgrade() -> None:
     """Take them away; the ledger still has every posting."""
     op.drop_table("funding")
     op.drop_index("fill_parts_by_symbol", "fill_parts")
-    for name in ("newest_trade", "cash_since"):
+    for name in ("newest_trade", "cash_since", "books_since"):
         op.drop_column("accounts", name)

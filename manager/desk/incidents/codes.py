@@ -42,6 +42,10 @@ def _is_dust(state: AccountState, row: IncidentRow) -> bool:
     return position is not None and position.dust
 
 
+def _is_suspected(state: AccountState, row: IncidentRow) -> bool:
+    return any(row.incident_id.endswith(f"/{key}") for key in state.account.suspicions)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentCode:
     """Hold one row of the registry: the code, how much it matters, what it means, and when it ends, if it lasts."""
@@ -148,6 +152,13 @@ _DESK: Final = (
         code="EXTERNAL_FILL",
         severity=Severity.MEDIUM,
         doc="A trade that this desk did not make, or more of one than the books hold, went to EXTERNAL.",
+    ),
+    IncidentCode(
+        code="INVARIANT_BROKEN",
+        severity=Severity.HIGH,
+        doc="A check of the stored books against the venue failed twice in a row; for money the account only reduces.",
+        ends="when a check finds it no more",
+        lasts=_is_suspected,
     ),
     IncidentCode(
         code="NEWS_TOO_OLD",

@@ -1,10 +1,11 @@
 """Book the venue's cash history to UNALLOCATED: deposits, withdrawals, interest, other fees (docs/rules.md 1)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from exchanges.types import CashKind, CashMovement
+from exchanges.types import ZERO, CashKind, CashMovement
 from manager.desk.session import Session
 from manager.state.records import UNALLOCATED, LedgerKind, LedgerRow
 
@@ -36,6 +37,11 @@ class CashBooking:
             known = {row.ref for row in await tx.find(LedgerRow, where, limit=None)}
         seen.note(fresh[ref] for ref in known)
         return [one for ref, one in fresh.items() if ref not in known]
+
+    def book_as_held(self, told: Sequence[CashMovement]) -> None:
+        """Remember movements of the very instant of the first balance, which has them already."""
+        for one in told:
+            self.book(replace(one, amount=ZERO))
 
     def book(self, one: CashMovement) -> None:
         """Book a movement, whole, to what no trader has."""

@@ -39,8 +39,7 @@ class News:
             paid = self._in_time(await self._funding.unbooked(self._own(listed)), account.funding_since)
         if exchange.capabilities.reports_cash:
             movements = await exchange.fetch_cash(self._since(account.cash_since, look_back))
-            fresh = [one for one in movements if one.at > self._opened]
-            moved = self._in_time(await self._cash.unbooked(fresh), account.cash_since)
+            moved = self._in_time(await self._cash.unbooked(self._own(movements)), account.cash_since)
         fills = await exchange.fetch_fills(self._since(account.fills_since, look_back))
         new = self._in_time(await self._fills.unbooked(self._own(fills)), account.fills_since)
         news: list[Fill | FundingPayment | CashMovement] = sorted([*new, *paid, *moved], key=_place)
@@ -68,7 +67,7 @@ class News:
 
     @property
     def _opened(self) -> datetime:
-        return self._state.account.opened_at or EPOCH
+        return self._state.account.books_since or EPOCH
 
     def _since(self, newest: datetime | None, look_back: timedelta) -> datetime:
         """Return from when on to read; what was before the books were opened is in their first deposit."""

@@ -9,6 +9,7 @@ from exchanges.errors import ExchangeError
 from exchanges.market import Snapshot
 from exchanges.types import ZERO, Symbol
 from manager.desk.reconcile.adoption import Adoption
+from manager.desk.reconcile.cash import CashBooking
 from manager.desk.reconcile.news import LOOK_BACK, LOOK_BACK_DIFFERING, News
 from manager.desk.session import Session, Truth
 from manager.state.records import UNALLOCATED, LedgerKind, OrderId
@@ -50,10 +51,13 @@ class Reconciler:
     async def _open_books(self) -> None:
         if UNALLOCATED in self._state.heads:
             return
+        cash = CashBooking(self._session)
+        told = await self._session.exchange.fetch_cash(self._session.clock.now())
         balance = await self._session.exchange.fetch_balance()
         at = self._session.clock.now()
         self._state.move_capital(LedgerKind.DEPOSIT, [(UNALLOCATED, balance.cash)], "initial", at)
-        opened = replace(self._state.account, opened_at=at, fills_since=at, funding_since=at, cash_since=at)
+        cash.book_as_held(told)
+        opened = replace(self._state.account, books_since=at, fills_since=at, funding_since=at, cash_since=at)
         self._state.put_account(opened)
         await self._session.flush()
 

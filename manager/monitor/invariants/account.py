@@ -10,6 +10,7 @@ from traders.book import EXTERNAL
 
 CENT = Decimal("0.01")
 HALF_CENT = Decimal("0.005")
+MOST_ROUNDED = Decimal("0.0001")
 
 
 def positions_match(facts: AccountFacts) -> list[Violation]:
@@ -32,18 +33,36 @@ def money_adds_up(facts: AccountFacts) -> list[Violation]:
     Cash minus the cost of open positions is compared, so that no mark is needed: what both sides would be worth at
     any price differs by exactly this.
     """
-    books = sum((head.cash for head in facts.rows.books), ZERO)
-    books -= sum((row.cost for row in facts.rows.positions), ZERO)
-    venue = facts.balance.cash - sum(
-        (
-            report.entry_price * report.quantity * facts.contract_sizes[symbol]
-            for symbol, report in facts.positions.items()
-        ),
-        ZERO,
-    )
+    books, venue = _money(facts)
     if abs(books - venue) >= HALF_CENT:
         return [_violation("money", facts.rows.account.account_id, f"books {books}, venue {venue}")]
     return []
+
+
+def cash_difference(facts: AccountFacts) -> Decimal:
+    """Return what the venue has more than the books in USD, 0 within the rounding of what it reports.
+
+    A reported number is right to half a unit of its last digit; of an entry price that is at most 1 bp.
+    """
+    books, venue = _money(facts)
+    rounding = HALF_CENT + min(_half_unit(facts.balance.cash), CENT)
+    for symbol, report in facts.positions.items():
+        off = min(_half_unit(report.entry_price), abs(report.entry_price) * MOST_ROUNDED)
+        rounding += abs(report.quantity) * facts.contract_sizes[symbol] * off
+    return venue - books if abs(venue - books) > rounding else ZERO
+
+
+def _money(facts: AccountFacts) -> tuple[Decimal, Decimal]:
+    """Return cash minus the cost of positions, of the books and of the venue."""
+    books = sum((head.cash for head in facts.rows.books), ZERO)
+    books -= sum((row.cost for row in facts.rows.positions), ZERO)
+    costs = (one.entry_price * one.quantity * facts.contract_sizes[symbol] for symbol, one in facts.positions.items())
+    return books, facts.balance.cash - sum(costs, ZERO)
+
+
+def _half_unit(number: Decimal) -> Decimal:
+    exponent = number.as_tuple().exponent
+    return Decimal(5).scaleb(exponent - 1) if isinstance(exponent, int) else ZERO
 
 
 def positions_protected(facts: AccountFacts) -> list[Violation]:

@@ -34,7 +34,7 @@ class AccountTable(SQLModel, table=True):
     fencing_token: int = Field(sa_type=COUNT)
     holder: str = Field(sa_type=TEXT)
     equity: Decimal = Field(sa_type=MONEY)
-    opened_at: datetime | None = Field(sa_type=INSTANT)
+    books_since: datetime | None = Field(sa_type=INSTANT)
     fills_since: datetime | None = Field(sa_type=INSTANT)
     newest_trade: str = Field(sa_type=TEXT)
     funding_since: datetime | None = Field(sa_type=INSTANT)
@@ -46,6 +46,9 @@ class AccountTable(SQLModel, table=True):
     marks: Any = Field(sa_type=JSON)
     terms: str = Field(sa_type=TEXT)
     config: str = Field(sa_type=TEXT)
+    checked_at: datetime | None = Field(sa_type=INSTANT)
+    suspicions: Any = Field(sa_type=JSON)
+    opened_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class TraderTable(SQLModel, table=True):

@@ -107,7 +107,7 @@ async def test_a_fill_of_hours_ago_is_found_once_books_and_venue_differ() -> Non
     assert await desk.held("a") == 0
     assert (await account(desk)).trading_state is TradingState.HALTED
     newest = (await desk.find(FillRow, symbol=ETH))[0].at
-    assert listing.asked[:2] == [newest - timedelta(minutes=10), (await account(desk)).opened_at]
+    assert listing.asked[:2] == [newest - timedelta(minutes=10), (await account(desk)).books_since]
 
 
 async def test_what_is_older_than_a_day_is_an_incident_and_not_booked() -> None:
@@ -186,7 +186,6 @@ async def test_an_entry_whose_fills_are_listed_late_waits_and_is_booked_once() -
 async def test_cash_that_moves_goes_to_unallocated_once_and_is_dealt_later(kind: CashKind) -> None:
     desk, late = await late_desk()
     late.lateness = lambda item: 2 * SECOND
-    desk.pass_time()
     before = await unallocated(desk)
     late.move_cash(-30 if kind is CashKind.FEE else 300, kind)
     await desk.maintain(seconds=1)
@@ -200,7 +199,7 @@ async def test_cash_that_moves_goes_to_unallocated_once_and_is_dealt_later(kind:
 
 async def test_what_was_before_the_books_is_not_booked_again() -> None:
     desk, late = await late_desk()
-    opened = (await account(desk)).opened_at
+    opened = (await account(desk)).books_since
     assert opened is not None
     early = liquidated(opened - SECOND, 3)
     late.inner = Listing(late.inner, early, at=opened)
