@@ -34,10 +34,12 @@ from manager.processes.handover import handed_over
 from manager.processes.logs import configure_logging
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
+from manager.roster.desk_log import DeskLog
 from manager.roster.registration import registration_check
 from manager.settings import DATA_DIR_DEFAULT, Settings
 from manager.state.database import Database, DatabasePlace
-from manager.state.errors import CommitUnknown, DatabaseAway
+from manager.state.embedded.server import EmbeddedPostgresError
+from manager.state.errors import CommitUnknown, DatabaseAway, StateError
 from manager.state.postgres.connection import translated
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
@@ -161,7 +163,17 @@ async def _work(config: Config, place: DatabasePlace, stop: asyncio.Event) -> No
             stopped=report.stopped,
             returned=report.returned,
         )
-        await serve(parts, stop)
+        log = DeskLog(parts.desk.store, clock, actor=f"worker {parts.desk.holder}")
+        await log.started(config)
+        why = "told to stop"
+        try:
+            await serve(parts, stop)
+        except BaseException as error:
+            why = str(error) or type(error).__name__
+            raise
+        finally:
+            with suppress(StateError):
+                await log.stopped(tuple(config.tenants), why)
 
 
 async def run_supervised(config: Config, settings: Settings) -> int:
@@ -175,7 +187,49 @@ async def run_supervised(config: Config, settings: Settings) -> int:
         async with stop_on_signals() as stop:
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")
             _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config.path))
-            return await Supervisor(_children(config, settings.data_dir, listener), SystemClock()).run(stop)
+            ends = _Ends(config, settings.place())
+            telling = asyncio.create_task(ends.tell(), name="supervisor-events")
+            try:
+                children = _children(config, settings.data_dir, listener)
+                return await Supervisor(children, SystemClock(), ended=ends).run(stop)
+            finally:
+                telling.cancel()
+                await asyncio.wait({telling})
+
+
+class _Ends:
+    """Keep which processes of the desk ended, and write it to the database as soon as that takes it."""
+
+    def __init__(self, config: Config, place: DatabasePlace) -> None:
+        self._tenants = tuple(config.tenants)
+        self._place = place
+        self._queue: asyncio.Queue[tuple[str, int, float]] = asyncio.Queue()
+
+    def __call__(self, child: str, code: int, again_s: float) -> None:
+        """Note the end of a process."""
+        self._queue.put_nowait((child, code, again_s))
+
+    async def tell(self) -> None:
+        """Write what was noted, for as long as it takes, until cancelled."""
+        while True:
+            ended = await self._queue.get()
+            if not await self._is_written(ended):
+                self._queue.put_nowait(ended)
+                await asyncio.sleep(_LAST_PAUSE_S)
+
+    async def _is_written(self, ended: tuple[str, int, float]) -> bool:
+        try:
+            async with self._place.open(prepare=False) as database:
+                store = PostgresStore.open(database.dsn, pool_size=1)
+                try:
+                    actor = f"supervisor {socket.gethostname()}:{os.getpid()}"
+                    await DeskLog(store, SystemClock(), actor=actor).ended(self._tenants, *ended)
+                finally:
+                    await store.close()
+        except (StateError, EmbeddedPostgresError) as error:
+            _LOG.warning("end_not_written", child=ended[0], error=str(error), again_in_s=_LAST_PAUSE_S)
+            return False
+        return True
 
 
 def _welcome(config: Config, data_dir: Path) -> str:

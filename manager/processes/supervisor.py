@@ -45,9 +45,19 @@ class Patience:
 
 
 class Supervisor:
-    """Keep children alive, each on its own; a child that refuses its input at its first start ends them all."""
+    """Keep children alive, each on its own; a child that refuses its input at its first start ends them all.
 
-    def __init__(self, children: Sequence[ChildSpec], clock: Clock, patience: Patience | None = None) -> None:
+    `ended` is told the name and the code of one that died, and when it is started again.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[ChildSpec],
+        clock: Clock,
+        patience: Patience | None = None,
+        ended: Callable[[str, int, float], None] | None = None,
+    ) -> None:
+        self._ended = ended or (lambda child, code, again_s: None)
         self._children = children
         self._clock = clock
         self._patience = patience or Patience()
@@ -75,6 +85,7 @@ class Supervisor:
                 stop.set()
                 return
             _LOG.error("child_died", child=child.name, code=code, restart_in_s=pause_s)
+            self._ended(child.name, code, pause_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)
             pause_s = min(pause_s * 2, self._patience.last_restart_s)

@@ -111,7 +111,7 @@ class LedgerKind(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Name the acts on traders and accounts that are kept as events."""
+    """Name what is kept as events: acts on traders and accounts, and what becomes of the desk as a whole."""
 
     TRADER_REGISTERED = "trader_registered"
     TRADER_UPDATED = "trader_updated"
@@ -121,3 +121,7 @@ class EventKind(StrEnum):
     TRADING_STATE = "trading_state"
     REBALANCE = "rebalance"
     ACCOUNT_TERMS = "account_terms"
+    DESK_STARTED = "desk_started"
+    DESK_STOPPED = "desk_stopped"
+    PROCESS_ENDED = "process_ended"
+    CONFIG_CHANGED = "config_changed"

@@ -20,6 +20,7 @@ from manager.views.pages import Moment
 from traders.spec import TraderId
 
 _DENYING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
+_EDITS: Final = (EventKind.TRADER_UPDATED, EventKind.ACCOUNT_TERMS, EventKind.CONFIG_CHANGED)
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
 _MOST_INVALID: Final = 20
 
@@ -149,8 +150,10 @@ class Operation:
         """Return the line of an act: what became of what, or for an edit what was changed."""
         by = f"{row.actor}: {row.reason}" if row.reason else row.actor
         outcome = f"{row.before} -> {row.after}" if row.before else row.after
-        if row.kind in (EventKind.TRADER_UPDATED, EventKind.ACCOUNT_TERMS):
-            differing = differing_terms(row.before, row.after) if row.kind == EventKind.ACCOUNT_TERMS else ()
+        if row.kind == EventKind.CONFIG_CHANGED and not row.before:
+            outcome = "taken"
+        elif row.kind in _EDITS:
+            differing = differing_terms(row.before, row.after) if row.kind != EventKind.TRADER_UPDATED else ()
             changes = "; ".join(f"{name}: {old} -> {new}" for name, old, new in differing) or row.after
             outcome, by = "changed", f"{changes} ({by})"
         return cls(
@@ -227,7 +230,7 @@ async def _known(tx: Transaction, trader_id: TraderId) -> bool:
 
 
 class _Log:
-    """Ask for the rows of a page, of each account as many as it may take, and make the page of them.
+    """Ask for the rows of a page, of each account and of the desk as many as it may take, and make the page of them.
 
     At one instant the order is that of kinds and keys, which a row keeps for ever; so no page repeats or loses one.
     """
@@ -236,6 +239,7 @@ class _Log:
         self._query = query
         self._after = Moment.of(query.after)
         self._kinds = tuple(kind for kind in OperationKind if kind in query.kinds)
+        self._whole = not query.account_id and not query.trader_id
 
     def searches(self) -> Iterator[Search]:
         """Yield one search for each kind, and before that of decisions one for the parts of them that are invalid."""
@@ -248,6 +252,9 @@ class _Log:
                 failed: Mapping[str, Any] = {} if self._query.sound_decisions else {"outcome": _FAILED}
                 source = source._replace(where=failed)
             yield self._search(source, wanted)
+            if kind is OperationKind.EVENT and self._whole:
+                ours = {**source.where, "account_id": AccountId("")}
+                yield Search(kind=source.kind, where=ours, newest_first=source.time, until=self._after.at, limit=wanted)
 
     def page(self, found: Sequence[Sequence[Any]]) -> OperationPage:
         """Return the page of what the searches found."""
@@ -258,7 +265,8 @@ class _Log:
                 lines += self._decisions(next(rows), next(rows))
             else:
                 names = KEYS[_SOURCES[kind].kind]
-                ordered = sorted(next(rows), key=lambda row: [getattr(row, name) for name in names])
+                read = [*next(rows), *(next(rows) if kind is OperationKind.EVENT and self._whole else ())]
+                ordered = sorted(read, key=lambda row: [getattr(row, name) for name in names])
                 lines += map(_SOURCES[kind].line, ordered)
         lines.sort(key=lambda one: one.at, reverse=True)
         cut, following = self._after.cut(lines, lambda one: one.at, self._query.limit)

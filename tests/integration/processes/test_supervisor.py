@@ -22,7 +22,8 @@ from job_handlers import eventually
 from live_desk import LIVELY
 from manager.bootstrap.live import open_store
 from manager.state.database import DatabasePlace
-from manager.state.records import DEFAULT_TENANT, DecisionRow, FillRow, LedgerKind, LedgerRow
+from manager.state.kinds import EventKind
+from manager.state.records import DEFAULT_TENANT, DecisionRow, EventRow, FillRow, LedgerKind, LedgerRow
 
 pytestmark = [pytest.mark.processes, pytest.mark.database, pytest.mark.slow]
 
@@ -142,6 +143,10 @@ async def test_a_desk_runs_heals_ends_cleanly_and_goes_on(place: Path) -> None:
         assert [line["code"] for line in run.events("child_died")] == [-9]
         assert len(run.events("worker_stopped")) == 1
     assert await _server_gone(place)
+    events = [(row.kind, row.after, row.actor.split()[0]) for row in await _stored(place, EventRow)]
+    assert events.count((EventKind.DESK_STARTED, "worker ready", "worker")) == 2
+    assert events.count((EventKind.DESK_STOPPED, "worker stopped", "worker")) == 1
+    assert events.count((EventKind.PROCESS_ENDED, "worker ended: SIGKILL", "supervisor")) == 1
     decided = {row.decision_id for row in await _stored(place, DecisionRow)}
     money = await _stored(place, LedgerRow)
     assert decided
