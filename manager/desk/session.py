@@ -1,8 +1,8 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -25,7 +25,10 @@ LEASE_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRuntime:
-    """Bind one account to its venue, market and rules; built once a process by the bootstrap."""
+    """Bind one account to its venue, market and rules; built once a process by the bootstrap.
+
+    `begin` is called when a job has taken the account.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
@@ -35,6 +38,7 @@ class AccountRuntime:
     rules: AccountRules
     instruments: Mapping[Symbol, Instrument]
     start_equity: Decimal
+    begin: Callable[[], None] = lambda: None
     leverages: dict[Symbol, int] = field(default_factory=dict)
     back_off: BackOff = field(default_factory=BackOff)
 
@@ -133,8 +137,10 @@ class Session:
     def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
         now, version = self.clock.now(), self.state.version
-        if self._view is None or version != self._view_version or now != self._view.at:
+        if self._view is None or version != self._view_version:
             self._view, self._view_version = self._freeze(now), version
+        elif now != self._view.at or self.unresolved != self._view.unresolved:
+            self._view = replace(self._view, at=now, unresolved=frozenset(self.unresolved))
         return self._view
 
     def all_marked(self) -> bool:
