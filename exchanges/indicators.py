@@ -5,7 +5,7 @@ J. Welles Wilder, New Concepts in Technical Trading Systems (1978); bands are 20
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
@@ -163,6 +163,34 @@ class IndicatorTable:
         return whole.select("end_ms", *_PRICES, "volume")
 
 
+class LateTable:
+    """Compute one symbol's indicators when somebody first asks: who only needs marks pays for none."""
+
+    __slots__ = ("_build", "_table", "interval_ms")
+
+    def __init__(self, interval_ms: int, build: Callable[[], IndicatorTable]) -> None:
+        self.interval_ms = interval_ms
+        self._build = build
+        self._table: IndicatorTable | None = None
+
+    def row(self, count: int) -> IndicatorRow:
+        """Return the indicators after `count` closed base candles; empty before the first."""
+        return self._built().row(count)
+
+    def closes(self, count: int, wanted: int) -> Sequence[float]:
+        """Return up to `wanted` base closes of the first `count` candles, oldest first."""
+        return self._built().closes(count, wanted)
+
+    def candles(self, count: int, wanted: int, every: int) -> Sequence[BaseCandle]:
+        """Return up to `wanted` candles of `every` base intervals within the first `count` base candles."""
+        return self._built().candles(count, wanted, every)
+
+    def _built(self) -> IndicatorTable:
+        if self._table is None:
+            self._table = self._build()
+        return self._table
+
+
 class CandleView:
     """Show one symbol as of one instant; it keeps only indexes, so that it is cheap to make."""
 
@@ -186,7 +214,9 @@ class CandleView:
     funding_rate: Decimal | None
     open_interest: Decimal | None
 
-    def __init__(self, symbol: Symbol, path: PricePath, at: datetime, table: IndicatorTable, base_count: int) -> None:
+    def __init__(
+        self, symbol: Symbol, path: PricePath, at: datetime, table: IndicatorTable | LateTable, base_count: int
+    ) -> None:
         self.symbol = symbol
         self._path = path
         self._at = at

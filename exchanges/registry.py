@@ -26,10 +26,14 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
-    """Hold what one configured exchange offers: an account to trade on and the market to look at."""
+    """Hold what one configured exchange offers: an account to trade on and the market to look at.
+
+    `begin` is called at the start of each job on the account, beside which nobody else of the desk writes.
+    """
 
     exchange: Exchange
     feed: MarketFeed
+    begin: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,12 @@ from exchanges.paper.config import PaperConfig
 from exchanges.paper.engine import Outlook, advance, expire_waiting, finish, fund, settle
 from exchanges.paper.ledger import PaperLedger
 from exchanges.paper.placing import MARKET_LIKE, Placement, Rejection
-from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
+from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState, Phase
 from exchanges.registry import Venue, VenueRequest
 
 CLIENT_IDS = AS_IT_IS
+_MOVE_ON = timedelta(seconds=60)
+_JOB = timedelta(seconds=1)
 # An order is taken, and its expiry judged, in a transaction that a lookup waits for; no cash moves but by trades.
 CAPABILITIES = types.Capabilities(reports_cash=True, enforces_expiry=True, lookup_authoritative=True)
 
@@ -28,7 +30,7 @@ def open_paper(request: VenueRequest, ledger: PaperLedger) -> Venue:
         raise ExchangeConfigError(f"exchange {request.name}: a paper venue needs PaperConfig and a market to trade on")
     venue, account = PaperVenue.build(config, market.path), PaperAccountId(request.name)
     exchange = PaperExchange(account, venue, ledger, request.clock, lookahead=market.lookahead)
-    return Venue(exchange=exchange, feed=market.feed)
+    return Venue(exchange=exchange, feed=market.feed, begin=exchange.begin)
 
 
 class PaperExchange:
@@ -55,10 +57,18 @@ class PaperExchange:
         self._outlook = Outlook(venue, lookahead)
         self._opened = False
         self._finished_early = False
-        self._caught_up: datetime | None = None
-        self._loaded = EPOCH
+        self._loaded = self._moved_on = EPOCH
+        self._known: PaperState | None = None
+        self._in_job = False
+        self._asked: datetime | None = None
+        self._fills: tuple[tuple[int, datetime], Sequence[types.Fill]] | None = None
+        self._funding: tuple[tuple[int, datetime], Sequence[types.FundingPayment]] | None = None
         self._reports: AccountReports | None = None
         self._open_orders: tuple[int, tuple[types.OrderReport, ...]] | None = None
+
+    def begin(self) -> None:
+        """Note that a job begins which nobody else writes beside: it asks once whether the account is as last seen."""
+        self._in_job, self._asked = True, None
 
     @property
     def capabilities(self) -> types.Capabilities:
@@ -71,34 +81,33 @@ class PaperExchange:
 
     async def fetch_balance(self) -> types.Balance:
         """Return equity and cash in USD."""
-        async with await self._begin() as state:
-            self._arrive(state)
-            return self._report(state).balance
+        return self._report(await self._seen()).balance
 
     async def fetch_positions(self) -> Sequence[types.PositionReport]:
         """Return the non-zero net positions."""
-        async with await self._begin() as state:
-            self._arrive(state)
-            return self._report(state).positions
+        return self._report(await self._seen()).positions
 
     async def fetch_open_orders(self) -> Sequence[types.OrderReport]:
         """Return every resting or waiting order, oldest first."""
-        async with await self._begin() as state:
-            self._arrive(state)
-            if self._open_orders is None or self._open_orders[0] != state.revision:
-                orders = sorted(state.orders.values(), key=_placed)
-                self._open_orders = (state.revision, tuple(order.report() for order in orders))
-            return self._open_orders[1]
+        state = await self._seen()
+        if self._open_orders is None or self._open_orders[0] != state.revision:
+            orders = sorted(state.orders.values(), key=_placed)
+            self._open_orders = (state.revision, tuple(order.report() for order in orders))
+        return self._open_orders[1]
 
     async def fetch_fills(self, since: datetime) -> Sequence[types.Fill]:
         """Return the fills at or after `since`, oldest first."""
-        await self._catch_up()
-        return await self._ledger.fills_since(self._account, since)
+        revision = (await self._seen()).revision
+        if self._fills is None or self._fills[0] != (revision, since):
+            self._fills = ((revision, since), await self._ledger.fills_since(self._account, since))
+        return self._fills[1]
 
     async def fetch_funding(self, since: datetime) -> Sequence[types.FundingPayment]:
         """Return the funding payments at or after `since`, oldest first."""
-        await self._catch_up()
-        return await self._ledger.funding_since(self._account, since)
+        revision = (await self._seen()).revision
+        if self._funding is None or self._funding[0] != (revision, since):
+            self._funding = ((revision, since), await self._ledger.funding_since(self._account, since))
+        return self._funding[1]
 
     async def fetch_cash(self, since: datetime) -> Sequence[types.CashMovement]:
         """Return nothing: cash moves by fills and funding only."""
@@ -218,13 +227,30 @@ class PaperExchange:
                 f"{now.isoformat()}; nothing was sent: decide again"
             )
 
-    async def _catch_up(self) -> None:
-        """Let everything up to now happen, unless another call has just seen to it."""
-        if self._caught_up != self._clock.now():
-            now = self._clock.now()
-            async with await self._begin() as state:
-                self._arrive(state)
-            self._caught_up = now
+    async def _seen(self) -> PaperState:
+        """Return the account as it is now: as it was last seen, while nothing can have happened to it since.
+
+        Nothing is stored meanwhile, so that once in a while the account itself must be moved on.
+        """
+        now, known = self._clock.now(), self._known
+        if known is not None and known.phase is Phase.DONE and now - self._moved_on < _MOVE_ON:
+            await self._venue.path.load(now)
+            if self._outlook.next_event(known, now) is None and await self._is_current(known, now):
+                known.advanced_to = max(known.advanced_to, now)
+                return known
+        async with await self._begin() as state:
+            self._arrive(state)
+        if self._ledger.remote:
+            self._known, self._moved_on, self._asked = state, now, now
+        return state
+
+    async def _is_current(self, known: PaperState, now: datetime) -> bool:
+        """Tell whether nobody has changed the account; within a job it is asked once."""
+        if self._in_job and self._asked is not None and now - self._asked < _JOB:
+            return True
+        current = await self._ledger.is_at(self._account, known.revision)
+        self._asked = now if current else None
+        return current
 
     def _report(self, state: PaperState) -> AccountReports:
         known = self._reports
@@ -233,7 +259,7 @@ class PaperExchange:
         return known
 
     async def _begin(self, order_id: types.ClientOrderId | None = None) -> AbstractAsyncContextManager[PaperState]:
-        now = self._clock.now()
+        now, self._asked = self._clock.now(), None
         await self._venue.path.load(now)
         if not self._opened:
             await self._ledger.open(self._account, self._venue.config.start_equity, now)

@@ -18,8 +18,12 @@ from exchanges.types import ClientOrderId, Fill, FundingPayment
 class PaperLedger(Protocol):
     """Keep paper accounts so that they outlive every worker.
 
-    Fills and funding come back in the order they were booked (their instants never fall, trade ids rise).
+    Fills and funding come back in the order they were booked (their instants never fall, trade ids rise). One that is
+    `remote` is asked for as little as possible.
     """
+
+    @property
+    def remote(self) -> bool: ...
 
     async def open(self, account: PaperAccountId, cash: Decimal, at: datetime) -> None:
         """Create the account with `cash`, advanced to `at`; leave an existing one as it is."""
@@ -36,6 +40,10 @@ class PaperLedger(Protocol):
         written each time (both or neither): the same instants are then searched again, with the same result. Raise
         ExchangeConfigError when the account was never opened.
         """
+        ...
+
+    async def is_at(self, account: PaperAccountId, revision: int) -> bool:
+        """Tell whether the account stands at `revision`."""
         ...
 
     async def find_order(self, account: PaperAccountId, client_order_id: ClientOrderId) -> PaperOrder | None:
@@ -90,6 +98,8 @@ class _MemoryTransaction:
 class MemoryPaperLedger:
     """Keep paper accounts in this process, with rollback; for replay, simulation and tests."""
 
+    remote = False
+
     def __init__(self) -> None:
         self._accounts: dict[PaperAccountId, _Account] = {}
 
@@ -103,6 +113,10 @@ class MemoryPaperLedger:
     ) -> AbstractAsyncContextManager[PaperState]:
         """Yield a copy of the state; keep it at a normal exit, drop it on an exception."""
         return _MemoryTransaction(self._get(account), order_id)
+
+    async def is_at(self, account: PaperAccountId, revision: int) -> bool:
+        """Tell whether the account stands at `revision`."""
+        return self._get(account).state.revision == revision
 
     async def find_order(self, account: PaperAccountId, client_order_id: ClientOrderId) -> PaperOrder | None:
         """Return the last committed version of an order."""

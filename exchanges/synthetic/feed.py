@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from exchanges.clock import EPOCH, Clock
 from exchanges.errors import ExchangeConfigError, MarketDataError
-from exchanges.indicators import CandleView, IndicatorTable, indicator_columns
+from exchanges.indicators import CandleView, IndicatorTable, LateTable, indicator_columns
 from exchanges.market import Snapshot, SymbolView
 from exchanges.registry import Market
 from exchanges.synthetic.config import SyntheticConfig
@@ -37,7 +38,7 @@ class SyntheticFeed:
         self._clock = clock
         self._base_s = model.config.indicator_interval_s
         self._candles: dict[int, Floats] = {}
-        self._tables: dict[Symbol, tuple[int, IndicatorTable]] = {}
+        self._tables: dict[Symbol, tuple[int, LateTable]] = {}
 
     async def instruments(self) -> Mapping[Symbol, Instrument]:
         """Return the synthetic symbols."""
@@ -65,11 +66,15 @@ class SyntheticFeed:
         view.open_interest = self._path.open_interest(symbol, now)
         return view
 
-    def _table(self, symbol: Symbol, closed: int) -> IndicatorTable:
+    def _table(self, symbol: Symbol, closed: int) -> LateTable:
         """`closed` is the number of the first candle that has not ended."""
         known = self._tables.get(symbol)
-        if known is not None and known[0] == closed:
-            return known[1]
+        if known is None or known[0] != closed:
+            table = LateTable(self._base_s * 1000, partial(self._computed, symbol, closed))
+            known = self._tables[symbol] = (closed, table)
+        return known[1]
+
+    def _computed(self, symbol: Symbol, closed: int) -> IndicatorTable:
         first = closed - self._model.config.history_candles
         for number in [number for number in self._candles if number < first]:
             del self._candles[number]
@@ -78,9 +83,7 @@ class SyntheticFeed:
         stamps = [number * self._base_s * 1000 for number in range(first, closed)]
         columns = dict(zip(FIELDS, np.array(rows).T, strict=True))
         base_ms = self._base_s * 1000
-        table = IndicatorTable(indicator_columns(pl.DataFrame({"ts_ms": stamps, **columns}), base_ms), base_ms)
-        self._tables[symbol] = (closed, table)
-        return table
+        return IndicatorTable(indicator_columns(pl.DataFrame({"ts_ms": stamps, **columns}), base_ms), base_ms)
 
     def _candle(self, number: int) -> Floats:
         """One candle of every symbol: FIELDS x symbols; in an outage it is flat, without volume."""

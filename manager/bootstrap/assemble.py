@@ -1,7 +1,7 @@
 """Put one desk together: the same for live, paper, replay and tests, which differ in what they pass in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -15,7 +15,7 @@ from exchanges.registry import Market, Registry, Venue, VenueRequest
 from exchanges.types import Instrument, Symbol
 from executor.registry import ExecutorParts
 from manager.bootstrap.executors import ConfiguredExecutors, Recorded
-from manager.config.values import AccountConfig, Config, MarketType
+from manager.config.values import AccountConfig, Config, MarketSettings, MarketType
 from manager.desk.plan.values import VENUE_TIMEOUT_S
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime
@@ -44,13 +44,16 @@ class Venues:
 
     def open(self, tenant: TenantId, account: AccountConfig, market: Market | None = None) -> Venue:
         """Return the account's venue, on `market` where one is given; raise ExchangeConfigError."""
-        name, registry = account.name, self._registry(tenant)
-        if market is None:
-            prices = account.market
-            market = registry.build_market(f"exchange {name}: market", prices.type, prices.synthetic, self._clock)
-        return registry.build_venue(
-            VenueRequest(name=name, type=account.type, settings=account.settings, clock=self._clock, market=market)
+        market = market or self.market(tenant, account)
+        request = VenueRequest(
+            name=account.name, type=account.type, settings=account.settings, clock=self._clock, market=market
         )
+        return self._registry(tenant).build_venue(request)
+
+    def market(self, tenant: TenantId, account: AccountConfig) -> Market:
+        """Return the market of the account's settings; raise ExchangeConfigError."""
+        prices, where = account.market, f"exchange {account.name}: market"
+        return self._registry(tenant).build_market(where, prices.type, prices.synthetic, self._clock)
 
     def _registry(self, tenant: TenantId) -> Registry:
         from exchanges.venues import default_registry  # with numpy and polars, which most commands do without
@@ -83,24 +86,31 @@ async def account_runtimes(config: Config, clock: Clock, ledger_of: LedgerOf) ->
     """Return a runtime for each account of `config` that trades in real time.
 
     Accounts of a kind this version cannot trade on are left out with a warning; no trader can be on them. Accounts
-    with the same market settings have a market each. Raises ExchangeConfigError.
+    with the same market settings share one market, which is then asked once for all of them. Raises
+    ExchangeConfigError.
     """
     runtimes, venues = {}, Venues(clock, ledger_of)
+    markets: list[tuple[MarketSettings, Market, SharedMarket]] = []
     for tenant_id, tenant in config.tenants.items():
         for name, account in tenant.accounts.items():
             if not venues.trades(tenant_id, account):
                 _LOG.warning("account_left_out", tenant=tenant_id, account=name, type=account.type)
                 continue
-            venue = venues.open(tenant_id, account)
-            market = SharedMarket(venue.feed, clock, max_age_s=config.manager.snapshot_max_age_s)
+            known = next((one for one in markets if one[0] == account.market), None)
+            if known is None:
+                market = venues.market(tenant_id, account)
+                shared = SharedMarket(market.feed, clock, max_age_s=config.manager.snapshot_max_age_s)
+                known = (account.market, market, shared)
+                markets.append(known)
+            venue = venues.open(tenant_id, account, known[1])
             instruments: Mapping[Symbol, Instrument] = {}
             try:
                 limit_s = account.timeout_s or VENUE_TIMEOUT_S
                 instruments = await read_within(limit_s, "instruments", venue.exchange.instruments())
             except VenueUnavailable as failure:  # its jobs ask again, and tell; other accounts start meanwhile
                 _LOG.warning("venue_does_not_answer", tenant=tenant_id, account=name, error=str(failure))
-            runtime = runtime_of(tenant_id, account, venue.exchange, market, instruments)
-            runtimes[(tenant_id, runtime.account_id)] = runtime
+            runtime = runtime_of(tenant_id, account, venue.exchange, known[2], instruments)
+            runtimes[(tenant_id, runtime.account_id)] = replace(runtime, begin=venue.begin)
     return runtimes
 
 

@@ -101,7 +101,8 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
         accounts = await account_runtimes(config, clock, lambda tenant: PostgresPaperLedger(store.engine, tenant))
         for runtime in accounts.values():
             stack.push_async_callback(runtime.exchange.close)
-            stack.push_async_callback(runtime.market.close)
+        for market in {runtime.market for runtime in accounts.values()}:
+            stack.push_async_callback(market.close)
         outside = Outside(
             store=store,
             clock=clock,

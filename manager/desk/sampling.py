@@ -8,7 +8,7 @@ from typing import Protocol
 from manager.desk.plan.capital import utilization
 from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
-from manager.state.records import BookRow, EquityRow, SampledMark
+from manager.state.records import BookRow, EquityRow, SampledMark, TraderState
 from traders import performance
 from traders.performance import Performance
 from traders.spec import TraderId
@@ -40,7 +40,7 @@ class LiveSampler:
         """Sample nothing: between two jobs nobody looked."""
 
     def after(self, session: Session, view: AccountView) -> None:
-        """Sample every book and the account if the interval is over, except those whose equity is not known."""
+        """Sample the account and who runs, holds or has changed, if the interval is over and their equity is known."""
         state, now = session.state, session.clock.now()
         last = state.account.updated_at
         if last is not None and now - last < self._interval:
@@ -51,7 +51,12 @@ class LiveSampler:
             head = state.head(trader_id)
             equity = view.equity_of(trader.book)
             curve = performance.sample(head.performance, equity, now)
-            state.set_head(replace(head, performance=curve))
+            idle = trader.state is not TraderState.RUNNING and not trader.book.positions
+            known = head.performance
+            if idle and (curve == known or (known.hour is not None and curve.nav == known.nav)):
+                continue
+            if curve != known:
+                state.set_head(replace(head, performance=curve))
             self._store(session, trader_id, equity, curve.drawdown)
         account = replace(state.account, updated_at=now, marks=_marks(view))
         if session.all_marked():

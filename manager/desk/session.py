@@ -1,9 +1,9 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -29,7 +29,8 @@ class AccountRuntime:
     """Bind one account to its venue, market and rules; built once a process by the bootstrap.
 
     `timeout_s` is how long a call of the venue may take, None where nothing is outside this process. `instruments` is
-    empty until the venue has told them. `relieved` is the instant at which the worst loser was closed last.
+    empty until the venue has told them. `relieved` is the instant at which the worst loser was closed last. `begin`
+    is called when a job has taken the account.
     """
 
     tenant_id: TenantId
@@ -41,6 +42,7 @@ class AccountRuntime:
     instruments: dict[Symbol, Instrument]
     start_equity: Decimal
     timeout_s: float | None = VENUE_TIMEOUT_S
+    begin: Callable[[], None] = lambda: None
     leverages: dict[Symbol, int] = field(default_factory=dict)
     back_off: BackOff = field(default_factory=BackOff)
     relieved: deque[datetime] = field(default_factory=lambda: deque(maxlen=1))
@@ -158,8 +160,10 @@ class Session:
     def view(self) -> AccountView:
         """Freeze the account as it stands now, for the pure stages; frozen once for each version of the state."""
         now, version = self.clock.now(), self.state.version
-        if self._view is None or version != self._view_version or now != self._view.at:
+        if self._view is None or version != self._view_version:
             self._view, self._view_version = self._freeze(now), version
+        elif now != self._view.at or self.unresolved != self._view.unresolved:
+            self._view = replace(self._view, at=now, unresolved=frozenset(self.unresolved))
         return self._view
 
     def all_marked(self) -> bool:

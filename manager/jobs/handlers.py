@@ -13,6 +13,7 @@ import structlog
 from exchanges.clock import Clock, to_ms
 from exchanges.decorators import read_within
 from exchanges.errors import ExchangeError, VenueUnavailable
+from exchanges.market import SharedMarket
 from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
@@ -97,7 +98,7 @@ class DeskHandlers:
 
     def __init__(self, parts: DeskParts) -> None:
         self._parts = parts
-        self._views: dict[str, MarketViews] = {}
+        self._views: dict[SharedMarket, MarketViews] = {}
 
     async def decide(self, job: Job) -> None:
         """Ask one trader's executor once for its slot and store the answer; then wake the account's round."""
@@ -105,10 +106,11 @@ class DeskHandlers:
         rows = await outlast(parts.clock, partial(self._trader, job), what=f"decision of {job.trader_id}")
         if rows.schedule.in_flight_due_at != job.slot or not rows.trader.is_asked(holds=bool(rows.positions)):
             return
-        views = self._views.setdefault(job.account_id, MarketViews())
+        runtime = parts.accounts[(job.tenant_id, job.account_id)]
+        views = self._views.setdefault(runtime.market, MarketViews())
         turn = Turn(parts, rows, job.slot, read_at)
         try:
-            in_time, acts = await turn.take(parts.accounts[(job.tenant_id, job.account_id)], views)
+            in_time, acts = await turn.take(runtime, views)
         except DuplicateRow:
             _LOG.info("decision_already_made", trader=job.trader_id, due_at=job.slot.isoformat())
             async with parts.store.service() as service:
@@ -211,6 +213,7 @@ class DeskHandlers:
         async with parts.store.transaction(job.tenant_id) as tx:
             token = await tx.acquire(job.account_id, parts.holder)
             rows = await tx.account_rows(job.account_id)
+        runtime.begin()
         return Session(runtime, parts.store, parts.clock, Fence(account_id=job.account_id, token=token), rows)
 
     async def _has_newer(self, session: Session) -> bool:

@@ -93,6 +93,26 @@ def open_engine(dsn: str, *, pool_size: int = 10) -> AsyncEngine:
     )
 
 
+async def glance(engine: AsyncEngine, tenant: TenantId, query: sql.Composed) -> tuple[Any, ...] | None:
+    """Return the first row of a query as the application in a tenant, in one round trip; None without one.
+
+    It reads only, and what it returns may have changed by the time it is here.
+    """
+    words = _SCOPE.format(role=sql.Identifier(APP), tenant=sql.Literal(tenant)), query, sql.SQL("COMMIT")
+    with translated(opening=True):
+        connection = await engine.connect()
+    held = cast("Connection", connection.sync_connection)
+    driver = cast("psycopg.AsyncConnection[Any]", held.connection.driver_connection)
+    try:
+        with translated():
+            cursor = await driver.execute(sql.SQL("; ").join(words), prepare=False)
+            while cursor.description is None and cursor.nextset():
+                continue
+            return await cursor.fetchone()
+    finally:
+        await asyncio.shield(connection.close())
+
+
 class Scope:
     """Hold one transaction as a role in a tenant: committed at a normal exit, rolled back on an exception.
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, get_type_hints
 
+from psycopg.sql import SQL, Literal
 from pydantic import TypeAdapter
 from sqlalchemy import Select, Text, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,7 +18,7 @@ from exchanges.errors import ExchangeConfigError, OutcomeUnknown, VenueUnavailab
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
 from exchanges.types import ClientOrderId, Fill, FundingPayment
 from manager.state.errors import InvalidRow, StateError
-from manager.state.postgres.connection import Scope, translated
+from manager.state.postgres.connection import Scope, glance, translated
 from manager.state.postgres.statements import TENANT, array, as_json, writes
 from manager.state.records import TenantId
 from manager.state.tables import PAPER_TABLES
@@ -69,6 +70,9 @@ _OPEN_ORDERS = select(
     _orders(_ORDERS.c.client_order_id == func.coalesce(_ORDER, "")),
 )
 _FIND_ORDER = select(_opened(), _orders(_ORDERS.c.client_order_id == _ORDER))
+_IS_AT = SQL(
+    "SELECT account FROM paper_accounts WHERE tenant_id = {tenant} AND account = {account} AND revision = {revision}"
+)
 _FILLS_SINCE, _FUNDING_SINCE = _history(_FILLS), _history(_FUNDING)
 _CREATE = _WRITE_ACCOUNT.insert.on_conflict_do_nothing()
 
@@ -79,6 +83,8 @@ class PostgresPaperLedger:
     What the database refuses becomes an exchange error: OutcomeUnknown when the write of an order was lost on its way,
     VenueUnavailable otherwise.
     """
+
+    remote = True
 
     def __init__(self, engine: AsyncEngine, tenant: TenantId) -> None:
         self._engine = engine
@@ -101,6 +107,14 @@ class PostgresPaperLedger:
     ) -> AbstractAsyncContextManager[PaperState]:
         """Lock the account and yield its state; commit state and journal at a normal exit, nothing otherwise."""
         return _LedgerTransaction(Scope(self._engine, tenant=self._tenant), self._tenant, account, order_id)
+
+    async def is_at(self, account: PaperAccountId, revision: int) -> bool:
+        """Tell whether the account stands at `revision`: one row, no lock, one round trip."""
+        asked = _IS_AT.format(tenant=Literal(self._tenant), account=Literal(account), revision=Literal(revision))
+        try:
+            return await glance(self._engine, self._tenant, asked) is not None
+        except StateError as error:
+            raise VenueUnavailable(f"paper account {account!r}: {error}") from error
 
     async def find_order(self, account: PaperAccountId, client_order_id: ClientOrderId) -> PaperOrder | None:
         """Return the last committed version of an order."""

@@ -26,7 +26,16 @@ _DIALECT: sa.Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # u
 _REVISION: sa.ColumnElement[str] = sa.literal_column("(SELECT version_num FROM alembic_version)")
 Shape = tuple[tuple[str, type | None], ...]
 PENDING = sa.text("status = 'pending'")
-_WHOLE = (records.AccountRow, records.TraderRow, records.ScheduleRow, records.BookRow, records.PositionRow)
+DESK_KINDS = (
+    records.AccountRow,
+    records.TraderRow,
+    records.ScheduleRow,
+    records.BookRow,
+    records.PositionRow,
+    records.IntentRow,
+    records.OrderRow,
+    records.IncidentRow,
+)
 _OPENING = sa.text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
 LIVE_ORDERS = sa.text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
 
@@ -148,25 +157,37 @@ def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     return tuple(shape), parameters
 
 
+def stamp(table: sa.Table, *where: Any) -> ScalarSelect[Any]:
+    """Return a text that differs whenever matching rows were written: how many, and the sum of who wrote them.
+
+    A transaction's number is higher than all before it, so that no exchange of rows leaves both as they were.
+    """
+    writer: sa.ColumnElement[int] = sa.literal_column(f"{table.name}.xmin::text::bigint")
+    text = sa.func.concat(sa.func.count(), sa.literal_column("'/'"), sa.func.sum(writer), type_=sa.Text())
+    return sa.select(text).where(table.c.tenant_id == TENANT, *where).scalar_subquery()
+
+
 def desk() -> sa.Select[Any]:
-    """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`."""
-    tables = TABLES
-    live, pending, incidents = tables[records.OrderRow], tables[records.IntentRow], tables[records.IncidentRow]
-    return sa.select(
-        *(
-            listed(kind, tables[kind].c.account_id == _ACCOUNT)
-            for kind in (
-                records.AccountRow,
-                records.TraderRow,
-                records.ScheduleRow,
-                records.BookRow,
-                records.PositionRow,
-            )
-        ),
-        listed(records.IntentRow, pending.c.account_id == _ACCOUNT, PENDING),
-        listed(records.OrderRow, live.c.account_id == _ACCOUNT, LIVE_ORDERS),
-        listed(records.IncidentRow, incidents.c.account_id == _ACCOUNT, incidents.c.resolved_at.is_(None)),
-    )
+    """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`, `seen_0` and on.
+
+    For each of DESK_KINDS come its stamp and its rows, which are null where the stamp is the one `seen`.
+    """
+    columns: list[Any] = []
+    narrowed: dict[type[Any], tuple[Any, ...]] = {
+        records.IntentRow: (PENDING,),
+        records.OrderRow: (LIVE_ORDERS,),
+        records.IncidentRow: (TABLES[records.IncidentRow].c.resolved_at.is_(None),),
+    }
+    where: dict[type[Any], Any] = {
+        kind: (TABLES[kind].c.account_id == _ACCOUNT, *narrowed.get(kind, ())) for kind in DESK_KINDS
+    }
+    stamps = sa.select(
+        *(stamp(TABLES[kind], *where[kind]).label(f"stamp_{n}") for n, kind in enumerate(DESK_KINDS))
+    ).cte("stamps")
+    for number, kind in enumerate(DESK_KINDS):
+        now, seen = stamps.c[f"stamp_{number}"], sa.bindparam(f"seen_{number}", type_=sa.Text())
+        columns += [now, sa.case((now == seen, sa.null()), else_=listed(kind, *where[kind]))]
+    return sa.select(*columns).select_from(stamps)
 
 
 def trader() -> sa.Select[Any]:

@@ -9,7 +9,7 @@ from manager.state.postgres.codec import build_codecs
 from manager.state.postgres.connection import Scope, open_engine
 from manager.state.postgres.service import PostgresServiceTransaction
 from manager.state.postgres.statements import Statements
-from manager.state.postgres.transaction import PostgresTransaction
+from manager.state.postgres.transaction import Desks, PostgresTransaction
 from manager.state.records import TenantId
 from manager.state.store import Fence, ServiceTransaction, Transaction
 
@@ -21,6 +21,7 @@ class PostgresStore:
         self.engine = engine
         self._codecs = build_codecs()
         self._statements = Statements()
+        self._desks: Desks = {}
 
     @classmethod
     def open(cls, dsn: str, *, pool_size: int = 10) -> "PostgresStore":
@@ -52,7 +53,11 @@ class _Block:
     async def __aenter__(self) -> Transaction:
         _ = await self._scope.__aenter__()
         self._transaction = PostgresTransaction(
-            self._scope.driver, self._tenant, codecs=self._store._codecs, statements=self._store._statements
+            self._scope.driver,
+            self._tenant,
+            codecs=self._store._codecs,
+            statements=self._store._statements,
+            desks=self._store._desks,
         )
         if self._fence is not None:
             try:

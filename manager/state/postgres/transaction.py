@@ -13,19 +13,20 @@ from manager.state.keys import KEYS, RANK, Row
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.connection import translated
 from manager.state.postgres.searches import events_command, search_command, shapes_of
-from manager.state.postgres.statements import Command, Statements, shape_of
+from manager.state.postgres.statements import DESK_KINDS, Command, Statements, shape_of
 from manager.state.spending import SpendingRow
 from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
 from manager.state.tables import REVISION
 from traders.spec import TraderId
 
 R = TypeVar("R")
+Desks = dict[tuple[records.TenantId, records.AccountId], dict[type[Any], tuple[str, Sequence[Any]]]]
 
 
 class PostgresTransaction:
     """Read and write rows of one tenant; rows of one type travel in one statement, parents first."""
 
-    __slots__ = ("_codecs", "_connection", "_statements", "_tenant", "failure")
+    __slots__ = ("_codecs", "_connection", "_desks", "_statements", "_tenant", "_wrote", "failure")
 
     def __init__(
         self,
@@ -34,11 +35,14 @@ class PostgresTransaction:
         *,
         codecs: Mapping[type[Any], Codec],
         statements: Statements,
+        desks: Desks,
     ) -> None:
         self._connection = connection
         self._tenant = tenant
         self._codecs = codecs
         self._statements = statements
+        self._desks = desks
+        self._wrote = False
         self.failure: StateError | None = None
 
     async def check_fence(self, fence: Fence) -> None:
@@ -68,6 +72,7 @@ class PostgresTransaction:
 
     async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
         """Change only these fields of one row; raise KeyError if there is none."""
+        self._wrote = True
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, tuple(values))
         self._guard(check_fixed, kind, tuple(values))
@@ -84,6 +89,7 @@ class PostgresTransaction:
 
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
+        self._wrote = True
         self._guard(check_delete, kind)
         self._guard(check_fields, kind, ())
         codec = self._codecs[kind]
@@ -175,31 +181,32 @@ class PostgresTransaction:
         return token
 
     async def account_rows(self, account_id: records.AccountId) -> AccountRows:
-        """Return what a round reads."""
-        row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id})
-        kinds = (
-            records.AccountRow,
-            records.TraderRow,
-            records.ScheduleRow,
-            records.BookRow,
-            records.PositionRow,
-            records.IntentRow,
-            records.OrderRow,
-            records.IncidentRow,
-        )
-        found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
-        accounts, traders, schedules, books, positions, intents, orders, incidents = found
-        if not accounts:
+        """Return what a round reads; what nobody has written since this process read it last is not read again.
+
+        A row that this transaction wrote, and may write again, bears the same stamp before and after: the account's own
+        is always read, and nothing is kept where anything else was written before.
+        """
+        key = (self._tenant, account_id)
+        seen = {} if self._wrote else self._desks.get(key, {})
+        stamps = {f"seen_{n}": seen[kind][0] if kind in seen else None for n, kind in enumerate(DESK_KINDS)}
+        row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id, **stamps})
+        found: dict[type[Any], tuple[str, Sequence[Any]]] = {
+            kind: seen[kind] if text is None else (stamp, self._codecs[kind].load(text))
+            for kind, stamp, text in zip(DESK_KINDS, row[::2], row[1::2], strict=True)
+        }
+        if not self._wrote:
+            self._desks[key] = {kind: rows for kind, rows in found.items() if kind is not records.AccountRow}
+        if not found[records.AccountRow][1]:
             raise KeyError(f"account {account_id!r} is unknown in tenant {self._tenant!r}")
         return AccountRows(
-            account=accounts[0],
-            traders=traders,
-            schedules=schedules,
-            books=books,
-            positions=positions,
-            intents=intents,
-            orders=orders,
-            incidents=incidents,
+            account=found[records.AccountRow][1][0],
+            traders=found[records.TraderRow][1],
+            schedules=found[records.ScheduleRow][1],
+            books=found[records.BookRow][1],
+            positions=found[records.PositionRow][1],
+            intents=found[records.IntentRow][1],
+            orders=found[records.OrderRow][1],
+            incidents=found[records.IncidentRow][1],
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
@@ -243,6 +250,7 @@ class PostgresTransaction:
         return sorted(groups.items(), key=lambda group: RANK[group[0]])
 
     def _dump(self, kind: type[Any], rows: Sequence[Any]) -> str:
+        self._wrote = True
         dumped: str = self._guard(self._codecs[kind].dump, rows)
         return dumped
 
