@@ -141,7 +141,7 @@ def quotes_mend(value: object) -> str:
     """Return the mend for a word that YAML takes for a number or a truth value, empty for anything else."""
     if not isinstance(value, bool | int | Decimal):
         return ""
-    return f"YAML reads this as {'true or false' if isinstance(value, bool) else 'a number'}; write it in quotes"
+    return f"this is read as {'true or false' if isinstance(value, bool) else 'a number'}; write it in quotes"
 
 
 def parse_secret(value: object, info: ValidationInfo) -> str:

@@ -154,7 +154,7 @@ MISTAKES = {
         line=7,
         field="traders[0].id",
         value="12345",
-        mend="YAML reads this as a number; write it in quotes",
+        mend="this is read as a number; write it in quotes",
     ),
     "id that YAML takes for a truth value": Mistake(
         old="id: one",
@@ -162,7 +162,7 @@ MISTAKES = {
         line=7,
         field="traders[0].id",
         value="true",
-        mend="YAML reads this as true or false; write it in quotes",
+        mend="this is read as true or false; write it in quotes",
     ),
     "name that YAML takes for a number": Mistake(
         old="id: one",
@@ -170,7 +170,7 @@ MISTAKES = {
         line=8,
         field="traders[0].name",
         value="1E+5",
-        mend="YAML reads this as a number; write it in quotes",
+        mend="this is read as a number; write it in quotes",
     ),
     "allocations over 100 %": Mistake(
         old="allocation_pct: 40",
