@@ -10,9 +10,9 @@ import polars as pl
 from exchanges.clock import from_ms, to_ms
 from exchanges.errors import MarketDataError
 from exchanges.replay.columns import OPEN_INTEREST, PRICES, CandleColumns, FundingColumns, FundingRate
+from exchanges.replay.stamps import FIRST_MS, LAST_MS, wrong_unit
 from exchanges.types import Symbol
 
-OLDEST_MS = 100_000_000_000
 SECOND_MS = 1000
 ROW = "row"
 
@@ -140,8 +140,9 @@ class _Source:
             self.refuse(frame, outside, name, "a price between the row's low and high; repair the row")
 
     def check_stamps(self, frame: pl.DataFrame) -> None:
-        in_ms = "milliseconds, these look like seconds; multiply by 1000"
-        self.refuse(frame, pl.col("ts_ms") < OLDEST_MS, "ts_ms", in_ms)
+        outside = ~pl.col("ts_ms").is_between(FIRST_MS, LAST_MS)
+        for stamp in frame.filter(outside)["ts_ms"].head(1):
+            self.refuse(frame, outside, "ts_ms", wrong_unit(stamp))
 
     def check_order(self, frame: pl.DataFrame) -> None:
         step = pl.col("ts_ms").diff().over("symbol")
@@ -149,7 +150,10 @@ class _Source:
         self.refuse(frame, step < 0, "ts_ms", "rising times per symbol, here time runs backwards; sort the file")
 
     def check_times(self, frame: pl.DataFrame) -> int:
-        """Return the interval: the shortest step between two candles of a symbol, of which all others are multiples."""
+        """Return the interval: the shortest step between two candles of each symbol, of which all others are multiples.
+
+        A symbol of one candle has no step and goes with the others.
+        """
         self.check_stamps(frame)
         self.check_order(frame)
         step = pl.col("ts_ms").diff().over("symbol")
@@ -160,6 +164,12 @@ class _Source:
         example = from_ms(int(frame["ts_ms"][0])).isoformat()
         multiple = f"a whole number of {shortest} ms candles after the one before (the file begins {example})"
         self.refuse(frame, step % shortest != 0, "ts_ms", f"{multiple}; one interval per file")
+        own = frame.group_by("symbol", maintain_order=True).agg(pl.col("ts_ms").diff().min().alias("own"))
+        for symbol, longer in own.filter(pl.col("own") > shortest).head(1).iter_rows():
+            raise MarketDataError(
+                f"{self.path}: symbol {symbol} has a candle every {longer // 1000} s at most, others every "
+                f"{shortest // 1000} s, so its closes would be known early; give each interval a file of its own"
+            )
         return shortest
 
 

@@ -19,6 +19,7 @@ from exchanges.replay.columns import CandleColumns, FundingColumns
 from exchanges.replay.feed import ReplayFeed
 from exchanges.replay.loader import load_candles, load_funding
 from exchanges.replay.path import ReplayPath
+from exchanges.replay.stamps import wrong_unit
 from executor.models.clients import ModelClients
 from executor.recordings.decisions import InvalidItem, load_recorded
 from executor.recordings.files import RecordingFile, Recordings
@@ -26,6 +27,7 @@ from executor.recordings.sources import RecordedModels, RecordedRemotes, Recordi
 from executor.registry import ExecutorParts, ExecutorType
 from executor.remote.connections import RemoteConnections
 from manager.bootstrap.assemble import Outside, Venues, assemble, runtime_of
+from manager.bootstrap.coverage import gaps
 from manager.bootstrap.curve import Closes, ReplaySampler
 from manager.bootstrap.executors import Recorded
 from manager.bootstrap.request import ModelsMode, ReplayRequest
@@ -121,6 +123,9 @@ class _Inputs:
         self.recorded = Recorded(batches=load_recorded(request.decisions) if request.decisions is not None else {})
         self._check_recorded()
         self.tenant, self.account = self._the_account()
+        if request.note is not None:
+            for gap in gaps(request, self.columns, self.funding, self.recorded.batches):
+                request.note(gap)
 
     def _check_funding(self) -> None:
         """Raise ReplayInputError if funding has none of the candles' symbols; note those that it lacks."""
@@ -146,6 +151,10 @@ class _Inputs:
                     f"{request.config}: trader {spec.id}: executor type is recorded, but no recording is given; "
                     "pass --decisions FILE"
                 )
+        for batch in (batch for trader in sorted(batches) for batch in batches[trader]):
+            if expected := wrong_unit(batch.ts_ms):
+                place = f"{request.decisions}, line {batch.line}"
+                raise ReplayInputError(f"{place}: field ts_ms: {batch.ts_ms} is not {expected}")
         known = {spec.id for spec in specs}
         for trader_id in sorted(batches.keys() - known):
             line = min(batch.line for batch in batches[trader_id])

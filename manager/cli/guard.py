@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavailable
 from executor.errors import ExecutorConfigError
 from manager import errors
+from manager.cli.printable import printable
 from manager.config.errors import ConfigError
 from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
 from manager.state.errors import StateError
@@ -94,5 +95,6 @@ class Guarded(TyperGroup):
         return f"{message} Did you mean {near[0]!r}?" if near else message
 
     def _complain(self, error: Exception) -> None:
-        lines = [f"propdesk: {line}" for line in str(error).splitlines()] or [f"propdesk: {type(error).__name__}"]
+        told = printable(str(error)) or type(error).__name__
+        lines = [f"propdesk: {line}" for line in told.split("\n")]
         sys.stderr.write("\n".join(lines) + "\n")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from manager.cli.printable import printable
 from manager.views.pages import jsonable
 
 _CENT = Decimal("0.01")
@@ -28,12 +29,12 @@ def print_json(value: Any) -> None:
 def say(text: str, style: str = "") -> None:
     """Print a line on stdout, in colour on a terminal only; `text` is shown as it is, never as markup."""
     console = Console(soft_wrap=True, highlight=False, emoji=False)
-    console.print(escape(text), style=style or None)
+    console.print(escape(printable(text)), style=style or None)
 
 
 def write(text: str) -> None:
-    """Print text on stdout to the letter, tabs included."""
-    sys.stdout.write(f"{text}\n")
+    """Print text on stdout as it is, tabs included, but for what would steer the terminal."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -102,7 +103,7 @@ class _Grid:
         for name, right, width in zip(self._names, self._right, self._widths(console.width), strict=True):
             table.add_column(name, justify="right" if right else "left", overflow="fold", width=width)
         for row in self._rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(printable(cell)) for cell in row))
         console.print(table)
 
     def lines(self) -> list[str]:

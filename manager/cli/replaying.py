@@ -12,6 +12,7 @@ import typer
 from manager.bootstrap.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 from manager.cli.guard import FAILED, Refused
 from manager.cli.options import JsonOption, taking
+from manager.cli.printable import printable
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
 
@@ -110,7 +111,7 @@ def replay(options: ReplayOptions) -> None:
                 )
             )
     finally:
-        sys.stderr.writelines(f"propdesk: {note}\n" for note in notes)
+        sys.stderr.writelines(f"propdesk: {printable(note)}\n" for note in notes)
     if options.as_json:
         print_json(result)
     else:

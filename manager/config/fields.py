@@ -128,11 +128,20 @@ def _number_mend(value: object, expected: str) -> str:
 
 def parse_id(value: object) -> str:
     """Return an id that is safe in keys, file names and order ids; ValueError carries the mend."""
+    if mend := quotes_mend(value):
+        raise ValueError(mend)
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise ValueError("expected 1 to 64 letters, digits, _ . or -, beginning with a letter or digit")
     if value.upper() in RESERVED_IDS:
         raise ValueError("is reserved for the desk's own books; choose another id")
     return value
+
+
+def quotes_mend(value: object) -> str:
+    """Return the mend for a word that YAML takes for a number or a truth value, empty for anything else."""
+    if not isinstance(value, bool | int | Decimal):
+        return ""
+    return f"this is read as {'true or false' if isinstance(value, bool) else 'a number'}; write it in quotes"
 
 
 def parse_secret(value: object, info: ValidationInfo) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from manager.config.fields import Environment, Expect, Section, one_of, parse_id
+from manager.config.fields import Environment, Expect, Section, one_of, parse_id, quotes_mend
 from manager.config.schema import RootSection, TraderSection
 from manager.config.source import Loc, Source, shown
 from manager.errors import Fault
@@ -58,6 +58,8 @@ class _Refused:
                 return Fault(loc=loc, value="missing", mend=mend)
             case "value_error":
                 return Fault(loc=loc, value=value, mend=str(error["ctx"]["error"]))
+            case "string_type" if mend := quotes_mend(error["input"]):
+                return Fault(loc=loc, value=value, mend=mend)
         plain = _PLAIN_TYPES.get(error["type"], error["msg"][:1].lower() + error["msg"][1:])
         return Fault(loc=loc, value=value, mend=self._expected() or f"expected {plain}")
 

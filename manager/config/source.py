@@ -1,4 +1,4 @@
-"""Read a YAML file into plain values that remember their lines."""
+"""Read a YAML, JSON or TOML file into plain values that remember their lines."""
 
 import re
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from manager.config.errors import ConfigError, Problem
+from manager.config.toml import read_toml
 
 Loc = tuple[str | int, ...]
 SECRET_WORDS = ("key", "secret", "token", "password", "webhook", "credential", "mnemonic")
@@ -133,21 +135,27 @@ def is_reference(value: str) -> bool:
 
 
 def read_source(path: Path) -> Source:
-    """Return the values of the YAML file at `path`; raise ConfigError when it cannot be read at all.
+    """Return the values of the file at `path`, TOML by its name, YAML or JSON otherwise, which is YAML too.
 
-    A key given twice is noted in the returned source; its first value counts.
+    Raise ConfigError when it cannot be read at all. A key given twice is noted in the returned source; its first value
+    counts.
     """
     source = Source(path=path)
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".toml":
+            source.root, source.lines = read_toml(text)
+            return source
         # In a flow mapping the braces of ${NAME} would end the value, so they stand in disguise while YAML is parsed.
         node = YAML(typ="rt").compose(_REFERENCE.sub(rf"{_OPEN}\1{_CLOSE}", text))
     except FileNotFoundError:
         source.report((), "", "no such file; pass the path of a config with -c FILE")
     except OSError as error:
-        source.report((), "", f"cannot be read ({error.strerror}); pass a readable YAML file")
+        source.report((), "", f"cannot be read ({error.strerror}); pass a readable YAML, JSON or TOML file")
     except UnicodeDecodeError as error:
         source.report((), "", f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
+    except TOMLDecodeError as error:
+        source.report((), "", f"is not valid TOML ({error}); correct it there")
     except (YAMLError, RecursionError, ValueError) as error:
         source.misread(error)
     else:

@@ -214,6 +214,82 @@ def test_symbols_without_funding_are_noted(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["account"]["funding"] == "0"
 
 
-def test_funding_of_every_symbol_outside_the_window_is_no_mistake(tmp_path: Path) -> None:
+def test_funding_outside_the_window_is_told_and_no_mistake(tmp_path: Path) -> None:
     result = replayed(tmp_path, "--json", "--from", "2025-01-01T00:03:00Z", "--funding", funded(tmp_path, BTC, ETH))
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0, result.stderr
+    assert [f"no funding for {symbol} within the candles" in result.stderr for symbol in (BTC, ETH)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "told"),
+    [
+        (START_MS // 1000, "like seconds; multiply by 1000"),
+        (START_MS * 1000, "like microseconds; divide by 1000"),
+        (10**20, "of the years 2009 to 2099"),
+        (0, "of the years 2009 to 2099"),
+        (True, "as a whole number"),
+    ],
+)
+def test_decisions_in_another_unit_are_refused_with_their_line(tmp_path: Path, stamp: int, told: str) -> None:
+    replayed(tmp_path)
+    lines = [{"ts_ms": at, "trader_id": "a", "decisions": []} for at in (START_MS, stamp)]
+    (tmp_path / "other.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    result = replayed(tmp_path, "--decisions", tmp_path / "other.jsonl")
+    assert result.exit_code == 2
+    assert "other.jsonl, line 2: " in result.stderr
+    assert told in result.stderr
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    before = replayed(tmp_path, "--json")
+    for name in ("decisions.jsonl", "candles.csv", "config.yaml"):
+        path = tmp_path / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    after = replayed(tmp_path, "--json")
+    assert after.exit_code == 0, after.stderr
+    assert json.loads(after.stdout)["account"] == json.loads(before.stdout)["account"]
+
+
+@pytest.mark.parametrize("name", ["decisions.jsonl", "candles.csv", "config.yaml"])
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_one_message(tmp_path: Path, name: str, encoding: str) -> None:
+    replayed(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_text().replace("o", "\xf6").encode(encoding))
+    result = replayed(tmp_path)
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
+    assert name in result.stderr
+
+
+def test_what_was_asked_and_is_not_in_the_data_is_told(tmp_path: Path) -> None:
+    late = Scenario(
+        bars={BTC: flat(6, "100"), ETH: flat(6, "10")},
+        traders={"a": {}},
+        batches=[(1, "a", []), (50, "a", []), (51, "a", [])],
+    )
+    write(late, tmp_path)
+    rates = "".join(f"{BTC},{START_MS + minute * 60_000},0.0001\n" for minute in (4, 5))
+    (tmp_path / "funding.csv").write_text(f"symbol,ts_ms,funding_rate\n{rates}")
+    window = ("--from", "2020-01-01T00:00:00Z", "--to", "2030-01-01T00:00:00Z")
+    result = replayed(tmp_path, "--funding", tmp_path / "funding.csv", *window)
+    assert result.exit_code == 0, result.stderr
+    for told in (
+        "asked from 2020-01-01T00:00:00+00:00, the candles replayed are ",
+        "asked to 2030-01-01T00:00:00+00:00, the candles replayed are ",
+        "2 of the decisions come after the last candle's close",
+        "the first on line 2",
+        f"funding for {BTC} is there from ",
+        f"no funding for {ETH}",
+    ):
+        assert told in result.stderr
+    assert "\n" not in replayed(tmp_path).stderr.removesuffix("\n").partition("never delivered")[2]
+
+
+def test_nothing_of_a_file_steers_the_terminal(tmp_path: Path) -> None:
+    replayed(tmp_path)
+    candles = tmp_path / "candles.csv"
+    candles.write_text(candles.read_text().replace(BTC, "\x1b[31mBTC\x1b]0;owned\x07\u202e"))
+    result = replayed(tmp_path)
+    assert result.exit_code == 2
+    assert "\\x1b[31mBTC\\x1b]0;owned\\x07\\u202e" in result.stderr
+    assert result.stderr.replace("\n", "").isprintable()

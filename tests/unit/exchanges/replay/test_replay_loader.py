@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -91,7 +92,11 @@ def test_open_interest_is_an_optional_column(tmp_path: Path) -> None:
         (line(0), f"row 2 .*: ts_ms is {START_MS}, expected each time once .* duplicate"),
         (",1746360060000,1,1,1,1,1", "row 2 .*: symbol is None, expected a symbol"),
         ("BTC/USDT:USDT,soon,1,1,1,1,1", "row 2 .*: ts_ms is 'soon', expected whole milliseconds"),
-        ("BTC/USDT:USDT,1746360060,1,1,1,1,1", "row 2 .*: ts_ms is 1746360060, expected .* look like seconds"),
+        ("BTC/USDT:USDT,1746360060,1,1,1,1,1", "row 2 .*: ts_ms is 1746360060, expected .* like seconds; multiply"),
+        (f"BTC/USDT:USDT,{START_MS}000,1,1,1,1,1", "row 2 .*: .* like microseconds; divide by 1000$"),
+        (f"BTC/USDT:USDT,{START_MS}000000,1,1,1,1,1", "row 2 .*: .* like nanoseconds; divide by 1000000$"),
+        ("BTC/USDT:USDT,20250504,1,1,1,1,1", "row 2 .*: ts_ms is 20250504, expected .* of the years 2009 to 2099"),
+        ("BTC/USDT:USDT,-1746360060000,1,1,1,1,1", "row 2 .*: ts_ms is -1746360060000, expected .* repair"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, second: str, message: str) -> None:
@@ -99,6 +104,27 @@ def test_bad_rows_are_named(tmp_path: Path, second: str, message: str) -> None:
     with pytest.raises(MarketDataError, match=message) as caught:
         load_candles(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_symbol_of_a_longer_interval_is_named(tmp_path: Path) -> None:
+    """Its closes would be taken for those of minutes, and so be known four minutes early."""
+    lines = [line(minute) for minute in range(11)] + [line(minute, symbol="ETH/USDT:USDT") for minute in (0, 5, 10)]
+    with pytest.raises(MarketDataError, match="symbol ETH/USDT:USDT has a candle every 300 s at most, others every 60"):
+        load_candles(csv(tmp_path, *lines))
+
+
+def test_a_symbol_may_have_one_candle_or_gaps(tmp_path: Path) -> None:
+    lines = [line(minute) for minute in range(5)] + [line(minute, symbol="B") for minute in (0, 1, 4)]
+    assert load_candles(csv(tmp_path, *lines, line(2, symbol="C"))).bars == 9
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_stamps_of_a_finer_column_are_named_with_their_unit(tmp_path: Path, unit: Literal["us", "ns"]) -> None:
+    stamps = pl.col("ts_ms").cast(pl.Datetime("ms")).dt.cast_time_unit(unit)
+    frame = candle_frame(flat(100.5, 5)).with_columns(stamps, symbol=pl.lit(BTC))
+    frame.write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(MarketDataError, match=r"row 1 .* this looks like (micro|nano)seconds"):
+        load_candles(tmp_path / "c.parquet")
 
 
 def test_one_interval_per_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 import pytest
 
 from exchanges.clock import ManualClock
+from manager.cli.printable import printable
 from manager.cli.progress import Meter
 from manager.cli.render import price, print_json, show_table, usd
 from manager.views.pages import jsonable
@@ -115,3 +116,22 @@ def test_a_long_command_draws_a_bar_on_a_terminal_and_takes_it_away() -> None:
     meter(None)
     meter.stop()
     assert "opening" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("BTC\x1b[31m", "BTC\\x1b[31m"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x00\x9b\r", "\\x00\\x9b\\r"),
+        ("abc\u202edef\u2028", "abc\\u202edef\\u2028"),
+        ("Zo\xeb \U0001f469\u200d\U0001f4bb \u4f60", "Zo\xeb \U0001f469\u200d\U0001f4bb \u4f60"),
+    ],
+)
+def test_what_would_steer_a_terminal_is_written_as_an_escape(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_cells_do_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("Things", ["name"], [["x\x1b]0;owned\x07"]])
+    assert "\x1b" not in capsys.readouterr().out
