@@ -2,7 +2,7 @@
 
 The state is built from one read, changed by facts only (fills, crosses, funding, capital, order outcomes), and drained
 into one transaction at each boundary that must survive a crash. When a transaction fails the job ends and the state
-is dropped, so memory never runs ahead of the database.
+is thrown away, so memory never runs ahead of the database.
 """
 
 from collections.abc import Mapping, Sequence
@@ -254,7 +254,7 @@ class AccountState:
             self._dirty_heads.add(trader_id)
             self._post(trader_id, kind, ref, amount, at, "")
 
-    def drop(self) -> None:
+    def forget(self) -> None:
         """Forget what is not written yet; the books here are no longer those of the database."""
         self.pending = Writes(self.account.account_id)
         self._dirty_heads.clear()

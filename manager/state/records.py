@@ -76,8 +76,9 @@ class AccountRow:
     `fills_since`, `newest_trade`, `funding_since` and `cash_since` are the newest news that is booked, `books_since` is
     when the books were opened: what came before is in their first deposit.
     `marks` are by symbol, as of `updated_at`; so are `equity` and `utilization`, or as of a rebalance after it.
-    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from. `suspicions` are
-    what the check of its invariants at `checked_at` found, each with its size in USD where it has one.
+    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from. `opened_at`
+    enters every client order id: a database made anew begins its rounds again, and must not name an old order.
+    `suspicions` are what the check of its invariants at `checked_at` found, each with its size in USD where it has one.
     """
 
     tenant_id: TenantId
@@ -102,6 +103,7 @@ class AccountRow:
     config: str = ""
     checked_at: datetime | None = None
     suspicions: Mapping[str, Decimal] = field(default_factory=dict)
+    opened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,24 +389,6 @@ class FillPartRow:
     realized: Decimal
     purpose: str
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FundingRow:
-    """Hold one funding payment of the venue, booked once, and what each book has had of it, late corrections included.
-
-    `payment` is what it is known by.
-    """
-
-    tenant_id: TenantId
-    account_id: AccountId
-    payment: str
-    symbol: Symbol
-    at: datetime
-    rate: Decimal
-    mark: Decimal
-    amount: Decimal
-    parts: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

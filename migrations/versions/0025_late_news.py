@@ -6,7 +6,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import DOMAIN
 
 revision = "0025"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 

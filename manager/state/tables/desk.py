@@ -48,6 +48,7 @@ class AccountTable(SQLModel, table=True):
     config: str = Field(sa_type=TEXT)
     checked_at: datetime | None = Field(sa_type=INSTANT)
     suspicions: Any = Field(sa_type=JSON)
+    opened_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class TraderTable(SQLModel, table=True):
