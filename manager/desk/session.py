@@ -138,10 +138,10 @@ class Session:
         async with self._store.transaction(self.runtime.tenant_id, fence=self.fence) as tx:
             await writes.apply(tx)
 
-    async def abandon(self, code: str, detail: str) -> None:
-        """Write nothing of what this job has not written but an incident that says why it ends here."""
+    async def abandon(self, why: str) -> None:
+        """Write nothing of what this job has not written but the incident that says why it ends here."""
         self.state.forget()
-        self.incident(code, detail)
+        self.incident("VENUE_UNAVAILABLE", why)
         await self.flush()
 
     def incident(

@@ -45,7 +45,6 @@ _LATE = ItemError(
 )
 _ROUNDS_AT_ONCE = 5
 _STORED_LATE = timedelta(seconds=5)
-VENUE_UNAVAILABLE: Final = "VENUE_UNAVAILABLE"
 INVALID_ITEM: Final = "INVALID_ITEM"
 INVALID_REPLY: Final = "INVALID_REPLY"
 _MOST_VERDICTS: Final = 20
@@ -169,12 +168,12 @@ class DeskHandlers:
             async with asyncio.timeout(session.lease_left_s) as limit:
                 yield session
         except ExchangeError as failure:
-            session.incident(VENUE_UNAVAILABLE, str(failure))
+            session.incident("VENUE_UNAVAILABLE", str(failure))
             await session.flush()
         except TimeoutError:
             if not limit.expired():
                 raise
-            await session.abandon(VENUE_UNAVAILABLE, f"the venue took longer than the job's lease of {LEASE_S:g} s")
+            await session.abandon(f"the venue took longer than the job's lease of {LEASE_S:g} s")
 
     async def _prepare(self, session: Session, *, fire: bool = False, judge: bool = True) -> None:
         """Reconcile, keep house and protect; raise ExchangeError when the venue could not be read: trade nothing."""

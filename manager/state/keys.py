@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from manager.state import records, spending
+from manager.state import funding, records, spending
 
 Row = (
     records.AccountRow
@@ -18,7 +18,7 @@ Row = (
     | records.OrderRow
     | records.FillRow
     | records.FillPartRow
-    | records.FundingRow
+    | funding.FundingRow
     | records.LedgerRow
     | records.ConflictRow
     | records.VerdictRow
@@ -44,7 +44,7 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     records.OrderRow: ("account_id", "order_id"),
     records.FillRow: ("account_id", "trade_id"),
     records.FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
-    records.FundingRow: ("account_id", "payment"),
+    funding.FundingRow: ("account_id", "payment"),
     records.LedgerRow: ("account_id", "ref", "trader_id", "kind"),
     records.ConflictRow: ("account_id", "round_id", "n"),
     records.VerdictRow: ("account_id", "round_id", "n"),

@@ -419,24 +419,6 @@ class FillPartRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FundingRow:
-    """Hold one funding payment of the venue, booked once, and what each book has had of it, late corrections included.
-
-    `payment` is what it is known by.
-    """
-
-    tenant_id: TenantId
-    account_id: AccountId
-    payment: str
-    symbol: Symbol
-    at: datetime
-    rate: Decimal
-    mark: Decimal
-    amount: Decimal
-    parts: Mapping[str, Decimal] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
     """Post one movement of money to one book; unique on (account, ref, trader, kind), so never posted twice.
 

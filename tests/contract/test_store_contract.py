@@ -11,6 +11,7 @@ import pytest
 from exchanges.types import ZERO, Symbol
 from executor.contract import Outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StateError
+from manager.state.funding import FundingRow
 from manager.state.keys import KEYS
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -21,7 +22,6 @@ from manager.state.records import (
     EquityRow,
     EventRow,
     FillRow,
-    FundingRow,
     IncidentRow,
     IntentRow,
     IntentStatus,

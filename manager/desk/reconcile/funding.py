@@ -9,7 +9,8 @@ from manager.desk.plan.booking import Held, funding_parts
 from manager.desk.plan.late import held_at
 from manager.desk.reconcile.past import Past
 from manager.desk.session import Session
-from manager.state.records import ROUNDING, FundingRow
+from manager.state.funding import FundingRow
+from manager.state.records import ROUNDING
 from manager.state.store import Search
 from traders.spec import TraderId
 

@@ -27,7 +27,6 @@ from manager.state.records import EventRow, FillPartRow, FillRow
 from manager.state.store import Search
 
 EVERY_S: Final = 55.0
-INVARIANT_BROKEN: Final = "INVARIANT_BROKEN"
 MONEY: Final = "money"
 _OF_MONEY: Final = (MONEY, "attribution", "cross")
 _FILLS_BACK: Final = timedelta(minutes=15)
@@ -109,8 +108,8 @@ class LiveInvariants:
     def _tell(self, one: Violation) -> None:
         session, account = self._session, self._state.account
         which = f"{one.invariant}/{one.subject}"
-        stood = session.keep_incident(INVARIANT_BROKEN, which=which)
-        session.incident(INVARIANT_BROKEN, f"{one.invariant}: {one.subject}: {one.detail}", which=which)
+        stood = session.keep_incident("INVARIANT_BROKEN", which=which)
+        session.incident("INVARIANT_BROKEN", f"{one.invariant}: {one.subject}: {one.detail}", which=which)
         if stood or one.invariant not in _OF_MONEY or account.trading_state is not TradingState.ACTIVE:
             return
         reason = f"the books are not the venue's: {one.invariant} of {one.subject}: {one.detail}"

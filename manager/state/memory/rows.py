@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from manager.state import records
+from manager.state.funding import FundingRow
 from manager.state.keys import KEYS, SORTED_BY
 
 KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
@@ -66,7 +67,7 @@ _INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
     records.DecisionRow: (IndexSpec(by="trader_id"),),
     records.FillRow: (IndexSpec(by="order_id"),),
     records.FillPartRow: (IndexSpec(by="trader_id"), IndexSpec(by="order_id")),
-    records.FundingRow: (IndexSpec(by="symbol"),),
+    FundingRow: (IndexSpec(by="symbol"),),
     records.IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
     records.EquityRow: (IndexSpec(by="trader_id"),),
 }

@@ -9,6 +9,7 @@ from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state import records
 from manager.state.checks import check_delete, check_fields, check_fixed, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
+from manager.state.funding import FundingRow
 from manager.state.keys import KEPT, KEYS, PARENTS, RANK, TRADERS_IN, Row
 from manager.state.memory.rows import Table, TenantRows
 from manager.state.spending import SpendingRow
@@ -266,7 +267,7 @@ class MemoryTransaction:
 
     async def known_payments(self, account_id: records.AccountId, payments: Sequence[str]) -> set[str]:
         """Return which of the venue's funding payments are booked."""
-        booked = self._rows.tables[records.FundingRow].rows
+        booked = self._rows.tables[FundingRow].rows
         return {payment for payment in payments if (account_id, payment) in booked}
 
     def _searched(self, search: Search) -> list[Any]:

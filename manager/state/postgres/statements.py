@@ -12,6 +12,7 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state import records
+from manager.state.funding import FundingRow
 from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.spending import ADDED, SpendingRow
@@ -235,7 +236,7 @@ def known_trades() -> sa.Select[Any]:
 
 def known_payments() -> sa.Select[Any]:
     """Build the search for booked funding payments; parameters: `tenant`, `account`, `payments`."""
-    funding = TABLES[records.FundingRow]
+    funding = TABLES[FundingRow]
     return sa.select(funding.c.payment).where(
         funding.c.tenant_id == TENANT,
         funding.c.account_id == _ACCOUNT,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
 
-from manager.state import records, spending
+from manager.state import funding, records, spending
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
@@ -32,7 +32,7 @@ TABLES: Mapping[type[Any], Table] = {
     records.OrderRow: table_of(trading.OrderTable),
     records.FillRow: table_of(trading.FillTable),
     records.FillPartRow: table_of(trading.FillPartTable),
-    records.FundingRow: table_of(trading.FundingTable),
+    funding.FundingRow: table_of(trading.FundingTable),
     records.LedgerRow: table_of(journal.LedgerTable),
     records.ConflictRow: table_of(journal.ConflictTable),
     records.VerdictRow: table_of(journal.VerdictTable),

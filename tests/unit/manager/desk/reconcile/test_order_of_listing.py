@@ -23,12 +23,12 @@ from exchanges.types import (
 )
 from manager.desk.reconcile.news import LOOK_BACK_DIFFERING, News
 from manager.monitor.invariants.fills import fills_split_exactly
+from manager.state.funding import FundingRow
 from manager.state.records import (
     AccountId,
     BookRow,
     FillPartRow,
     FillRow,
-    FundingRow,
     LedgerRow,
     OrderId,
     OrderPurpose,
