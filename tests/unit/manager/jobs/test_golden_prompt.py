@@ -264,7 +264,8 @@ async def prompt(folder: Path) -> str:
         await tx.upsert([replace(trader, spec=replace(trader.spec, executor=ExecutorSpec(type=ExecutorType.LLM)))])
         await tx.upsert(rows()[:5])
         await tx.insert(rows()[5:8])
-        await tx.upsert([make_row(BookRow, account_id="paper", trader_id="two"), *rows()[8:]])
+        await tx.upsert([make_row(BookRow, account_id="paper", trader_id="two")])
+        await tx.insert(rows()[8:])
     clock.set(NOW)
     async with store.service() as service:
         (due,) = [claim.due_at for claim in await service.claim_due(NOW, 10) if claim.trader_id == "one"]
