@@ -28,7 +28,7 @@ LEASE_S = 20.0
 class AccountRuntime:
     """Bind one account to its venue, market and rules; built once a process by the bootstrap.
 
-    `relieved` is the instant at which the worst loser was closed last.
+    `relieved` is the instant at which it was last looked whether the worst loser is to be closed.
     """
 
     tenant_id: TenantId

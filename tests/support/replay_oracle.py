@@ -96,6 +96,7 @@ class Oracle:
         self.halted = False
         self.taken: set[tuple[int, str]] = set()
         self.desk_closes: list[Asked] = []
+        self.cuts = False
         for k in range(max(map(len, s.bars.values()))):
             self.instant(k)
         self.orders += [self.order(*wait, "expired") for wait in self.waiting]
@@ -135,10 +136,12 @@ class Oracle:
                 b.fall = max(b.fall, 1 - b.nav / b.peak)
                 b.hours.setdefault(close_ms(k) // HOUR_MS, b.nav)
         self.halted = self.halted or self.account() <= 0
-        self.desk_closes = []
+        self.desk_closes, self.cuts = [], False
         self.judge(k)
         self.deal(k)
         self.close_worst()
+        if self.cuts:
+            self.close_excess()
         given = [(who, items) for at, who, items in self.s.batches if at == k and self.asks(who)]
         self.taken |= {(k, who) for who, _ in given}
         self.send_closes(k)
@@ -185,8 +188,7 @@ class Oracle:
         if not self.halted and (self.members != members or timed or (fixed and left)):
             self.rebalanced, self.members = close_ms(k), members
             self.rebalance()
-            if self.s.manager.get("rebalance_closes"):
-                self.close_excess()
+            self.cuts = bool(self.s.manager.get("rebalance_closes"))
 
     @property
     def strategy(self) -> str:
@@ -212,8 +214,10 @@ class Oracle:
 
     def close_excess(self) -> None:
         """Cut who holds more margin than it is allocated, the worst position first, up to the next lot."""
+        going = {(one.who, one.sym) for one in self.desk_closes}
         for who, b in self.books.items():
-            used = {sym: abs(self.worth(sym, p.q)) / p.lev for sym, p in b.pos.items()}
+            left = {sym: p for sym, p in b.pos.items() if (who, sym) not in going}
+            used = {sym: abs(self.worth(sym, p.q)) / p.lev for sym, p in left.items()}
             excess = sum(used.values(), ZERO) - b.allocated
             for sym in sorted(used, key=lambda sym: (-self.loss(who, sym), sym)):
                 if excess <= 0 or b.code:
