@@ -232,10 +232,12 @@ class Oracle:
         """Close the worst loser while the account has lost more than it may, one an instant."""
         if self.s.limits.get("on_unrealized_loss") != "close_losers":
             return
-        closing = {(one.who, one.sym) for one in self.desk_closes}
-        closing |= {(w.who, w.sym) for _, group in self.waiting for w in group}
-        held = [(self.loss(who, sym), who, sym) for who, b in self.books.items() for sym in b.pos]
-        held = [one for one in held if one[1:] not in closing]
+        going = [*self.desk_closes, *(w for _, group in self.waiting for w in group)]
+        held = []
+        for who, b in self.books.items():
+            for sym, p in b.pos.items():
+                waits = sum((abs(w.q) for w in going if (w.who, w.sym) == (who, sym)), ZERO)
+                held.append((self.loss(who, sym) * (1 - waits / abs(p.q)), who, sym))
         limit = max(ZERO, self.account()) * Decimal(str(self.s.limits.get("max_unrealized_loss_pct", 20))) / 100
         losing = sorted((one for one in held if one[0] > 0), key=lambda one: (-one[0], one[1], one[2]))
         if sum((loss for loss, *_ in held), ZERO) > limit and losing:
