@@ -80,8 +80,8 @@ class Dismissal:
             return
         cash, account = max(own.cash, ZERO), own.account_id
         curve = flow(own.performance, own.cash, -cash)
-        released = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None, "performance": curve}
-        await self._tx.patch(records.BookRow, (account, own.trader_id), **released)
+        without = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None, "performance": curve}
+        await self._tx.patch(records.BookRow, (account, own.trader_id), **without)
         if not cash:
             return
         await self._tx.patch(records.BookRow, (account, UNALLOCATED), capital=common.capital + cash)

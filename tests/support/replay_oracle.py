@@ -13,7 +13,7 @@ from typing import Any
 from replay_scenario import Item, Scenario, close_ms
 
 ZERO, MAINTENANCE, HOUR_MS = Decimal(0), Decimal("0.005"), 3_600_000
-HANDLED = {"expect", "bad", "dropped"}
+HANDLED = {"expect", "bad", "skipped"}
 DAY_MS = 24 * HOUR_MS
 OWN_FAULTS = ("SYMBOL_NOT_ALLOWED", "CONFIDENCE_TOO_LOW", "RISK_REWARD_TOO_LOW", "OPPOSITE_OWN_POSITION")
 ISOLATION = {"sharpe_below": "-1.0", "min_trades": 20, "violations_per_day": 30, "flatten": False}
@@ -27,7 +27,7 @@ class Pos:
     cost: Decimal = ZERO
     lev: int = 1
     stop: Decimal | None = None
-    target: Decimal | None = None
+    take_profit: Decimal | None = None
     gain: Decimal = ZERO
 
 
@@ -253,8 +253,10 @@ class Oracle:
             if p.stop and (low <= p.stop if long else h >= p.stop):
                 price = self.slipped((min if long else max)(p.stop, o), -p.q)
                 self.fill(k, Asked(who, sym, -p.q, "stop", {}), price, self.taker)
-            elif p.target and (h >= p.target if long else low <= p.target):
-                self.fill(k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.target, o), self.maker)
+            elif p.take_profit and (h >= p.take_profit if long else low <= p.take_profit):
+                self.fill(
+                    k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.take_profit, o), self.maker
+                )
 
     def liquidate(self, k: int) -> None:
         for who, b in self.books.items():
@@ -285,7 +287,7 @@ class Oracle:
                 needed += abs(size) * price * MAINTENANCE + p.cost - size * price
         return max(ZERO, min(min(self.equity(b), b.cash) - max(at_mark, at_entry), b.cash - needed))
 
-    def targets(self, money: Decimal) -> dict[str, Decimal]:
+    def shares_usd(self, money: Decimal) -> dict[str, Decimal]:
         """Return what each is to have; under fixed only who was dealt nothing yet is dealt to."""
         solvent = [who for who, b in self.books.items() if not b.code]
         shares = {who: Decimal(str(self.s.traders[who].get("allocation_pct", 0))) / 100 for who in solvent}
@@ -304,19 +306,19 @@ class Oracle:
         reserve = equity * Decimal(self.s.manager.get("reserve_equity_pct", "10")) / 100
         deficit = sum((max(ZERO, -self.equity(b)) for b in self.books.values()), ZERO)
         moves = {}
-        targets = self.targets(self.account() - reserve)
-        for who, target in targets.items():
-            gap = target - self.equity(self.books[who])
+        shares_usd = self.shares_usd(self.account() - reserve)
+        for who, share_usd in shares_usd.items():
+            gap = share_usd - self.equity(self.books[who])
             moves[who] = -min(-gap, self.spare(self.books[who])) if gap < 0 else ZERO if self.books[who].code else gap
         asked = sum((m for m in moves.values() if m > 0), ZERO)
         purse = max(ZERO, self.unallocated - deficit - sum(m for m in moves.values() if m < 0) - reserve)
-        for who, target in targets.items():
+        for who, share_usd in shares_usd.items():
             b = self.books[who]
             amount = moves[who] * min(Decimal(1), purse / asked) if moves[who] > 0 else moves[who]
             before = self.equity(b) + b.gone
-            b.allocated = min(target, self.equity(b) + amount) if self.strategy == "fixed" else target
+            b.allocated = min(share_usd, self.equity(b) + amount) if self.strategy == "fixed" else share_usd
             b.capital, self.unallocated = b.capital + amount, self.unallocated - amount
-            b.gone = max(ZERO, b.gone - amount) if b.pos and not target else ZERO
+            b.gone = max(ZERO, b.gone - amount) if b.pos and not share_usd else ZERO
             after = self.equity(b) + b.gone
             b.units = b.units * float(after / before) if b.units and before else float(after) / b.nav if b.nav else 0
 
@@ -360,7 +362,7 @@ class Oracle:
             return [Asked(who, sym, q if item["action"] == "open_long" else -q, "entry", item)]
         p = self.books[who].pos[sym]
         if item["action"] == "adjust_stop":
-            p.stop, p.target = number(item, "stop_loss") or p.stop, number(item, "take_profit") or p.target
+            p.stop, p.take_profit = number(item, "stop_loss") or p.stop, number(item, "take_profit") or p.take_profit
             return []
         q = p.q * Decimal(item.get("fraction", 1))
         q = q if q == p.q else q // lot * lot
@@ -385,7 +387,10 @@ class Oracle:
             b.entered = close_ms(k)
             lev: Any = w.item.get("lev", w.item["leverage"])
             p.lev = lev
-            p.stop, p.target = number(w.item, "stop_loss") or p.stop, number(w.item, "take_profit") or p.target
+            p.stop, p.take_profit = (
+                number(w.item, "stop_loss") or p.stop,
+                number(w.item, "take_profit") or p.take_profit,
+            )
         if not p.q:
             del b.pos[w.sym]
             b.trades, b.wins = b.trades + 1, b.wins + (p.gain > 0)

@@ -102,8 +102,8 @@ def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...
     and failed traders keep what they have, and under `fixed` all that were dealt to.
     """
     traders, strategy = view.traders, view.rules.allocation_strategy
-    targets = _withdrawn(view)
-    kept = [traders[name] for name in sorted(traders) if name not in targets]
+    shares = _withdrawn(view)
+    kept = [traders[name] for name in sorted(traders) if name not in shares]
     running = [trader for trader in kept if trader.state is TraderState.RUNNING]
     distributable = view.equity - reserve(view)
     if strategy is not AllocationStrategy.CUSTOM:
@@ -112,10 +112,10 @@ def rebalance(view: AccountView, unallocated: Decimal) -> tuple[CapitalMove, ...
     dealt = allocations(strategy, distributable, running)
     if strategy is AllocationStrategy.FIXED:
         dealt = {name: amount for name, amount in dealt.items() if not traders[name].allocated}
-    targets.update(dealt)
-    wanted = {trader_id: _wanted(view, traders[trader_id], amount) for trader_id, amount in targets.items()}
+    shares.update(dealt)
+    wanted = {trader_id: _wanted(view, traders[trader_id], amount) for trader_id, amount in shares.items()}
     amounts = _affordable(wanted, free_money(view, unallocated))
-    moves = (_move(view, traders[name], amounts[name], targets[name]) for name in sorted(targets))
+    moves = (_move(view, traders[name], amounts[name], shares[name]) for name in sorted(shares))
     return tuple(move for move in moves if move.amount or move.allocated != traders[move.trader_id].allocated)
 
 
@@ -130,11 +130,11 @@ def is_withdrawn(view: AccountView, trader: TraderView) -> bool:
     return leaves or is_bankrupt(view, trader)
 
 
-def _move(view: AccountView, trader: TraderView, amount: Decimal, target: Decimal) -> CapitalMove:
+def _move(view: AccountView, trader: TraderView, amount: Decimal, share: Decimal) -> CapitalMove:
     """Return the move; under `fixed` a trader is allocated what it got, for there is no next deal to bring the rest."""
-    given = target
-    if view.rules.allocation_strategy is AllocationStrategy.FIXED and target:
-        given = min(target, max(view.equity_of(trader.book) + amount, ZERO))
+    given = share
+    if view.rules.allocation_strategy is AllocationStrategy.FIXED and share:
+        given = min(share, max(view.equity_of(trader.book) + amount, ZERO))
     return CapitalMove(trader_id=trader.spec.id, amount=amount, allocated=given)
 
 
@@ -172,7 +172,7 @@ def _left_behind(view: AccountView, trader: TraderView) -> bool:
 
 
 def utilization(view: AccountView) -> UtilizationReport:
-    """Return how much of the account is allocated and used; over-allocated is who uses more than its allocation."""
+    """Return how much of the account is allocated and used, and which traders use more than their allocation."""
     allocated = utilized = ZERO
     over = []
     for trader_id in sorted(view.traders):
@@ -194,7 +194,7 @@ def utilization(view: AccountView) -> UtilizationReport:
 
 
 def _wanted(view: AccountView, trader: TraderView, allocated: Decimal) -> Decimal:
-    """Return allocation - equity, a withdrawal limited to what is free; who is withdrawn from is never topped up."""
+    """Return allocation - equity, a withdrawal limited to what is free; a withdrawn trader gets no more."""
     gap = allocated - view.equity_of(trader.book)
     if gap >= ZERO:
         return ZERO if is_withdrawn(view, trader) else _step(gap)
