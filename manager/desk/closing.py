@@ -8,6 +8,7 @@ from manager.desk.legs import Legs
 from manager.desk.plan.closing import DeskClose, isolated_holdings, losers, over_allocation
 from manager.desk.plan.external_overlap import automatic_limits
 from manager.desk.plan.outcomes import PlannedOrder
+from manager.desk.plan.outstanding import without_outstanding
 from manager.desk.session import Session
 from manager.desk.submission import Submission, was_refused
 from manager.state.records import OrderPurpose, Share
@@ -22,18 +23,27 @@ class DeskCloses:
         self._legs = Legs(session)
 
     async def relieve(self, *, rebalanced: bool) -> None:
-        """Close what isolated traders hold, after a rebalance the excess, and the worst loser, one an instant."""
-        session = self._session
-        wanted = [*isolated_holdings(session.view()), *(over_allocation(session.view()) if rebalanced else ())]
-        await self._close(wanted)
-        now, relieved = session.clock.now(), session.runtime.relieved
-        if not session.all_marked() or now in relieved:
-            return
-        if await self._close(losers(session.view(), session.state.outstanding.reduces()), most=1):
-            relieved.append(now)
+        """Close what isolated traders hold, the worst loser, and after a rebalance the excess of others.
 
-    async def _close(self, closes: Iterable[DeskClose], most: int | None = None) -> int:
-        """Send what can be sent, at most so many, and return how many were taken."""
+        All three look at the account as it is before the first of them; for the loser once an instant.
+        """
+        session = self._session
+        view, now, relieved = session.view(), session.clock.now(), session.runtime.relieved
+        taken = session.state.outstanding.reduces()
+        flat = isolated_holdings(view)
+        worst: tuple[DeskClose, ...] = ()
+        taken |= {close.reduce.key: close.reduce.quantity for close in flat}
+        if session.all_marked() and now not in relieved:
+            relieved.append(now)
+            worst = losers(view, taken)
+            taken |= {close.reduce.key: close.reduce.quantity for close in worst[:1]}
+        excess = over_allocation(without_outstanding(view, taken)) if rebalanced else ()
+        await self._close(flat)
+        await self._close(worst, most=1)
+        await self._close(excess)
+
+    async def _close(self, closes: Iterable[DeskClose], most: int | None = None) -> None:
+        """Send what can be sent, at most so many that the venue takes."""
         session, outstanding, taken = self._session, self._session.state.outstanding, 0
         for close in closes:
             if taken == most:
@@ -57,7 +67,6 @@ class DeskCloses:
             cleared = await self._legs.clear(reduce.key, stops_too=must_clear)
             if not cleared.filled and (cleared.gone or not must_clear):
                 taken += await self._send(close, planned)
-        return taken
 
     async def _send(self, close: DeskClose, planned: PlannedOrder) -> bool:
         session, reduce = self._session, close.reduce

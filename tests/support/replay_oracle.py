@@ -96,6 +96,7 @@ class Oracle:
         self.halted = False
         self.taken: set[tuple[int, str]] = set()
         self.desk_closes: list[Asked] = []
+        self.cuts = False
         for k in range(max(map(len, s.bars.values()))):
             self.instant(k)
         self.orders += [self.order(*wait, "expired") for wait in self.waiting]
@@ -135,10 +136,12 @@ class Oracle:
                 b.fall = max(b.fall, 1 - b.nav / b.peak)
                 b.hours.setdefault(close_ms(k) // HOUR_MS, b.nav)
         self.halted = self.halted or self.account() <= 0
-        self.desk_closes = []
+        self.desk_closes, self.cuts = [], False
         self.judge(k)
         self.deal(k)
         self.close_worst()
+        if self.cuts:
+            self.close_excess()
         given = [(who, items) for at, who, items in self.s.batches if at == k and self.asks(who)]
         self.taken |= {(k, who) for who, _ in given}
         self.send_closes(k)
@@ -185,8 +188,7 @@ class Oracle:
         if not self.halted and (self.members != members or timed or (fixed and left)):
             self.rebalanced, self.members = close_ms(k), members
             self.rebalance()
-            if self.s.manager.get("rebalance_closes"):
-                self.close_excess()
+            self.cuts = bool(self.s.manager.get("rebalance_closes"))
 
     @property
     def strategy(self) -> str:
@@ -212,8 +214,10 @@ class Oracle:
 
     def close_excess(self) -> None:
         """Cut who holds more margin than it is allocated, the worst position first, up to the next lot."""
+        going = {(one.who, one.sym) for one in self.desk_closes}
         for who, b in self.books.items():
-            used = {sym: abs(self.worth(sym, p.q)) / p.lev for sym, p in b.pos.items()}
+            left = {sym: p for sym, p in b.pos.items() if (who, sym) not in going}
+            used = {sym: abs(self.worth(sym, p.q)) / p.lev for sym, p in left.items()}
             excess = sum(used.values(), ZERO) - b.allocated
             for sym in sorted(used, key=lambda sym: (-self.loss(who, sym), sym)):
                 if excess <= 0 or b.code:
@@ -228,10 +232,12 @@ class Oracle:
         """Close the worst loser while the account has lost more than it may, one an instant."""
         if self.s.limits.get("on_unrealized_loss") != "close_losers":
             return
-        closing = {(one.who, one.sym) for one in self.desk_closes}
-        closing |= {(w.who, w.sym) for _, group in self.waiting for w in group}
-        held = [(self.loss(who, sym), who, sym) for who, b in self.books.items() for sym in b.pos]
-        held = [one for one in held if one[1:] not in closing]
+        going = [*self.desk_closes, *(w for _, group in self.waiting for w in group)]
+        held = []
+        for who, b in self.books.items():
+            for sym, p in b.pos.items():
+                waits = sum((abs(w.q) for w in going if (w.who, w.sym) == (who, sym)), ZERO)
+                held.append((self.loss(who, sym) * (1 - waits / abs(p.q)), who, sym))
         limit = max(ZERO, self.account()) * Decimal(str(self.s.limits.get("max_unrealized_loss_pct", 20))) / 100
         losing = sorted((one for one in held if one[0] > 0), key=lambda one: (-one[0], one[1], one[2]))
         if sum((loss for loss, *_ in held), ZERO) > limit and losing:
@@ -288,7 +294,7 @@ class Oracle:
                 needed += abs(size) * price * MAINTENANCE + p.cost - size * price
         return max(ZERO, min(min(self.equity(b), b.cash) - max(at_mark, at_entry), b.cash - needed))
 
-    def shares(self, money: Decimal) -> dict[str, Decimal]:
+    def shares_usd(self, money: Decimal) -> dict[str, Decimal]:
         """Return what each is to have; under fixed only who was dealt nothing yet is dealt to."""
         solvent = [who for who, b in self.books.items() if not b.code]
         shares = {who: Decimal(str(self.s.traders[who].get("allocation_pct", 0))) / 100 for who in solvent}
@@ -307,19 +313,19 @@ class Oracle:
         reserve = equity * Decimal(self.s.manager.get("reserve_equity_pct", "10")) / 100
         deficit = sum((max(ZERO, -self.equity(b)) for b in self.books.values()), ZERO)
         moves = {}
-        shares = self.shares(self.account() - reserve)
-        for who, share in shares.items():
-            gap = share - self.equity(self.books[who])
+        shares_usd = self.shares_usd(self.account() - reserve)
+        for who, share_usd in shares_usd.items():
+            gap = share_usd - self.equity(self.books[who])
             moves[who] = -min(-gap, self.spare(self.books[who])) if gap < 0 else ZERO if self.books[who].code else gap
         asked = sum((m for m in moves.values() if m > 0), ZERO)
         purse = max(ZERO, self.unallocated - deficit - sum(m for m in moves.values() if m < 0) - reserve)
-        for who, share in shares.items():
+        for who, share_usd in shares_usd.items():
             b = self.books[who]
             amount = moves[who] * min(Decimal(1), purse / asked) if moves[who] > 0 else moves[who]
             before = self.equity(b) + b.gone
-            b.allocated = min(share, self.equity(b) + amount) if self.strategy == "fixed" else share
+            b.allocated = min(share_usd, self.equity(b) + amount) if self.strategy == "fixed" else share_usd
             b.capital, self.unallocated = b.capital + amount, self.unallocated - amount
-            b.gone = max(ZERO, b.gone - amount) if b.pos and not share else ZERO
+            b.gone = max(ZERO, b.gone - amount) if b.pos and not share_usd else ZERO
             after = self.equity(b) + b.gone
             b.units = b.units * float(after / before) if b.units and before else float(after) / b.nav if b.nav else 0
 

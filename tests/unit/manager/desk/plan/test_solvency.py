@@ -205,7 +205,7 @@ def test_a_book_is_bankrupt_by_its_own_results_and_stays_so(changes: dict[str, o
 
 def test_a_bankrupt_is_isolated_from_any_state_once() -> None:
     def codes(**changes: object) -> list[StateCode]:
-        return [one.code for one in unfit(make_view(make_trader("a", **changes)))]  # type: ignore[arg-type]  # fields of TraderView
+        return [one.code for one in unfit(make_view(make_trader("a", **changes)))]  # type: ignore[arg-type]  # of several kinds
 
     for state in TraderState:
         assert codes(capital=-1, state=state) == [StateCode.BANKRUPT]
