@@ -36,4 +36,6 @@ class TraderSpec:
     limits: Limits = field(default_factory=Limits)
     auto_start: bool = True
     show_desk_exposure: bool = True
+    description: str = ""
+    author: str = ""
     managed_by: ManagedBy = ManagedBy.CONFIG

@@ -83,6 +83,8 @@ def misfit(spec: TraderSpec) -> Iterator[Fault]:
         "decision_interval": f"{spec.decision_interval_s}s",
         "allocation_pct": spec.allocation_pct,
         "budget_usd_per_day": spec.executor.budget_usd_per_day,
+        "description": spec.description,
+        "author": spec.author,
         "risk_params": {n.removesuffix("_s"): f"{value}s" if n.endswith("_s") else value for n, value in limits},
     }
     try:

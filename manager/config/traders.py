@@ -61,6 +61,8 @@ class TraderReader:
             limits=limits_of(trader.risk_params),
             auto_start=trader.auto_start,
             show_desk_exposure=trader.show_desk_exposure,
+            description=trader.description,
+            author=trader.author,
         )
         self._judge(loc, given, spec)
         return None if executor is None else spec

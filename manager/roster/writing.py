@@ -53,6 +53,8 @@ class RosterWriter:
             spec=stored(spec),
             state=state,
             state_reason=reason,
+            created_at=self._now,
+            updated_at=self._now,
         )
         schedule = self._schedule(self._tenant, spec, self._now)
         if not spec.auto_start:
@@ -62,8 +64,8 @@ class RosterWriter:
 
     async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
         """Give a trader another definition, and another schedule with another interval."""
-        changed = replace(row, spec=stored(spec))
-        await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
+        changed = replace(row, spec=stored(spec), updated_at=self._now)
+        await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec, updated_at=self._now)
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, spec.decision_interval_s)
         changes = "; ".join(_differences(row.spec, changed.spec))

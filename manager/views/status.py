@@ -94,6 +94,10 @@ class TraderStatus:
     deciding_since: datetime | None
     last_decision: LastDecision | None
     denials: tuple[Denial, ...]
+    description: str
+    author: str
+    created_at: datetime | None
+    updated_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,6 +391,10 @@ class _Traders:
                 Denial(at=one.at, kind=one.kind, code=one.code, symbol=one.symbol, detail=one.detail)
                 for one in self._denials.get(row.trader_id, [])
             ),
+            description=row.spec.description,
+            author=row.spec.author,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
         )
 
     def _cost(self, row: TraderRow) -> ModelCost:

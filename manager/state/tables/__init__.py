@@ -10,7 +10,7 @@ from manager.state import records, spending
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0023"
+REVISION: Final = "0024"
 
 
 def table_of(model: Any) -> Table:
