@@ -65,9 +65,10 @@ class Recorder:
             intent = self._state.intents.get(reduce.intent_id)
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
+            held = ZERO if reduce.key in emptied else self._held(reduce.key)
+            took, lot = taken.get(intent.intent_id, ZERO), self._session.instrument(reduce.symbol).lot
             unsettled = intent.intent_id in opening or reduce.key in waiting
-            flat, took = not self._held(reduce.key) or reduce.key in emptied, taken.get(intent.intent_id, ZERO)
-            if close_is_done(intent.decision, flat=flat, taken=took, asked=reduce.quantity, unsettled=unsettled):
+            if close_is_done(intent.decision, reduce.side, held, taken=took, lot=lot, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, self._session.round_id)
 
     def verdict(self, kind: VerdictKind, verdict: Denial | Clamp) -> None:

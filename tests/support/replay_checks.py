@@ -110,12 +110,12 @@ class CheckingOracle(Oracle):
         kept = p if p and sym not in batch.opened else Pos()
         plan = replace(p) if p else Pos()
         plan.stop = self.rests(sym, number(item, "stop_loss") or kept.stop, up=long)
-        plan.target = self.rests(sym, number(item, "take_profit") or kept.target, up=not long)
+        plan.take_profit = self.rests(sym, number(item, "take_profit") or kept.take_profit, up=not long)
         cap = batch.risk["major_coin_leverage" if sym[:3] in ("BTC", "ETH") else "altcoin_leverage"]
         plan.lev, cuts = min(item["leverage"], cap), Counter({"LEVERAGE": int(item["leverage"] > cap)})
         if plan.stop is None:
             return Judged("STOP_LOSS_MISSING")
-        if wrong := self.wrong_side(sym, plan.stop, plan.target, long=long):
+        if wrong := self.wrong_side(sym, plan.stop, plan.take_profit, long=long):
             return Judged(wrong)
         if p is None and (bad := self.bad_price(batch, sym, plan, self.mark[sym], long=long)):
             return Judged(bad)
@@ -156,21 +156,21 @@ class CheckingOracle(Oracle):
         late = sum(at > self.now - HOUR_MS for at in self.entered[batch.who].values())
         return late + batch.entries >= batch.risk["max_entries_per_hour"]
 
-    def wrong_side(self, sym: str, stop: Decimal | None, target: Decimal | None, *, long: bool) -> str:
+    def wrong_side(self, sym: str, stop: Decimal | None, take_profit: Decimal | None, *, long: bool) -> str:
         mark = self.mark[sym]
         if stop is not None and (stop >= mark if long else stop <= mark):
             return "STOP_LOSS_WRONG_SIDE"
-        if target is not None and (target <= mark if long else target >= mark):
+        if take_profit is not None and (take_profit <= mark if long else take_profit >= mark):
             return "TAKE_PROFIT_WRONG_SIDE"
         return ""
 
     def bad_price(self, batch: Batch, sym: str, plan: Pos, entry: Decimal, *, long: bool) -> str:
-        """Return what denies the stop and the target of the position that will result, with its average entry."""
+        """Return what denies the stop and the take_profit of the position that will result, with its average entry."""
         if plan.stop is None:
             return ""
-        if plan.target is not None:
+        if plan.take_profit is not None:
             reward, risk = (
-                (plan.target - entry, entry - plan.stop) if long else (entry - plan.target, plan.stop - entry)
+                (plan.take_profit - entry, entry - plan.stop) if long else (entry - plan.take_profit, plan.stop - entry)
             )
             if reward < risk * Decimal(str(batch.risk["min_risk_reward_ratio"])):
                 return "RISK_REWARD_TOO_LOW"
