@@ -158,7 +158,10 @@ class PositionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceView:
-    """Show the trader how it has done; capital flows are excluded, percentages are 0-100."""
+    """Show the trader how it has done; capital flows are excluded, percentages are 0-100.
+
+    `trades_per_hour` are trades closed of late; PnL in %, Sharpe and drawdown are of the sample at `updated_at`.
+    """
 
     pnl_usd: Decimal = ZERO
     pnl_pct: float = 0.0
@@ -169,6 +172,8 @@ class PerformanceView:
     average_loss: Decimal = ZERO
     max_drawdown_pct: float = 0.0
     drawdown_pct: float = 0.0
+    trades_per_hour: float = 0.0
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

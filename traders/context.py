@@ -207,7 +207,7 @@ def build_context(
             funding=book.funding,
         ),
         positions=positions,
-        performance=performance.view(own.performance, equity - book.capital),
+        performance=performance.view(own.performance, equity - book.capital, now),
         limits=spec.limits,
         market={symbol: views[symbol] for symbol in spec.symbols if symbol in views},
         denials=own.denials,

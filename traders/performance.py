@@ -18,13 +18,16 @@ _HOUR = timedelta(hours=1)
 _HOURS_A_YEAR = 8760
 MIN_RETURNS = 24
 MIN_CAPITAL = 0.01
+RECENT_TRADES = 12
+_RECENT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
     """Carry the running sums of one equity curve; `nav` is the value of one unit, 1 at the start.
 
-    `released_usd` has left the trader while it winds down and still belongs to the base of its returns.
+    `released_usd` has left the trader while it winds down and still belongs to the base of its returns. `sampled_at` is
+    the instant of the last sample, `closed_at` those of the last RECENT_TRADES closed trades.
     """
 
     units: float = 0.0
@@ -41,6 +44,19 @@ class Performance:
     wins: int = 0
     won_usd: Decimal = ZERO
     lost_usd: Decimal = ZERO
+    sampled_at: datetime | None = None
+    closed_at: tuple[datetime, ...] = ()
+
+    def trades_per_hour(self, now: datetime) -> float:
+        """Return how many trades were closed an hour of late: in the last day, from the first of them that is known.
+
+        That is at least an hour ago, unless more trades were closed since than are known.
+        """
+        recent = [at for at in self.closed_at if now - at < _RECENT]
+        if not recent:
+            return 0.0
+        span, least = now - min(recent), _HOUR if len(recent) < RECENT_TRADES else timedelta(seconds=1)
+        return len(recent) / (max(span, least) / _HOUR)
 
     @property
     def drawdown(self) -> float:
@@ -69,7 +85,7 @@ def sample(state: Performance, equity: Decimal, at: datetime) -> Performance:
     state = hour_passed(state, nav, at)
     peak = max(state.peak_nav, nav)
     fall = 1.0 - nav / peak if peak > 0 else 1.0
-    return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall))
+    return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall), sampled_at=at)
 
 
 def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
@@ -106,7 +122,7 @@ def recapitalised(state: Performance, equity: Decimal) -> Performance:
     return Performance(units=float(equity), max_drawdown=state.max_drawdown)
 
 
-def closed_trade(state: Performance, pnl: Decimal) -> Performance:
+def closed_trade(state: Performance, pnl: Decimal, at: datetime) -> Performance:
     """Return the state after a position was closed whole with `pnl` USD, gross."""
     won = pnl > 0
     return replace(
@@ -115,11 +131,12 @@ def closed_trade(state: Performance, pnl: Decimal) -> Performance:
         wins=state.wins + won,
         won_usd=state.won_usd + (pnl if won else 0),
         lost_usd=state.lost_usd + (0 if won else pnl),
+        closed_at=(*state.closed_at, at)[-RECENT_TRADES:],
     )
 
 
-def view(state: Performance, pnl_usd: Decimal) -> PerformanceView:
-    """Return what the trader is shown; percentages are 0-100."""
+def view(state: Performance, pnl_usd: Decimal, now: datetime) -> PerformanceView:
+    """Return what the trader is shown at `now`; percentages are 0-100."""
     losses = state.trades - state.wins
     return PerformanceView(
         pnl_usd=pnl_usd,
@@ -131,6 +148,8 @@ def view(state: Performance, pnl_usd: Decimal) -> PerformanceView:
         average_loss=state.lost_usd / losses if losses else ZERO,
         max_drawdown_pct=state.max_drawdown * 100,
         drawdown_pct=state.drawdown * 100,
+        trades_per_hour=state.trades_per_hour(now),
+        updated_at=state.sampled_at,
     )
 
 

@@ -58,4 +58,6 @@ class TraderSpec:
     isolation: IsolationRules = field(default_factory=IsolationRules)
     auto_start: bool = True
     show_desk_exposure: bool = True
+    description: str = ""
+    author: str = ""
     managed_by: ManagedBy = ManagedBy.CONFIG

@@ -23,7 +23,9 @@ from executor.recordings.files import RecordingFile, Recordings
 from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
 from executor.remote.wire import context_json, decision_json, read_answer
 
-_NEWER: Final = re.compile(rb',"max_single_position_exposure_pct":null')
+_NEWER: Final = re.compile(
+    rb',"trades_per_hour":[^,}]*,"updated_at":(?:null|"[^"]*")|,"max_single_position_exposure_pct":null'
+)
 
 
 class RecordedModel:

@@ -74,6 +74,8 @@ class SentContext(contract.Context):
 
     def _instants(self) -> Iterator[tuple[str, datetime]]:
         yield "now", self.now
+        if self.performance.updated_at is not None:
+            yield "performance.updated_at", self.performance.updated_at
         for position in self.positions:
             yield "positions.opened_at", position.opened_at
         for trade in self.details.trades if self.details is not None else ():

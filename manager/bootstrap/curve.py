@@ -219,6 +219,7 @@ class _Curves:
         self.m2 = np.zeros(count)
         self.started = np.zeros(count, dtype=bool)
         self.changed = np.zeros(count, dtype=bool)
+        self.sampled_at: datetime | None = None
 
     def take_changed(self) -> list[int]:
         """Return which curves have changed since the last call."""
@@ -230,6 +231,7 @@ class _Curves:
         alive = units > 0
         if not alive.any():
             return
+        self.sampled_at = from_ms(int(instants[-1]))
         navs = np.maximum(equity / np.where(alive, units, 1.0)[:, None], 0.0)
         peaks = np.maximum.accumulate(np.maximum(navs, self.peak[:, None]), axis=1)
         falls = (1.0 - navs / peaks).max(axis=1)
@@ -278,4 +280,6 @@ class _Curves:
             wins=head.wins,
             won_usd=head.won_usd,
             lost_usd=head.lost_usd,
+            sampled_at=self.sampled_at if self.started[index] else None,
+            closed_at=head.closed_at,
         )

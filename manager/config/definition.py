@@ -86,6 +86,8 @@ def misfit(spec: TraderSpec) -> Iterator[Fault]:
         "allocation_pct": spec.allocation_pct,
         "budget_usd_per_day": spec.executor.budget_usd_per_day,
         "isolation": {name: _given(getattr(spec.isolation, name)) for name in spec.isolation.own},
+        "description": spec.description,
+        "author": spec.author,
         "risk_params": {n.removesuffix("_s"): f"{value}s" if n.endswith("_s") else value for n, value in limits},
     }
     try:

@@ -206,3 +206,4 @@ Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 12
 Positions = Annotated[Count, Field(ge=1, le=1_000), Expect("a whole number from 1 to 1000", "3")]
 AccountCount = Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1 to 100000", "10")]
 Text = Annotated[str, Field(min_length=1, max_length=200), Expect("a text of 1 to 200 characters")]
+Note = Annotated[str, Field(max_length=2000), Expect("a text of up to 2000 characters")]

@@ -324,6 +324,10 @@ class TraderSection(Section):
     """Whether it runs as soon as it is taken on."""
     show_desk_exposure: bool = True
     """Whether a model is shown what other traders of the account hold in its symbols, net."""
+    description: Annotated[fields.Note, Example("Buys breakouts, out within the day")] = ""
+    """What people say of it; nothing of it reaches a model."""
+    author: Annotated[fields.Note, Example("ann")] = ""
+    """Who made it."""
 
 
 class BudgetsSection(Section):

@@ -62,6 +62,8 @@ class TraderReader:
             isolation=trader.isolation.rules,
             auto_start=trader.auto_start,
             show_desk_exposure=trader.show_desk_exposure,
+            description=trader.description,
+            author=trader.author,
         )
         self._judge(loc, given, spec)
         return None if executor is None else spec

@@ -219,7 +219,8 @@ class AccountState:
     ) -> None:
         head = self.head(part.trader_id)
         if held is not None and closed:
-            head = replace(head, performance=performance.closed_trade(head.performance, held.realized + realized))
+            curve = performance.closed_trade(head.performance, held.realized + realized, execution.at)
+            head = replace(head, performance=curve)
         if part.purpose == OrderPurpose.STOP:
             head = replace(head, last_stop_at=execution.at)
         if part.purpose == OrderPurpose.ENTRY:

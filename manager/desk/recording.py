@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+import structlog
+
 from exchanges.types import ZERO
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.isolation import VIOLATIONS_WITHIN, is_violation, rules_of
@@ -14,6 +16,8 @@ from manager.desk.plan.round import RoundPlan
 from manager.desk.session import Session
 from manager.state.kinds import IntentStatus, OrderPurpose, VerdictKind
 from manager.state.records import ConflictRow, IntentId, PositionKey, RoundRow, Share, VerdictRow
+
+_LOG = structlog.get_logger(__name__)
 
 
 class Recorder:
@@ -132,6 +136,15 @@ class Recorder:
 
     def _conflict(self, conflict: Conflict) -> None:
         account = self._state.account
+        _LOG.info(
+            "conflict",
+            account=account.account_id,
+            type=conflict.type,
+            symbol=conflict.symbol,
+            severity=conflict.severity,
+            traders=conflict.told_traders,
+            outcome=conflict.outcome,
+        )
         self._state.insert(
             ConflictRow(
                 tenant_id=account.tenant_id,

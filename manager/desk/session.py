@@ -29,8 +29,8 @@ class AccountRuntime:
     """Bind one account to its venue, market and rules; built once a process by the bootstrap.
 
     `timeout_s` is how long a call of the venue may take, None where nothing is outside this process. `instruments` is
-    empty until the venue has told them. `relieved` is the instant at which it was last looked whether the worst loser is
-    to be closed. `begin` is called when a job has taken the account.
+    empty until the venue has told them. `relieved` is the instant at which it was last looked whether the worst loser
+    is to be closed. `begin` is called when a job has taken the account.
     """
 
     tenant_id: TenantId

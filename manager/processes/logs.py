@@ -17,6 +17,7 @@ HIDDEN: Final = "***"
 _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
 _TOLD_ONCE: Final = {
+    "conflict": ("type", "symbol"),
     "decision_without_result": ("trader", "outcome"),
     "incident_raised": ("trader", "code"),
     "incident_resolved": ("trader", "code"),
@@ -69,7 +70,7 @@ def log_to_stderr() -> None:
     """Keep what a command logs apart from what it prints; does nothing where logging is configured.
 
     Decisions of one trader that fail with one outcome are told once, because a replay may have thousands, and so are
-    its incidents of one code.
+    its incidents of one code, and conflicts of one type on one symbol.
     """
     if structlog.is_configured():
         return

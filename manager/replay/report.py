@@ -126,7 +126,14 @@ class Report:
         self._facts = facts
         self._tally = tally
         self._counts = replay.store.decision_counts(replay.account.runtime.tenant_id)
-        self._heads = {head.trader_id: head for head in facts.desk.books}
+        account = facts.desk.account
+        unfunded = {
+            row.trader_id: records.BookRow(
+                tenant_id=account.tenant_id, account_id=account.account_id, trader_id=row.trader_id
+            )
+            for row in facts.desk.traders
+        }
+        self._heads = unfunded | {head.trader_id: head for head in facts.desk.books}
 
     def as_json(self, wall_s: float) -> dict[str, Any]:
         """Return the report of a replay that took `wall_s` seconds."""
@@ -138,7 +145,7 @@ class Report:
             "wall_s": round(wall_s, 3),
             "bars_per_s": round(bars / wall_s),
             "decisions_per_s": round(sum(self._counts.values()) / wall_s),
-            "traders": [self._trader(row) for row in facts.desk.traders if row.trader_id in self._heads],
+            "traders": [self._trader(row) for row in facts.desk.traders],
             "account": {
                 "equity": _money(facts.venue_equity),
                 "realized_pnl": _money(sum((head.realized for head in heads), ZERO)),
@@ -177,6 +184,7 @@ class Report:
             "id": trader_id,
             "state": row.state.value,
             "state_reason": row.state_reason,
+            "allocated": _money(head.allocated),
             "decisions": sum(outcomes.values()),
             "outcomes": outcomes,
             "orders": sum(any(share.trader_id == trader_id for share in order.shares) for order in facts.orders),

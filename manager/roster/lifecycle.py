@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 from manager.desk.incidents.safe_mode import end_safe_mode
@@ -27,8 +28,9 @@ async def transition(
     schedule = await tx.get(ScheduleRow, trader_id)
     if row is None or schedule is None:
         raise UnknownTrader.of(trader_id)
-    changed = replace(row, state=move(trader_id, row.state, to), state_reason=reason, state_code=StateCode.NONE)
-    told = {"state": changed.state, "state_reason": reason, "state_code": changed.state_code}
+    told: dict[str, Any] = {"state": move(trader_id, row.state, to), "state_reason": reason}
+    told |= {"state_code": StateCode.NONE, "updated_at": at}
+    changed = replace(row, **told)
     await tx.patch(TraderRow, (trader_id,), **told)
     await end_safe_mode(tx, schedule, at)
     if TraderState.ISOLATED in (row.state, to):

@@ -31,6 +31,8 @@ class TraderChanges:
     decision_interval_s: int | None = None
     allocation_pct: Decimal | None = None
     prompt_template: str | None = None
+    description: str | None = None
+    author: str | None = None
 
     def applied_to(self, spec: TraderSpec) -> TraderSpec:
         """Return the definition with the changes."""

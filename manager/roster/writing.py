@@ -54,6 +54,8 @@ class RosterAct:
             spec=stored(spec),
             state=state,
             state_reason=reason,
+            created_at=self.now,
+            updated_at=self.now,
         )
         schedule = self.schedule(self.tenant, spec, self.now, self.crowd)
         if not spec.auto_start:
@@ -108,8 +110,8 @@ class RosterWriter:
 
     async def change(self, row: TraderRow, spec: TraderSpec, reason: str) -> TraderRow:
         """Give a trader another definition, and another schedule with another interval."""
-        changed = replace(row, spec=stored(spec))
-        await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec)
+        changed = replace(row, spec=stored(spec), updated_at=self._now)
+        await self.tx.patch(TraderRow, (row.trader_id,), spec=changed.spec, updated_at=self._now)
         if spec.decision_interval_s != row.spec.decision_interval_s:
             await self._reschedule(row, asked_every(spec, row.state))
         if spec.executor.gate != row.spec.executor.gate:

@@ -110,7 +110,10 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderRow:
-    """Hold a trader's definition and life-cycle state; written by the manager."""
+    """Hold a trader's definition and life-cycle state; written by the manager.
+
+    `updated_at` is when either changed last; both instants are None where nothing tells them.
+    """
 
     tenant_id: TenantId
     trader_id: TraderId
@@ -121,6 +124,8 @@ class TraderRow:
     state_reason: str = ""
     state_code: StateCode = StateCode.NONE
     trading_state: TradingState = TradingState.ACTIVE
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
     def is_asked(self, *, holds: bool) -> bool:
         """Tell whether it decides: it runs, or is isolated, not for its replies, with positions that it may close."""

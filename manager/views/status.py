@@ -94,6 +94,10 @@ class TraderStatus:
     deciding_since: datetime | None
     last_decision: LastDecision | None
     verdicts: tuple[Verdict, ...]
+    description: str
+    author: str
+    created_at: datetime | None
+    updated_at: datetime | None
     code: str = ""
 
 
@@ -398,6 +402,10 @@ class _Traders:
                 Verdict(at=one.at, kind=one.kind, code=one.code, symbol=one.symbol, detail=one.detail)
                 for one in self._verdicts.get(row.trader_id, [])
             ),
+            description=row.spec.description,
+            author=row.spec.author,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
         )
 
     def _cost(self, row: TraderRow) -> ModelCost:

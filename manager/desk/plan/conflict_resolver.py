@@ -39,15 +39,18 @@ class Conflicts:
         """Deny one entry."""
         self._denials.append(Denial.of(entry.intent, code, detail, size_usd=entry.size_usd))
 
-    def record(self, kind: str, entries: Sequence[Candidate], outcome: str, holders: Iterable[TraderId] = ()) -> None:
-        """Record one conflict between those who want entries on a symbol, and those who hold it."""
-        self._conflicts.append(Conflict.between(kind, entries, outcome, holders))
+    def record(
+        self, kind: str, entries: Sequence[Candidate], outcome: str, holders: Iterable[TraderId] = (), side: int = 0
+    ) -> None:
+        """Record one conflict between those who want entries on a symbol, and those who hold it on one `side`."""
+        self._conflicts.append(Conflict.between(kind, entries, outcome, holders, side))
 
     def yield_to(self, holders: set[TraderId], entries: Sequence[Candidate], code: str) -> None:
         """Deny entries of one direction because others hold, or may hold, a position on the symbol."""
         if not entries:
             return
-        held = _side(-entries[0].direction if code == "DIRECTION" else entries[0].direction)
+        side = -entries[0].direction if code == "DIRECTION" else entries[0].direction
+        held = _side(side)
         names = sorted(holders)
         for entry in entries:
             others = [name for name in names if name != entry.trader_id]
@@ -56,7 +59,7 @@ class Conflicts:
             self.deny(entry, code, detail)
         hold = "holds" if len(names) == 1 else "hold"
         outcome = f"kept the standing {held} that {', '.join(names)} {hold}; denied {_names(entries)}"
-        self.record(code.lower(), entries, outcome, names)
+        self.record(code.lower(), entries, outcome, names, side)
 
     def keep_leading_side(self, entries: Sequence[Candidate], why: str) -> list[Candidate]:
         """Return the entries on the side of the first one and deny the others."""

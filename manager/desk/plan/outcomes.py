@@ -104,30 +104,43 @@ class Candidate(OfPosition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """Record one conflict: `type` is direction, duplicate or resource, `severity` high, medium or low."""
+    """Record one conflict: `type` is direction, duplicate or resource, `severity` high, medium or low.
+
+    Each trader has its direction, +1 or -1, and its confidence, None for one that only holds a position.
+    """
 
     type: str
     symbol: Symbol
     traders: tuple[TraderId, ...]
+    directions: tuple[int, ...]
     confidences: tuple[Decimal | None, ...]
     severity: str
     outcome: str
 
+    @property
+    def told_traders(self) -> str:
+        """Return each trader with its direction and confidence, such as `a long 80, b short, holds`."""
+        return ", ".join(
+            f"{trader_id} {'long' if direction > 0 else 'short'}{', holds' if sure is None else f' {plain(sure)}'}"
+            for trader_id, direction, sure in zip(self.traders, self.directions, self.confidences, strict=True)
+        )
+
     @classmethod
     def between(
-        cls, kind: str, entries: Sequence[Candidate], outcome: str, holders: Iterable[TraderId] = ()
+        cls, kind: str, entries: Sequence[Candidate], outcome: str, holders: Iterable[TraderId] = (), side: int = 0
     ) -> "Conflict":
-        """Return the conflict of those who want entries on a symbol, and of those who hold it."""
-        involved: dict[TraderId, Decimal | None] = {}
+        """Return the conflict of those who want entries on a symbol, and of those who hold it on one `side`."""
+        involved: dict[TraderId, tuple[int, Decimal | None]] = {}
         for entry in entries:
-            involved.setdefault(entry.trader_id, entry.confidence)
+            involved.setdefault(entry.trader_id, (entry.direction, entry.confidence))
         for holder in holders:
-            involved.setdefault(holder, None)
+            involved.setdefault(holder, (side, None))
         return cls(
             type=kind,
             symbol=entries[0].symbol,
             traders=tuple(involved),
-            confidences=tuple(involved.values()),
+            directions=tuple(direction for direction, _ in involved.values()),
+            confidences=tuple(confidence for _, confidence in involved.values()),
             severity=_SEVERITIES[kind],
             outcome=outcome,
         )

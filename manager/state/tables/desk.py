@@ -69,6 +69,8 @@ class TraderTable(SQLModel, table=True):
     state_reason: str = Field(sa_type=TEXT)
     state_code: str = Field(sa_type=TEXT)
     trading_state: str = Field(sa_type=TEXT)
+    created_at: datetime | None = Field(sa_type=INSTANT)
+    updated_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class ScheduleTable(SQLModel, table=True):

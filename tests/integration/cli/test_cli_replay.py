@@ -25,6 +25,9 @@ def scenario() -> Scenario:
     )
 
 
+SIDES = (("a", "long", 80.5), ("b", "short", 90))
+
+
 def replayed(folder: Path, *arguments: str | Path, given: Scenario | None = None) -> Result:
     """Write the scenario unless its files are there, and replay it on the command line."""
     if not (folder / "config.yaml").exists():
@@ -58,6 +61,37 @@ def test_what_a_replay_logs_is_no_part_of_its_report(tmp_path: Path, monkeypatch
         structlog.reset_defaults()
     assert json.loads(result.stdout)["traders"][0]["outcomes"] == {"unavailable": 2}
     assert result.stderr.count("decision_without_result") == 1
+
+
+def test_traders_without_capital_are_in_the_report_too(tmp_path: Path) -> None:
+    """250 USD are enough for two floors of 100 USD; the third trader is dealt nothing and decides all the same."""
+    given = Scenario(
+        bars={BTC: flat(6, "100")},
+        traders={name: {} for name in "abc"},
+        batches=[(1, "c", [{"symbol": BTC, "action": "hold"}])],
+        manager={"total_equity_usd": 250, "reserve_equity_pct": 0, "allocation_strategy": "performance_based"},
+    )
+    report = json.loads(replayed(tmp_path, "--json", given=given).stdout)
+    told = [(one["id"], one["state"], one["allocated"], one["equity"], one["decisions"]) for one in report["traders"]]
+    assert told == [("a", "running", "125", "125", 0), ("b", "running", "125", "125", 0), ("c", "running", "0", "0", 1)]
+
+
+def test_a_conflict_is_one_line_beside_the_report(tmp_path: Path) -> None:
+    """b is surer and keeps its side; the same conflict on the same symbol is told once in a replay."""
+    sides = [(at, name, [opens(BTC, side, "100", confidence=sure)]) for at in (1, 2) for name, side, sure in SIDES]
+    structlog.reset_defaults()
+    try:
+        given = Scenario(bars={BTC: flat(6, "100")}, traders={"a": {}, "b": {}}, batches=sides)
+        result = replayed(tmp_path, "--json", given=given)
+    finally:
+        structlog.reset_defaults()
+    assert json.loads(result.stdout)["conflicts"] == {"direction": 2}
+    [line] = [line for line in result.stderr.splitlines() if " conflict " in line]
+    assert "type=direction" in line
+    assert "severity=high" in line
+    assert f"symbol={BTC}" in line
+    assert "traders='b short 90, a long 80.5'" in line
+    assert "outcome='kept b (short); denied a'" in line
 
 
 def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

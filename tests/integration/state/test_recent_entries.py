@@ -34,7 +34,7 @@ async def test_entries_keep_their_instants_down_and_up(empty_database: Database)
                 for name, made in (("none", ()), ("three", MADE))
             ]
             await tx.insert([account, *books])
-    migrate(empty_database.owner_dsn, "0018")
+    migrate(empty_database.owner_dsn, "0019")
     with psycopg.connect(empty_database.owner_dsn) as connection:
         connection.execute(f"SET ROLE {OWNER}".encode())
         connection.execute(b"ALTER TABLE books NO FORCE ROW LEVEL SECURITY")

@@ -34,6 +34,7 @@ from manager.views.costs import CostQuery, read_model_costs
 from manager.views.events import EventQuery, read_events
 from manager.views.incidents import IncidentQuery, read_incidents
 from manager.views.operations import OperationKind, OperationQuery, read_operations
+from manager.views.performance import PerformanceQuery, read_performance
 from manager.views.status import StatusQuery, read_status
 from manager.views.why import read_story
 from state_rows import AT, make_account, make_row, make_trader
@@ -53,6 +54,7 @@ READ: dict[str, tuple[Callable[[PostgresStore], Awaitable[Any]], int]] = {
     "incidents": (lambda store: read_incidents(store, DEFAULT_TENANT, IncidentQuery()), 1),
     "costs": (lambda store: read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT)), 1),
     "events": (lambda store: read_events(store, DEFAULT_TENANT, EventQuery()), 1),
+    "performance": (lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)), 1),
 }  # fmt: skip
 
 

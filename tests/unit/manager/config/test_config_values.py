@@ -31,7 +31,8 @@ traders:
 monitoring: {update_interval: 10s, alert_webhook: ${WEBHOOK}, metrics_exporter: prometheus}
 tenants: {acme: {exchanges: {own: {type: paper, market: {type: synthetic}, start_equity_usd: 500}},
                  traders: [{id: trend_btc, exchange: own, executor: {type: recorded}, symbols: ["ETH/USDT:USDT"],
-                            decision_interval: 1h, auto_start: false}],
+                            decision_interval: 1h, auto_start: false, description: "buys dips", author: ann,
+                            risk_params: {max_single_position_exposure_pct: 250}}],
                  global_limits: {max_positions: 3}}}
 """
 ENV = {"HL_KEY": "key-1", "HL_SECRET": "secret-1", "WEBHOOK": "https://hooks.example/x", "OTHER": "not-named"}
@@ -73,6 +74,10 @@ def test_tenants_have_their_own_accounts_traders_and_limits(design: Config) -> N
     assert design.tenants[DEFAULT_TENANT].accounts["paper"].rules.limits.max_positions == 10
     [trader] = acme.traders
     assert (trader.id, trader.account, trader.auto_start) == ("trend_btc", "own", False)
+    assert (trader.description, trader.author) == ("buys dips", "ann")
+    assert trader.limits.max_single_position_exposure_pct == 250
+    [plain] = design.tenants[DEFAULT_TENANT].traders
+    assert (plain.description, plain.author, plain.limits.max_single_position_exposure_pct) == ("", "", None)
     assert trader.executor.type is ExecutorType.RECORDED
 
 

@@ -65,7 +65,7 @@ WANTED = """\
 
 ## Your performance
 
-pnl 50.9 USD (-5 %), Sharpe 9.359, trades 4, win rate 75 %
+pnl 50.9 USD (-5 %), Sharpe 9.359, trades 4 (1 an hour of late), win rate 75 %
 average win 10 USD, average loss -7.5 USD (before fees and funding), drawdown now 5 %, worst 8 %
 
 ## Your account share (USD)
@@ -75,7 +75,7 @@ unrealized 40, realized 12.5, fees paid 1.4, funding received -0.2
 
 ## What you may still use
 
-entries this hour 2, new positions 0, margin 208.54 USD, drawdown before entries stop 15 %, margin held back for your \
+entries this hour 1, new positions 0, margin 208.54 USD, drawdown before entries stop 15 %, margin held back for your \
 entry orders that may still fill 100 USD (already taken off)
 
 ## Your positions (quantities in contracts)
@@ -201,6 +201,7 @@ def rows() -> list[Any]:
     # nav 0.95 of 1: -5 %; Sharpe 0.001 / sqrt(0.0023 / 23) * sqrt(8760) = 9.359; 30 / 3 = 10, -7.5 / 1 = -7.5
     curve = Performance(
         nav=0.95, max_drawdown=0.08, returns=24, mean=0.001, m2=0.0023, trades=4, wins=3, won_usd=Decimal(30),
+        closed_at=tuple(NOW - timedelta(hours=hours) for hours in (30, 2, 1)),
         lost_usd=Decimal("-7.5"),
     )  # fmt: skip
     # 1000 + 12.5 - 1.4 - 0.2 = 1010.9; with 40 unrealized 1050.9, so 50.9 above the capital

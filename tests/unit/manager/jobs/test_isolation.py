@@ -195,10 +195,10 @@ async def test_the_worst_loser_goes_one_a_pass_and_never_what_is_external() -> N
     desk = await FaultyDesk.of(traders=("a", "b"), account_limits=limits)
     await desk.go("a", open_long(usd=4000, stop=60))
     await desk.go("b", open_long(usd=2000, stop=60))
-    assert (await desk.held("a"), await desk.held("b")) == (40, 20)
+    assert (await desk.held("a"), await desk.held("b")) == (Decimal(40), Decimal(20))
     desk.price(92)
     await desk.maintain(2)
-    assert (await desk.held("a"), await desk.held("b")) == (0, 20)
+    assert (await desk.held("a"), await desk.held("b")) == (Decimal(0), Decimal(20))
     await desk.maintain(3)
     assert await desk.held("b") == 20
     assert await desk.wrongs() == []

@@ -19,6 +19,7 @@ from manager.errors import NotFlat, UnknownAccount, UnknownTrader
 from manager.manager import Manager
 from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
+from manager.roster.registry import TraderChanges
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -231,3 +232,19 @@ async def test_a_halt_outlives_what_a_round_under_way_writes_of_the_account(live
         await lives.manager.set_trading(
             DEFAULT_TENANT, AccountId("elsewhere"), TradingState.HALTED, actor="ann", reason=""
         )
+
+
+async def test_a_trader_carries_when_it_came_and_when_it_changed(lives: Lives) -> None:
+    row: TraderRow = await lives.get(TraderRow, "one")
+    assert (row.created_at, row.updated_at) == (AT, AT)
+    lives.clock.set(AT + timedelta(minutes=1))
+    await lives.manager.pause(DEFAULT_TENANT, TraderId("one"), actor="ann", reason="")
+    row = await lives.get(TraderRow, "one")
+    assert (row.created_at, row.updated_at) == (AT, AT + timedelta(minutes=1))
+    lives.clock.set(AT + timedelta(minutes=2))
+    changes = TraderChanges(description="in and out within the day", author="bo")
+    changed = await lives.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="ann")
+    row = await lives.get(TraderRow, "one")
+    assert row == changed
+    assert (row.created_at, row.updated_at) == (AT, AT + timedelta(minutes=2))
+    assert (row.spec.description, row.spec.author) == ("in and out within the day", "bo")

@@ -21,6 +21,7 @@ from manager.views.events import EventPage, EventQuery, read_events
 from manager.views.incidents import IncidentPage, IncidentQuery, read_incidents
 from manager.views.operations import OperationPage, OperationQuery, read_operations
 from manager.views.pages import jsonable
+from manager.views.performance import PerformancePage, PerformanceQuery, read_performance
 from manager.views.prompt_diff import Comparison, Difference, Totals
 from manager.views.status import StatusPage, StatusQuery, read_status
 from manager.views.why import Story, read_story
@@ -35,6 +36,7 @@ VIEWS: dict[str, Any] = {
     "costs": CostPage,
     "events": EventPage,
     "prompt_diff": Comparison,
+    "performance": PerformancePage,
 }
 READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "status": lambda store: read_status(store, DEFAULT_TENANT, StatusQuery(now=AT + timedelta(seconds=5))),
@@ -45,6 +47,7 @@ READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "incidents": lambda store: read_incidents(store, DEFAULT_TENANT, IncidentQuery()),
     "costs": lambda store: read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT)),
     "events": lambda store: read_events(store, DEFAULT_TENANT, EventQuery()),
+    "performance": lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)),
 }
 
 
