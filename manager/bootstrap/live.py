@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -103,7 +104,11 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
             desk=assemble(config, outside, holder=holder, keep_prompts=keep_prompts),
             runner=runner,
             settings=WorkerSettings(decision_concurrency=config.manager.decision_concurrency),
-            pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+            pace=replace(
+                Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+                keep_contexts_s=config.manager.context_retention_s,
+                keep_equity_s=config.manager.equity_retention_s,
+            ),
             gates=gates_of(config),
             one_gate=is_one_gate(config),
         )

@@ -10,7 +10,7 @@ from manager.state import records, spending
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0030"
+REVISION: Final = "0031"
 
 
 def table_of(model: Any) -> Table:
