@@ -8,14 +8,14 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.setup-done
-SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) tests
+SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) docs/pages tests
 GENERATED := executor/proto/decision_pb2.py
 PEER := .venv/bench-peer
 BENCHMARKS := $(filter-out benchmarks/twelve_traders.py,$(wildcard benchmarks/[a-z]*.py))
 MEASURE := COVERAGE_FILE=$(CURDIR)/.coverage
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: setup run test coverage check lint types format bench lock clean
+.PHONY: setup run test coverage check lint types format docs bench lock clean
 
 setup: $(STAMP) $(GENERATED)
 
@@ -66,6 +66,10 @@ types: setup
 format: setup
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+# Write the pages of docs/ that come from the code.
+docs: setup
+	PYTHONPATH=docs $(BIN)/python -m pages
 
 bench: setup
 	@[ -d $(PEER) ] || $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEER) -r benchmarks/requirements.txt || { \

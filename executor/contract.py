@@ -68,7 +68,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemError:
-    """Say why one item of a batch was dropped: its path in the reply, the value given and the mend."""
+    """Say why one item of a batch is invalid: its path in the reply, the value given and the mend."""
 
     path: str
     message: str

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import anyio
 
-from executor.budget import Charge, billed, charges
 from executor.contract import Context, FullDecision, ItemError, Outcome, RenderedPrompt
 from executor.errors import ExecutorConfigError, ModelError, PromptError, RecordingMissing
 from executor.models.chain import Asked, ModelChain
 from executor.models.chat import ChatModel, Completion, Finish, Message
+from executor.models.metering import Charge, billed, charges
 from executor.prompts.library import PromptLibrary
 from executor.reply.parser import json_schema, parse_reply
 from executor.reply.reask import Answers, correction

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from executor.baseline.executor import BaselineExecutor
 from executor.baseline.styles import Style
-from executor.budget import Meter
 from executor.contract import Executor
 from executor.errors import ExecutorConfigError
 from executor.executor import LLMExecutor
 from executor.models.addresses import shown_url
 from executor.models.chat import ModelEndpoint, Structured
 from executor.models.clients import ModelClients, ModelSource
+from executor.models.metering import Meter
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary
 from executor.recordings.decisions import RecordedBatch, RecordedExecutor

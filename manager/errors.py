@@ -46,7 +46,7 @@ class UnknownTrader(ManagerError):
     """Report a trader id that nobody has."""
 
     @staticmethod
-    def of(trader_id: str) -> "UnknownTrader":
+    def of(trader_id: TraderId) -> "UnknownTrader":
         """Return the error of this id."""
         return UnknownTrader(f"there is no trader {trader_id!r}; `propdesk traders list` names them")
 

@@ -75,7 +75,7 @@ class Manager:
         return await self._move(tenant, trader_id, TraderState.RUNNING, actor=actor, reason=reason)
 
     async def stop(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
-        """Stop a trader; its free capital is released, its positions stay, protected. Raises as `start`."""
+        """Stop a trader; its free capital is withdrawn, its positions stay, protected. Raises as `start`."""
         return await self._move(tenant, trader_id, TraderState.STOPPED, actor=actor, reason=reason)
 
     async def isolate(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str) -> TraderRow:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from exchanges.types import ZERO
 from executor.contract import PerformanceView
 
 _HOUR = timedelta(hours=1)
@@ -27,7 +28,7 @@ class Performance:
     """
 
     units: float = 0.0
-    released_usd: Decimal = Decimal(0)
+    released_usd: Decimal = ZERO
     nav: float = 1.0
     peak_nav: float = 1.0
     max_drawdown: float = 0.0
@@ -38,8 +39,8 @@ class Performance:
     m2: float = 0.0
     trades: int = 0
     wins: int = 0
-    won_usd: Decimal = Decimal(0)
-    lost_usd: Decimal = Decimal(0)
+    won_usd: Decimal = ZERO
+    lost_usd: Decimal = ZERO
 
     @property
     def drawdown(self) -> float:
@@ -91,10 +92,10 @@ def flow(state: Performance, equity_before: Decimal, amount: Decimal, *, winding
 
     What goes out of a trader that is `winding_down` sells no units yet. A curve without capital stands still.
     """
-    released = max(Decimal(0), state.released_usd - amount) if winding_down else Decimal(0)
+    released = max(ZERO, state.released_usd - amount) if winding_down else ZERO
     before, after = float(equity_before + state.released_usd), float(equity_before + amount + released)
     if after < MIN_CAPITAL:
-        return replace(state, units=0.0, released_usd=Decimal(0))
+        return replace(state, units=0.0, released_usd=ZERO)
     if state.units <= 0 or before < MIN_CAPITAL or state.nav <= 0:
         return replace(state, units=after / state.nav if state.nav > 0 else after, released_usd=released)
     return replace(state, units=state.units * (after / before), released_usd=released)
@@ -121,8 +122,8 @@ def view(state: Performance, pnl_usd: Decimal) -> PerformanceView:
         sharpe=state.sharpe,
         win_rate=None if state.win_rate is None else state.win_rate * 100,
         trades=state.trades,
-        average_win=state.won_usd / state.wins if state.wins else Decimal(0),
-        average_loss=state.lost_usd / losses if losses else Decimal(0),
+        average_win=state.won_usd / state.wins if state.wins else ZERO,
+        average_loss=state.lost_usd / losses if losses else ZERO,
         max_drawdown_pct=state.max_drawdown * 100,
         drawdown_pct=state.drawdown * 100,
     )

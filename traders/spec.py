@@ -5,7 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from executor.contract import Limits
 from executor.registry import ExecutorSpec
 
@@ -32,7 +32,7 @@ class TraderSpec:
     executor: ExecutorSpec
     symbols: tuple[Symbol, ...]
     decision_interval_s: int
-    allocation_pct: Decimal = Decimal(0)
+    allocation_pct: Decimal = ZERO
     limits: Limits = field(default_factory=Limits)
     auto_start: bool = True
     show_desk_exposure: bool = True

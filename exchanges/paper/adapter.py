@@ -209,7 +209,7 @@ class PaperExchange:
             return [order.report() for order in state.journal.orders.values()]
 
     async def close(self) -> None:
-        """Hold nothing, release nothing."""
+        """Do nothing: no connection is held."""
 
     def _deny_late(self, request: types.OrderRequest) -> None:
         now = self._clock.now()

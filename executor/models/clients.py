@@ -1,20 +1,15 @@
 """The models of a process: one gate and one set of connections for each endpoint, whoever asks it."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import anyio
 
-from executor.errors import ExecutorConfigError
-from executor.models.addresses import check_base_url, check_key, same_url, shown_url
+from executor.models.addresses import same_url
 from executor.models.chat import ChatModel, ModelEndpoint
+from executor.models.endpoint_client import EndpointClient
 from executor.models.gate import EndpointGate, GateSettings, Pacing
+from executor.models.metering import Meter, MeteredModel, Unmetered
 from executor.models.profile import ModelProfile
-
-if TYPE_CHECKING:
-    import httpx2
-
-    from executor.budget import Meter
-    from executor.models.openai_client import OpenAIClient
 
 _GateKey = tuple[str, str, str]
 
@@ -32,49 +27,13 @@ class ModelSource(Protocol):
         """Return the lock under which prompts are rendered one by one."""
         ...
 
-    def model(self, profile: ModelProfile, meter: "Meter | None" = None) -> ChatModel:
+    def model(self, profile: ModelProfile, meter: Meter | None = None) -> ChatModel:
         """Return the model of `profile`, its calls within the budgets of `meter`."""
         ...
 
     async def close(self) -> None:
         """Release what is held."""
         ...
-
-
-class EndpointClient:
-    """Open the client of one endpoint at its first call, for all who share it; belongs to one event loop.
-
-    Raises ExecutorConfigError at once if the endpoint may not or cannot be called.
-    """
-
-    def __init__(self, endpoint: ModelEndpoint, transport: "httpx2.AsyncBaseTransport | None" = None) -> None:
-        try:
-            check_base_url(endpoint.base_url, allow_private=endpoint.allow_private)
-        except ExecutorConfigError as error:
-            raise ExecutorConfigError(f"base_url {shown_url(endpoint.base_url)!r}: {error}") from None
-        check_key(endpoint.api_key, "the environment variable that api_key names")
-        self._endpoint = endpoint
-        self._transport = transport
-        self._opening = anyio.Lock(fast_acquire=True)
-        self._client: OpenAIClient | None = None
-
-    async def opened(self) -> "OpenAIClient":
-        """Return the client; the first of a process takes over a second, in which the event loop serves others."""
-        async with self._opening:
-            if self._client is None:
-                self._client = await anyio.to_thread.run_sync(self._open)
-            return self._client
-
-    async def aclose(self) -> None:
-        """Close the client; a later call opens another."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-    def _open(self) -> "OpenAIClient":
-        from executor.models.openai_client import OpenAIClient
-
-        return OpenAIClient(self._endpoint, self._transport)
 
 
 class ModelClients:
@@ -91,9 +50,8 @@ class ModelClients:
         self._clients: dict[tuple[str, str, bool], EndpointClient] = {}
         self._gates: dict[_GateKey, EndpointGate] = {}
 
-    def model(self, profile: ModelProfile, meter: "Meter | None" = None) -> ChatModel:
+    def model(self, profile: ModelProfile, meter: Meter | None = None) -> ChatModel:
         """Return the model of `profile`; raise ExecutorConfigError if its address may not be called."""
-        from executor.budget import MeteredModel, Unmetered
         from executor.models.chain import GuardedModel
         from executor.models.openai_chat import OpenAIChatModel
 

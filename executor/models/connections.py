@@ -218,9 +218,9 @@ class Connections(httpx2.AsyncBaseTransport):
         headers = [(b"Host", url.netloc), *self._own]
         if content:
             headers += [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(content))]
-        target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        address = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         return httpcore2.Request(
-            request.method, target, headers=headers, content=content, extensions=request.extensions
+            request.method, address, headers=headers, content=content, extensions=request.extensions
         )
 
     def _ended(self, pool: httpcore2.AsyncConnectionPool) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from executor.errors import ExecutorUnavailable, ModelError, ModelOverloaded, ModelTimeout, UnreadableAnswer
 from executor.models.addresses import shown_url
 from executor.models.chat import Completion, Finish, Message, ModelEndpoint, Structured
-from executor.models.clients import EndpointClient
+from executor.models.endpoint_client import EndpointClient
 from executor.models.failures import Answered, body_of, connection_failure, error_in, retry_after_s, without
 from executor.models.usage import asked_tokens, usage_in, usage_of
 

@@ -1,6 +1,6 @@
 """What an endpoint says that a call took, read leniently: a count that makes no sense loses no reply.
 
-A count of 0 stands for one that is not known; who books the call estimates it (executor/budget.py).
+A count of 0 stands for one that is not known; who books the call estimates it (executor/models/metering.py).
 """
 
 import json

@@ -59,7 +59,7 @@ class RecordedBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DroppedItem:
+class InvalidItem:
     """Name one item that was not delivered: its line, its trader and everything that is wrong with it."""
 
     line: int
@@ -70,16 +70,16 @@ class DroppedItem:
 class RecordedExecutor:
     """Deliver each trader's recorded batches once, in order of time and then of the file.
 
-    A batch is due at the first instant at or after its `ts_ms`; a bad item is dropped alone, with its line, and
-    told to `on_drop`. What has been delivered is remembered in this object only.
+    A batch is due at the first instant at or after its `ts_ms`; an invalid item is left out alone, with its line, and
+    told to `on_invalid`. What has been delivered is remembered in this object only.
     """
 
     def __init__(
         self,
         by_trader: Mapping[str, Sequence[RecordedBatch]],
-        on_drop: Callable[[DroppedItem], object] | None = None,
+        on_invalid: Callable[[InvalidItem], object] | None = None,
     ) -> None:
-        self._on_drop = on_drop
+        self._on_invalid = on_invalid
         self._batches = {
             trader: tuple(sorted(batches, key=lambda batch: batch.ts_ms)) for trader, batches in by_trader.items()
         }
@@ -106,8 +106,8 @@ class RecordedExecutor:
                 else:
                     where = f"(recorded at {batch.ts_ms}, line {batch.line})"
                     errors.extend(replace(error, message=f"{error.message} {where}") for error in judged)
-                    if self._on_drop is not None:
-                        self._on_drop(DroppedItem(line=batch.line, trader_id=trader, errors=judged))
+                    if self._on_invalid is not None:
+                        self._on_invalid(InvalidItem(line=batch.line, trader_id=trader, errors=judged))
         return FullDecision(decisions=tuple(decisions), errors=tuple(errors), model="recorded")
 
     async def ping(self) -> None:

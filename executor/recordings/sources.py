@@ -11,11 +11,11 @@ from typing import Any
 
 import anyio
 
-from executor.budget import Charge, Meter, MeteredModel, Unmetered, charges
 from executor.contract import Context, FullDecision
 from executor.errors import CallNotMade, ModelError
 from executor.models.chat import ChatModel, Completion, Finish, Message, ModelEndpoint
 from executor.models.clients import ModelSource
+from executor.models.metering import Charge, Meter, MeteredModel, Unmetered, charges
 from executor.models.profile import ModelProfile
 from executor.recordings.calls import Bill, CallKey, RecordedCall
 from executor.recordings.files import RecordingFile, Recordings

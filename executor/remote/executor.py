@@ -7,9 +7,9 @@ from typing import Final
 
 import anyio
 
-from executor.budget import Bookings, Charge, Meter, Unmetered, billed, charges
 from executor.contract import ZERO, Context, FullDecision, ItemError, Outcome
 from executor.errors import BudgetExhausted, ExecutorUnavailable, ModelError, RecordingMissing
+from executor.models.metering import Bookings, Charge, Meter, Unmetered, billed, charges
 from executor.remote.endpoint import Asking, RemoteEndpoint, RemoteSource
 from executor.reply.text import clean_text
 

@@ -25,10 +25,10 @@ _NOT_OFFERED: Final = '"target" is not among the actions; open or close instead'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """Hold what one text asked for; `errors` name each dropped part by its path.
+    """Hold what one text asked for; `errors` name each invalid part by its path.
 
     `usable` is False when the text as a whole, or every item of it, is invalid: then there are no decisions.
-    `lost_exit` says that one of the dropped items would have closed something or moved a stop. `doubted` is what a text
+    `lost_exit` says that one of the invalid items would have closed something or moved a stop. `doubted` is what a text
     asks for if the words that follow it do not take it back; it counts only when it is said twice.
     """
 

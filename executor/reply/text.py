@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
+from executor.contract import ZERO
 from executor.errors import ReplySyntaxError
 
 MAX_TEXT: Final = 8_000
@@ -55,7 +56,7 @@ def exact_number(value: object) -> Decimal:
     if not value.is_finite() or value.copy_abs() > _LARGEST or len(value.as_tuple().digits) > MAX_DIGITS:
         raise ValueError("expected a finite number of at most 1e15 and 40 digits")
     if not value:
-        return Decimal(0)
+        return ZERO
     if value.copy_abs() < _SMALLEST:
         raise ValueError("expected 0 or a number of at least 1e-18")
     return value

@@ -11,7 +11,7 @@ from executor.contract import Context, Executor, FullDecision, ItemError, Outcom
 from executor.errors import ExecutorError, ExecutorUnavailable
 from executor.models.clients import gate_key
 from executor.models.profile import MAX_CONCURRENCY
-from executor.recordings.decisions import DroppedItem, RecordedBatch, RecordedExecutor
+from executor.recordings.decisions import InvalidItem, RecordedBatch, RecordedExecutor
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from manager.config.values import Config
 from manager.jobs.slots import GateKey, GatePlaces
@@ -44,10 +44,10 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """Hold the recorded decisions of a replay by trader; `dropped` grows with those that cannot be delivered."""
+    """Hold the recorded decisions of a replay by trader; `invalid` grows with those that cannot be delivered."""
 
     batches: Mapping[str, Sequence[RecordedBatch]] = field(default_factory=dict)
-    dropped: list[DroppedItem] = field(default_factory=list)
+    invalid: list[InvalidItem] = field(default_factory=list)
 
 
 def longest_decision_s(config: Config) -> float:
@@ -123,7 +123,7 @@ class ConfiguredExecutors:
     def _build(self, tenant: TenantId, spec: TraderSpec) -> Executor:
         recorded = self._recorded
         if recorded is not None and spec.id in recorded.batches:
-            return RecordedExecutor({spec.id: recorded.batches[spec.id]}, recorded.dropped.append)
+            return RecordedExecutor({spec.id: recorded.batches[spec.id]}, recorded.invalid.append)
         wanted, configured = spec.executor, self._configured.get((tenant, spec.id))
         if configured is not None and configured.base_url == wanted.base_url:
             wanted = replace(wanted, api_key=configured.api_key)

@@ -20,7 +20,7 @@ from exchanges.replay.feed import ReplayFeed
 from exchanges.replay.loader import load_candles, load_funding
 from exchanges.replay.path import ReplayPath
 from executor.models.clients import ModelClients
-from executor.recordings.decisions import DroppedItem, load_recorded
+from executor.recordings.decisions import InvalidItem, load_recorded
 from executor.recordings.files import RecordingFile, Recordings
 from executor.recordings.sources import RecordedModels, RecordedRemotes, RecordingModels, RecordingRemotes
 from executor.registry import ExecutorParts, ExecutorType
@@ -68,7 +68,7 @@ class ReplayAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """Hold an assembled replay; `recorded` are the delivery times in ms by trader, `dropped` grows while it runs."""
+    """Hold an assembled replay; `recorded` are the delivery times in ms by trader, `invalid` grows while it runs."""
 
     store: MemoryStore
     clock: ManualClock
@@ -78,7 +78,7 @@ class Replay:
     path: ReplayPath
     account: ReplayAccount
     recorded: Mapping[TraderId, Sequence[int]]
-    dropped: Sequence[DroppedItem]
+    invalid: Sequence[InvalidItem]
     deciding: ExecutorParts
 
     def finish(self) -> None:
@@ -241,7 +241,7 @@ async def assemble_replay(request: ReplayRequest) -> Replay:
             TraderId(trader_id): [batch.ts_ms for batch in batches]
             for trader_id, batches in inputs.recorded.batches.items()
         },
-        dropped=inputs.recorded.dropped,
+        invalid=inputs.recorded.invalid,
         deciding=deciding,
     )
 

@@ -137,8 +137,8 @@ class ReplayText:
         for title in ("conflicts", "denials", "clamps"):
             rows = [[str(name), str(count)] for name, count in sorted(result[title].items())]
             show_table(title.capitalize(), ["what", "count>"], rows)
-        if result["dropped_items"]:
-            say(f"Decisions dropped as invalid: {result['dropped_items']}")
+        if result["invalid_items"]:
+            say(f"Invalid items of decisions: {result['invalid_items']}")
         invariants = result["invariants"]
         say(f"Invariants: {invariants['checked']} checked, {invariants['violated']} violated")
         say(self._pace())

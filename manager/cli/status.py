@@ -20,7 +20,7 @@ _LONGEST_REASON: Final = 48
 _IDLE: Final = (Action.HOLD, Action.WAIT)
 _TRADER_COLUMNS: Final = (
     "trader", "state", "equity>", "PnL>", "positions>", "decided", "last decision", "next", "models USD>",
-    "last denial",
+    "last verdict",
 )  # fmt: skip
 _POSITION_COLUMNS: Final = (
     "trader", "symbol", "quantity>", "entry>", "mark>", "unrealized>", "stop>", "take profit>", "lev>", "note",
@@ -91,7 +91,7 @@ class AccountText:
 
     def _trader(self, trader: view.TraderStatus) -> list[str]:
         last, deciding = trader.last_decision, trader.deciding_since
-        denial = trader.denials[0] if trader.denials else None
+        verdict = trader.verdicts[0] if trader.verdicts else None
         return [
             trader.id,
             self._state(trader),
@@ -102,7 +102,7 @@ class AccountText:
             decided_text(last) if last else "-",
             f"deciding since {self._time(deciding)}" if deciding else self._time(trader.next_decision_at),
             cost_text(trader.models_today) if trader.models_today else "-",
-            f"{denial.code} {denial.symbol}" if denial else "-",
+            f"{verdict.code} {verdict.symbol}" if verdict else "-",
         ]
 
     def _state(self, trader: view.TraderStatus) -> str:
@@ -136,7 +136,7 @@ def decided_text(last: view.LastDecision) -> str:
     shown = sorted(last.actions, key=lambda action: action.startswith(_IDLE))[:_ACTIONS_SHOWN]
     if len(last.actions) > _ACTIONS_SHOWN:
         shown[-1] += f" and {len(last.actions) - _ACTIONS_SHOWN} more"
-    lost = f" ({last.dropped} dropped)" if last.dropped else ""
+    lost = f" ({last.invalid} invalid)" if last.invalid else ""
     return (", ".join(shown) or "nothing to do") + lost
 
 

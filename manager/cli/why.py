@@ -180,7 +180,7 @@ class IntentText:
             long = f"\n  ... ({len(one.reply)} characters; --json has them all)"
             say(f"  reply: {one.reply[:_LONGEST_REPLY]}{long if len(one.reply) > _LONGEST_REPLY else ''}")
         for error in one.errors:
-            say(f"  {'dropped' if one.outcome == Outcome.DECIDED else 'failed'}: {error.path}: {error.message}")
+            say(f"  {'invalid' if one.outcome == Outcome.DECIDED else 'failed'}: {error.path}: {error.message}")
         if one.market:
             show_table(
                 "  It saw", ["symbol", "mark>", "age s>", "indicators"], [self._seen(seen) for seen in one.market]
@@ -196,7 +196,7 @@ class IntentText:
         used = one.usage or Usage()
         tokens = f"{used.input_tokens} tokens in ({used.cached_tokens} cached), {used.output_tokens} out"
         cost = f"{tokens}, {price(used.cost_usd)} USD"
-        cost += f" and up to {price(used.unknown_usd)} USD that nobody told" if used.unknown_usd else ""
+        cost += f" and up to {price(used.unknown_usd)} USD of unknown cost" if used.unknown_usd else ""
         say(f"  model {one.model or '-'}: {one.attempts} attempt(s), {one.latency_s:.2f} s, {cost}")
         text = f"{one.prompt_hash}; its text: propdesk prompts sent {one.decision_id}"
         say(f"  prompt hash: {text if one.prompt_hash else '- (no prompt: rules in code)'}")

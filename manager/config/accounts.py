@@ -17,7 +17,7 @@ from pydantic import Field
 from exchanges.errors import ExchangeConfigError, MarketDataError
 from exchanges.paper.config import PaperConfig
 from exchanges.synthetic.config import SyntheticConfig
-from exchanges.types import Instrument, Symbol
+from exchanges.types import ZERO, Instrument, Symbol
 from manager.config import fields
 from manager.config.fields import EMPTY_IS_DEFAULT, Count, Example, Expect, Number, Section
 from manager.config.reading import Reading
@@ -46,7 +46,7 @@ class AccountSection(Section):
     def equity_usd(self, total_usd: Decimal) -> Decimal:
         """Return what the account starts with, 0 where only the venue knows."""
         del total_usd
-        return Decimal(0)
+        return ZERO
 
     @abstractmethod
     def settings(self, equity_usd: Decimal) -> object:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from exchanges.types import ZERO
 from executor.baseline.styles import Style
 from executor.contract import Limits
 from executor.errors import ExecutorConfigError, PromptError
@@ -106,7 +107,7 @@ class Definitions:
         """Count a trader among those that the next ones stand beside; `place` says where it is defined."""
         if spec.id:
             self._ids.setdefault(spec.id.lower(), (spec.id, place))
-        self._shares[spec.account] = self._shares.get(spec.account, Decimal(0)) + spec.allocation_pct
+        self._shares[spec.account] = self._shares.get(spec.account, ZERO) + spec.allocation_pct
 
     def judge(self, spec: TraderSpec) -> Iterator[Fault]:
         """Yield what does not fit the tenant or the traders before it."""
@@ -181,7 +182,7 @@ class Definitions:
         account, share = self._ground.accounts.get(spec.account), spec.allocation_pct
         if account is None or account.rules.allocation_strategy is not AllocationStrategy.CUSTOM:
             return
-        total = self._shares.get(spec.account, Decimal(0)) + share
+        total = self._shares.get(spec.account, ZERO) + share
         if total > HUNDRED:
             lack = f"the allocations of account {spec.account} add up to {total:f} %"
             yield Fault(loc=("allocation_pct",), value=f"{share:f}", mend=f"{lack}; lower them to 100 % together")

@@ -5,11 +5,11 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
 
-from executor.budget import output_cap
 from executor.errors import ExecutorConfigError
 from executor.models.addresses import check_base_url, shown_url
 from executor.models.chat import ModelEndpoint
 from executor.models.clients import gate_key
+from executor.models.metering import output_cap
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.registry import ExecutorSpec
 from manager.config.reading import Reading

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from exchanges.types import ZERO
 from executor.baseline.styles import Style
 from executor.contract import Limits
 from executor.models.chat import Structured
@@ -262,7 +263,7 @@ class TraderSection(Section):
     """What its calls of models may cost on a UTC day; without it `budgets.trader_usd_per_day`."""
     decision_interval: Annotated[fields.Duration, Field(le=2_592_000), Expect("a duration from 1s to 30d", "3m")]
     """How often it decides."""
-    allocation_pct: fields.Percent = Decimal(0)
+    allocation_pct: fields.Percent = ZERO
     """Its part of the capital, under allocation_strategy custom."""
     risk_params: Annotated[RiskSection, EMPTY_IS_DEFAULT, Example("{max_positions: 2}", "a mapping, see below")] = (
         RiskSection()

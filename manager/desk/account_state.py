@@ -2,7 +2,7 @@
 
 The state is built from one read, changed by facts only (fills, crosses, funding, capital, order outcomes), and drained
 into one transaction at each boundary that must survive a crash. When a transaction fails the job ends and the state
-is dropped, so memory never runs ahead of the database.
+is thrown away, so memory never runs ahead of the database.
 """
 
 from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ class BackOff:
             self._refused[what] = (times + 1, now)
 
     def waits(self, what: Hashable, now: datetime) -> bool:
-        """Tell whether it is too early to ask again: FIRST after a refusal, twice as long after each other, to MOST."""
+        """Tell whether it is too early to ask again: FIRST at first, twice as long each time, to MOST."""
         times, at = self._refused.get(what, (0, now))
         return times > 0 and now - at < min(MOST, FIRST * 2 ** min(times - 1, 8))
 

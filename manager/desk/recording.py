@@ -58,10 +58,10 @@ class Recorder:
             intent = self._state.intents.get(reduce.intent_id)
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
-            held, asked = abs(self._held(reduce.key)), reduce.quantity
-            taken, unsettled = self._held_before[reduce.key] - held, intent.intent_id in opening
-            unsettled = unsettled or reduce.key in waiting
-            if close_is_done(intent.decision, flat=not held, taken=taken, asked=asked, unsettled=unsettled):
+            held = self._held(reduce.key)
+            taken, lot = self._held_before[reduce.key] - abs(held), self._session.instrument(reduce.symbol).lot
+            unsettled = intent.intent_id in opening or reduce.key in waiting
+            if close_is_done(intent.decision, reduce.side, held, taken=taken, lot=lot, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, self._session.round_id)
 
     def verdict(self, kind: VerdictKind, verdict: Denial | Clamp) -> None:

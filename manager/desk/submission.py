@@ -129,11 +129,12 @@ class Submission:
 
     def _row(self, planned: PlannedOrder, kind: OrderType, *, leg: str) -> OrderRow:
         now, number = self._session.clock.now(), self._session.next_leg()
-        tenant_id, account_id = self._session.runtime.tenant_id, self._session.runtime.account_id
-        named = new_client_order_id(tenant_id, account_id, self._session.round_id, planned.symbol, leg, str(number))
+        account = self._session.state.account
+        where = (account.tenant_id, account.account_id, str(account.opened_at), self._session.round_id)
+        named = new_client_order_id(*where, planned.symbol, leg, str(number))
         return OrderRow(
-            tenant_id=tenant_id,
-            account_id=account_id,
+            tenant_id=account.tenant_id,
+            account_id=account.account_id,
             order_id=OrderId(named),
             round_id=self._session.round_id,
             symbol=planned.symbol,

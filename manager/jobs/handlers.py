@@ -334,7 +334,7 @@ class Turn:
 
 
 def invalid_parts(decision: records.DecisionRow) -> list[records.VerdictRow]:
-    """Return a verdict for each part of the reply that was dropped; of the reply that counts, not of one before it."""
+    """Return a verdict for each part of the reply that is invalid; of the reply that counts, not of one before it."""
     whole = INVALID_REPLY if decision.outcome is Outcome.INVALID_REPLY else ""
     codes = [
         (INVALID_ITEM if error.path.startswith("decisions[") else whole if error.path in _REPLY_PATHS else "", error)

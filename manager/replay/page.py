@@ -144,7 +144,7 @@ def page(report: dict[str, Any], equity: pl.DataFrame, span_ms: tuple[int, int])
         ("Fees, USD", money(account["fees"])),
         ("Funding, USD", money(account["funding"])),
         ("Unallocated, USD", money(account["unallocated"])),
-        *(("Decisions dropped as invalid", str(count)) for count in [report.get("dropped_items")] if count),
+        *(("Invalid items of decisions", str(count)) for count in [report.get("invalid_items")] if count),
     ]
     asked = report.get("models")
     sums = (

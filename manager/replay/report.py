@@ -69,11 +69,11 @@ class ReplayFacts:
     def decision_lines(self) -> Iterator[str]:
         """Yield a line for each decision, without what differs between two runs."""
         decided_by = {intent.intent_id: intent.decision_id for intent in self.intents}
-        refused: dict[str, list[dict[str, str]]] = {}
+        denied: dict[str, list[dict[str, str]]] = {}
         for one in self.verdicts:
             if one.kind != VerdictKind.INVALID:
                 told = {"kind": one.kind, "code": one.code, "symbol": one.symbol, "detail": one.detail}
-                refused.setdefault(decided_by.get(one.intent_id, ""), []).append(told)
+                denied.setdefault(decided_by.get(one.intent_id, ""), []).append(told)
         for row in sorted(self.decisions, key=lambda row: (row.decided_at, row.decision_id)):
             line = {
                 "id": row.decision_id,
@@ -81,7 +81,7 @@ class ReplayFacts:
                 "at": row.decided_at.isoformat(),
                 "outcome": row.outcome.value,
                 "actions": _ITEMS.dump_python(row.decisions, mode="json"),
-                "refusals": refused.get(row.decision_id, []),
+                "denials": denied.get(row.decision_id, []),
                 "errors": [{"path": error.path, "message": error.message} for error in row.errors],
                 "reasoning": row.reasoning,
                 "reply": row.reply,
@@ -147,7 +147,7 @@ class Report:
                 "unallocated": _money(self._equities.get(UNALLOCATED, ZERO)),
             },
             "models": self._models(),
-            "dropped_items": len(self._replay.dropped),
+            "invalid_items": len(self._replay.invalid),
             "conflicts": dict(sorted(Counter(conflict.type for conflict in facts.conflicts).items())),
             "denials": {
                 code: n for (kind, code), n in verdicts if kind == VerdictKind.DENIAL and code not in CONFLICT_CODES

@@ -35,7 +35,7 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     finally:
         await assembled.close()
         if request.note is not None:
-            for item in assembled.dropped:
+            for item in assembled.invalid:
                 for error in item.errors:
                     place = f"{request.decisions}, line {item.line}: {error.path}"
                     request.note(f"{place}: {error.message}; trader {item.trader_id} did without this item")

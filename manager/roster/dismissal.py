@@ -78,8 +78,8 @@ class Dismissal:
         if own is None or common is None:
             return
         cash, account = own.cash, own.account_id
-        released = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None}
-        await self._tx.patch(records.BookRow, (account, own.trader_id), **released)
+        without = {"capital": own.capital - cash, "allocated": ZERO, "sharpe_at_rebalance": None}
+        await self._tx.patch(records.BookRow, (account, own.trader_id), **without)
         if not cash:
             return
         await self._tx.patch(records.BookRow, (account, UNALLOCATED), capital=common.capital + cash)

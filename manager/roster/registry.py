@@ -111,7 +111,7 @@ class TraderRegistry:
                 raise id_of_another(spec, taken[spec.id.lower()])
 
     @staticmethod
-    def _others(known: Sequence[TraderRow], trader_id: str = "") -> list[TraderSpec]:
+    def _others(known: Sequence[TraderRow], trader_id: TraderId = TraderId("")) -> list[TraderSpec]:
         """Return the definitions that count beside a trader's own: not those that a config no longer has."""
         removed = StateCode.REMOVED_FROM_CONFIG
         return [row.spec for row in known if row.trader_id != trader_id and row.state_code is not removed]

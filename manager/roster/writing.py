@@ -150,7 +150,7 @@ class RosterWriter:
     async def ensure_account(self, name: str, venue: str) -> None:
         """Insert an account unless there is one of its name."""
         if await self.tx.get(AccountRow, name) is None:
-            await self.tx.insert([AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=venue)])
+            await self.tx.insert([self._account(name, venue)])
 
     async def take_accounts(self, tenant: TenantConfig, claimant: Claimant) -> None:
         """Give each account its terms, a change with its event; beside rivals only what is new is written."""
@@ -158,7 +158,7 @@ class RosterWriter:
         for name, account in tenant.accounts.items():
             terms, old = terms_text(account), known.get(AccountId(name))
             if old is None:
-                row = AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=account.type)
+                row = self._account(name, account.type)
                 await self.tx.insert([replace(row, terms=terms, config=claimant.config)])
             elif old.terms != terms:
                 await self.tx.patch(AccountRow, (name,), terms=terms)
@@ -178,6 +178,9 @@ class RosterWriter:
         await self.tx.delete(BudgetRow, [key for key in known if key not in wanted])
         await self.tx.upsert([row for key, row in wanted.items() if known.get(key) != row])
         log_resolved(await end_obsolete(self.tx, tenant, day_of(self._now), self._now))
+
+    def _account(self, name: str, venue: str) -> AccountRow:
+        return AccountRow(tenant_id=self._tenant, account_id=AccountId(name), venue=venue, opened_at=self._now)
 
     async def _move(self, spec: TraderSpec, to: TraderState, reason: str) -> None:
         await transition(self.tx, spec.id, to, actor=self._act.actor, reason=reason, at=self._now)

@@ -14,8 +14,8 @@ from uuid import uuid4
 import structlog
 
 from exchanges.clock import Clock
-from executor.budget import Charge, Hold, Meter, Quote
 from executor.errors import BudgetExhausted, BudgetUnknown
+from executor.models.metering import Charge, Hold, Meter, Quote
 from manager.config.values import Config
 from manager.desk.incidents.log import log_raised, log_resolved
 from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident, BudgetIncidents, end_before, warnings

@@ -107,9 +107,9 @@ def mirror(kind: Any, replaced: Mapping[str, Any]) -> Any:
     )
 
 
-def refilled(target: Any, value: Any, **replaced: Any) -> Any:
-    """Return a `target` with the fields of `value`, those of `replaced` instead where given."""
-    return target(**{item.name: getattr(value, item.name) for item in fields(target)} | replaced)
+def refilled(kind: Any, value: Any, **replaced: Any) -> Any:
+    """Return a `kind` with the fields of `value`, those of `replaced` instead where given."""
+    return kind(**{item.name: getattr(value, item.name) for item in fields(kind)} | replaced)
 
 
 # Contexts that were stored before denials and the parts of a market had these names are still read.

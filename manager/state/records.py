@@ -74,7 +74,8 @@ class AccountRow:
     """Hold one exchange account; written by its round, by the manager's halt and resume and at a start.
 
     `marks` are by symbol, as of `updated_at`; so are `equity` and `utilization`, or as of a rebalance after it.
-    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from.
+    `terms` says what prices and fills it (manager/roster/terms.py), `config` which file they are from. `opened_at`
+    enters every client order id: a database made anew begins its rounds again, and must not name an old order.
     """
 
     tenant_id: TenantId
@@ -94,6 +95,7 @@ class AccountRow:
     marks: Mapping[str, SampledMark] = field(default_factory=dict)
     terms: str = ""
     config: str = ""
+    opened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

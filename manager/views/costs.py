@@ -17,7 +17,7 @@ _SCOPES: Final = (TENANT, MODEL)
 class ModelCost:
     """Hold what model calls of one scope cost on this UTC day; `name` is empty for the whole tenant.
 
-    `reserved_usd` is set aside for calls under way, `unknown_usd` the worst case of calls whose cost nobody told; both
+    `reserved_usd` is set aside for calls under way, `unknown_usd` the worst case of calls whose cost is unknown; both
     count against the budget.
     """
 

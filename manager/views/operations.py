@@ -21,7 +21,7 @@ from traders.spec import TraderId
 
 _DENYING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
-_MOST_DROPPED: Final = 20
+_MOST_INVALID: Final = 20
 
 
 class OperationKind(StrEnum):
@@ -66,7 +66,7 @@ class Operation:
         )
 
     @classmethod
-    def of_denial(cls, row: VerdictRow) -> "Operation":
+    def of_verdict(cls, row: VerdictRow) -> "Operation":
         """Return the line of a denial or clamp."""
         return cls(
             at=row.at,
@@ -98,7 +98,7 @@ class Operation:
         )
 
     @classmethod
-    def of_dropped(cls, first: VerdictRow, parts: int) -> "Operation":
+    def of_invalid(cls, first: VerdictRow, parts: int) -> "Operation":
         """Return the line of a decision of which parts could not be read."""
         more = f" and {parts - 1} more" if parts > 1 else ""
         return cls(
@@ -106,7 +106,7 @@ class Operation:
             kind=OperationKind.DECISION,
             account_id=first.account_id,
             traders=(first.trader_id,),
-            what="partly dropped",
+            what="partly invalid",
             outcome=first.code,
             detail=f"{first.detail}{more}",
             ref=first.intent_id,
@@ -197,7 +197,7 @@ class _Source(NamedTuple):
 
 _SOURCES: Final = {
     OperationKind.ORDER: _Source(records.OrderRow, "created_at", Operation.of_order),
-    OperationKind.DENIAL: _Source(VerdictRow, "at", Operation.of_denial, {"kind": _DENYING}),
+    OperationKind.DENIAL: _Source(VerdictRow, "at", Operation.of_verdict, {"kind": _DENYING}),
     OperationKind.CONFLICT: _Source(records.ConflictRow, "at", Operation.of_conflict),
     OperationKind.INCIDENT: _Source(records.IncidentRow, "at", Operation.of_incident),
     OperationKind.EVENT: _Source(records.EventRow, "at", Operation.of_event),
@@ -238,13 +238,13 @@ class _Log:
         self._kinds = tuple(kind for kind in OperationKind if kind in query.kinds)
 
     def searches(self) -> Iterator[Search]:
-        """Yield one search for each kind, and before that of decisions one for the parts of them that were dropped."""
+        """Yield one search for each kind, and before that of decisions one for the parts of them that are invalid."""
         wanted = self._after.wanted(self._query.limit)
         for kind in self._kinds:
             source = _SOURCES[kind]
             if kind is OperationKind.DECISION:
-                dropped = _Source(VerdictRow, "at", Operation.of_denial, {"kind": VerdictKind.INVALID})
-                yield self._search(dropped, wanted * _MOST_DROPPED)
+                invalid = _Source(VerdictRow, "at", Operation.of_verdict, {"kind": VerdictKind.INVALID})
+                yield self._search(invalid, wanted * _MOST_INVALID)
                 failed: Mapping[str, Any] = {} if self._query.sound_decisions else {"outcome": _FAILED}
                 source = source._replace(where=failed)
             yield self._search(source, wanted)
@@ -278,9 +278,9 @@ class _Log:
             limit=limit,
         )
 
-    def _decisions(self, dropped: Sequence[VerdictRow], rows: Sequence[DecisionRow]) -> list[Operation]:
-        parts = Counter(row.intent_id for row in dropped)
-        lines = {row.intent_id: Operation.of_dropped(row, parts[row.intent_id]) for row in reversed(dropped)}
+    def _decisions(self, invalid: Sequence[VerdictRow], rows: Sequence[DecisionRow]) -> list[Operation]:
+        parts = Counter(row.intent_id for row in invalid)
+        lines = {row.intent_id: Operation.of_invalid(row, parts[row.intent_id]) for row in reversed(invalid)}
         for row in rows:
             ref = records.IntentId(row.decision_id)
             if row.outcome is not Outcome.DECIDED or ref not in lines:

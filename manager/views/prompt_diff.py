@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from exchanges.types import ZERO
 from executor.contract import PASSIVE, Context, Decision, Executor, FullDecision, Outcome
 from traders.spec import TraderId
 
@@ -46,7 +47,7 @@ class Totals:
             input_tokens=sum(full.usage.input_tokens for full in decisions),
             cached_tokens=sum(full.usage.cached_tokens for full in decisions),
             output_tokens=sum(full.usage.output_tokens for full in decisions),
-            cost_usd=sum((full.usage.cost_usd for full in decisions), Decimal(0)),
+            cost_usd=sum((full.usage.cost_usd for full in decisions), ZERO),
             latency_s=sum(full.latency_s for full in decisions) / len(decisions),
             cut_prompts=sum(bool(prompt.cuts) for prompt in prompts),
             reasons=tuple(dict.fromkeys(_reason(full) for full in decisions if full.outcome is not Outcome.DECIDED)),

@@ -20,7 +20,7 @@ from manager.views.pages import cursor_of, parts_of
 from traders.spec import TraderId
 
 SILENT: Final = timedelta(seconds=60)
-_DENIALS_EACH: Final = 3
+_VERDICTS_EACH: Final = 3
 _ASKING: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
 
 
@@ -35,14 +35,14 @@ class Light(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDecision:
-    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `dropped` items could not be read."""
+    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `invalid` items could not be read."""
 
     decision_id: records.DecisionId
     at: datetime
     outcome: str
     actions: tuple[str, ...]
     errors: tuple[str, ...]
-    dropped: int
+    invalid: int
 
     @classmethod
     def of(cls, row: records.DecisionRow) -> "LastDecision":
@@ -53,12 +53,12 @@ class LastDecision:
             outcome=row.outcome,
             actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
             errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
-            dropped=dropped_items(row.errors),
+            invalid=invalid_items(row.errors),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
+class Verdict:
     """Hold one verdict on what a trader wanted: a denial, a clamp, or a part of a reply that could not be read."""
 
     at: datetime
@@ -93,7 +93,7 @@ class TraderStatus:
     next_decision_at: datetime | None
     deciding_since: datetime | None
     last_decision: LastDecision | None
-    denials: tuple[Denial, ...]
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ class StatusQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPage:
-    """Hold accounts, each whole but for its traders, who may go on on the next page, with their positions.
+    """Hold accounts, each whole but for the traders, with their positions, that follow on the next page.
 
     `next` is the cursor of that page, empty at the end. Positions of books without a trader are on their account's
     first page. `incidents` are open ones of the desk as a whole, such as that it is overloaded.
@@ -199,7 +199,7 @@ class _Rows(NamedTuple):
 
 class _Newest(NamedTuple):
     decisions: Sequence[records.DecisionRow] = ()
-    denials: Sequence[records.VerdictRow] = ()
+    verdicts: Sequence[records.VerdictRow] = ()
     samples: Sequence[records.EquityRow] = ()
     spending: Sequence[SpendingRow] = ()
 
@@ -222,8 +222,8 @@ async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> Sta
     return StatusPage(accounts=desk.accounts(entries, newest), next=following, incidents=desk.incidents)
 
 
-def dropped_items(errors: Iterable[ItemError]) -> int:
-    """Count the items of the reply that counts which were dropped, each once however much is wrong with it."""
+def invalid_items(errors: Iterable[ItemError]) -> int:
+    """Count the items of the reply that counts which are invalid, each once however much is wrong with it."""
     return len({error.path.partition(".")[0] for error in errors if error.path.startswith("decisions[")})
 
 
@@ -241,7 +241,7 @@ def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ..
     bulky = ("context", "reply", "reasoning", "prompt_cuts")
     return (
         Search(kind=records.DecisionRow, newest_first="decided_at", limit=1, omit=bulky, **mine),
-        Search(kind=records.VerdictRow, newest_first="at", limit=_DENIALS_EACH, **mine),
+        Search(kind=records.VerdictRow, newest_first="at", limit=_VERDICTS_EACH, **mine),
         Search(kind=records.EquityRow, newest_first="at", limit=1, **mine | {"each": ("account_id", "trader_id")}),
         Search(kind=SpendingRow, where={"day": day_of(now), "scope": TRADER, "name": names}),
     )
@@ -364,7 +364,7 @@ class _Traders:
         self._query = query
         self._default_usd = default_usd
         self._decisions = {row.trader_id: row for row in newest.decisions}
-        self._denials = _grouped(newest.denials, "trader_id")
+        self._verdicts = _grouped(newest.verdicts, "trader_id")
         self._samples = {row.trader_id: row for row in newest.samples}
         self._spending = {row.name: row for row in newest.spending}
 
@@ -392,9 +392,9 @@ class _Traders:
             next_decision_at=acting.next_due_at if acting else None,
             deciding_since=acting.claimed_at if acting and acting.in_flight_due_at else None,
             last_decision=None if last is None else LastDecision.of(last),
-            denials=tuple(
-                Denial(at=one.at, kind=one.kind, code=one.code, symbol=one.symbol, detail=one.detail)
-                for one in self._denials.get(row.trader_id, [])
+            verdicts=tuple(
+                Verdict(at=one.at, kind=one.kind, code=one.code, symbol=one.symbol, detail=one.detail)
+                for one in self._verdicts.get(row.trader_id, [])
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Why an order exists, from the fill back to the words of the model (DESIGN.md 3, invariant 12)."""
+"""Why an order exists, from the fill back to the words of the model (docs/architecture.md, invariant 12)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

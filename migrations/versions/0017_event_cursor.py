@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Add the writing transaction and the order within it; the table is rewritten, so that all rows have both.
 
-    Events of before count as those of this transaction, in the order in which they are stored, which is that of
+    Events stored so far count as those of this transaction, in the order in which they are stored, which is that of
     their writing: nothing of them was ever changed or deleted.
     """
     this = sa.text("pg_current_xact_id()::text::bigint")

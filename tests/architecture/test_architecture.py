@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from document_rules import dead_paths
+from document_rules import absent_pages, dead_paths
 from house_figures import count
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
 from purity_rules import pure_stages
@@ -32,6 +32,7 @@ RULES = (
     pure_stages,
     retired_words,
 )
+TEXTS = (".md", ".proto", ".py", ".toml", ".yaml", "Makefile")
 
 
 @pytest.fixture(scope="module")
@@ -76,4 +77,10 @@ def test_documents_name_what_exists() -> None:
     }
     pages = [path for path in paths if path.endswith(".md")]
     found = [line for path in pages for line in dead_paths(path, (ROOT / path).read_text(encoding="utf-8"), known)]
+    assert not found, "\n".join(found)
+
+
+def test_nothing_cites_a_page_from_outside() -> None:
+    texts = ((path, (ROOT / path).read_text(encoding="utf-8")) for path in tracked_paths() if path.endswith(TEXTS))
+    found = [line for path, text in texts for line in absent_pages(path, text)]
     assert not found, "\n".join(found)

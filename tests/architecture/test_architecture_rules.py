@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from document_rules import dead_paths
+from document_rules import absent_pages, dead_paths
 from import_rules import import_direction, no_test_packages, sql_in_state_only, telling_names
 from purity_rules import pure_stages
 from retired_words import retired_words
@@ -69,6 +69,7 @@ CASES = (
     Case(rule=annotated, path="manager/a.py", bad="def f(): ...", good="class A:\n def f(self) -> None: ..."),
     Case(rule=annotated, path="manager/a.py", bad="def f(**k) -> int: ...", good="def f(**k: int) -> int: ..."),
     Case(rule=pure_stages, path=STAGE, bad="async def f(): ...", good="def f(view): ..."),
+    Case(rule=pure_stages, path="manager/desk/risk/trader.py", bad="def f(clock): ...", good="def f(case): ..."),
     Case(rule=pure_stages, path=STAGE, bad="import structlog", good="import decimal"),
     Case(
         rule=pure_stages, path=STAGE, bad="from exchanges.clock import Clock", good="from exchanges.types import Side"
@@ -80,6 +81,8 @@ CASES = (
     Case(rule=retired_words, path="manager/a.py", bad="class Refusals: ...", good="class RefusedKey: ..."),
     Case(rule=retired_words, path="manager/a.py", bad="wishes = 1", good="swish = 1"),
     Case(rule=retired_words, path="manager/a.py", bad="self.naked_since = 1", good="x = 'NAKED_POSITION'"),
+    Case(rule=retired_words, path="manager/a.py", bad="dropped = 1", good="target_quantity = 1"),
+    Case(rule=retired_words, path="manager/a.py", bad="def target(): ...", good="def of_target_position(): ..."),
     Case(rule=retired_words, path="manager/a.py", bad="def f(stranger): ...", good="foreign_key = 1"),
     Case(rule=reasoned_ignores, path="a.py", bad="x = 1  # no" + "qa: F401", good="x = 1  # no" + "qa: F401 - used"),
     Case(rule=reasoned_ignores, path="a.py", bad="x = 1  # type: " + "ignore[misc]", good="x  # type: a comment"),
@@ -148,3 +151,9 @@ def test_words_of_a_machine_are_refused(path: str, bad: str, good: str) -> None:
 def test_dead_paths_of_a_document_are_refused(text: str, found: int) -> None:
     known = frozenset({"manager/desk", "manager/desk/plan/netting.py", "docs/rules.md"})
     assert len(dead_paths("docs/concepts/round.md", text, known)) == found
+
+
+def test_pages_from_outside_are_refused() -> None:
+    page = "RULES" + ".md"
+    assert len(absent_pages("a.py", f"see {page} 4 and {page}")) == 1
+    assert not absent_pages("a.py", "see docs/rules.md and prompts/_rules.md")

@@ -1,4 +1,4 @@
-"""What every store promises of the end of a decision: stored once, older wishes ended, the trader freed."""
+"""What every store promises of the end of a decision: stored once, older intents ended, the trader freed."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

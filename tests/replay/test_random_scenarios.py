@@ -47,7 +47,7 @@ class LenientOracle(Oracle):
 
 
 class ResolvingOracle(LenientOracle):
-    """Resolve conflicts too, by the table of RULES.md 4, where each trader wants one thing at an instant."""
+    """Resolve conflicts too, by the table of docs/rules.md 4, where each trader wants one thing at an instant."""
 
     def trade(self, k: int, items: list[tuple[str, Item]]) -> None:
         strategy = self.s.manager["conflict_strategy"]
@@ -67,7 +67,7 @@ class ResolvingOracle(LenientOracle):
         resolved = []
         for who, item in items:
             size = sizes.get(id(item), Decimal(0))
-            verdict = {"size": size} if size else {"dropped": True}
+            verdict = {"size": size} if size else {"skipped": True}
             resolved.append((who, {**item, **verdict} if item["action"].startswith("open") else item))
         super().trade(k, resolved)
 

@@ -65,7 +65,7 @@ def test_a_stop_of_one_book_trades_through_a_flat_net_position(tmp_path: Path) -
     assert outcome.fills("b")[-1] == ("reduce", "5", "86.0086")
 
 
-def test_targets_under_opposite_books_are_fired_by_the_desk_at_their_price(tmp_path: Path) -> None:
+def test_take_profits_under_opposite_books_are_fired_by_the_desk_at_their_price(tmp_path: Path) -> None:
     bars = [*flat(3, "100"), "100 107 99 104", "92 93 88 91", *flat(2, "91")]
     batches = [
         (1, "a", [opens(SOL, "long", "1000", stop_loss="80", take_profit="106")]),
@@ -78,7 +78,7 @@ def test_targets_under_opposite_books_are_fired_by_the_desk_at_their_price(tmp_p
     assert outcome.fills("b")[-1] == ("take_profit", "7", "92")
 
 
-def test_stop_and_target_of_an_opposite_book_in_one_candle(tmp_path: Path) -> None:
+def test_stop_and_take_profit_of_an_opposite_book_in_one_candle(tmp_path: Path) -> None:
     bars = [*flat(3, "100"), "100 107 89 104", *flat(2, "104")]
     batches = [
         (1, "a", [opens(SOL, "long", "1000", stop_loss="90", take_profit="106")]),
@@ -88,7 +88,7 @@ def test_stop_and_target_of_an_opposite_book_in_one_candle(tmp_path: Path) -> No
     assert outcome.fills("a")[-1] == ("stop", "-10", "89.991")
 
 
-def test_a_fired_target_holds_from_the_entrys_own_candle(tmp_path: Path) -> None:
+def test_a_fired_take_profit_holds_from_the_entrys_own_candle(tmp_path: Path) -> None:
     bars = [*flat(2, "100"), "100 107 99 104", *flat(2, "104")]
     batches = [
         (1, "a", [opens(SOL, "long", "1000", take_profit="106")]),
@@ -98,7 +98,7 @@ def test_a_fired_target_holds_from_the_entrys_own_candle(tmp_path: Path) -> None
     assert outcome.fills("a")[-1] == ("take_profit", "-10", "106")
 
 
-def test_an_adjusted_target_that_cannot_rest_holds_from_the_next_candle(tmp_path: Path) -> None:
+def test_an_adjusted_take_profit_that_cannot_rest_holds_from_the_next_candle(tmp_path: Path) -> None:
     bars = [*flat(2, "100"), "100 104 99 100", "100 102 99 100", "100 103.5 99 101", *flat(1, "101")]
     adjust = {"symbol": SOL, "action": "adjust_stop", "take_profit": "103"}
     batches = [
@@ -132,10 +132,10 @@ def test_same_direction_merges_into_one_order(tmp_path: Path, strategy: str) -> 
 
 def test_first_come_takes_the_earliest_alone(tmp_path: Path) -> None:
     batches = [
-        (1, "b", [opens(SOL, "long", "500", confidence=99, dropped=True)]),
+        (1, "b", [opens(SOL, "long", "500", confidence=99, skipped=True)]),
         (1, "a", [opens(SOL, "long", "1000", confidence=10)]),
-        (2, "b", [opens(SOL, "long", "500", dropped=True)]),
-        (3, "c", [opens(SOL, "short", "500", dropped=True)]),
+        (2, "b", [opens(SOL, "long", "500", skipped=True)]),
+        (3, "c", [opens(SOL, "short", "500", skipped=True)]),
     ]
     scenario = Scenario(
         bars={SOL: flat(6, "100")},
@@ -150,7 +150,7 @@ def test_first_come_takes_the_earliest_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("strategy", ["first_come", "highest_confidence", "proportional"])
 def test_ties_go_to_the_lower_trader_id(tmp_path: Path, strategy: str) -> None:
     batches = [
-        (1, "z", [opens(SOL, "long", "1000", dropped=True)]),
+        (1, "z", [opens(SOL, "long", "1000", skipped=True)]),
         (1, "m", [opens(SOL, "short", "400")]),
     ]
     scenario = Scenario(
@@ -168,7 +168,7 @@ def test_aggregate_cancels_equal_notional_pro_rata(tmp_path: Path) -> None:
     """Longs 1000 + 500 against a short of 600: 900 is left, so a keeps 600 and c 300."""
     batches = [
         (1, "a", [opens(SOL, "long", "1000", size="600")]),
-        (1, "b", [opens(SOL, "short", "600", dropped=True)]),
+        (1, "b", [opens(SOL, "short", "600", skipped=True)]),
         (1, "c", [opens(SOL, "long", "500", size="300")]),
     ]
     scenario = Scenario(
@@ -205,7 +205,7 @@ def test_a_close_crosses_with_an_entry_of_another(tmp_path: Path) -> None:
     assert outcome.fills("b") == [("entry", "4", "100")]
 
 
-def test_a_watched_target_fires_though_the_opposite_book_goes_in_the_same_candle(tmp_path: Path) -> None:
+def test_a_watched_take_profit_fires_though_the_opposite_book_goes_in_the_same_candle(tmp_path: Path) -> None:
     """b's stop ends the opposition; a's target was touched in that candle all the same, and fills at its price."""
     bars = [*flat(3, "100"), "100 112 99 111", "113 114 112 113", *flat(1, "113")]
     batches = [
@@ -217,7 +217,7 @@ def test_a_watched_target_fires_though_the_opposite_book_goes_in_the_same_candle
     assert outcome.trader("a")["fees"] == "0.2970135"
 
 
-def test_a_fired_target_comes_before_funding_and_liquidation(tmp_path: Path) -> None:
+def test_a_fired_take_profit_comes_before_funding_and_liquidation(tmp_path: Path) -> None:
     """At T3 the target of a was touched, funding is due and the close would break the book: it is flat by then."""
     bars = [*flat(3, "100"), "100 107 50 51", *flat(2, "51")]
     risk = {"risk_params": {"max_position_size_usd": 30_000, "max_margin_usage_pct": 100, "max_drawdown_pct": 100}}
@@ -239,7 +239,7 @@ def test_a_fired_target_comes_before_funding_and_liquidation(tmp_path: Path) -> 
     assert outcome.trader("b")["funding"] == "3.57"
 
 
-def test_a_target_moved_at_an_instant_is_not_fired_by_the_candle_before_it(tmp_path: Path) -> None:
+def test_a_take_profit_moved_at_an_instant_is_not_fired_by_the_candle_before_it(tmp_path: Path) -> None:
     """c's reduce waits for BTC's next candle, so that the books are looked at again after a's target has moved."""
     bars: dict[str, list[str | None]] = {
         BTC: [*flat(3, "1000"), None, *flat(3, "1000")],

@@ -131,7 +131,7 @@ def test_the_account_cuts_a_symbol_and_then_its_margin(tmp_path: Path) -> None:
     assert outcome.report["clamps"] == {"SYMBOL_EXPOSURE": 1, "MARGIN_USAGE_GLOBAL": 1}
 
 
-def test_rebalancing_books_target_less_equity_and_leaves_the_reserve(tmp_path: Path) -> None:
+def test_rebalancing_books_take_profit_less_equity_and_leaves_the_reserve(tmp_path: Path) -> None:
     """After the first hour a has won and b lost; the capital is dealt again, and every cent stays accounted for."""
     bars: dict[str, list[str | None]] = {
         BTC: [*flat(60, "1000"), *flat(80, "1100")],
@@ -140,7 +140,7 @@ def test_rebalancing_books_target_less_equity_and_leaves_the_reserve(tmp_path: P
     batches = [
         (1, "a", [opens(BTC, "long", "1000", leverage=5)]),
         (1, "b", [opens(SOL, "long", "1000", leverage=1)]),
-        (70, "c", [opens(SOL, "short", "500", dropped=True)]),
+        (70, "c", [opens(SOL, "short", "500", skipped=True)]),
         (125, "a", [closes(BTC, "long", fraction="0.25")]),
     ]
     scenario = Scenario(bars=bars, traders={"a": {}, "b": {}, "c": {}}, batches=batches)

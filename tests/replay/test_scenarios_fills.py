@@ -42,7 +42,7 @@ def test_an_entry_that_opens_beyond_its_stop_is_stopped_in_its_own_candle(tmp_pa
     assert outcome.fills("a") == [("entry", "10", "94.0094"), ("stop", "-10", "93.9906")]
 
 
-def test_a_target_fills_at_its_price_or_at_a_better_open_as_a_maker(tmp_path: Path) -> None:
+def test_a_take_profit_fills_at_its_price_or_at_a_better_open_as_a_maker(tmp_path: Path) -> None:
     bars: dict[str, list[str | None]] = {
         BTC: [*flat(3, "1000"), "930 940 920 935", *flat(1, "935")],
         SOL: [*flat(2, "100"), "100 108 99 101", *flat(2, "101")],

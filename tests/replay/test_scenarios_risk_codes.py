@@ -200,7 +200,7 @@ def test_what_other_tests_reach_is_there() -> None:
 
 
 def test_a_batch_with_one_bad_item_keeps_the_others(tmp_path: Path) -> None:
-    """Unknown symbol, unknown action, NaN, a missing field: each is dropped alone and denies nothing."""
+    """Unknown symbol, unknown action, NaN, a missing field: each is left out alone and denies nothing."""
     bad: list[Item] = [
         {"symbol": "NOPEUSDT", "action": "open_long", "leverage": 1, "position_size_usd": "10", "confidence": 80},
         {"symbol": SOL, "action": "buy_the_dip"},
@@ -216,8 +216,8 @@ def test_a_batch_with_one_bad_item_keeps_the_others(tmp_path: Path) -> None:
 
 
 def test_holds_and_waits_decide_nothing(tmp_path: Path) -> None:
-    passive: list[Item] = [{"symbol": SOL, "action": "hold", "dropped": True}]
-    passive.append({"symbol": SOL, "action": "wait", "dropped": True})
+    passive: list[Item] = [{"symbol": SOL, "action": "hold", "skipped": True}]
+    passive.append({"symbol": SOL, "action": "wait", "skipped": True})
     outcome = judge(one((1, "a", passive)), tmp_path)
     assert (outcome.trader("a")["decisions"], outcome.trader("a")["orders"]) == (1, 0)
 

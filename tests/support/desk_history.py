@@ -201,7 +201,7 @@ def happenings() -> list[Row]:
             traders=("bull", "bear"),
             confidences=("82", "76"),
             severity="high",
-            outcome="bull stands, bear is dropped",
+            outcome="bull stands, bear is denied",
             at=AT,
         ),
         VerdictRow(

@@ -7,6 +7,7 @@ from source_files import PACKAGES
 
 _CODE = re.compile(r"`([\w./-]+)`")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_ABSENT = re.compile(r"\b(DESIGN|RULES|STYLE)\.md\b")
 _OURS = (*PACKAGES, "tests", "docs", "migrations", "benchmarks")
 
 
@@ -17,6 +18,11 @@ def dead_paths(path: str, text: str, known: frozenset[str]) -> list[str]:
     dead = [name for name in sorted(named) if name.rstrip("/") not in known]
     dead += [name for name in sorted(linked) if _beside(path, name) not in known]
     return [f"{path}: there is no {name}" for name in dead]
+
+
+def absent_pages(path: str, text: str) -> list[str]:
+    """Refuse to cite the pages by which the project was ordered: a reader of the repository has docs/ alone."""
+    return [f"{path}: {name}.md is not in the repository, cite docs/" for name in sorted(set(_ABSENT.findall(text)))]
 
 
 def _beside(path: str, name: str) -> str:

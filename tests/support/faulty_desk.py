@@ -340,41 +340,43 @@ class FaultyDesk:
         return found
 
 
-def open_long(symbol: Symbol = BTC, usd: int = 1000, stop: int | str = 90, target: int | str | None = None) -> Decision:
-    """Wish a long at leverage 2."""
-    return _open(Action.OPEN_LONG, symbol, usd, stop, target)
+def open_long(
+    symbol: Symbol = BTC, usd: int = 1000, stop: int | str = 90, take_profit: int | str | None = None
+) -> Decision:
+    """Ask for a long at leverage 2."""
+    return _open(Action.OPEN_LONG, symbol, usd, stop, take_profit)
 
 
 def open_short(
-    symbol: Symbol = BTC, usd: int = 1000, stop: int | str = 110, target: int | str | None = None
+    symbol: Symbol = BTC, usd: int = 1000, stop: int | str = 110, take_profit: int | str | None = None
 ) -> Decision:
-    """Wish a short at leverage 2."""
-    return _open(Action.OPEN_SHORT, symbol, usd, stop, target)
+    """Ask for a short at leverage 2."""
+    return _open(Action.OPEN_SHORT, symbol, usd, stop, take_profit)
 
 
-def _open(action: Action, symbol: Symbol, usd: int, stop: int | str, target: int | str | None) -> Decision:
+def _open(action: Action, symbol: Symbol, usd: int, stop: int | str, take_profit: int | str | None) -> Decision:
     return Decision(
         symbol=symbol,
         action=action,
         leverage=2,
         position_size_usd=Decimal(usd),
         stop_loss=Decimal(stop),
-        take_profit=None if target is None else Decimal(target),
+        take_profit=None if take_profit is None else Decimal(take_profit),
         confidence=Decimal(90),
     )
 
 
 def close(symbol: Symbol = BTC, fraction: str = "1", *, short: bool = False) -> Decision:
-    """Wish a close."""
+    """Ask for a close."""
     action = Action.CLOSE_SHORT if short else Action.CLOSE_LONG
     return Decision(symbol=symbol, action=action, fraction=Decimal(fraction))
 
 
-def adjust(symbol: Symbol = BTC, *, stop: int | str | None = None, target: int | str | None = None) -> Decision:
-    """Wish another stop or target."""
+def adjust(symbol: Symbol = BTC, *, stop: int | str | None = None, take_profit: int | str | None = None) -> Decision:
+    """Ask for another stop or take-profit."""
     return Decision(
         symbol=symbol,
         action=Action.ADJUST_STOP,
         stop_loss=None if stop is None else Decimal(stop),
-        take_profit=None if target is None else Decimal(target),
+        take_profit=None if take_profit is None else Decimal(take_profit),
     )

@@ -91,7 +91,7 @@ class PaperRun:
             order(name, quantity, kind=OrderType.STOP, price=trigger, symbol=symbol, reduce_only=True, **REST)
         )
 
-    async def target(self, name: str, quantity: str, trigger: str, *, symbol: Symbol = BTC) -> OrderReport:
+    async def take_profit(self, name: str, quantity: str, trigger: str, *, symbol: Symbol = BTC) -> OrderReport:
         """Rest a reduce-only take-profit."""
         return await self.exchange.create_order(
             order(name, quantity, kind=OrderType.TAKE_PROFIT, price=trigger, symbol=symbol, reduce_only=True, **REST)

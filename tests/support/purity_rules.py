@@ -4,7 +4,8 @@ import ast
 
 from source_files import Source
 
-PURE_HOMES = ("manager/desk/plan/",)
+RISK = ("rule", "trader", "account", "standing", "exposures", "registry")
+PURE_HOMES = ("manager/desk/plan/", *(f"manager/desk/risk/{name}.py" for name in RISK))
 EFFECT_MODULES = (
     "anyio",
     "asyncio",
@@ -23,7 +24,7 @@ EFFECT_TYPES = {"Clock", "Exchange", "Session", "Store", "Transaction"}
 
 
 def pure_stages(source: Source) -> list[str]:
-    """Refuse await, clocks, logs and sessions where a round is planned."""
+    """Refuse await, clocks, logs and sessions where a round is planned and its entries are checked."""
     if not source.path.startswith(PURE_HOMES):
         return []
     found = []

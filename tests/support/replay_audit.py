@@ -89,12 +89,12 @@ def _check_price(row: dict[str, Any], candles: Candles, trigger: str | None) -> 
         bar = candles.at(at - candles.interval)
         assert bar is not None, row
         assert trigger is not None, row
-        target, level = row["purpose"] == "take_profit", Decimal(trigger)
-        falls = (quantity < 0) is not target
+        take_profit, level = row["purpose"] == "take_profit", Decimal(trigger)
+        falls = (quantity < 0) is not take_profit
         assert (bar[2] <= level) if falls else (bar[1] >= level), (row, bar)
         expected = min(level, bar[0]) if falls else max(level, bar[0])
-        rate = MAKER if target else TAKER
-        expected *= 1 if target else worse
+        rate = MAKER if take_profit else TAKER
+        expected *= 1 if take_profit else worse
     else:
         bar = candles.at(at)
         assert bar is not None, row

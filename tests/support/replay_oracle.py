@@ -13,7 +13,7 @@ from typing import Any
 from replay_scenario import Item, Scenario, close_ms
 
 ZERO, MAINTENANCE, HOUR_MS = Decimal(0), Decimal("0.005"), 3_600_000
-HANDLED = {"expect", "bad", "dropped"}
+HANDLED = {"expect", "bad", "skipped"}
 FEES = {"fee_bps": "4.5", "maker_fee_bps": "1.5", "slippage_bps": "1"}
 TERMS = {"lot": "0.000001", "contract_size": "1", "min_notional": "5"}
 
@@ -24,7 +24,7 @@ class Pos:
     cost: Decimal = ZERO
     lev: int = 1
     stop: Decimal | None = None
-    target: Decimal | None = None
+    take_profit: Decimal | None = None
     gain: Decimal = ZERO
 
 
@@ -129,8 +129,10 @@ class Oracle:
             if p.stop and (low <= p.stop if long else h >= p.stop):
                 price = self.slipped((min if long else max)(p.stop, o), -p.q)
                 self.fill(k, Asked(who, sym, -p.q, "stop", {}), price, self.taker)
-            elif p.target and (h >= p.target if long else low <= p.target):
-                self.fill(k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.target, o), self.maker)
+            elif p.take_profit and (h >= p.take_profit if long else low <= p.take_profit):
+                self.fill(
+                    k, Asked(who, sym, -p.q, "take_profit", {}), (max if long else min)(p.take_profit, o), self.maker
+                )
 
     def liquidate(self, k: int) -> None:
         for who, b in self.books.items():
@@ -203,7 +205,7 @@ class Oracle:
             return [Asked(who, sym, q if item["action"] == "open_long" else -q, "entry", item)]
         p = self.books[who].pos[sym]
         if item["action"] == "adjust_stop":
-            p.stop, p.target = number(item, "stop_loss") or p.stop, number(item, "take_profit") or p.target
+            p.stop, p.take_profit = number(item, "stop_loss") or p.stop, number(item, "take_profit") or p.take_profit
             return []
         q = p.q * Decimal(item.get("fraction", 1))
         return [Asked(who, sym, -(q if q == p.q else q // lot * lot), "reduce", item)]
@@ -224,7 +226,10 @@ class Oracle:
         if w.purpose == "entry":
             lev: Any = w.item.get("lev", w.item["leverage"])
             p.lev = lev
-            p.stop, p.target = number(w.item, "stop_loss") or p.stop, number(w.item, "take_profit") or p.target
+            p.stop, p.take_profit = (
+                number(w.item, "stop_loss") or p.stop,
+                number(w.item, "take_profit") or p.take_profit,
+            )
         if not p.q:
             del b.pos[w.sym]
             b.trades, b.wins = b.trades + 1, b.wins + (p.gain > 0)

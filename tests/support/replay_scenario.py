@@ -5,7 +5,7 @@ from typing import Any
 
 MINUTE_MS = 60_000
 START_MS = 1_735_689_600_000
-JUDGED = ("expect", "bad", "dropped", "size", "lev")
+JUDGED = ("expect", "bad", "skipped", "size", "lev")
 Item = dict[str, Any]
 
 
@@ -15,7 +15,7 @@ class Scenario:
 
     `bars` are "open high low close" or None by symbol. Batches are (index of the candle that closes, trader, items);
     an item may carry what a hand computed beside its fields: `expect` (the code of its denial), `bad` (invalid),
-    `dropped` (lost in a conflict), `size` and `lev` (after clamps). Funding is (stamp in ms, symbol, rate).
+    `skipped` (lost in a conflict), `size` and `lev` (after clamps). Funding is (stamp in ms, symbol, rate).
     """
 
     bars: dict[str, list[str | None]]

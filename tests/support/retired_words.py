@@ -8,11 +8,13 @@ from source_files import PACKAGES, Source
 
 RETIRED = {
     "alarm": "incident",
+    "drop": "denial, or invalid",
     "elsewhere": "remote",
     "foreign": "external",
     "naked": "unprotected",
     "refusal": "denial",
     "stranger": "external",
+    "target": "take_profit, or target position",
     "wish": "entry or intent",
 }
 ALLOWED = {
@@ -21,7 +23,10 @@ ALLOWED = {
     "ForeignKeyViolation",  # psycopg's
     "foreign_key",  # SQLAlchemy's
     "foreign_pre_chain",  # structlog's
+    "TARGET",  # the action that asks for a target position
 }
+_SAID_WHOLE = re.compile(r"target_(position|quantity)", re.IGNORECASE)
+_FORMS = {"dropped": "drop", "wishes": "wish"}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -37,12 +42,8 @@ def retired_words(source: Source) -> list[str]:
 
 
 def _retired(name: str) -> list[str]:
-    words = (word.lower() for word in _WORD.findall(name))
-    return [
-        word
-        for given in words
-        if (word := given.removesuffix("es") if given == "wishes" else given.rstrip("s")) in RETIRED
-    ]
+    words = (word.lower() for word in _WORD.findall(_SAID_WHOLE.sub("", name)))
+    return [word for given in words if (word := _FORMS.get(given, given.rstrip("s"))) in RETIRED]
 
 
 def _instead(word: str) -> str:

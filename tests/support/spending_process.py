@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from exchanges.clock import ManualClock
-from executor.budget import Charge
 from executor.contract import Usage
 from executor.errors import BudgetExhausted
+from executor.models.metering import Charge
 from manager.spending.meter import Spending
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT

@@ -5,9 +5,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from executor.budget import CallQuote, Charge, Quote
 from executor.contract import Usage
 from executor.models.chat import Message, ModelEndpoint
+from executor.models.metering import CallQuote, Charge, Quote
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.config.values import Budgets, Config

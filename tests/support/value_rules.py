@@ -87,8 +87,8 @@ def frozen_stage_values(source: Source) -> list[str]:
         if not isinstance(node, ast.ClassDef):
             continue
         for decorator in node.decorator_list:
-            target = decorator.func if isinstance(decorator, ast.Call) else decorator
-            if isinstance(target, ast.Name) and target.id == "dataclass":
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if isinstance(called, ast.Name) and called.id == "dataclass":
                 missing = VALUE_FLAGS - _true_flags(decorator)
                 found += [source.at(node, f"{node.name} lacks {flag}=True") for flag in sorted(missing)]
     return found

@@ -151,7 +151,7 @@ def _deal(requests: Sequence[int], filled: int, size: int) -> list[int]:
 
 
 def _neediest(due: list[int], received: Sequence[int], rooms: Sequence[int]) -> int:
-    """Return who is due most among those with room, the first of equals."""
+    """Return the trader with room that the most is due to, the first of equals."""
     winner = due.index(max(due))
     if received[winner] < rooms[winner]:
         return winner

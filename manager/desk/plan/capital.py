@@ -140,7 +140,7 @@ def needs_rebalance(view: AccountView, last: RebalanceBasis | None) -> bool:
 
 
 def utilization(view: AccountView) -> UtilizationReport:
-    """Return how much of the account is allocated and used; over-allocated is who uses more than its allocation."""
+    """Return how much of the account is allocated and used, and which traders use more than their allocation."""
     allocated = utilized = ZERO
     over = []
     for trader_id in sorted(view.traders):
@@ -161,7 +161,7 @@ def utilization(view: AccountView) -> UtilizationReport:
 
 
 def _wanted(view: AccountView, trader: TraderView, allocated: Decimal) -> Decimal:
-    """Return allocation - equity, a withdrawal limited to what is free; who is withdrawn from is never topped up."""
+    """Return allocation - equity, a withdrawal limited to what is free; a withdrawn trader gets no more."""
     equity = view.equity_of(trader.book)
     gap = allocated - equity
     if gap >= ZERO:

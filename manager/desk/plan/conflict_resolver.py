@@ -47,12 +47,12 @@ class Conflicts:
         """Deny entries of one direction because others hold, or may hold, a position on the symbol."""
         if not entries:
             return
-        held = _word(-entries[0].direction if code == "DIRECTION" else entries[0].direction)
+        held = _side(-entries[0].direction if code == "DIRECTION" else entries[0].direction)
         names = sorted(holders)
         for entry in entries:
             others = [name for name in names if name != entry.trader_id]
             hold = "holds" if len(others) == 1 else "hold"
-            detail = f"{_word(entry.direction)} of {entry.trader_id} denied: {', '.join(others)} {hold} a {held}"
+            detail = f"{_side(entry.direction)} of {entry.trader_id} denied: {', '.join(others)} {hold} a {held}"
             self.deny(entry, code, detail)
         hold = "holds" if len(names) == 1 else "hold"
         outcome = f"kept the standing {held} that {', '.join(names)} {hold}; denied {_names(entries)}"
@@ -64,8 +64,8 @@ class Conflicts:
         if other:
             leader = side[0]
             for entry in other:
-                self.deny(entry, "DIRECTION", f"{leader.trader_id} {why} and goes {_word(leader.direction)}")
-            outcome = f"kept {_names(side)} ({_word(leader.direction)}); denied {_names(other)}"
+                self.deny(entry, "DIRECTION", f"{leader.trader_id} {why} and goes {_side(leader.direction)}")
+            outcome = f"kept {_names(side)} ({_side(leader.direction)}); denied {_names(other)}"
             self.record("direction", entries, outcome)
         return side
 
@@ -140,7 +140,7 @@ def keep_earliest(conflicts: Conflicts, entries: Sequence[Candidate]) -> list[Ca
     first = side[0].trader_id
     late = [entry for entry in side if entry.trader_id != first]
     for entry in late:
-        conflicts.deny(entry, "DUPLICATE", f"{first} came first and goes {_word(entry.direction)} too")
+        conflicts.deny(entry, "DUPLICATE", f"{first} came first and goes {_side(entry.direction)} too")
     if late:
         conflicts.record("duplicate", side, f"kept {first}; denied {_names(late)}")
     return [entry for entry in side if entry.trader_id == first]
@@ -179,7 +179,7 @@ def keep_all(conflicts: Conflicts, entries: Sequence[Candidate]) -> list[Candida
     """Keep everybody, each in its own book."""
     side, other = _sides(entries)
     if other:
-        outcome = f"kept {_names(side)} ({_word(side[0].direction)}) and {_names(other)} ({_word(other[0].direction)})"
+        outcome = f"kept {_names(side)} ({_side(side[0].direction)}) and {_names(other)} ({_side(other[0].direction)})"
         conflicts.record("direction", entries, f"{outcome}, each in its own book")
     conflicts.note_merge(side)
     conflicts.note_merge(other)
@@ -290,5 +290,5 @@ def _names(entries: Sequence[Candidate]) -> str:
     return ", ".join(dict.fromkeys(entry.trader_id for entry in entries))
 
 
-def _word(direction: int) -> str:
+def _side(direction: int) -> str:
     return "long" if direction > 0 else "short"

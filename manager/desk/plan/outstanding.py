@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from exchanges.precision import floor_to_lot
-from exchanges.types import ZERO
+from exchanges.types import ZERO, Side
 from executor.contract import Action, Decision
 from manager.desk.plan.outcomes import Reduce
 from manager.desk.plan.values import AccountView
@@ -107,16 +107,19 @@ def beside_outstanding(
     return tuple(kept)
 
 
-def close_is_done(decision: Decision, *, flat: bool, taken: Decimal, asked: Decimal, unsettled: bool) -> bool:
-    """Tell whether a close or target position has done its work, so that no round carries it out again.
+def close_is_done(
+    decision: Decision, side: Side, position: Decimal, *, taken: Decimal, lot: Decimal, unsettled: bool
+) -> bool:
+    """Tell whether a close or target position, whose reduce is on `side`, has done its work on the signed `position`.
 
-    A whole close is done when the book is `flat`, a partial one when anything was `taken`, a target position when all
-    that was `asked` has been taken, unless it is `unsettled`: its entry is still to come, or an earlier reduce that it
-    left room for may turn out never to have arrived.
+    A whole close is done when the book is flat, a partial one when anything was `taken`, a target position when no more
+    than a part of a `lot` is held beyond it, unless it is `unsettled`: its entry is still to come, or an earlier reduce
+    that it left room for may turn out never to have arrived. A reduce cut to what EXTERNAL leaves has not done it.
     """
     if decision.action is not Action.TARGET:
-        return taken > ZERO if decision.fraction < 1 else flat
-    return taken >= asked and not unsettled
+        return taken > ZERO if decision.fraction < 1 else not position
+    beyond = max(ZERO, -side.sign * position) - max(ZERO, -side.sign * (decision.target_quantity or ZERO))
+    return beyond < lot and not unsettled
 
 
 def _closes(order: OrderRow) -> bool:

@@ -100,7 +100,7 @@ class Sizer:
             else:
                 short.add(entry.symbol)
                 sized = self.size(replace(entry, size_usd=size), before=entry)
-            words[entry.symbol].append(_word(entry, sized))
+            words[entry.symbol].append(_outcome_word(entry, sized))
             if sized is None:
                 continue
             kept.append(sized)
@@ -121,7 +121,7 @@ class Sizer:
         return quantity, quantity * mark * instrument.contract_size
 
 
-def _word(entry: Candidate, sized: SizedEntry | None) -> str:
+def _outcome_word(entry: Candidate, sized: SizedEntry | None) -> str:
     if sized is None:
         return f"denied {entry.trader_id}"
     if sized.candidate.size_usd == entry.size_usd:

@@ -112,14 +112,14 @@ class _LocalCheck:
                     self._done.append(intent.intent_id)
 
     def _reduce(self, standing: Standing, intent: IntentRow) -> bool:
-        is_target = intent.decision.action is Action.TARGET
-        if not is_target and not standing.holds(intent):
+        is_target_position = intent.decision.action is Action.TARGET
+        if not is_target_position and not standing.holds(intent):
             self._deny_without_position(standing, intent)
             return False
-        reduce = standing.reduce_to_target_position(intent) if is_target else standing.close(intent)
+        reduce = standing.reduce_to_target_position(intent) if is_target_position else standing.close(intent)
         if reduce is not None:
             self._reduces.append(reduce)
-        elif not is_target:
+        elif not is_target_position:
             self._done.append(intent.intent_id)
         return reduce is not None
 

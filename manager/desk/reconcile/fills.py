@@ -114,15 +114,16 @@ class FillBooking:
         """End the closes whose order has ended, however late."""
         if order.purpose is not OrderPurpose.REDUCE or order.state.live or not order.filled:
             return
-        received = attribute(order.shares, ZERO, order.filled, self._session.instrument(order.symbol).lot)
+        lot = self._session.instrument(order.symbol).lot
+        received = attribute(order.shares, ZERO, order.filled, lot)
         for share, taken in zip(order.shares, received, strict=True):
             intent = self._state.intents.get(share.intent_id)
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
             key, decision = PositionKey(share.trader_id, order.symbol), intent.decision
-            flat = not self._state.books[share.trader_id].quantity(order.symbol)
-            unsettled = (flat and bool(decision.target_quantity)) or key in self._state.outstanding.reduces()
-            if close_is_done(decision, flat=flat, taken=taken, asked=share.quantity, unsettled=unsettled):
+            held = self._state.books[share.trader_id].quantity(order.symbol)
+            unsettled = bool(not held and decision.target_quantity) or key in self._state.outstanding.reduces()
+            if close_is_done(decision, order.side, held, taken=taken, lot=lot, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, order.round_id)
 
     def _halt(self, reason: str) -> None:

@@ -195,7 +195,7 @@ class Cluster:
             )
 
     def check(self) -> None:
-        """Refuse a cluster that is gone, foreign, damaged or of another major version; pass where there is none yet."""
+        """Refuse a cluster that is gone, not ours, damaged, of another major version; pass where there is none yet."""
         if not os.path.lexists(self._home.cluster):
             return
         cluster = self._home.cluster.resolve()

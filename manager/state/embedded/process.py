@@ -187,12 +187,12 @@ class Home:
         )
 
     def remove_sockets(self) -> None:
-        """Remove the socket directory of a server that is gone, and the target of the link if it is one of ours."""
+        """Remove the socket directory of a server that is gone, and what the link leads to if it is ours."""
         if self.sockets.is_symlink():
-            target = self.sockets.resolve()
-            ours = target.is_dir() and target.name.startswith(SOCKETS_PREFIX)
-            if ours and stat.S_IMODE(target.stat().st_mode) == 0o700:
-                shutil.rmtree(target, ignore_errors=True)
+            linked = self.sockets.resolve()
+            ours = linked.is_dir() and linked.name.startswith(SOCKETS_PREFIX)
+            if ours and stat.S_IMODE(linked.stat().st_mode) == 0o700:
+                shutil.rmtree(linked, ignore_errors=True)
             self.sockets.unlink()
         elif self.sockets.exists():
             shutil.rmtree(self.sockets)

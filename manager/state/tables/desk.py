@@ -43,6 +43,7 @@ class AccountTable(SQLModel, table=True):
     marks: Any = Field(sa_type=JSON)
     terms: str = Field(sa_type=TEXT)
     config: str = Field(sa_type=TEXT)
+    opened_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class TraderTable(SQLModel, table=True):

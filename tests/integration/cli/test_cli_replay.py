@@ -118,8 +118,8 @@ def test_each_decision_is_written_with_what_became_of_it(tmp_path: Path) -> None
     assert (first["trader_id"], first["at"], first["outcome"]) == ("a", "2025-01-01T00:02:00+00:00", "decided")
     assert first["id"] == "a@1735689720000"
     assert (first["actions"][0]["action"], first["actions"][0]["leverage"]) == ("open_long", 99)
-    assert [one["code"] for one in first["refusals"]] == ["LEVERAGE"]
-    assert (second["trader_id"], second["actions"], second["refusals"]) == ("b", [], [])
+    assert [one["code"] for one in first["denials"]] == ["LEVERAGE"]
+    assert (second["trader_id"], second["actions"], second["denials"]) == ("b", [], [])
 
 
 @pytest.mark.parametrize("name", ["report.html", "trades.parquet"])
@@ -152,19 +152,19 @@ def test_each_bad_item_is_told_with_its_line_and_counted(tmp_path: Path) -> None
     )
     result = replayed(tmp_path, "--json", given=given)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["dropped_items"] == 2
+    assert json.loads(result.stdout)["invalid_items"] == 2
     notes = result.stderr.splitlines()
     decisions = tmp_path / "decisions.jsonl"
     assert notes[0].startswith(f"propdesk: {decisions}, line 1: decisions[1].leverage: ")
     assert "high" in notes[0]
     assert all(note.startswith(f"propdesk: {decisions}, line 2: decisions[0]") for note in notes[1:])
     assert any("DOGE" in note for note in notes[1:])
-    assert "Decisions dropped as invalid: 2" in replayed(tmp_path).stdout
+    assert "Invalid items of decisions: 2" in replayed(tmp_path).stdout
 
 
 def test_a_sound_recording_brings_no_note(tmp_path: Path) -> None:
     result = replayed(tmp_path, "--json")
-    assert (result.stderr, json.loads(result.stdout)["dropped_items"]) == ("", 0)
+    assert (result.stderr, json.loads(result.stdout)["invalid_items"]) == ("", 0)
 
 
 def test_an_unknown_trader_is_named_with_its_line(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from executor.budget import Charge, Hold, Quote
 from executor.errors import ModelError
 from executor.models.chat import Message, ModelEndpoint
 from executor.models.clients import ModelClients
 from executor.models.gate import Pacing
+from executor.models.metering import Charge, Hold, Quote
 from executor.models.profile import ModelProfile, TokenPrices
 from openai_endpoint import Answer, cuts, endpoint, sends
 

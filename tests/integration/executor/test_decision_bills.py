@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.budget import Charge, Hold, Meter, Quote, billed
 from executor.contract import FullDecision, Outcome, Usage
 from executor.models.chat import ModelEndpoint
 from executor.models.clients import ModelClients
 from executor.models.gate import Pacing
+from executor.models.metering import Charge, Hold, Meter, Quote, billed
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context

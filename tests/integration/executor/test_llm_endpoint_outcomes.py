@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from executor.budget import MeteredModel, Unmetered
 from executor.contract import Action, FullDecision, Outcome, Usage
 from executor.errors import ExecutorUnavailable, PromptError
 from executor.executor import LLMExecutor
 from executor.models.chat import ModelEndpoint, Structured
-from executor.models.clients import EndpointClient
+from executor.models.endpoint_client import EndpointClient
+from executor.models.metering import MeteredModel, Unmetered
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.probe import ProbeResult, probe
 from executor.models.profile import ModelProfile

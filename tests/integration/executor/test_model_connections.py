@@ -15,8 +15,9 @@ import pytest
 from executor.contract import Context, Outcome, RenderedPrompt
 from executor.errors import CallRejected, ExecutorConfigError
 from executor.models.chat import Message, ModelEndpoint
-from executor.models.clients import EndpointClient, ModelClients
+from executor.models.clients import ModelClients
 from executor.models.connections import Connections
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.profile import ModelProfile
 from executor.prompts.library import PromptLibrary

@@ -14,8 +14,8 @@ import pytest
 
 from executor.errors import CallRejected, ModelError, ModelUnreachable
 from executor.models.chat import Message, ModelEndpoint
-from executor.models.clients import EndpointClient
 from executor.models.connections import Dialer, NameLookup
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import Endpoint, endpoint, says
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from executor.models.chat import Structured
-from executor.models.clients import EndpointClient
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.models.probe import ProbeResult, Seen, probe
 from executor.models.profile import ModelProfile, TokenPrices

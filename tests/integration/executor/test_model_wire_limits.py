@@ -11,8 +11,8 @@ import pytest
 
 from executor.errors import ExecutorConfigError, ExecutorUnavailable, UnreadableAnswer
 from executor.models.chat import Completion, Message, ModelEndpoint
-from executor.models.clients import EndpointClient
 from executor.models.connections import MOST_BYTES, http_client
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import Answer, Endpoint, endpoint, says, sends, trickles
 

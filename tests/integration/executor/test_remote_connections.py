@@ -61,8 +61,8 @@ async def test_the_http_port_of_a_server_is_no_door_for_grpc() -> None:
 class Cable:
     """Carry connections to a port; what is connected when it is cut stays open and goes silent."""
 
-    def __init__(self, target: int, certificate: Path | None = None) -> None:
-        self._target = target
+    def __init__(self, to: int, certificate: Path | None = None) -> None:
+        self._to = to
         self._certificate = certificate
         self._cut = 0
         self._writers: list[asyncio.StreamWriter] = []
@@ -89,7 +89,7 @@ class Cable:
             await asyncio.sleep(0.05)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers += [writer, there_writer]
         born = self._cut
         await asyncio.gather(
@@ -186,9 +186,9 @@ def test_a_server_that_comes_back_is_looked_for_every_few_seconds(monkeypatch: p
     seen: dict[str, Any] = {}
     real = grpc.aio.insecure_channel
 
-    def noted(target: str, options: Any = None) -> grpc.aio.Channel:
+    def noted(address: str, options: Any = None) -> grpc.aio.Channel:
         seen.update(dict(options))
-        return real(target, options=options)
+        return real(address, options=options)
 
     monkeypatch.setattr(grpc.aio, "insecure_channel", noted)
     assert asyncio.run(decided("grpc://127.0.0.1:9"))[0].outcome is Outcome.UNAVAILABLE

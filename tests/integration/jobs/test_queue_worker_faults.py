@@ -188,7 +188,7 @@ async def test_a_job_cut_short_by_a_stop_is_queued_afresh(queue: QueueDatabase, 
         assert successor.handlers.ran == [job]
 
 
-async def test_a_job_of_another_version_is_dropped_and_the_next_one_runs(queue: QueueDatabase) -> None:
+async def test_a_job_of_another_version_is_skipped_and_the_next_one_runs(queue: QueueDatabase) -> None:
     queue.query("INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('decide', 'decide')")
     async with _desk(queue.dsn) as desk:
         await desk.runner.defer(decide("a"))

@@ -14,8 +14,8 @@ import pytest
 
 from database_fixtures import Database
 from exchanges.clock import ManualClock
-from executor.budget import Charge
 from executor.errors import BudgetExhausted
+from executor.models.metering import Charge
 from manager.spending.budget_incidents import EXHAUSTED
 from manager.spending.meter import Spending
 from manager.state.postgres.store import PostgresStore

@@ -57,12 +57,12 @@ async def _store(database: Database) -> AsyncIterator[PostgresStore]:
 
 
 async def _written_before(database: Database) -> FaultyDesk:
-    """Leave four longs with their stops, one with a target, as the version of revision 0014 wrote them."""
+    """Leave four longs with their stops, one with a take-profit, as the version of revision 0014 wrote them."""
     upgrade(database.owner_dsn)
     async with _store(database) as store:
         desk = await FaultyDesk.of(SCENE, store=store, ledger=PostgresPaperLedger(store.engine, DEFAULT_TENANT))
         for trader_id, stop in STOPS.items():
-            await desk.go(trader_id, open_long(stop=stop, target=120 if trader_id == "a" else None))
+            await desk.go(trader_id, open_long(stop=stop, take_profit=120 if trader_id == "a" else None))
             desk.pass_time()
         await desk.go("b", adjust(stop=STOPS["b"]), adjust(stop=STOPS["b"]))
         assert await desk.guarded() == list(STOPS)
@@ -118,27 +118,27 @@ async def test_orders_without_an_outcome_are_looked_up_under_their_old_ids(desk:
     assert await desk.wrongs() == []
 
 
-async def test_an_old_stop_that_fills_cancels_its_old_target_and_no_stop_of_others(desk: FaultyDesk) -> None:
+async def test_an_old_stop_that_fills_cancels_its_old_take_profit_and_no_stop_of_others(desk: FaultyDesk) -> None:
     await desk.maintain(60)
     desk.price(89)
     await desk.maintain(3)
     assert await desk.held("a") == 0
-    stop, target = await desk.find(OrderRow, bracket=f"a.{BTC}")
-    assert (stop.state, target.state, target.reason) == (OrderState.FILLED, OrderState.CANCELED, OTHER_LEG)
+    stop, taking = await desk.find(OrderRow, bracket=f"a.{BTC}")
+    assert (stop.state, taking.state, taking.reason) == (OrderState.FILLED, OrderState.CANCELED, OTHER_LEG)
     assert await desk.guarded() == ["b", "c", "d"]
     assert await desk.wrongs() == []
 
 
-async def test_an_old_stop_that_fills_cancels_a_target_placed_since(desk: FaultyDesk) -> None:
+async def test_an_old_stop_that_fills_cancels_a_take_profit_placed_since(desk: FaultyDesk) -> None:
     await desk.maintain(60)
-    await desk.go("d", adjust(target=130))
-    [target] = await desk.find(OrderRow, bracket=f"d.{BTC}", purpose=OrderPurpose.TAKE_PROFIT)
-    assert (target.state, len(target.order_id)) == (OrderState.ACCEPTED, 32)
+    await desk.go("d", adjust(take_profit=130))
+    [taking] = await desk.find(OrderRow, bracket=f"d.{BTC}", purpose=OrderPurpose.TAKE_PROFIT)
+    assert (taking.state, len(taking.order_id)) == (OrderState.ACCEPTED, 32)
     desk.price(84)
     await desk.maintain(3)
     assert await desk.held("d") == 0
-    [target] = await desk.find(OrderRow, bracket=f"d.{BTC}", purpose=OrderPurpose.TAKE_PROFIT)
-    assert (target.state, target.reason) == (OrderState.CANCELED, OTHER_LEG)
+    [taking] = await desk.find(OrderRow, bracket=f"d.{BTC}", purpose=OrderPurpose.TAKE_PROFIT)
+    assert (taking.state, taking.reason) == (OrderState.CANCELED, OTHER_LEG)
     assert await desk.guarded() == ["b", "c"]
     assert await desk.wrongs() == []
 

@@ -1,12 +1,15 @@
 """The upgrade that gives codes to states: only what a config stopped is taken for removed from it, in every tenant."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from database_fixtures import Database
 from desk_factory import make_spec
+from manager.state.kinds import EventKind
 from manager.state.postgres.store import PostgresStore
 from manager.state.postgres.upgrade import migrate, upgrade
-from manager.state.records import DEFAULT_TENANT, StateCode, TenantId, TraderRow, TraderState
+from manager.state.records import DEFAULT_TENANT, AccountId, EventRow, StateCode, TenantId, TraderRow, TraderState
 from state_rows import make_account, make_row
 from traders.spec import ManagedBy, TraderId
 
@@ -14,6 +17,20 @@ pytestmark = pytest.mark.database
 
 SAID = "no longer in the config"
 BEFORE = "0015"
+
+
+def stopped(tenant: TenantId, name: str, actor: str, n: int) -> EventRow:
+    return EventRow(
+        tenant_id=tenant,
+        event_id=f"{name}/{n}",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        actor=actor,
+        kind=EventKind.TRADER_STATE,
+        account_id=AccountId("acco"),
+        trader_id=TraderId(name),
+        after=TraderState.STOPPED,
+        reason=SAID,
+    )
 
 
 def trader(tenant: TenantId, name: str, state: TraderState, reason: str, owner: ManagedBy) -> TraderRow:
@@ -40,8 +57,17 @@ async def test_an_upgrade_knows_what_a_config_had_stopped(empty_database: Databa
                 [
                     trader(tenant, "removed", TraderState.STOPPED, SAID, ManagedBy.CONFIG),
                     trader(tenant, "by hand", TraderState.STOPPED, "enough", ManagedBy.CONFIG),
+                    trader(tenant, "same words", TraderState.STOPPED, SAID, ManagedBy.CONFIG),
                     trader(tenant, "of the api", TraderState.STOPPED, SAID, ManagedBy.API),
                     trader(tenant, "paused", TraderState.PAUSED, SAID, ManagedBy.CONFIG),
+                ]
+            )
+            await tx.insert(
+                [
+                    stopped(tenant, "removed", "cli", 1),
+                    stopped(tenant, "removed", "config", 2),
+                    stopped(tenant, "same words", "config", 1),
+                    stopped(tenant, "same words", "cli", 2),
                 ]
             )
     migrate(empty_database.owner_dsn, BEFORE)

@@ -110,7 +110,7 @@ async def test_a_view_takes_as_many_statements_for_a_thousand_traders_as_for_thr
     accounts = (await read_status(postgres_store, DEFAULT_TENANT, StatusQuery(now=AT))).accounts
     shown = [trader for account in accounts for trader in account.traders]
     assert len(shown) == sum(len(account.positions) for account in accounts) == traders
-    assert {len(trader.denials) for trader in shown} == {3}
+    assert {len(trader.verdicts) for trader in shown} == {3}
     assert all(trader.last_decision and trader.models_today and trader.equity is not None for trader in shown)
     mine = OperationQuery(kinds=(OperationKind.ORDER,), trader_id=TraderId(f"t{traders - 1}"))
     assert len((await read_operations(postgres_store, DEFAULT_TENANT, mine)).operations) == 2

@@ -1,4 +1,4 @@
-"""Capital flows leave PnL %, drawdown and Sharpe alone, also while a released trader still holds (RULES.md 1)."""
+"""Capital flows leave PnL %, drawdown and Sharpe alone, also while a released trader still holds (docs/rules.md 1)."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -44,7 +44,7 @@ async def test_funding_uses_the_mark_of_its_instant_after_touches() -> None:
     run = PaperRun({BTC: candles}, funding=[(2, BTC, "0.01")])
     run.at(1)
     await run.market("in", "2")
-    await run.target("t", "-1", "109")
+    await run.take_profit("t", "-1", "109")
     run.at(2)
     payment = (await run.exchange.fetch_funding(instant(0)))[0]
     assert (payment.mark, payment.amount) == (Decimal(108), Decimal("-1.08"))
@@ -194,10 +194,10 @@ async def test_the_next_event_is_the_earliest_of_all() -> None:
     run.at(1)
     assert await run.exchange.next_event(instant(20)) is None
     await run.market("in", "2")
-    await run.target("late", "-1", "115")
+    await run.take_profit("late", "-1", "115")
     assert await run.exchange.next_event(instant(20)) == instant(6)
     assert await run.exchange.next_event(instant(5)) is None
-    await run.target("soon", "-1", "103.5")
+    await run.take_profit("soon", "-1", "103.5")
     assert await run.exchange.next_event(instant(20)) == instant(4)
     run.at(4)
     assert await run.exchange.next_event(instant(20)) == instant(6)
@@ -214,7 +214,7 @@ async def test_one_long_jump_equals_many_small_steps() -> None:
         await run.market("in", "6")
         for name, price in (("a", "95.5"), ("b", "92"), ("c", "97")):
             await run.stop(name, "-1", price)
-        await run.target("t", "-2", "109.5")
+        await run.take_profit("t", "-2", "109.5")
         for step in steps:
             run.at(step)
             await run.exchange.fetch_balance()

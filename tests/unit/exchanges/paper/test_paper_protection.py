@@ -1,4 +1,4 @@
-"""Stops and targets on the paper venue: touches, gaps through a price, both in one candle, legs of several traders."""
+"""Stops and take-profits on the paper venue: touches, gaps, both in one candle, legs of several traders."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -36,22 +36,22 @@ async def test_a_gap_through_the_stop_fills_at_the_open() -> None:
     assert (await run.fills())[-1].price == Decimal(90)
 
 
-async def test_a_target_fills_at_its_price_as_maker() -> None:
+async def test_a_take_profit_fills_at_its_price_as_maker() -> None:
     run = PaperRun({BTC: [QUIET, (100.0, 111.0, 100.0, 105.0)]}, PaperConfig())
     run.at(1)
     await run.market("in", "1")
-    await run.target("t", "-1", "110")
+    await run.take_profit("t", "-1", "110")
     run.at(2)
     at_price = (await run.fills())[-1]
     assert (at_price.price, at_price.liquidity, at_price.at) == (Decimal(110), Liquidity.MAKER, instant(2))
     assert at_price.fee == Decimal(110) * Decimal("0.00015")
 
 
-async def test_a_target_takes_a_better_open() -> None:
+async def test_a_take_profit_takes_a_better_open() -> None:
     run = PaperRun({BTC: [QUIET, QUIET, (115.0, 116.0, 108.0, 114.0)]})
     run.at(1)
     await run.market("in", "1")
-    await run.target("t", "-1", "110")
+    await run.take_profit("t", "-1", "110")
     run.at(3)
     assert (await run.fills())[-1].price == Decimal(115)
 
@@ -62,22 +62,22 @@ async def test_shorts_are_protected_the_other_way_round() -> None:
     for symbol in (BTC, ETH):
         await run.market(f"in-{symbol}", "-1", symbol=symbol)
         await run.stop(f"s-{symbol}", "1", "105", symbol=symbol)
-        await run.target(f"t-{symbol}", "1", "90", symbol=symbol)
+        await run.take_profit(f"t-{symbol}", "1", "90", symbol=symbol)
     run.at(3)
     prices = {fill.symbol: fill.price for fill in (await run.fills())[2:]}
     assert prices == {BTC: Decimal(105), ETH: Decimal(90)}
 
 
-async def test_stop_and_target_in_one_candle_the_stop_wins_and_the_target_is_canceled() -> None:
+async def test_stop_and_take_profit_in_one_candle_the_stop_wins_and_the_take_profit_is_canceled() -> None:
     run = PaperRun({BTC: [QUIET, (100.0, 120.0, 80.0, 100.0), QUIET]})
     run.at(1)
     await run.market("in", "1")
-    await run.target("a-target", "-1", "110")
+    await run.take_profit("a-target", "-1", "110")
     await run.stop("z-stop", "-1", "95")
     run.at(2)
     assert [fill.price for fill in await run.fills()] == [Decimal(100), Decimal(95)]
-    target = await run.find("a-target")
-    assert (target.status, target.reason) == (OrderStatus.CANCELED, "reduce-only: position closed")
+    taking = await run.find("a-target")
+    assert (taking.status, taking.reason) == (OrderStatus.CANCELED, "reduce-only: position closed")
 
 
 async def test_protection_is_live_in_the_entrys_own_candle_and_not_before() -> None:
@@ -135,7 +135,7 @@ async def test_a_plain_stop_fills_whole_and_may_open() -> None:
     assert await run.net() == -6
 
 
-async def test_a_target_fired_by_the_desk_fills_in_the_candle_that_ended() -> None:
+async def test_a_take_profit_fired_by_the_desk_fills_in_the_candle_that_ended() -> None:
     run = PaperRun({BTC: [QUIET, (100.0, 111.0, 100.0, 104.0), (104.0, 104.0, 104.0, 104.0)]}, PaperConfig())
     run.at(1)
     await run.market("in", "1")
@@ -161,13 +161,13 @@ async def test_a_stop_sent_when_the_mark_is_beyond_it_fires_at_once() -> None:
     assert (report.status, report.fills[0].price) == (OrderStatus.FILLED, Decimal(92))
 
 
-async def test_a_target_sent_beyond_fires_at_once_only_while_the_price_still_is() -> None:
+async def test_a_take_profit_sent_beyond_fires_at_once_only_while_the_price_still_is() -> None:
     run = PaperRun({BTC: [QUIET, (100.0, 112.0, 100.0, 112.0), (108.0, 109.0, 108.0, 108.0), QUIET]})
     run.at(1)
     await run.market("in", "2")
     run.at(2)
-    assert (await run.target("back", "-1", "110")).status is OrderStatus.OPEN
-    beyond = await run.target("still", "-1", "107")
+    assert (await run.take_profit("back", "-1", "110")).status is OrderStatus.OPEN
+    beyond = await run.take_profit("still", "-1", "107")
     assert (beyond.status, beyond.fills[0].price) == (OrderStatus.FILLED, Decimal(108))
 
 
@@ -201,7 +201,7 @@ async def test_touches_come_by_symbol_then_stops_then_bracket_then_as_placed() -
     run.at(1)
     for symbol in (ETH, BTC):
         await run.market(f"in-{symbol}", "4", symbol=symbol)
-        await run.target(f"a-{symbol}", "-1", "110", symbol=symbol)
+        await run.take_profit(f"a-{symbol}", "-1", "110", symbol=symbol)
         for name, bracket in (("z", "two"), ("y", "two"), ("x", "one")):
             stop = order(f"{name}-{symbol}", "-1", kind=OrderType.STOP, price="90", symbol=symbol, **REST)
             await run.exchange.create_order(replace(stop, bracket=BracketId(f"{bracket}-{symbol}")))

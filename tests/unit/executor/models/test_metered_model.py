@@ -11,8 +11,6 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from executor import budget
-from executor.budget import ASSUMED_OUTPUT_TOKENS, CallQuote, Charge, Hold, MeteredModel, Quote
 from executor.contract import Usage
 from executor.errors import (
     BudgetExhausted,
@@ -30,9 +28,11 @@ from executor.errors import (
     UnknownModel,
     UnreadableAnswer,
 )
+from executor.models import metering
 from executor.models.chain import Asked, GuardedModel, ModelChain
 from executor.models.chat import Completion, Message, ModelEndpoint, Structured
 from executor.models.gate import EndpointGate, GateSettings, Pacing
+from executor.models.metering import ASSUMED_OUTPUT_TOKENS, CallQuote, Charge, Hold, MeteredModel, Quote
 from executor.models.profile import ModelProfile, TokenPrices
 
 PRICES = TokenPrices(input=Decimal(3), cached_input=Decimal("0.3"), output=Decimal(15))
@@ -176,7 +176,7 @@ def test_each_side_that_is_not_counted_is_estimated(told: Usage, given: int | No
 
 
 def test_a_slow_booking_is_told_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "SETTLE_S", 0.01)
+    monkeypatch.setattr(metering, "SETTLE_S", 0.01)
 
     async def run() -> None:
         free = asyncio.Event()

@@ -16,8 +16,8 @@ import pytest
 
 from executor.errors import ExecutorConfigError, ModelError, ModelTimeout, ModelUnreachable, RateLimited
 from executor.models.chat import Completion, Message, ModelEndpoint
-from executor.models.clients import EndpointClient
 from executor.models.connections import environment_proxies
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -27,7 +27,7 @@ GOOD = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "u
 CALLED_WITH_A_LOG = """
 import asyncio, httpx2
 from executor.models.chat import Message, ModelEndpoint
-from executor.models.clients import EndpointClient
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 
 async def run():

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor import errors
-from executor.budget import Charge, Hold, Meter, MeteredModel, Quote, Unmetered
 from executor.contract import Usage
 from executor.errors import (
     BudgetExhausted,
@@ -31,6 +30,7 @@ from executor.errors import (
     RecordingMissing,
 )
 from executor.models.chat import ChatModel, Completion, Finish, Message, ModelEndpoint, Structured
+from executor.models.metering import Charge, Hold, Meter, MeteredModel, Quote, Unmetered
 from executor.models.profile import ModelProfile, TokenPrices
 from executor.prompts.library import prompt_digest
 from executor.recordings.calls import Bill, CallKey, RecordedCall

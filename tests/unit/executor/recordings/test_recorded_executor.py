@@ -61,7 +61,7 @@ def test_each_trader_gets_its_own(tmp_path: Path) -> None:
     assert symbols(decide(executor, 1, "three")) == []
 
 
-def test_a_bad_item_is_dropped_alone_and_located(tmp_path: Path) -> None:
+def test_a_bad_item_is_left_out_alone_and_located(tmp_path: Path) -> None:
     path = recording(tmp_path, line(0), line(1, open_item(), open_item(symbol="DOGE"), open_item(stop_loss="~5")))
     decision = decide(RecordedExecutor(load_recorded(path)), 1)
     assert symbols(decision) == [BTC]

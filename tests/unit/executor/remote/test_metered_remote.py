@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 
-from executor.budget import Charge, Hold, Quote
 from executor.contract import Context, FullDecision, Outcome, Usage
 from executor.errors import (
     BudgetExhausted,
@@ -19,6 +18,7 @@ from executor.errors import (
     Unauthorized,
     UnreadableAnswer,
 )
+from executor.models.metering import Charge, Hold, Quote
 from executor.prompts.sample import sample_context
 from executor.remote.endpoint import Asking, RemoteEndpoint, lost
 from executor.remote.executor import RemoteExecutor

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from executor.models.chat import Finish, Message
-from executor.models.clients import EndpointClient
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from openai_endpoint import endpoint, says
 

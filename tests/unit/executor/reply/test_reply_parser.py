@@ -55,7 +55,7 @@ def test_a_stated_risk_of_nothing_voids_no_order() -> None:
     assert "decisions[0].risk_usd" in errors_of(open_item(risk_usd=-1))
 
 
-def test_one_bad_item_is_dropped_alone() -> None:
+def test_one_bad_item_is_left_out_alone() -> None:
     reply = parse_reply(reply_text(open_item(), {"symbol": SOL, "action": "hold"}, open_item(stop_loss="~98")), SYMBOLS)
     assert [decision.action for decision in reply.decisions] == [Action.OPEN_LONG, Action.HOLD]
     assert [error.path for error in reply.errors] == ["decisions[2].stop_loss"]
@@ -119,7 +119,7 @@ def test_a_field_against_the_contract_is_named(changes: dict[str, object], path:
     assert f"decisions[0].{path}" in errors_of(open_item(**changes))
 
 
-def test_the_stop_and_target_of_an_open_are_left_to_the_risk_checks() -> None:
+def test_the_stop_and_take_profit_of_an_open_are_left_to_the_risk_checks() -> None:
     decision = only(open_item(stop_loss=..., take_profit=None))
     assert (decision.stop_loss, decision.take_profit) == (None, None)
 

@@ -19,7 +19,7 @@ from exchanges.clock import ManualClock
 from exchanges.paper.ledger import MemoryPaperLedger
 from executor.contract import Outcome
 from executor.models.chat import Message
-from executor.models.clients import EndpointClient
+from executor.models.endpoint_client import EndpointClient
 from executor.models.openai_chat import OpenAIChatModel
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ModelClients

@@ -1,11 +1,10 @@
 """docs/commands.md says what the command line and the web process offer."""
 
-from manager.cli.page import PAGE, commands, render, routes
-from source_files import ROOT
+from pages.commands import PAGE, commands, render, routes
 
 
 def test_the_page_is_the_one_that_the_code_writes() -> None:
-    assert (ROOT / PAGE).read_text(encoding="utf-8") == render(), "run: python -m manager.cli.page"
+    assert PAGE.read_text(encoding="utf-8") == render(), "run: make docs"
 
 
 def test_every_command_and_route_has_an_entry() -> None:

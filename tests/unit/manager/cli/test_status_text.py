@@ -32,7 +32,7 @@ def with_last(account: AccountStatus, last: LastDecision) -> AccountStatus:
 
 def decision(outcome: str = "decided", actions: tuple[str, ...] = (), errors: tuple[str, ...] = ()) -> LastDecision:
     at = AT - timedelta(days=1)
-    return LastDecision(decision_id=DecisionId("d"), at=at, outcome=outcome, actions=actions, errors=errors, dropped=0)
+    return LastDecision(decision_id=DecisionId("d"), at=at, outcome=outcome, actions=actions, errors=errors, invalid=0)
 
 
 async def test_times_of_today_have_no_date_and_a_decision_under_way_is_told(capsys: pytest.CaptureFixture[str]) -> None:

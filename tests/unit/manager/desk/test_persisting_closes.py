@@ -16,7 +16,7 @@ from manager.state.records import IntentRow
 ABSENT_AFTER_S = 60
 
 
-def target(quantity: int, stop: int) -> Decision:
+def target_position(quantity: int, stop: int) -> Decision:
     return Decision(
         symbol=BTC, action=Action.TARGET, target_quantity=Decimal(quantity), stop_loss=Decimal(stop), leverage=2
     )
@@ -31,12 +31,12 @@ def reduces(request: OrderRequest) -> bool:
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.ANSWER_LOST, Fault.REFUSED])
-async def test_a_target_through_zero_is_reached_after_its_close_failed(fault: Fault) -> None:
+async def test_a_target_position_through_zero_is_reached_after_its_close_failed(fault: Fault) -> None:
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
     desk.pass_time()
     desk.venue.plan = when(fault, "create_order", is_type(OrderType.MARKET))
-    await desk.go("a", target(-5, 110))
+    await desk.go("a", target_position(-5, 110))
     assert await statuses(desk) == ["consumed", "pending"]
     desk.venue.plan = no_faults
     for _ in range(ABSENT_AFTER_S):
@@ -47,11 +47,11 @@ async def test_a_target_through_zero_is_reached_after_its_close_failed(fault: Fa
     assert await desk.wrongs() == []
 
 
-async def test_a_target_through_zero_is_reached_once_in_a_quiet_round() -> None:
+async def test_a_target_position_through_zero_is_reached_once_in_a_quiet_round() -> None:
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
     desk.pass_time()
-    await desk.go("a", target(-5, 110))
+    await desk.go("a", target_position(-5, 110))
     sent = len(desk.venue.sent)
     desk.pass_time()
     await desk.round()
@@ -60,11 +60,11 @@ async def test_a_target_through_zero_is_reached_once_in_a_quiet_round() -> None:
     assert len(desk.venue.sent) == sent
 
 
-async def test_a_target_below_what_is_held_is_reached_and_done() -> None:
+async def test_a_target_position_below_what_is_held_is_reached_and_done() -> None:
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
     desk.pass_time()
-    await desk.go("a", target(4, 90))
+    await desk.go("a", target_position(4, 90))
     assert await desk.held("a") == 4
     assert await statuses(desk) == ["consumed", "done"]
 
@@ -77,7 +77,7 @@ async def test_a_target_position_beside_a_close_that_never_arrived_is_reached_al
     await desk.go("a", close(fraction="0.5"))
     desk.venue.plan = no_faults
     desk.pass_time()
-    await desk.go("a", target(0, 90))
+    await desk.go("a", target_position(0, 90))
     assert await desk.held("a") == 5
     assert (await statuses(desk))[-1] == "pending"
     for _ in range(ABSENT_AFTER_S):
@@ -120,7 +120,7 @@ def cut_short(desk: FaultyDesk, filled: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize(
     ("decision", "left", "status"),
-    [(close(fraction="0.5"), 6, "done"), (close(), 0, "done"), (target(5, 90), 5, "done")],
+    [(close(fraction="0.5"), 6, "done"), (close(), 0, "done"), (target_position(5, 90), 5, "done")],
 )
 async def test_what_ended_part_filled_is_done_if_partial_and_goes_on_if_not(
     decision: Decision, left: int, status: str

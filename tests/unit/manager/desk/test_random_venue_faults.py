@@ -155,7 +155,7 @@ class Rough:
         self.watch = BareWatch(desk)
 
     async def step(self, step: int) -> None:
-        """Let time, prices and wishes move on, and run both jobs."""
+        """Let time, prices and intents move on, and run both jobs."""
         desk, weather = self.desk, self.weather
         weather.step = step
         await weather.arrive()

@@ -52,7 +52,7 @@ async def a_broken_book(traders: tuple[str, ...] = ("a",)) -> FaultyDesk:
     desk = await FaultyDesk.of(traders=traders, limits=limits, account_limits=wide)
     for trader_id in traders[1:]:
         await desk.go(trader_id, replace(open_long(usd=100), stop_loss=None))
-    await desk.go("a", replace(open_long(usd=90000 // len(traders), target=150), stop_loss=None, leverage=10))
+    await desk.go("a", replace(open_long(usd=90000 // len(traders), take_profit=150), stop_loss=None, leverage=10))
     desk.pass_time()
     desk.price(85)
     return desk
@@ -115,7 +115,7 @@ async def test_a_liquidation_that_failed_stays_told_while_there_is_no_price_and_
     assert await told(desk, "LIQUIDATION_FAILED") == [False]
 
 
-async def test_a_liquidation_behind_a_target_that_may_stand_is_told() -> None:
+async def test_a_liquidation_behind_a_take_profit_that_may_stand_is_told() -> None:
     desk = await a_broken_book(("a", "b"))
     desk.venue.plan = when(Fault.LOST, "cancel_order")
     await desk.maintain(3)
@@ -137,10 +137,10 @@ async def test_another_process_asks_at_once() -> None:
     assert await desk.held("a") == 0
 
 
-async def test_a_refused_stop_and_a_refused_target_are_two_incidents() -> None:
+async def test_a_refused_stop_and_a_refused_take_profit_are_two_incidents() -> None:
     desk = await FaultyDesk.of()
     desk.venue.plan = when(Fault.REFUSED, "create_order", lambda request: request.type is not OrderType.MARKET)
-    await desk.go("a", open_long(target=150))
+    await desk.go("a", open_long(take_profit=150))
     assert len(await told(desk, "PROTECTION_REFUSED")) == 2
     desk.venue.plan = when(Fault.REFUSED, "create_order", is_type(OrderType.TAKE_PROFIT))
     await desk.maintain(4)
@@ -158,9 +158,9 @@ async def test_a_refused_stop_and_a_refused_target_are_two_incidents() -> None:
         (when(Fault.LOST, "cancel_order"), "CANCEL_UNKNOWN"),
     ],
 )
-async def test_a_target_that_cannot_be_fired_is_told_once_over_all_jobs(plan: Plan, code: str) -> None:
+async def test_a_take_profit_that_cannot_be_fired_is_told_once_over_all_jobs(plan: Plan, code: str) -> None:
     desk = await FaultyDesk.of(traders=("a", "z"), strategy=ConflictStrategy.NET)
-    await desk.go("a", open_long(target=110))
+    await desk.go("a", open_long(take_profit=110))
     desk.pass_time()
     await desk.go("z", open_short(usd=400, stop=140))
     desk.price(112)
@@ -178,7 +178,7 @@ async def test_a_target_that_cannot_be_fired_is_told_once_over_all_jobs(plan: Pl
 
 async def test_an_unconfirmed_cancel_stays_told_between_the_tries_of_a_close() -> None:
     desk = await FaultyDesk.of()
-    await desk.go("a", open_long(target=150))
+    await desk.go("a", open_long(take_profit=150))
     [stop] = await desk.resting()
     await desk.paper.cancel_order(stop.client_order_id, stop.symbol)
 

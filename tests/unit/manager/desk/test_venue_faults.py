@@ -27,7 +27,7 @@ from manager.state.records import OrderRow, TraderRow
 D = Decimal
 ONE_POSITION = replace(FREE_HAND, max_positions=1)
 LOSE_MARKET = when(Fault.LOST, "create_order", is_type(OrderType.MARKET))
-LOSE_TARGET = when(Fault.LOST, "create_order", is_type(OrderType.TAKE_PROFIT))
+LOSE_TAKE_PROFIT = when(Fault.LOST, "create_order", is_type(OrderType.TAKE_PROFIT))
 LOSE_CLOSE = when(Fault.LOST, "create_order", lambda r: r.type is OrderType.MARKET and r.reduce_only)
 WITHOUT_DUST = Capabilities(reduce_below_minimum=False)
 
@@ -97,10 +97,10 @@ async def test_dust_that_grows_gets_a_stop() -> None:
 
 
 @pytest.mark.parametrize("history_down", [False, True])
-async def test_a_target_without_an_outcome_does_not_block_the_close(history_down: bool) -> None:
+async def test_a_take_profit_without_an_outcome_does_not_block_the_close(history_down: bool) -> None:
     desk = await FaultyDesk.of()
-    desk.venue.plan = LOSE_TARGET
-    await desk.go("a", open_long(target=200))
+    desk.venue.plan = LOSE_TAKE_PROFIT
+    await desk.go("a", open_long(take_profit=200))
     desk.venue.plan = when(Fault.DOWN, "lookup_order") if history_down else no_faults
     desk.pass_time()
     await desk.go("a", close())
@@ -159,7 +159,7 @@ async def test_a_new_process_does_not_lower_the_leverage_under_a_position() -> N
 
 async def test_one_order_without_history_does_not_stop_the_account() -> None:
     desk = await FaultyDesk.of(traders=("a", "b"))
-    await desk.go("a", open_long(target=120))
+    await desk.go("a", open_long(take_profit=120))
     await desk.go("b", open_long(ETH))
     for order in await desk.paper.fetch_open_orders():
         if order.type is OrderType.TAKE_PROFIT or order.symbol == ETH:
@@ -174,13 +174,13 @@ async def test_one_order_without_history_does_not_stop_the_account() -> None:
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-async def test_a_fired_target_without_an_outcome_is_fired_once(arrives: bool) -> None:
+async def test_a_fired_take_profit_without_an_outcome_is_fired_once(arrives: bool) -> None:
     desk = await FaultyDesk.of(traders=("a", "b"), strategy=ConflictStrategy.NET)
-    await desk.go("a", open_long(target=120))
+    await desk.go("a", open_long(take_profit=120))
     desk.pass_time()
     await desk.go("b", open_short(stop=140))
     await desk.maintain(1)
-    desk.venue.plan = LOSE_TARGET
+    desk.venue.plan = LOSE_TAKE_PROFIT
     desk.price(125)
     await desk.maintain(1)
     desk.venue.plan = no_faults

@@ -116,9 +116,9 @@ async def test_a_close_persisted_by_a_dead_process_leaves_the_stops() -> None:
     assert await desk.net(ETH) == 0
 
 
-async def test_a_target_that_cannot_be_canceled_keeps_the_stop() -> None:
+async def test_a_take_profit_that_cannot_be_canceled_keeps_the_stop() -> None:
     desk = await FaultyDesk.of(traders=("a", "b"))
-    await desk.go("a", open_long(target=200))
+    await desk.go("a", open_long(take_profit=200))
     await desk.go("b", open_long())
     desk.pass_time()
     desk.venue.plan = when(Fault.LOST, "cancel_order", is_type(OrderType.TAKE_PROFIT))

@@ -79,9 +79,9 @@ entry orders that may still fill 100 USD (already taken off)
 ## Your positions (quantities in contracts)
 
 - BTC/USDT:USDT short 40 at 210, mark 200, unrealized 40 USD (best so far 60), leverage 4, margin 200, liquidation of \
-it alone 261.45, stop 230, target 180, open for 1d 6h 0m
+it alone 261.45, stop 230, take-profit 180, open for 1d 6h 0m
 - SOL/USDT:USDT long 61 at 20, mark 20, unrealized 0 USD (best so far 0), leverage 10, margin 122, liquidation of \
-it alone 18.1, stop n/a, target n/a, open for 0h 9m
+it alone 18.1, stop n/a, take-profit n/a, open for 0h 9m
 - resting stop of BTC/USDT:USDT: buys 40 at 230, accepted
 
 ## Market
@@ -232,22 +232,22 @@ def rows() -> list[Any]:
             Share(trader_id=TraderId("two"), quantity=Decimal(25)),
         ),
     )  # fmt: skip
-    target = make_row(
+    taken = make_row(
         FillPartRow, **mine, trade_id="t", symbol=BTC, purpose=OrderPurpose.TAKE_PROFIT, quantity=Decimal(-2),
         price=Decimal("98.1"), realized=Decimal("6.2"), fee=Decimal("0.09"), at=AT - timedelta(hours=5),
     )  # fmt: skip
     stopped = replace(
-        target, trade_id="s", purpose=OrderPurpose.STOP, quantity=Decimal(3), price=Decimal("97.2"),
+        taken, trade_id="s", purpose=OrderPurpose.STOP, quantity=Decimal(3), price=Decimal("97.2"),
         realized=Decimal("-5.1"), fee=Decimal("0.07"), at=AT - timedelta(hours=6),
     )  # fmt: skip
-    opened = replace(target, trade_id="o", purpose=OrderPurpose.ENTRY, at=AT - timedelta(hours=4))
+    opened = replace(taken, trade_id="o", purpose=OrderPurpose.ENTRY, at=AT - timedelta(hours=4))
     other = replace(held, trader_id=TraderId("two"), quantity=Decimal(25), cost=Decimal(500))  # 25 x 0.1 x 200 = 500
     named = make_row(
         VerdictRow, **mine, code="DIRECTION", symbol=BTC, at=NOW - timedelta(seconds=30),
         detail="long of one refused: two holds a short",
     )  # fmt: skip
     named = replace(named, kind=VerdictKind.DENIAL)
-    return [book, held, left, entry, stop, target, stopped, opened, other, named]
+    return [book, held, left, entry, stop, taken, stopped, opened, other, named]
 
 
 async def prompt(folder: Path) -> str:

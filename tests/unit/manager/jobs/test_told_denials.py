@@ -50,7 +50,7 @@ async def test_a_symbol_that_the_market_does_not_quote_breaks_no_round(desk: Mod
     assert [position.symbol for position in await desk.rows(PositionRow, trader_id="one")] == [BTC]
 
 
-async def test_a_dropped_item_is_told_once_and_names_its_place(desk: ModelDesk) -> None:
+async def test_an_invalid_item_is_told_once_and_names_its_place(desk: ModelDesk) -> None:
     decision = await desk.decide(reply(HOLD, {**await desk.open_item(), "leverage": 0}))
     assert [error.path for error in decision.errors] == ["decisions[1].leverage"]
     await desk.decide(NOTHING)

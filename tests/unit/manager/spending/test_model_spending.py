@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.clock import ManualClock
-from executor.budget import Charge, Hold
 from executor.errors import BudgetExhausted, BudgetUnknown
+from executor.models.metering import Charge, Hold
 from manager.spending.budget_incidents import EXHAUSTED, WARNING
 from manager.spending.meter import GRACE, Spending
 from manager.state.errors import StoreUnavailable

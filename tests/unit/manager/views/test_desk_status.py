@@ -49,7 +49,7 @@ async def test_a_trader_shows_its_equity_pnl_and_last_decision() -> None:
     assert bull.last_decision is not None
     assert (bull.last_decision.outcome, bull.last_decision.actions) == ("decided", ("open_long BTC/USDT:USDT",))
     assert bear.last_decision is None
-    assert [denial.code for denial in bear.denials] == ["DIRECTION"]
+    assert [verdict.code for verdict in bear.verdicts] == ["DIRECTION"]
 
 
 async def test_a_model_trader_shows_what_its_calls_cost_today() -> None:

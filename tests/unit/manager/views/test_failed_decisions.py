@@ -1,4 +1,4 @@
-"""A failed decision, and one of which a part was dropped, reach the user by name: status, operations and why."""
+"""A failed decision, and one of which a part is invalid, reach the user by name: status, operations and why."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +13,7 @@ from manager.jobs.handlers import invalid_parts
 from manager.state.records import DEFAULT_TENANT, DecisionId, DecisionRow
 from manager.state.store import Store
 from manager.views.operations import OperationKind, OperationQuery, read_operations
-from manager.views.status import LastDecision, dropped_items
+from manager.views.status import LastDecision, invalid_items
 from manager.views.why import read_story
 from traders.spec import TraderId
 
@@ -53,7 +53,7 @@ async def store() -> Store:
 async def test_operations_list_them_and_only_as_decisions(store: Store) -> None:
     found = (await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=(OperationKind.DECISION,)))).operations
     assert [(one.ref, one.what, one.outcome) for one in found] == [
-        (PARTIAL, "partly dropped", "INVALID_ITEM"),
+        (PARTIAL, "partly invalid", "INVALID_ITEM"),
         (FAILED, "no decision", "truncated"),
     ]
     assert [one.detail for one in found][1] == "reply: the reply was cut"
@@ -69,7 +69,7 @@ async def test_sound_decisions_are_listed_when_asked_for(store: Store) -> None:
     kinds = (OperationKind.DECISION,)
     found = (await read_operations(store, DEFAULT_TENANT, OperationQuery(kinds=kinds, sound_decisions=True))).operations
     assert [(one.ref, one.what, one.outcome) for one in found] == [
-        (PARTIAL, "partly dropped", "INVALID_ITEM"),
+        (PARTIAL, "partly invalid", "INVALID_ITEM"),
         (FAILED, "no decision", "truncated"),
         (DECISION, "decision", "decided"),
     ]
@@ -102,7 +102,7 @@ async def test_why_takes_a_failed_decision_and_shows_reply_and_errors(
         assert words in shown
 
 
-async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
+async def test_why_takes_a_decision_with_its_intents_and_what_is_invalid(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     story = await read_story(store, DEFAULT_TENANT, DECISION)
@@ -123,25 +123,25 @@ async def test_why_takes_a_decision_with_its_intents_and_what_was_dropped(
     [
         ("decided", [], [], "nothing to do"),
         ("decided", [], ["hold BTC"], "hold BTC"),
-        ("decided", ["decisions[1].leverage: got 0"], ["hold BTC"], "hold BTC (1 dropped)"),
+        ("decided", ["decisions[1].leverage: got 0"], ["hold BTC"], "hold BTC (1 invalid)"),
         ("truncated", ["reply: cut"], [], "truncated: reply: cut"),
         ("timeout", [], [], "timeout: no reason is known"),
         ("invalid_reply", ["reply: " + "x" * 500], [], "invalid_reply: reply: " + "x" * 38 + "..."),
     ],
 )
 def test_an_outcome_is_told_in_a_few_words(outcome: str, errors: list[str], actions: list[str], text: str) -> None:
-    count = dropped_items([ItemError(path=error.partition(": ")[0], message="") for error in errors])
+    count = invalid_items([ItemError(path=error.partition(": ")[0], message="") for error in errors])
     last = LastDecision(
         decision_id=DecisionId("d"),
         at=AT,
         outcome=outcome,
         actions=tuple(actions),
         errors=tuple(errors),
-        dropped=count,
+        invalid=count,
     )
     assert decided_text(last) == text
 
 
-def test_an_item_with_two_faults_is_dropped_once_and_an_earlier_reply_does_not_count() -> None:
+def test_an_item_with_two_faults_counts_once_and_an_earlier_reply_does_not_count() -> None:
     earlier = ItemError(path="first reply: decisions[0].symbol", message="no")
-    assert dropped_items([*LOST, earlier]) == 1
+    assert invalid_items([*LOST, earlier]) == 1

@@ -110,7 +110,7 @@ async def test_the_story_has_the_checks_the_conflicts_and_what_came_of_it() -> N
     assert story.round is not None
     assert story.round.round_id == ROUND
     assert [verdict.code for verdict in story.verdicts] == ["DIRECTION"]
-    assert [conflict.outcome for conflict in story.conflicts] == ["bull stands, bear is dropped"]
+    assert [conflict.outcome for conflict in story.conflicts] == ["bull stands, bear is denied"]
     assert [fill.trade_id for fill in story.fills] == ["t-1"]
     assert sum(part.quantity for part in story.parts) == story.fills[0].quantity
 

@@ -1,4 +1,4 @@
-"""Two templates on the same contexts: every wish is shown, only what both decided is compared."""
+"""Two templates on the same contexts: every intent is shown, only what both decided is compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

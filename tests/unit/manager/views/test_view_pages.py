@@ -53,7 +53,7 @@ async def pages(read: Callable[[Any, Any, Any], Awaitable[Any]], store: MemorySt
 
 
 def many() -> list[Row]:
-    """Return rows of every kind, several of each at one instant, and decisions of which parts were dropped."""
+    """Return rows of every kind, several of each at one instant, and decisions of which parts are invalid."""
     [entry, _] = orders()
     conflict, verdict, event = (row for row in happenings() if not hasattr(row, "counts"))
     assert isinstance(entry, OrderRow)

@@ -1,17 +1,14 @@
 """docs/incident-codes.md is what the registry says, and the registry has every code that is raised."""
 
 import ast
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from manager.desk.incidents import page as incident_page
 from manager.desk.incidents.codes import DESK_INCIDENTS, INCIDENTS, Severity
 from manager.desk.incidents.safe_mode import SAFE_MODE
 from manager.jobs.overload import OVERLOADED
 from manager.spending.budget_incidents import EXHAUSTED, WARNING
+from pages import incident_codes as incident_page
 
 ROOT = Path(__file__).parents[5]
 
@@ -28,7 +25,7 @@ def told() -> Iterator[str]:
 
 def test_the_page_is_current() -> None:
     page = (ROOT / "docs" / "incident-codes.md").read_text(encoding="utf-8")
-    assert page == incident_page.render(), "run: python -m manager.desk.incidents.page"
+    assert page == incident_page.render(), "run: make docs"
 
 
 def test_every_code_is_registered_and_every_registered_one_raised() -> None:
@@ -41,10 +38,3 @@ def test_what_may_cost_money_unseen_is_high_and_dust_is_not() -> None:
     high = {code for code, row in INCIDENTS.items() if row.severity is Severity.HIGH}
     assert {"STOP_FAILED", "NAKED_POSITION", "EXTERNAL_OVERLAP", "ACCOUNT_LIQUIDATION", "VENUE_UNAVAILABLE"} <= high
     assert not high & {"DUST", "FUNDING_DIFFERENCE", "EXTERNAL_FILL", "LEVERAGE_REFUSED", WARNING}
-
-
-def test_the_page_is_written_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "new" / "codes.md"
-    monkeypatch.setattr(sys, "argv", ["codes", str(target)])
-    incident_page.main()
-    assert target.read_text(encoding="utf-8") == incident_page.render()

@@ -42,7 +42,7 @@ from manager.state.store import AccountRows
 
 DOWN = when(Fault.DOWN, "fetch_positions")
 REFUSE_STOPS = when(Fault.REFUSED, "create_order", is_type(OrderType.STOP))
-LOSE_TARGET_CANCELS = when(Fault.LOST, "cancel_order", is_type(OrderType.TAKE_PROFIT))
+LOSE_TAKE_PROFIT_CANCELS = when(Fault.LOST, "cancel_order", is_type(OrderType.TAKE_PROFIT))
 Span = tuple[datetime, datetime | None]
 
 
@@ -164,12 +164,12 @@ async def test_a_mismatch_stays_open_while_an_order_hides_it() -> None:
     assert await spans(desk, "POSITION_MISMATCH") == [(after(1), after(5))]
 
 
-async def a_close_whose_target_stays() -> FaultyDesk:
+async def a_close_whose_take_profit_stays() -> FaultyDesk:
     """Let `a` ask for a close that waits, because the cancel of its take-profit has no outcome."""
     desk = await FaultyDesk.of(traders=("a", "b"))
-    await desk.go("a", open_long(target=200))
+    await desk.go("a", open_long(take_profit=200))
     await desk.go("b", open_long())
-    desk.venue.plan = LOSE_TARGET_CANCELS
+    desk.venue.plan = LOSE_TAKE_PROFIT_CANCELS
     desk.pass_time()
     await desk.go("a", close())
     assert await spans(desk, "CANCEL_UNKNOWN") == [(after(1), None)]
@@ -177,7 +177,7 @@ async def a_close_whose_target_stays() -> FaultyDesk:
 
 
 async def test_a_cancel_without_an_outcome_stands_between_the_rounds_that_try_it() -> None:
-    desk = await a_close_whose_target_stays()
+    desk = await a_close_whose_take_profit_stays()
     await desk.maintain(2)
     await desk.round()
     await desk.maintain(2)
@@ -190,7 +190,7 @@ async def test_a_cancel_without_an_outcome_stands_between_the_rounds_that_try_it
 
 
 async def test_a_cancel_that_nobody_wants_any_more_is_over() -> None:
-    desk = await a_close_whose_target_stays()
+    desk = await a_close_whose_take_profit_stays()
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
         for intent in (await tx.account_rows(AccountId(ACCOUNT))).intents:
             await tx.patch(IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)

@@ -1,10 +1,12 @@
 """When a close or a target position has done its work, so that no round carries it out again."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from desk_factory import BTC
+from exchanges.types import Side
 from executor.contract import Action, Decision
 from manager.desk.plan.outstanding import close_is_done
 
@@ -13,23 +15,35 @@ HALF = Decision(symbol=BTC, action=Action.CLOSE_LONG, fraction=Decimal("0.5"))
 TARGET = Decision(symbol=BTC, action=Action.TARGET, target_quantity=Decimal(5))
 
 
-def done(decision: Decision, taken: int, *, flat: bool = False, unsettled: bool = False) -> bool:
-    return close_is_done(decision, flat=flat, taken=Decimal(taken), asked=Decimal(10), unsettled=unsettled)
+def done(decision: Decision, held: int, *, taken: int = 0, unsettled: bool = False) -> bool:
+    lot, side = Decimal("0.001"), Side.SELL
+    return close_is_done(decision, side, Decimal(held), taken=Decimal(taken), lot=lot, unsettled=unsettled)
 
 
 def test_a_whole_close_is_done_when_the_book_is_flat() -> None:
-    assert done(WHOLE, 10, flat=True)
-    assert done(WHOLE, 0, flat=True)
-    assert not done(WHOLE, 6)
+    assert done(WHOLE, 0, taken=10)
+    assert done(WHOLE, 0)
+    assert not done(WHOLE, 4, taken=6)
 
 
 @pytest.mark.parametrize(("taken", "expected"), [(10, True), (1, True), (0, False)])
 def test_a_partial_close_is_done_when_anything_was_taken(taken: int, *, expected: bool) -> None:
-    assert done(HALF, taken) is expected
+    assert done(HALF, 5, taken=taken) is expected
 
 
-@pytest.mark.parametrize("flat", [True, False])
-def test_a_target_position_is_done_when_all_asked_was_taken_and_nothing_is_to_come(*, flat: bool) -> None:
-    assert done(TARGET, 10, flat=flat)
-    assert not done(TARGET, 9, flat=flat)
-    assert not done(TARGET, 10, flat=flat, unsettled=True)
+@pytest.mark.parametrize("held", [5, 3, 0, -2])
+def test_a_target_position_is_done_when_no_more_is_held_and_nothing_is_to_come(held: int) -> None:
+    assert done(TARGET, held, taken=10)
+    assert not done(TARGET, held, taken=10, unsettled=True)
+
+
+def test_a_target_position_that_took_what_its_order_asked_for_is_not_done_while_more_is_held() -> None:
+    """EXTERNAL had cut the order: the rest waits until an operator has resolved the overlap."""
+    assert not done(TARGET, 6, taken=4)
+    assert not done(replace(TARGET, target_quantity=Decimal(0)), 6, taken=4)
+    assert not done(replace(TARGET, target_quantity=Decimal(-5)), 6, taken=4)
+
+
+def test_a_part_of_a_lot_beyond_a_target_position_does_not_keep_it_open() -> None:
+    fine = replace(TARGET, target_quantity=Decimal("4.9995"))
+    assert done(fine, 5, taken=10)

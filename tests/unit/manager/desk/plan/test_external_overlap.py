@@ -110,9 +110,9 @@ async def test_a_stop_covers_what_is_left_of_a_position_sold_by_hand() -> None:
     assert await view.net() < D("0.1")
 
 
-async def test_a_target_of_a_position_sold_by_hand_does_not_fire() -> None:
+async def test_a_take_profit_of_a_position_sold_by_hand_does_not_fire() -> None:
     view = await FaultyDesk.of()
-    await view.go("a", open_long(target=120))
+    await view.go("a", open_long(take_profit=120))
     await view.by_hand("hand", Side.SELL, 10)
     await view.maintain(1)
     view.price(125)

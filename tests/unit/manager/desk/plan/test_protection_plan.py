@@ -29,11 +29,11 @@ from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 D = Decimal
-STOP, TARGET = OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT
+STOP, TAKE_PROFIT = OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT
 
 
 def holder(trader_id: str, quantity: str, symbol: Symbol = BTC, **changes: Any) -> TraderView:
-    """Build a trader with a position, its stop 5 % and its target 10 % away from 100."""
+    """Build a trader with a position, its stop 5 % and its take-profit 10 % away from 100."""
     up = D(quantity) > 0
     stops = {"stop_loss": D(95 if up else 105), "take_profit": D(110 if up else 90)}
     return make_trader(trader_id, replace(make_position(symbol, quantity), **{**stops, **changes}))
@@ -56,11 +56,11 @@ def placed(view: AccountView, **changes: Any) -> list[OrderRow]:
     return [leg_order(leg, f"o{n}", **changes) for n, leg in enumerate(plan_protection(view, ()).place)]
 
 
-def test_a_position_gets_a_stop_and_a_target_of_its_exact_size() -> None:
+def test_a_position_gets_a_stop_and_a_take_profit_of_its_exact_size() -> None:
     plan = plan_protection(make_view(holder("a", "-2.5")), ())
     assert [(o.purpose, o.side, o.quantity, o.trigger_price, o.reduce_only) for o in plan.place] == [
         (STOP, Side.BUY, D("2.5"), D(105), True),
-        (TARGET, Side.BUY, D("2.5"), D(90), True),
+        (TAKE_PROFIT, Side.BUY, D("2.5"), D(90), True),
     ]
     assert plan.unprotected == (("a", BTC),)
 
@@ -95,7 +95,7 @@ def test_a_partly_filled_leg_covers_what_is_left() -> None:
     assert plan_protection(view, [order]) == ProtectionPlan()
 
 
-def test_legs_of_a_flat_position_go_the_target_first() -> None:
+def test_legs_of_a_flat_position_go_the_take_profit_first() -> None:
     orders = placed(make_view(holder("a", "1")))
     assert plan_protection(make_view(make_trader("a")), orders).cancel == ("o1", "o0")
     assert plan_protection(make_view(), orders).cancel == ("o1", "o0")
@@ -130,7 +130,7 @@ def test_other_orders_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("cause", ["opposite", "external"])
-def test_in_a_contested_symbol_stops_are_plain_and_targets_are_watched(cause: str) -> None:
+def test_in_a_contested_symbol_stops_are_plain_and_take_profits_are_watched(cause: str) -> None:
     other = [holder("b", "-1")] if cause == "opposite" else []
     held = [make_position(BTC, 1)] if cause == "external" else []
     alone = make_view(holder("a", "1"))
@@ -170,11 +170,11 @@ def test_dust_gets_no_legs_and_is_not_unprotected() -> None:
     assert plan_protection(view, (), frozenset({PositionKey(TraderId("a"), BTC)})) == ProtectionPlan()
 
 
-@pytest.mark.parametrize(("quantity", "stop", "target"), [("1", "95.5", "110.0"), ("-1", "95.0", "110.5")])
-def test_a_tick_moves_triggers_towards_the_mark(quantity: str, stop: str, target: str) -> None:
+@pytest.mark.parametrize(("quantity", "stop", "take_profit"), [("1", "95.5", "110.0"), ("-1", "95.0", "110.5")])
+def test_a_tick_moves_triggers_towards_the_mark(quantity: str, stop: str, take_profit: str) -> None:
     trader = holder("a", quantity, stop_loss=D("95.3"), take_profit=D("110.2"))
     view = make_view(trader, instruments={BTC: Instrument(symbol=BTC, tick=D("0.5"))})
-    assert [leg.trigger_price for leg in plan_protection(view, ()).place] == [D(stop), D(target)]
+    assert [leg.trigger_price for leg in plan_protection(view, ()).place] == [D(stop), D(take_profit)]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_tick_moves_triggers_towards_the_mark(quantity: str, stop: str, target
         ("-1", ("90", "99"), True), ("-1", ("90.1", "120"), False),
     ],
 )  # fmt: skip
-def test_a_watched_target_fires_when_the_bar_reaches_it(quantity: str, bar: tuple[str, str], fires: bool) -> None:
+def test_a_watched_take_profit_fires_when_the_bar_reaches_it(quantity: str, bar: tuple[str, str], fires: bool) -> None:
     view = make_view(holder("a", quantity), external=make_book(EXTERNAL, make_position(BTC, quantity), capital=0))
     watch = plan_protection(view, ()).watch
     assert len(watch) == 1
@@ -193,7 +193,7 @@ def test_a_watched_target_fires_when_the_bar_reaches_it(quantity: str, bar: tupl
     assert fired_take_profits(view, watch, {ETH: (D(0), D(999))}) == ()
 
 
-def test_a_fired_target_asks_for_no_more_than_is_held() -> None:
+def test_a_fired_take_profit_asks_for_no_more_than_is_held() -> None:
     contested = make_book(EXTERNAL, make_position(BTC, 1), capital=0)
     watch = plan_protection(make_view(holder("a", "3"), external=contested), ()).watch
     bars = {BTC: (D(90), D(200))}
@@ -208,7 +208,7 @@ amounts = st.sampled_from(["-3", "-1.5", "-1", "1", "1.5", "3"])
 
 @st.composite
 def desks(draw: st.DrawFn) -> AccountView:
-    """Draw books with stops and targets of any kind, and perhaps external positions."""
+    """Draw books with stops and take-profits of any kind, and perhaps external positions."""
     traders = []
     for name in "abc":
         held = draw(st.sets(st.sampled_from((BTC, ETH, SOL)), max_size=3))

@@ -169,7 +169,7 @@ def test_an_unknown_trader_opens_nothing() -> None:
     assert [denial.code for denial in verdict.denials] == ["TRADER_NOT_RUNNING"]
 
 
-TARGETS = [
+TARGET_POSITIONS = [
     ("0", "2", None, ("1", "200")),
     ("0", "-2", None, ("-1", "200")),
     ("1", "3", None, ("1", "200")),
@@ -184,13 +184,13 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize(("held", "target", "reduced", "opened"), TARGETS)
+@pytest.mark.parametrize(("held", "wanted", "reduced", "opened"), TARGET_POSITIONS)
 def test_a_target_position_is_a_reduce_and_an_entry(
-    held: str, target: str, reduced: tuple[str, bool] | None, opened: tuple[str, str] | None
+    held: str, wanted: str, reduced: tuple[str, bool] | None, opened: tuple[str, str] | None
 ) -> None:
-    long = D(target) > 0
+    long = D(wanted) > 0
     intent = asking(
-        Action.TARGET, target_quantity=D(target), leverage=5,
+        Action.TARGET, target_quantity=D(wanted), leverage=5,
         stop_loss=D(95 if long else 105), take_profit=D(115 if long else 85),
     )  # fmt: skip
     verdict = check(make_trader("a") if held == "0" else holding(held), intent)
@@ -200,7 +200,7 @@ def test_a_target_position_is_a_reduce_and_an_entry(
     assert bool(verdict.done) is (reduced is None and opened is None)
 
 
-def test_two_targets_do_not_add_up() -> None:
+def test_two_target_positions_do_not_add_up() -> None:
     stops: dict[str, Any] = {"leverage": 5, "stop_loss": D(95), "take_profit": D(115)}
     pair = [asking(Action.TARGET, number, target_quantity=D(2), **stops) for number in (0, 1)]
     verdict = check(make_trader("a"), *pair)
@@ -208,30 +208,30 @@ def test_two_targets_do_not_add_up() -> None:
     assert verdict.done == ("a@0#1",)
 
 
-def test_a_refused_target_still_reduces() -> None:
+def test_a_refused_target_position_still_reduces() -> None:
     view = make_view(holding("3"), trading_state=TradingState.HALTED)
     verdict = check_local(view, [asking(Action.TARGET, target_quantity=D(-2))])
     assert [reduce.quantity for reduce in verdict.reduces] == [D(3)]
     assert [denial.code for denial in verdict.denials] == ["HALTED"]
 
 
-def adjusting(stop: str | None = None, target: str | None = None) -> IntentRow:
-    """Build a change of stop and target."""
+def adjusting(stop: str | None = None, take_profit: str | None = None) -> IntentRow:
+    """Build a change of stop and take-profit."""
     return asking(
-        Action.ADJUST_STOP, stop_loss=D(stop) if stop else None, take_profit=D(target) if target else None
+        Action.ADJUST_STOP, stop_loss=D(stop) if stop else None, take_profit=D(take_profit) if take_profit else None
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("stop", "target", "code"),
+    ("stop", "take_profit", "code"),
     [
         ("96", None, None), ("94", None, None), (None, "120", None), ("96", "101", None),
         ("100", None, "STOP_LOSS_WRONG_SIDE"), (None, "100", "TAKE_PROFIT_WRONG_SIDE"),
         ("80", None, "STOP_BEYOND_LIQUIDATION"),
     ],
 )  # fmt: skip
-def test_a_stop_change_passes_the_stop_checks(stop: str | None, target: str | None, code: str | None) -> None:
-    verdict = check(holding("1", stop_loss=D(95)), adjusting(stop, target))
+def test_a_stop_change_passes_the_stop_checks(stop: str | None, take_profit: str | None, code: str | None) -> None:
+    verdict = check(holding("1", stop_loss=D(95)), adjusting(stop, take_profit))
     assert [denial.code for denial in verdict.denials] == ([code] if code else [])
     assert len(verdict.stops) == (0 if code else 1)
 

@@ -185,8 +185,8 @@ def batches(draw: st.DrawFn) -> list[IntentRow]:
     for number in range(draw(st.integers(1, 8))):
         trader_id, batch = draw(st.sampled_from(TRADERS)), draw(st.integers(0, 1))
         symbol, action = draw(symbols), draw(st.sampled_from(sorted(Action)))
-        target = draw(st.decimals(-80, 80, places=4))
-        up = action is Action.OPEN_LONG or (action is Action.TARGET and target > 0)
+        wanted = draw(st.decimals(-80, 80, places=4))
+        up = action is Action.OPEN_LONG or (action is Action.TARGET and wanted > 0)
         far, near = D(PRICES[symbol]) * D("1.3"), D(PRICES[symbol]) * draw(st.sampled_from([D("0.95"), D("0.7")]))
         mirror = 2 * D(PRICES[symbol])
         decision = Decision(
@@ -198,7 +198,7 @@ def batches(draw: st.DrawFn) -> list[IntentRow]:
             take_profit=far if up else mirror - far,
             confidence=draw(st.sampled_from((None, D(50), D(80)))),
             fraction=draw(st.decimals("0.01", 1, places=2)),
-            target_quantity=target,
+            target_quantity=wanted,
         )
         intents.append(
             make_intent(

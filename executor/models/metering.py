@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import anyio
 import structlog
 
-from executor.contract import Usage
+from executor.contract import ZERO, Usage
 from executor.errors import ExecutorConfigError, ModelError
 from executor.models.chat import ChatModel, Completion, Message
 from executor.models.profile import ModelProfile
@@ -23,7 +23,6 @@ from executor.prompts.tokens import estimate_tokens
 ASSUMED_OUTPUT_TOKENS: Final = 8_000
 SETTLE_S: Final = 5.0
 _OUTPUT_CAPS: Final = ("max_completion_tokens", "max_tokens")
-_ZERO: Final = Decimal(0)
 _LOG = structlog.get_logger(__name__)
 
 
@@ -75,7 +74,7 @@ class CallQuote:
         """Return the price of what is sent and of the longest reply: the cap in extra_body, else 8,000 tokens."""
         prices = self._profile.prices
         if prices is None:
-            return _ZERO
+            return ZERO
         output = output_cap(self._profile.endpoint.extra_body) or ASSUMED_OUTPUT_TOKENS
         return prices.worst(self.input_tokens, output)
 
@@ -91,7 +90,7 @@ class Hold:
     limit_usd: Decimal | None = None
     day: datetime | None = None
     id: str = ""
-    usd: Decimal = _ZERO
+    usd: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,7 @@ class Charge:
 
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
-    unknown_usd: Decimal = _ZERO
+    unknown_usd: Decimal = ZERO
 
     @property
     def nothing(self) -> bool:

@@ -1,9 +1,8 @@
-"""Write docs/config.md from the sections: `python -m manager.config.page [FILE]`."""
+"""Write docs/config.md from the sections."""
 
 import ast
 import inspect
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -16,12 +15,13 @@ from manager.config import accounts, fields, schema
 from manager.config.fields import Example, Expect, Section
 from manager.config.reading import field_metadata
 from manager.settings import describe_settings
+from pages.markdown import table
 
-PAGE: Final = Path("docs/config.md")
+PAGE: Final = Path(__file__).parents[1] / "config.md"
 _INTRO: Final = """\
 # Config
 
-Written by `python -m manager.config.page`; change the sections of `manager/config/schema.py` and
+Written by `make docs`; change the sections of `manager/config/schema.py` and
 `manager/config/accounts.py`, not this page. Check a file with `propdesk config check FILE`: an unknown key is an error,
 and each mistake is told with its line. Durations are `30s`, `3m`, `1h` or `2d`. A secret stands in a file as `${NAME}`
 only and comes from the environment. A key without a default must be given; `unset` means that it may be left out.
@@ -133,17 +133,10 @@ def render() -> str:
         rows = [
             (f"`{key.name}`", key.type, key.default, key.unit, f"`{key.example}`", text) for key, text in keys(section)
         ]
-        parts += [f"## {place}\n", f"{doc[:1].upper()}{doc[1:]}\n", _table(_HEAD, rows)]
+        parts += [f"## {place}\n", f"{doc[:1].upper()}{doc[1:]}\n", table(_HEAD, rows)]
     variables = [(f"`{one.name}`", one.type, one.default, one.description) for one in describe_settings()]
-    parts += [_SETTINGS, _table(("variable", "type", "default", "what it is for"), variables)]
+    parts += [_SETTINGS, table(("variable", "type", "default", "what it is for"), variables)]
     return "\n".join(parts)
-
-
-def main() -> None:
-    """Write the page to the given file, docs/config.md by default."""
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(), encoding="utf-8")
 
 
 def _texts_below(section: type[Section]) -> dict[str, str]:
@@ -156,13 +149,3 @@ def _texts_below(section: type[Section]) -> dict[str, str]:
         if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     }
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
-    lines.insert(1, "|---" * len(head) + "|")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""A target that the desk fires looks only at prices since it stands, whoever set it and whatever process looks."""
+"""A take-profit that the desk fires looks only at prices since it stands, whoever set it and whatever process looks."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -11,7 +11,7 @@ D = Decimal
 
 
 async def contested() -> FaultyDesk:
-    """Open a desk on which b is short, so that no target of a rests."""
+    """Open a desk on which b is short, so that no take-profit of a rests."""
     desk = await FaultyDesk.of(traders=("a", "b"), strategy=ConflictStrategy.NET)
     await desk.go("b", open_short())
     return desk
@@ -24,12 +24,12 @@ def spike(desk: FaultyDesk, price: int) -> None:
     desk.pass_time(1.3)
 
 
-async def test_a_moved_target_is_not_fired_by_a_spike_before_it() -> None:
+async def test_a_moved_take_profit_is_not_fired_by_a_spike_before_it() -> None:
     desk = await contested()
-    await desk.go("a", open_long(target=150))
+    await desk.go("a", open_long(take_profit=150))
     desk.pass_time(2)
     spike(desk, 105)
-    await desk.go("a", adjust(target=103))
+    await desk.go("a", adjust(take_profit=103))
     desk.pass_time(0.4)
     desk.new_process()
     await desk.maintain()
@@ -37,22 +37,22 @@ async def test_a_moved_target_is_not_fired_by_a_spike_before_it() -> None:
     assert await desk.held("a") == 10
 
 
-async def test_a_new_position_s_target_is_not_fired_by_a_spike_before_it() -> None:
+async def test_a_new_position_s_take_profit_is_not_fired_by_a_spike_before_it() -> None:
     desk = await contested()
     desk.pass_time(2)
     spike(desk, 105)
-    await desk.go("a", open_long(target=103))
+    await desk.go("a", open_long(take_profit=103))
     desk.pass_time(0.4)
     await desk.maintain()
     await desk.maintain(3)
     assert await desk.held("a") == 10
 
 
-async def test_a_target_is_fired_by_a_spike_after_it() -> None:
+async def test_a_take_profit_is_fired_by_a_spike_after_it() -> None:
     desk = await contested()
-    await desk.go("a", open_long(target=150))
+    await desk.go("a", open_long(take_profit=150))
     desk.pass_time(2)
-    await desk.go("a", adjust(target=103))
+    await desk.go("a", adjust(take_profit=103))
     await desk.maintain(1)
     spike(desk, 105)
     await desk.maintain()
@@ -60,10 +60,10 @@ async def test_a_target_is_fired_by_a_spike_after_it() -> None:
     assert [request.type for request in desk.venue.sent].count(OrderType.TAKE_PROFIT) == 1
 
 
-async def test_a_mark_beyond_a_target_fires_it_though_the_candle_began_before() -> None:
+async def test_a_mark_beyond_a_take_profit_fires_it_though_the_candle_began_before() -> None:
     desk = await contested()
     desk.pass_time(2.3)
-    await desk.go("a", open_long(target=103))
+    await desk.go("a", open_long(take_profit=103))
     desk.price(104, after=timedelta(milliseconds=200))
     desk.pass_time(0.8)
     await desk.maintain()

@@ -1,16 +1,15 @@
-"""Write docs/incident-codes.md from the registry: `python -m manager.desk.incidents.page [FILE]`."""
+"""Write docs/incident-codes.md from the registry."""
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from manager.desk.incidents.codes import INCIDENTS, IncidentCode, Severity
+from pages.markdown import table
 
-PAGE = Path("docs/incident-codes.md")
+PAGE = Path(__file__).parents[1] / "incident-codes.md"
 _INTRO = """\
 # Incident codes
 
-Written by `python -m manager.desk.incidents.page`; change the rows of `manager/desk/incidents/codes.py`, not this page.
+Written by `make docs`; change the rows of `manager/desk/incidents/codes.py`, not this page.
 What incidents are, when they end and where they are shown is in [incidents](concepts/incidents.md). Severity: **high**
 turns the light of `propdesk status` red, **medium** wants a look on the same day, **low** is good to know.
 """
@@ -26,31 +25,14 @@ def render() -> str:
         _INTRO,
         "## Incidents that last\n",
         _LASTING,
-        _table(("code", "severity", "means", "ends"), ((*_cells(row), row.ends) for row in lasting)),
+        table(("code", "severity", "means", "ends"), ((*_cells(row), row.ends) for row in lasting)),
         "## Events\n",
         _EVENTS,
-        _table(("code", "severity", "means"), (_cells(row) for row in events)),
+        table(("code", "severity", "means"), (_cells(row) for row in events)),
     ]
     return "\n".join(parts)
-
-
-def main() -> None:
-    """Write the page to the given file, docs/incident-codes.md by default."""
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(), encoding="utf-8")
 
 
 def _cells(row: IncidentCode) -> tuple[str, str, str]:
     severity = f"**{row.severity}**" if row.severity is Severity.HIGH else row.severity.value
     return row.code, severity, row.doc
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
-    lines.insert(1, "|---" * len(head) + "|")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

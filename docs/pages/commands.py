@@ -12,12 +12,13 @@ from typer.main import get_command
 from manager.api.app import create_app
 from manager.api.health import Probe
 from manager.cli.app import app
+from pages.markdown import table
 
-PAGE = Path("docs/commands.md")
+PAGE = Path(__file__).parents[1] / "commands.md"
 _HEAD = """\
 # Commands and routes
 
-Written by `python -m manager.cli.page`; change the commands in `manager/cli/` and the routes in `manager/api/`, not
+Written by `make docs`; change the commands in `manager/cli/` and the routes in `manager/api/`, not
 this page. Every command has `--help`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input. Progress and logs go
 to stderr, results to stdout.
 """
@@ -28,8 +29,8 @@ def render() -> str:
     parts = [_HEAD, "## Commands\n"]
     parts += [_command(path, command) for path, command in commands()]
     parts.append("## Routes\n\nOf the web process that `propdesk run` starts on loopback.\n")
-    parts.append("\n".join(["| route | answer |", "|---|---|", *(f"| `{path}` | {text} |" for path, text in routes())]))
-    return "\n".join(parts) + "\n"
+    parts.append(table(("route", "answer"), ((f"`{path}`", text) for path, text in routes())))
+    return "\n".join(parts)
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -61,7 +62,3 @@ def _command(path: str, command: Any) -> str:
     ]
     lines = [f"### `{' '.join([path, *arguments])}`", "", inspect.cleandoc(command.help or ""), ""]
     return "\n".join([*lines, *(["| option | meaning |", "|---|---|", *rows, ""] if rows else [])])
-
-
-if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")

@@ -1,21 +1,21 @@
-"""Write docs/risk-codes.md from the registry: `python -m manager.desk.risk.codes [FILE]`."""
+"""Write docs/risk-codes.md from the registry."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from manager.desk.risk.registry import ACCOUNT_RULES, LOCAL_RULES, OTHER_CODES
 from manager.desk.risk.rule import Code, Reach, Rule, Stage
 from manager.desk.risk.standing import OpenCase
+from pages.markdown import table
 
-PAGE = Path("docs/risk-codes.md")
+PAGE = Path(__file__).parents[1] / "risk-codes.md"
 _INTRO = """\
 # Risk codes
 
-Written by `python -m manager.desk.risk.codes`; change the rows of `manager/desk/risk/registry.py`, not this page.
+Written by `make docs`; change the rows of `manager/desk/risk/registry.py`, not this page.
 A denial stores its code with the numbers that decided, a clamp the value before and after. Checks run in this order.
 Reducing passes all of them: no code on this page blocks a close, but for NO_POSITION, where there is nothing to close.
-INVALID_ITEM and INVALID_REPLY, which a model is told of its own reply, are none of them: concepts/prompts.md.
+INVALID_ITEM and INVALID_REPLY, which a model is told of its own reply, are not on this page: concepts/prompts.md.
 """
 _LOCAL = """\
 Checked for each trader alone: closes of a batch first, then adjust_stop, then entries. A rule marked **w** also
@@ -24,6 +24,7 @@ denies to widen a stop, one marked **a** denies any change of a stop that breaks
 _DESK = "Checked for the whole account, cumulatively, in the order that the resolver gave.\n"
 _ROUND = "Given by other stages of a round.\n"
 _LATER = "Reserved for venues and products to come; nothing gives them yet.\n"
+_COLUMNS = ("code", "rule")
 _MARKS = {Reach.ENTRY: "", Reach.WIDENING: " **w**", Reach.ADJUST: " **a**"}
 
 
@@ -34,25 +35,18 @@ def render() -> str:
         _INTRO,
         "## The trader's own checks\n",
         _LOCAL,
-        _table([*_local_rows(LOCAL_RULES), *_code_rows(other[Stage.LOCAL])]),
+        table(_COLUMNS, [*_local_rows(LOCAL_RULES), *_code_rows(other[Stage.LOCAL])]),
         "## The account's checks\n",
         _DESK,
-        _table((rule.code, rule.doc) for rule in ACCOUNT_RULES),
-        "## Elsewhere\n",
+        table(_COLUMNS, ((rule.code, rule.doc) for rule in ACCOUNT_RULES)),
+        "## Other stages\n",
         _ROUND,
-        _table(_code_rows(other[Stage.ROUND])),
+        table(_COLUMNS, _code_rows(other[Stage.ROUND])),
         "## Reserved\n",
         _LATER,
-        _table(_code_rows(other[Stage.LATER])),
+        table(_COLUMNS, _code_rows(other[Stage.LATER])),
     ]
     return "\n".join(parts)
-
-
-def main() -> None:
-    """Write the page to the given file, docs/risk-codes.md by default."""
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(), encoding="utf-8")
 
 
 def _local_rows(rules: Iterable[Rule[OpenCase]]) -> list[tuple[str, str]]:
@@ -61,12 +55,3 @@ def _local_rows(rules: Iterable[Rule[OpenCase]]) -> list[tuple[str, str]]:
 
 def _code_rows(codes: Iterable[Code]) -> list[tuple[str, str]]:
     return [(code.code, code.doc) for code in codes]
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    lines = [f"| {code} | {doc} |" for code, doc in rows]
-    return "\n".join(["| code | rule |", "|---|---|", *lines]) + "\n"
-
-
-if __name__ == "__main__":
-    main()
