@@ -11,7 +11,7 @@ STAMP := .venv/.setup-done
 SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) docs/pages tests
 GENERATED := executor/proto/decision_pb2.py
 PEER := .venv/bench-peer
-BENCHMARKS := $(filter-out benchmarks/twelve_traders.py,$(wildcard benchmarks/[a-z]*.py))
+BENCHMARKS := $(filter-out benchmarks/twelve_traders.py benchmarks/many_traders.py,$(wildcard benchmarks/[a-z]*.py))
 MEASURE := COVERAGE_FILE=$(CURDIR)/.coverage
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 

@@ -10,12 +10,12 @@ TRADERS = 12
 SYMBOLS_EACH = 4
 
 
-def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence") -> str:
+def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence", isolation: str = "") -> str:
     """Return the YAML; each symbol is traded by several traders, neighbours in the list are of opposite temperament."""
     lines = [
         "manager:",
         "  {total_equity_usd: 100000, reserve_equity_pct: 10, allocation_strategy: equal, rebalance_interval: 1h,",
-        f"   conflict_strategy: {strategy}}}",
+        f"   conflict_strategy: {strategy}{', isolation: ' + isolation if isolation else ''}}}",
         "global_limits:",
         "  {max_margin_usage_pct: 85, max_positions: 60, max_symbol_exposure_pct: 50, max_unrealized_loss_pct: 20}",
         "exchanges:",
@@ -24,7 +24,7 @@ def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence") -
     ]
     for number in range(TRADERS):
         style = STYLES[number % len(STYLES)]
-        symbols = ", ".join(f'"{SYMBOLS[(3 * number + k) % len(SYMBOLS)]}"' for k in range(SYMBOLS_EACH))
+        symbols = ", ".join(f'"{symbol}"' for symbol in _symbols(number))
         lines += [
             f"  - id: t{number:02d}_{style}",
             f"    name: Number {number}",
@@ -35,6 +35,15 @@ def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence") -
             "    risk_params: {max_positions: 3, max_position_size_usd: 2000}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def twelve_strategies() -> list[dict[str, object]]:
+    """Return the style and the symbols of each trader, for peers that trade the same."""
+    return [{"style": STYLES[number % len(STYLES)], "symbols": _symbols(number)} for number in range(TRADERS)]
+
+
+def _symbols(number: int) -> list[str]:
+    return [SYMBOLS[(3 * number + k) % len(SYMBOLS)] for k in range(SYMBOLS_EACH)]
 
 
 def main() -> None:

@@ -7,12 +7,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from math import inf
 
 import structlog
 
-from exchanges.clock import Clock
+from exchanges.clock import EPOCH, Clock
 from manager.desk.incidents.log import log_resolved
 from manager.jobs.errors import JobsError
 from manager.jobs.overload import OverloadWatch
@@ -21,19 +22,22 @@ from manager.jobs.slots import Slots
 from manager.spending.budget_incidents import end_before
 from manager.state.errors import StateError
 from manager.state.spending import day_of
-from manager.state.store import AccountKey, Claim, Store
+from manager.state.store import AccountKey, Claim, ServiceTransaction, Store
 
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3
 _LONGEST_BACK_OFF = 5
+_AT_ONCE = 5_000
+_WHOLE_FOR = timedelta(days=1)
+_THINNED_BACK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """Set how often each duty is done, in seconds; a claim older than `stale_s` is released.
 
-    The texts of prompts are deleted when they are `keep_prompts_s` old; daily sums of costs and ended incidents after
-    `keep_history_s`.
+    The texts of prompts are deleted when they are `keep_prompts_s` old, contexts and samples of equity likewise; daily
+    sums of costs and ended incidents after `keep_history_s`.
 
     An idle worker looks for due traders at least every `idle_s`, for one that another process may have started; one
     whose slots were filled looks after `again_s` whether enough are free.
@@ -50,6 +54,8 @@ class Pace:
     batch: int = 500
     forget_s: float = 600.0
     keep_prompts_s: float = 30 * 86_400.0
+    keep_contexts_s: float = 7 * 86_400.0
+    keep_equity_s: float = 365 * 86_400.0
     keep_history_s: float = 400 * 86_400.0
 
     @staticmethod
@@ -77,6 +83,7 @@ class Orchestrator:
         self._pace = pace or Pace()
         self._slots = slots
         self._claimed_s = -inf
+        self._thinned_until = EPOCH
         self._undelivered: list[Claim] = []
         self._overload = OverloadWatch(store, clock)
 
@@ -89,6 +96,7 @@ class Orchestrator:
             self.release,
             self.watch_load,
             self.forget,
+            self.forget_samples,
             self.close_days,
         )
         async with asyncio.TaskGroup() as group:
@@ -164,6 +172,29 @@ class Orchestrator:
             _LOG.info("prompts_forgotten", count=forgotten, older_than_s=self._pace.keep_prompts_s)
         return self._pace.forget_s * random.uniform(0.8, 1.2)
 
+    async def forget_samples(self) -> float:
+        """Delete old samples of equity and contexts, and thin those of days past to one an hour, some at a time."""
+        pace, now = self._pace, self._clock.now()
+        whole = (now - _WHOLE_FOR).replace(minute=0, second=0, microsecond=0)
+        since = max(self._thinned_until, whole - _THINNED_BACK)
+        contexts = now - timedelta(seconds=min(pace.keep_contexts_s, pace.keep_prompts_s or pace.keep_contexts_s))
+        equity = now - timedelta(seconds=pace.keep_equity_s)
+        await self._some(lambda service: service.forget_contexts(contexts, _AT_ONCE))
+        await self._some(lambda service: service.forget_equity(equity, _AT_ONCE))
+        while since < whole:
+            until = since + timedelta(hours=1)
+            await self._some(partial(_thin, since, until))
+            self._thinned_until = since = until
+        return pace.forget_s * random.uniform(0.8, 1.2)
+
+    async def _some(self, delete: Callable[[ServiceTransaction], Awaitable[int]]) -> None:
+        """Delete in short transactions until nothing is left."""
+        deleted = _AT_ONCE
+        while deleted >= _AT_ONCE:
+            async with self._store.service() as service:
+                deleted = await delete(service)
+            await asyncio.sleep(0)
+
     async def close_days(self) -> float:
         """End the budget incidents of days past, which no call may end any more; forget what is too old.
 
@@ -206,6 +237,10 @@ class Orchestrator:
                 await asyncio.wait_for(stop.wait(), pause_s)
             except TimeoutError:
                 continue
+
+
+async def _thin(since: datetime, until: datetime, service: ServiceTransaction) -> int:
+    return await service.thin_equity(since, until, _AT_ONCE)
 
 
 def _decision(claim: Claim) -> Job:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -120,7 +121,11 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
                 decision_concurrency=config.manager.decision_concurrency,
                 account_concurrency=max(WorkerSettings().account_concurrency, len(accounts)),
             ),
-            pace=Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+            pace=replace(
+                Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
+                keep_contexts_s=config.manager.context_retention_s,
+                keep_equity_s=config.manager.equity_retention_s,
+            ),
             gates=gates_of(config),
             one_gate=is_one_gate(config),
         )

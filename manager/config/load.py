@@ -180,6 +180,8 @@ def _config(path: Path, reading: Reading, tenants: Mapping[TenantId, TenantConfi
             decision_concurrency=manager.decision_concurrency,
             max_data_age_s=data.max_data_age,
             prompt_retention_s=data.prompt_retention,
+            context_retention_s=data.context_retention,
+            equity_retention_s=data.equity_retention,
             snapshot_max_age_s=data.snapshot_max_age,
         ),
         monitoring=MonitoringSettings(

@@ -111,7 +111,7 @@ class LimitsSection(Section):
 
 
 class DataSection(Section):
-    """Hold `data:`, how old prices may be and how long the texts of prompts are kept."""
+    """Hold `data:`, how old prices may be and how long texts and samples are kept."""
 
     max_data_age: fields.Duration = 15
     """The age from which a price is too old for an entry."""
@@ -119,6 +119,10 @@ class DataSection(Section):
     """How long the traders of an account share one look at the market."""
     prompt_retention: fields.DurationOrZero = 30 * 86_400
     """How long prompts and their contexts are kept; 0s keeps none."""
+    context_retention: fields.Duration = 7 * 86_400
+    """How long decisions keep what their trader was shown, at most as long as prompts."""
+    equity_retention: fields.Duration = 365 * 86_400
+    """How long samples of equity are kept; those older than a day are thinned to one an hour."""
 
 
 class MonitoringSection(Section):

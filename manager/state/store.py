@@ -308,6 +308,18 @@ class ServiceTransaction(Protocol):
         """
         ...
 
+    async def forget_contexts(self, before: datetime, limit: int) -> int:
+        """Take the contexts from at most `limit` decisions older than `before`; return from how many."""
+        ...
+
+    async def forget_equity(self, before: datetime, limit: int) -> int:
+        """Delete at most `limit` samples of equity older than `before`; return how many."""
+        ...
+
+    async def thin_equity(self, since: datetime, before: datetime, limit: int) -> int:
+        """Delete at most `limit` samples from `since` up to `before` not the last of their hour; say how many."""
+        ...
+
     async def forget_spending(self, before: datetime) -> int:
         """Delete the sums of what models cost on days that began before `before`; return how many."""
         ...

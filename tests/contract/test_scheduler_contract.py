@@ -15,6 +15,7 @@ from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
     DecisionRow,
+    EquityRow,
     IncidentRow,
     IntentStatus,
     PromptRow,
@@ -293,3 +294,44 @@ async def test_24_the_backlog_counts_who_waits_and_who_decided(store: Store) -> 
     async with store.service() as service:
         [backlog] = await service.backlogs(AT, AT - 60 * SECOND)
     assert backlog == Backlog(tenant_id=DEFAULT_TENANT, due=2, lag_s=130.0, intervals=2, made=1)
+
+
+async def test_25_samples_of_equity_are_thinned_to_the_last_of_an_hour_and_forgotten_some_at_a_time(
+    store: Store,
+) -> None:
+    minutes = [0, 10, 59, 60, 61, 180]
+    rows = [
+        make_row(EquityRow, account_id="acco", trader_id=name, at=AT + timedelta(minutes=m))
+        for name in ("t1", "")
+        for m in minutes
+    ]
+    await _seed(store, *rows)
+
+    async def left() -> list[int]:
+        async with store.transaction(DEFAULT_TENANT) as transaction:
+            found = await transaction.find(EquityRow, {"trader_id": "t1"})
+        return sorted(int((row.at - AT).total_seconds() // 60) for row in found)
+
+    async with store.service() as service:
+        assert await service.thin_equity(AT, AT + timedelta(hours=2), 2) == 2
+        assert await service.thin_equity(AT, AT + timedelta(hours=2), 100) == 4
+        assert await service.thin_equity(AT, AT + timedelta(hours=2), 100) == 0
+    assert await left() == [59, 61, 180]
+    async with store.service() as service:
+        assert await service.forget_equity(AT + timedelta(minutes=61), 100) == 2
+    assert await left() == [61, 180]
+
+
+async def test_26_contexts_are_forgotten_some_at_a_time(store: Store) -> None:
+    context = sample_context(("BTC/USDT:USDT",))
+    made = [
+        make_row(DecisionRow, decision_id=f"d{n}", due_at=AT + n * SECOND, decided_at=AT + n * SECOND, context=context)
+        for n in range(4)
+    ]
+    await _seed(store, *made)
+    async with store.service() as service:
+        assert await service.forget_contexts(AT + 3 * SECOND, 2) == 2
+        assert await service.forget_contexts(AT + 3 * SECOND, 2) == 1
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        kept = [row.decision_id for row in await transaction.find(DecisionRow, {}) if row.context is not None]
+    assert kept == ["d3"]

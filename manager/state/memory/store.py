@@ -221,6 +221,37 @@ class MemoryServiceTransaction:
                     rows.put(table, key, replace(decision, context=None))
         return self._forget(records.PromptRow, lambda prompt: prompt.at < before)
 
+    async def forget_contexts(self, before: datetime, limit: int) -> int:
+        """Take the contexts from at most `limit` decisions older than `before`; return from how many."""
+        old = [
+            (rows, key, decision)
+            for rows in self._tenants.values()
+            for key, decision in rows.tables[records.DecisionRow].rows.items()
+            if decision.context is not None and decision.decided_at < before
+        ][:limit]
+        for rows, key, decision in old:
+            rows.put(rows.tables[records.DecisionRow], key, replace(decision, context=None))
+        return len(old)
+
+    async def forget_equity(self, before: datetime, limit: int) -> int:
+        """Delete at most `limit` samples of equity older than `before`; return how many."""
+        return self._forget(records.EquityRow, lambda sample: sample.at < before, limit)
+
+    async def thin_equity(self, since: datetime, before: datetime, limit: int) -> int:
+        """Delete at most `limit` samples from `since` up to `before` not the last of their hour; say how many."""
+        last: dict[tuple[Any, ...], datetime] = {}
+
+        def hour(one: records.EquityRow) -> tuple[Any, ...]:
+            return one.tenant_id, one.account_id, one.trader_id, one.at.replace(minute=0, second=0, microsecond=0)
+
+        for rows in self._tenants.values():
+            for one in rows.tables[records.EquityRow].rows.values():
+                if since <= one.at < before:
+                    last[hour(one)] = max(one.at, last.get(hour(one), one.at))
+        return self._forget(
+            records.EquityRow, lambda one: since <= one.at < before and one.at != last[hour(one)], limit
+        )
+
     async def forget_spending(self, before: datetime) -> int:
         """Delete the sums of days that began before `before`; return how many."""
         return self._forget(SpendingRow, lambda spending: spending.day < before)
@@ -253,13 +284,13 @@ class MemoryServiceTransaction:
         for tenant in self._created:
             del self._tenants[tenant]
 
-    def _forget(self, kind: type[Any], is_old: Callable[[Any], bool]) -> int:
+    def _forget(self, kind: type[Any], is_old: Callable[[Any], bool], limit: int | None = None) -> int:
         old = [
             (rows, rows.tables[kind], key)
             for rows in self._tenants.values()
             for key, row in rows.tables[kind].rows.items()
             if is_old(row)
-        ]
+        ][:limit]
         for rows, table, key in old:
             rows.put(table, key, None)
         return len(old)

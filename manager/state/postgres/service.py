@@ -43,6 +43,21 @@ GROUP BY s.tenant_id ORDER BY s.tenant_id
 """)
 _FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
 _FORGET_CONTEXTS = text("UPDATE decisions SET context = NULL WHERE decided_at < :before AND context IS NOT NULL")
+_FORGET_SOME_CONTEXTS = text("""
+UPDATE decisions SET context = NULL WHERE ctid IN (
+    SELECT ctid FROM decisions WHERE decided_at < :before AND context IS NOT NULL ORDER BY decided_at LIMIT :limit
+) AND context IS NOT NULL
+""")
+_FORGET_EQUITY = text("DELETE FROM equity WHERE ctid IN (SELECT ctid FROM equity WHERE at < :before LIMIT :limit)")
+_THIN_EQUITY = text("""
+DELETE FROM equity WHERE ctid IN (
+    SELECT ctid FROM (
+        SELECT ctid, row_number() OVER (
+            PARTITION BY tenant_id, account_id, trader_id, date_trunc('hour', at, 'UTC') ORDER BY at DESC
+        ) AS place FROM equity WHERE at >= :since AND at < :before
+    ) sampled WHERE place > 1 LIMIT :limit
+)
+""")
 _FORGET_SPENDING = text("DELETE FROM spending WHERE day < :before")
 _FORGET_INCIDENTS = text("DELETE FROM incidents WHERE resolved_at < :before")
 _NEXT_DUE = text(
@@ -165,6 +180,21 @@ class PostgresServiceTransaction:
         await self._execute(_FORGET_CONTEXTS, before=before)
         forgotten: int = (await self._execute(_FORGET_PROMPTS, before=before)).rowcount
         return forgotten
+
+    async def forget_contexts(self, before: datetime, limit: int) -> int:
+        """Take the contexts from at most `limit` decisions older than `before`; return from how many."""
+        forgotten: int = (await self._execute(_FORGET_SOME_CONTEXTS, before=before, limit=limit)).rowcount
+        return forgotten
+
+    async def forget_equity(self, before: datetime, limit: int) -> int:
+        """Delete at most `limit` samples of equity older than `before`; return how many."""
+        forgotten: int = (await self._execute(_FORGET_EQUITY, before=before, limit=limit)).rowcount
+        return forgotten
+
+    async def thin_equity(self, since: datetime, before: datetime, limit: int) -> int:
+        """Delete at most `limit` samples from `since` up to `before` not the last of their hour; say how many."""
+        thinned: int = (await self._execute(_THIN_EQUITY, since=since, before=before, limit=limit)).rowcount
+        return thinned
 
     async def forget_spending(self, before: datetime) -> int:
         """Delete the sums of days that began before `before`; return how many."""

@@ -10,7 +10,7 @@ from manager.state import funding, records, spending
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0026"
+REVISION: Final = "0027"
 
 
 def table_of(model: Any) -> Table:

@@ -128,10 +128,13 @@ class EventTable(SQLModel, table=True):
 
 
 class EquityTable(SQLModel, table=True):
-    """Declare EquityRow."""
+    """Declare EquityRow; the service thins and deletes by time."""
 
     __tablename__ = "equity"
-    __table_args__ = (ForeignKeyConstraint(*TO_ACCOUNT, name="equity_account"),)
+    __table_args__ = (
+        ForeignKeyConstraint(*TO_ACCOUNT, name="equity_account"),
+        Index("equity_by_time", "at", postgresql_using="brin"),
+    )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
     account_id: str = Field(sa_type=KEY, primary_key=True)

@@ -79,7 +79,27 @@ def test_down_takes_everything_of_ours_away_and_up_brings_it_back(empty_database
 
 
 @pytest.mark.parametrize(
-    "revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0011", "0015", "0016", "0019"]
+    "revision",
+    [
+        "0001",
+        "0002",
+        "0003",
+        "0004",
+        "0005",
+        "0006",
+        "0007",
+        "0011",
+        "0015",
+        "0016",
+        "0019",
+        "0020",
+        "0021",
+        "0022",
+        "0023",
+        "0024",
+        "0025",
+        "0026",
+    ],
 )
 def test_each_step_goes_down_and_up_again(empty_database: Database, revision: str) -> None:
     upgrade(empty_database.owner_dsn)

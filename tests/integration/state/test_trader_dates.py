@@ -46,7 +46,7 @@ async def test_traders_are_dated_by_their_events(empty_database: Database) -> No
         ]
         async with store.transaction(tenant) as tx:
             await tx.insert([make_account(tenant_id=tenant), *rows, *events])
-    migrate(empty_database.owner_dsn, "0023")
+    migrate(empty_database.owner_dsn, "0021")
     migrate(empty_database.owner_dsn, "head")
     for later, tenant in enumerate(tenants):
         async with store.transaction(tenant) as tx:
