@@ -24,14 +24,12 @@ import polars as pl
 from benchmarks.twelve_traders import twelve_strategies, twelve_traders
 from exchanges.clock import from_ms, to_ms
 from manager.bootstrap.request import ReplayRequest
-from manager.config.reading import section_of
-from manager.config.schema import ManagerSection
-from manager.desk import housekeeping
 from manager.replay.run import run_replay
 
 ROOT = Path(__file__).resolve().parent.parent
 CANDLES = ROOT.parent / "shared/data/candles/binance_usdm_2025/candles_1m.parquet"
 PEER = ROOT / "benchmarks/peers/backtesting_twelve.py"
+NO_ISOLATION = "{sharpe_below: null, failed_decisions: null, violations_per_day: null}"
 PEER_LIBRARIES = ROOT / ".venv/bench-peer"
 DECISIONS_GOAL, TAKEN = 5000, 0.99
 
@@ -149,18 +147,8 @@ def show(title: str, runs: list[Run]) -> None:
 def write_config(folder: Path, interval: str, strategy: str = "highest_confidence") -> Path:
     """Write the config of the twelve traders, whom nothing isolates, and return its path."""
     path = folder / f"twelve_{interval}_{strategy}.yaml"
-    path.write_text(twelve_traders(interval, strategy, without_isolation()), encoding="utf-8")
+    path.write_text(twelve_traders(interval, strategy, NO_ISOLATION), encoding="utf-8")
     return path
-
-
-def without_isolation() -> str:
-    """Return the `manager.isolation` that isolates nobody; where there is none yet, set what isolates out of reach."""
-    known = ManagerSection.model_fields.get("isolation")
-    section = section_of(known) if known is not None else None
-    if section is None:
-        housekeeping.ISOLATION_TRADES = sys.maxsize  # this version has no switch for it
-        return ""
-    return "{" + ", ".join(f"{name}: null" for name in section.model_fields if name != "flatten") + "}"
 
 
 def profile(window: Window, config: Path) -> None:

@@ -14,8 +14,9 @@ from manager.desk.plan.outcomes import Clamp, Conflict, Denial, NetPlan
 from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
 from manager.desk.session import Session
+from manager.state.journal import ConflictRow
 from manager.state.kinds import IntentStatus, OrderPurpose, VerdictKind
-from manager.state.records import ConflictRow, IntentId, PositionKey, RoundRow, Share, VerdictRow
+from manager.state.records import IntentId, PositionKey, RoundRow, Share, VerdictRow
 
 _LOG = structlog.get_logger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Protocol
 from manager.desk.plan.capital import utilization
 from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
-from manager.state.records import BookRow, EquityRow, SampledMark, TraderState
+from manager.state.journal import EquityRow
+from manager.state.records import BookRow, SampledMark, TraderState
 from traders import performance
 from traders.performance import Performance
 from traders.spec import TraderId

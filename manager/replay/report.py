@@ -28,6 +28,7 @@ from manager.monitor.invariants.fills import fills_split_exactly
 from manager.replay.driver import Tally
 from manager.replay.page import GENERATOR, page
 from manager.state import records
+from manager.state.journal import ConflictRow
 from manager.state.records import UNALLOCATED, VerdictKind
 from manager.state.spending import MODEL, TENANT, TRADER, SpendingRow
 from manager.state.store import AccountRows
@@ -58,7 +59,7 @@ class ReplayFacts:
     orders: Sequence[records.OrderRow]
     fills: Sequence[records.FillRow]
     parts: Sequence[records.FillPartRow]
-    conflicts: Sequence[records.ConflictRow]
+    conflicts: Sequence[ConflictRow]
     verdicts: Sequence[records.VerdictRow]
     marks: Mapping[Symbol, Decimal]
     venue_equity: Decimal
@@ -108,7 +109,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             orders=await every(records.OrderRow),
             fills=await every(records.FillRow),
             parts=await every(records.FillPartRow),
-            conflicts=await every(records.ConflictRow),
+            conflicts=await every(ConflictRow),
             verdicts=await every(records.VerdictRow),
             marks=snapshot.marks(),
             venue_equity=balance.equity,

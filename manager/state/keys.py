@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manager.state import funding, records, spending
+from manager.state.journal import ConflictRow, EquityRow
 
 Row = (
     records.AccountRow
@@ -20,14 +21,14 @@ Row = (
     | records.FillPartRow
     | funding.FundingRow
     | records.LedgerRow
-    | records.ConflictRow
+    | ConflictRow
     | records.VerdictRow
     | records.IncidentRow
     | spending.SpendingRow
     | spending.HoldRow
     | spending.BudgetRow
     | records.EventRow
-    | records.EquityRow
+    | EquityRow
 )
 
 # Parents come before their children.
@@ -46,16 +47,16 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     records.FillPartRow: ("account_id", "trade_id", "trader_id", "leg"),
     funding.FundingRow: ("account_id", "payment"),
     records.LedgerRow: ("account_id", "ref", "trader_id", "kind"),
-    records.ConflictRow: ("account_id", "round_id", "n"),
+    ConflictRow: ("account_id", "round_id", "n"),
     records.VerdictRow: ("account_id", "round_id", "n"),
     records.IncidentRow: ("incident_id",),
     spending.SpendingRow: ("day", "scope", "name"),
     spending.HoldRow: ("hold_id",),
     spending.BudgetRow: ("scope", "name"),
     records.EventRow: ("event_id",),
-    records.EquityRow: ("account_id", "trader_id", "at"),
+    EquityRow: ("account_id", "trader_id", "at"),
 }
-TRADERS_IN: Mapping[type[Any], str] = {records.OrderRow: "shares", records.ConflictRow: "traders"}
+TRADERS_IN: Mapping[type[Any], str] = {records.OrderRow: "shares", ConflictRow: "traders"}
 """Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""
 RANK: Mapping[type[Any], int] = {kind: rank for rank, kind in enumerate(KEYS)}
 SORTED_BY: Mapping[type[Any], tuple[str, ...]] = {**KEYS, records.OrderRow: ("account_id", "round_id", "n", "order_id")}

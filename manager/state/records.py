@@ -443,23 +443,6 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConflictRow:
-    """Hold one conflict between traders and how it ended."""
-
-    tenant_id: TenantId
-    account_id: AccountId
-    round_id: RoundId
-    n: int
-    type: str
-    symbol: Symbol
-    traders: tuple[str, ...]
-    confidences: tuple[str, ...]
-    severity: str
-    outcome: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRow:
     """Hold one denial or clamp with its code and numbers."""
 
@@ -507,15 +490,3 @@ class EventRow:
     before: str = ""
     after: str = ""
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EquityRow:
-    """Hold one sample of an equity curve; `trader_id` is empty for the whole account."""
-
-    tenant_id: TenantId
-    account_id: AccountId
-    trader_id: TraderId
-    at: datetime
-    equity: Decimal
-    drawdown_pct: Decimal = ZERO

@@ -11,6 +11,7 @@ from executor.contract import Outcome
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.account_terms import differing_terms
+from manager.state.journal import ConflictRow
 from manager.state.keys import KEYS
 from manager.state.kinds import EventKind, VerdictKind
 from manager.state.records import AccountId, AccountRow, DecisionRow, TenantId, VerdictRow
@@ -114,7 +115,7 @@ class Operation:
         )
 
     @classmethod
-    def of_conflict(cls, row: records.ConflictRow) -> "Operation":
+    def of_conflict(cls, row: ConflictRow) -> "Operation":
         """Return the line of a conflict between traders."""
         return cls(
             at=row.at,
@@ -201,7 +202,7 @@ class _Source(NamedTuple):
 _SOURCES: Final = {
     OperationKind.ORDER: _Source(records.OrderRow, "created_at", Operation.of_order),
     OperationKind.DENIAL: _Source(VerdictRow, "at", Operation.of_verdict, {"kind": _DENYING}),
-    OperationKind.CONFLICT: _Source(records.ConflictRow, "at", Operation.of_conflict),
+    OperationKind.CONFLICT: _Source(ConflictRow, "at", Operation.of_conflict),
     OperationKind.INCIDENT: _Source(records.IncidentRow, "at", Operation.of_incident),
     OperationKind.EVENT: _Source(records.EventRow, "at", Operation.of_event),
     OperationKind.DECISION: _Source(DecisionRow, "decided_at", Operation.of_decision),

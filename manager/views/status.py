@@ -11,6 +11,7 @@ from executor.contract import ItemError
 from executor.registry import ExecutorType
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
+from manager.state.journal import EquityRow
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
@@ -205,7 +206,7 @@ class _Rows(NamedTuple):
 class _Newest(NamedTuple):
     decisions: Sequence[records.DecisionRow] = ()
     verdicts: Sequence[records.VerdictRow] = ()
-    samples: Sequence[records.EquityRow] = ()
+    samples: Sequence[EquityRow] = ()
     spending: Sequence[SpendingRow] = ()
 
 
@@ -247,7 +248,7 @@ def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ..
     return (
         Search(kind=records.DecisionRow, newest_first="decided_at", limit=1, omit=bulky, **mine),
         Search(kind=records.VerdictRow, newest_first="at", limit=_VERDICTS_EACH, **mine),
-        Search(kind=records.EquityRow, newest_first="at", limit=1, **mine | {"each": ("account_id", "trader_id")}),
+        Search(kind=EquityRow, newest_first="at", limit=1, **mine | {"each": ("account_id", "trader_id")}),
         Search(kind=SpendingRow, where={"day": day_of(now), "scope": TRADER, "name": names}),
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from executor.contract import Action, Decision, ItemError, Usage
 from manager.state import records
+from manager.state.journal import ConflictRow
 from manager.state.kinds import IntentStatus, OrderPurpose
 from manager.state.records import IntentId
 from manager.state.store import Search, Store, Transaction
@@ -121,7 +122,7 @@ class Story:
     intents: tuple[ExplainedIntent, ...]
     origins: tuple[Origin, ...]
     verdicts: tuple[records.VerdictRow, ...]
-    conflicts: tuple[records.ConflictRow, ...]
+    conflicts: tuple[ConflictRow, ...]
     fills: tuple[records.FillRow, ...]
     parts: tuple[records.FillPartRow, ...]
 
@@ -265,7 +266,7 @@ class _Teller:
         rounds, verdicts, conflicts, fills, parts = await self._tx.search(
             Search(kind=records.RoundRow, where=of_round),
             Search(kind=records.VerdictRow, where={**of_account, "intent_id": about} if about else of_round),
-            Search(kind=records.ConflictRow, where=of_round),
+            Search(kind=ConflictRow, where=of_round),
             Search(kind=records.FillRow, where=of_order),
             Search(kind=records.FillPartRow, where=of_order),
         )

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from executor.prompts.sample import sample_context
+from manager.state.journal import EquityRow
 from manager.state.keys import Row
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
     DecisionRow,
-    EquityRow,
     IncidentRow,
     IntentStatus,
     PromptRow,

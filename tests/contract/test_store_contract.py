@@ -12,6 +12,7 @@ from exchanges.types import ZERO, Symbol
 from executor.contract import Outcome
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StateError
 from manager.state.funding import FundingRow
+from manager.state.journal import EquityRow
 from manager.state.keys import KEYS
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -19,7 +20,6 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     DecisionRow,
-    EquityRow,
     EventRow,
     FillRow,
     IncidentRow,
@@ -450,7 +450,7 @@ async def test_26_what_is_no_row_or_field_is_refused(store: Store) -> None:
         async with store.transaction(DEFAULT_TENANT) as transaction:
             await transaction.find(Fence, {})
     assert issubclass(InvalidRow, StateError)
-    assert len(KEYS) == 21
+    assert len(KEYS) == 22
 
 
 async def test_27_desk_holds_the_open_incidents_of_the_account(store: Store) -> None:

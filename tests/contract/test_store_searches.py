@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from manager.state.errors import InvalidRow
+from manager.state.journal import ConflictRow, EquityRow
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountRow,
-    ConflictRow,
     DecisionRow,
-    EquityRow,
     EventRow,
     IncidentRow,
     OrderRow,

@@ -9,6 +9,7 @@ from exchanges.types import FillKind, Liquidity, OrderType, Side, Symbol
 from executor.contract import Action, Decision, Indicators, Outcome, Usage
 from executor.prompts.sample import SampleView, sample_context
 from executor.registry import ExecutorSpec
+from manager.state.journal import ConflictRow, EquityRow
 from manager.state.keys import Row
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
@@ -17,10 +18,8 @@ from manager.state.records import (
     AccountId,
     AccountRow,
     BookRow,
-    ConflictRow,
     DecisionId,
     DecisionRow,
-    EquityRow,
     EventRow,
     FillPartRow,
     FillRow,

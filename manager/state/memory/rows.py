@@ -7,6 +7,7 @@ from typing import Any
 
 from manager.state import records
 from manager.state.funding import FundingRow
+from manager.state.journal import EquityRow
 from manager.state.keys import KEYS, SORTED_BY
 
 KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
@@ -69,7 +70,7 @@ _INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
     records.FillPartRow: (IndexSpec(by="trader_id"), IndexSpec(by="order_id")),
     FundingRow: (IndexSpec(by="symbol"),),
     records.IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
-    records.EquityRow: (IndexSpec(by="trader_id"),),
+    EquityRow: (IndexSpec(by="trader_id"),),
 }
 _EMPTY = Bucket(repr)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from exchanges.types import ZERO
 from manager.state import records
+from manager.state.journal import EquityRow
 from manager.state.memory.rows import TenantRows
 from manager.state.memory.transaction import MemoryTransaction, Retention
 from manager.state.records import ScheduleRow, TenantId, TraderRow
@@ -235,22 +236,20 @@ class MemoryServiceTransaction:
 
     async def forget_equity(self, before: datetime, limit: int) -> int:
         """Delete at most `limit` samples of equity older than `before`; return how many."""
-        return self._forget(records.EquityRow, lambda sample: sample.at < before, limit)
+        return self._forget(EquityRow, lambda sample: sample.at < before, limit)
 
     async def thin_equity(self, since: datetime, before: datetime, limit: int) -> int:
         """Delete at most `limit` samples from `since` up to `before` not the last of their hour; say how many."""
         last: dict[tuple[Any, ...], datetime] = {}
 
-        def hour(one: records.EquityRow) -> tuple[Any, ...]:
+        def hour(one: EquityRow) -> tuple[Any, ...]:
             return one.tenant_id, one.account_id, one.trader_id, one.at.replace(minute=0, second=0, microsecond=0)
 
         for rows in self._tenants.values():
-            for one in rows.tables[records.EquityRow].rows.values():
+            for one in rows.tables[EquityRow].rows.values():
                 if since <= one.at < before:
                     last[hour(one)] = max(one.at, last.get(hour(one), one.at))
-        return self._forget(
-            records.EquityRow, lambda one: since <= one.at < before and one.at != last[hour(one)], limit
-        )
+        return self._forget(EquityRow, lambda one: since <= one.at < before and one.at != last[hour(one)], limit)
 
     async def forget_spending(self, before: datetime) -> int:
         """Delete the sums of days that began before `before`; return how many."""

@@ -7,6 +7,7 @@ from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
 
 from manager.state import funding, records, spending
+from manager.state.journal import ConflictRow, EquityRow
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
@@ -34,14 +35,14 @@ TABLES: Mapping[type[Any], Table] = {
     records.FillPartRow: table_of(trading.FillPartTable),
     funding.FundingRow: table_of(trading.FundingTable),
     records.LedgerRow: table_of(journal.LedgerTable),
-    records.ConflictRow: table_of(journal.ConflictTable),
+    ConflictRow: table_of(journal.ConflictTable),
     records.VerdictRow: table_of(journal.VerdictTable),
     records.IncidentRow: table_of(journal.IncidentTable),
     spending.SpendingRow: table_of(journal.SpendingTable),
     spending.HoldRow: table_of(journal.HoldTable),
     spending.BudgetRow: table_of(journal.BudgetTable),
     records.EventRow: table_of(journal.EventTable),
-    records.EquityRow: table_of(journal.EquityTable),
+    EquityRow: table_of(journal.EquityTable),
 }
 PAPER_TABLES = tuple(
     table_of(model)

@@ -11,6 +11,7 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from database_fixtures import Database
+from manager.state.journal import EquityRow
 from manager.state.keys import FIXED, KEYS, Row
 from manager.state.postgres import searches, statements
 from manager.state.postgres.connection import Scope
@@ -21,7 +22,6 @@ from manager.state.records import (
     AccountRow,
     DecisionId,
     DecisionRow,
-    EquityRow,
     EventRow,
     FillPartRow,
     FillRow,

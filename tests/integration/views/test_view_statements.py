@@ -8,13 +8,13 @@ import psycopg
 import pytest
 
 from executor.registry import ExecutorSpec, ExecutorType
+from manager.state.journal import EquityRow
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
     DecisionId,
     DecisionRow,
-    EquityRow,
     EventRow,
     FillPartRow,
     FillRow,

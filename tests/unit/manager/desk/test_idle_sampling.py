@@ -7,7 +7,8 @@ from decimal import Decimal
 from faulty_desk import BTC, FaultyDesk, close, open_long
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskHandlers
-from manager.state.records import DEFAULT_TENANT, BookRow, EquityRow, TraderRow, TraderState
+from manager.state.journal import EquityRow
+from manager.state.records import DEFAULT_TENANT, BookRow, TraderRow, TraderState
 
 
 async def _desk(*traders: str) -> FaultyDesk:

@@ -12,13 +12,13 @@ from desk_history import AT, desk_with_history, happenings, incident, orders
 from executor.contract import ItemError, Outcome
 from manager.errors import UnknownAccount, UnknownCursor, UnknownTrader
 from manager.jobs.handlers import invalid_parts
+from manager.state.journal import ConflictRow
 from manager.state.keys import Row
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
     AccountRow,
-    ConflictRow,
     DecisionId,
     DecisionRow,
     EventRow,

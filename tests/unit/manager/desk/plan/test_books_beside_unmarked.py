@@ -10,7 +10,8 @@ from faulty_desk import BTC, ETH, FREE_HAND, FaultyDesk, open_long
 from manager.desk.plan.values import GlobalLimits
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskHandlers
-from manager.state.records import AccountRow, EquityRow, LedgerKind, LedgerRow
+from manager.state.journal import EquityRow
+from manager.state.records import AccountRow, LedgerKind, LedgerRow
 
 LIMITS = replace(
     FREE_HAND, stop_loss_enabled=False, max_margin_usage_pct=Decimal(100), max_position_size_usd=Decimal(10**6)
