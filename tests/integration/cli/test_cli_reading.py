@@ -77,7 +77,7 @@ def test_status_as_json_keeps_decimals_exact() -> None:
     assert account["equity"] == "10004.55"
     assert account["utilization"] == {
         "total": "10004.55", "allocated": "4500", "utilized": "201", "reserve": "1000.455",
-        "utilization_pct": "4.4667", "over_allocated": ["bear"],
+        "utilization_pct": "4.4667", "over_allocated": ["bear"], "deficit": "0",
     }  # fmt: skip
     assert account["traders"][0]["last_decision"]["actions"] == ["open_long BTC/USDT:USDT"]
     assert account["positions"][0]["unrealized_pnl"] == "5.00"

@@ -61,8 +61,8 @@ def test_the_child_of_a_second_run_ends_with_code_2(
         connection.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
         connection.execute(
             "INSERT INTO accounts (tenant_id, account_id, venue, trading_state, state_reason, fencing_token, holder,"
-            " equity, rebalance_members, terms, config) VALUES ('default', 'paper', 'paper', 'active', '', 0, '', 0,"
-            """ '[]', '{"type": "foreign"}', '/elsewhere/config.yaml')"""
+            " equity, newest_trade, rebalance_members, terms, config, marks, suspicions) VALUES ('default', 'paper',"
+            """ 'paper', 'active', '', 0, '', 0, '', '[]', '{"type": "foreign"}', '/elsewhere/c.yaml', '{}', '{}')"""
         )
     monkeypatch.setenv("DATABASE_URL", database.admin_dsn)
     monkeypatch.setattr("manager.process._stop_when_orphaned", lambda: None)
@@ -70,6 +70,6 @@ def test_the_child_of_a_second_run_ends_with_code_2(
     assert main(["worker", str(handed), str(tmp_path)]) == 2
     os.close(handed)
     said = capfd.readouterr().err
-    assert "/elsewhere/config.yaml" in said
+    assert "/elsewhere/c.yaml" in said
     assert str(tmp_path / "config.yaml") in said
     assert "Traceback" not in said

@@ -19,6 +19,7 @@ from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import sample_context
 from executor.registry import ExecutorParts, ExecutorSpec, ExecutorType, build_executor
 from executor_contexts import open_item, reply_text
+from job_handlers import eventually
 from manual_pacing import ManualPacing
 from openai_endpoint import Answer, Endpoint, after, cuts, endpoint, fails, hangs, says, sends
 
@@ -235,6 +236,9 @@ def test_no_more_calls_are_under_way_than_the_endpoint_has_places() -> None:
         async with desk([after(released, GOOD)], max_concurrency=3) as made:
             fake, gate = made.fakes[0], made.clients.gate(made.profiles["a"])
 
+            async def others_wait() -> bool:
+                return gate.waiting == 17
+
             def choose(_: dict[str, Any]) -> Answer:
                 if fake.in_flight == 3:
                     full.set()
@@ -243,9 +247,7 @@ def test_no_more_calls_are_under_way_than_the_endpoint_has_places() -> None:
             fake.choose = choose
             jobs = [asyncio.ensure_future(made.decide("a")) for _ in range(20)]
             await full.wait()
-            for _ in range(1_000):
-                await asyncio.sleep(0)
-            assert gate.waiting == 17
+            await eventually(others_wait)
             released.set()
             assert {decision.outcome for decision in await asyncio.gather(*jobs)} == {Outcome.DECIDED}
             assert (fake.most_at_once, len(fake.requests), gate.waiting) == (3, 20, 0)

@@ -24,7 +24,7 @@ from manager.state.records import (
     ScheduleRow,
     TenantId,
 )
-from manager.state.store import Fence, Store, Transaction
+from manager.state.store import Fence, ServiceTransaction, Store, Transaction
 from traders.spec import TraderId
 
 
@@ -39,6 +39,9 @@ class Restarting:
 
     def transaction(self, tenant: TenantId, *, fence: Fence | None = None) -> AbstractAsyncContextManager[Transaction]:
         return self._transaction(tenant, fence)
+
+    def service(self) -> AbstractAsyncContextManager[ServiceTransaction]:
+        return self._store.service()
 
     @asynccontextmanager
     async def _transaction(self, tenant: TenantId, fence: Fence | None) -> AsyncIterator[Transaction]:

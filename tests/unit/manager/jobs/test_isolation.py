@@ -153,7 +153,7 @@ async def test_a_threshold_may_be_switched_off_for_all_or_for_one() -> None:
     assert (await row(desk, TraderRow)).state_code is StateCode.FAILURES
 
 
-async def test_wishes_against_its_own_limits_isolate_who_enters_nothing() -> None:
+async def test_entries_against_its_own_limits_isolate_who_enters_nothing() -> None:
     desk = await FaultyDesk.of(rules={"isolation": IsolationRules(violations_per_day=3)})
     wrong = open_long(stop=110)
     for _ in range(2):
@@ -169,7 +169,7 @@ async def test_wishes_against_its_own_limits_isolate_who_enters_nothing() -> Non
     assert (await row(desk, BookRow)).violations == ()
 
 
-async def test_who_entered_within_the_day_is_not_isolated_for_its_wishes() -> None:
+async def test_who_entered_within_the_day_is_not_isolated_for_its_denials() -> None:
     desk = await FaultyDesk.of(rules={"isolation": IsolationRules(violations_per_day=2)})
     await desk.go("a", open_long())
     for _ in range(5):
