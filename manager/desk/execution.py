@@ -5,6 +5,7 @@ from dataclasses import replace
 from exchanges.types import Symbol
 from manager.desk.legs import Legs
 from manager.desk.plan.booking import Execution, Part
+from manager.desk.plan.netting import may_reduce_only
 from manager.desk.plan.outcomes import Cross, Denial, PlannedOrder
 from manager.desk.plan.risk_manager import check_account
 from manager.desk.plan.round import RoundPlan, net_round, plan_round
@@ -59,15 +60,16 @@ class RoundExecution:
     async def _clear_the_way(self, plan: RoundPlan) -> tuple[frozenset[PositionKey], bool]:
         """Cancel the legs of books about to be reduced; return what stays blocked, and whether a leg filled meanwhile.
 
-        A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol, flow
-        will cross inside, or a stop is still plain, its cancel is confirmed first: left behind, it would trade another
-        trader's quantity or open a position.
+        A book alone on its symbol keeps its reduce-only stop until it is flat. Where other books hold the symbol or
+        may, flow will cross inside, or a stop is still plain, its cancel is confirmed first: left behind, or filled
+        unseen, it would trade another trader's quantity or open a position.
         """
         blocked: set[PositionKey] = set()
         moved = False
-        crossing = plan.crossing_symbols()
+        crossing, view = plan.crossing_symbols(), self._session.view()
         for reduce in plan.reduces:
-            first = reduce.symbol in crossing or self._state.outstanding.must_clear(reduce.key)
+            plain = not may_reduce_only(view, reduce.symbol, reduce.side)
+            first = plain or reduce.symbol in crossing or self._state.outstanding.must_clear(reduce.key)
             cleared = await self._legs.clear(reduce.key, stops_too=first)
             if not cleared.gone and first:
                 blocked.add(reduce.key)

@@ -146,7 +146,7 @@ class _Netting:
         )
 
     def _order_reduces(self, symbol: Symbol, requests: Sequence[_Request]) -> None:
-        order = _order(symbol, requests, reduce_only=self._may_reduce_only(symbol, requests[0].side))
+        order = _order(symbol, requests, reduce_only=may_reduce_only(self._view, symbol, requests[0].side))
         if leaves_dust(self._view, symbol, order.quantity):
             left = ((request.source, request.left) for request in requests)
             self._dust.extend(replace(one, quantity=rest) for one, rest in left if isinstance(one, Reduce))
@@ -163,14 +163,18 @@ class _Netting:
             if isinstance(request.source, SizedEntry):
                 self.deny(request.source, request.left, request.source.quantity - request.left)
 
-    def _may_reduce_only(self, symbol: Symbol, side: Side) -> bool:
-        """Tell whether all that is held or may be held stands on the side that `side` reduces."""
-        view, sign = self._view, side.sign
-        if view.external.quantity(symbol) * sign > ZERO:
-            return False
-        if any(trader.book.quantity(symbol) * sign > ZERO for trader in view.traders.values()):
-            return False
-        return not any(held.symbol == symbol and held.quantity * sign > ZERO for held in view.reservations)
+
+def may_reduce_only(view: AccountView, symbol: Symbol, side: Side) -> bool:
+    """Tell whether all that is held or may be held stands on the side that `side` reduces.
+
+    Elsewhere a reduce is plain: what its book no longer holds it would open, so a stop of that book must be gone first.
+    """
+    sign = side.sign
+    if view.external.quantity(symbol) * sign > ZERO:
+        return False
+    if any(trader.book.quantity(symbol) * sign > ZERO for trader in view.traders.values()):
+        return False
+    return not any(held.symbol == symbol and held.quantity * sign > ZERO for held in view.reservations)
 
 
 def _order(symbol: Symbol, requests: Sequence[_Request], *, reduce_only: bool) -> PlannedOrder:
