@@ -11,14 +11,13 @@ from exchanges.clock import SystemClock
 from manager.cli.guard import Refused
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, settings_with
 from manager.cli.progress import progress, ticking
-from manager.config import Config
-from manager.manager import Manager
-from manager.roster.registration import RegistrationCheck, registration_check
 from manager.state.errors import StoreUnavailable
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.state.store import Store
 
 if TYPE_CHECKING:
+    from manager.config import Config
+    from manager.manager import Manager
     from manager.state.database import Database, DatabasePlace
 
 T = TypeVar("T")
@@ -67,8 +66,11 @@ def actor() -> str:
         return "cli"
 
 
-def manager_of(store: Store, config: Config | None = None) -> Manager:
+def manager_of(store: Store, config: "Config | None" = None) -> "Manager":
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
+    from manager.manager import Manager
+    from manager.roster.registration import RegistrationCheck, registration_check
+
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
     return Manager(store, SystemClock(), RegistrationCheck({}))

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from manager.cli.guard import Refused
-from manager.config import Config, load_config
-from manager.config.accounts import InstrumentsOf, instruments_of_market
-from manager.resources import resource
 
 if TYPE_CHECKING:
+    from manager.config import Config
+    from manager.config.accounts import InstrumentsOf
     from manager.settings import Settings
 
 
@@ -57,12 +56,16 @@ CONFIG_DEFAULT = Path("config.yaml")
 DATA_DEFAULT = Path(".propdesk")
 
 
-def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_market) -> Config:
+def read_config(path: Path, *, instruments_of: "InstrumentsOf | None" = None) -> "Config":
     """Return the config at `path`; raise ConfigError, or Refused when there is no file to be found by default."""
+    from manager.config import load_config
+    from manager.config.accounts import instruments_of_market
+    from manager.resources import resource
+
     if path == CONFIG_DEFAULT and not path.exists():
         sample = resource("config.yaml")
         raise Refused(f"there is no config.yaml in {Path.cwd()}; pass -c FILE, or copy the sample {sample}")
-    return load_config(path, instruments_of=instruments_of)
+    return load_config(path, instruments_of=instruments_of or instruments_of_market)
 
 
 def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

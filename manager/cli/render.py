@@ -7,10 +7,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from manager.cli.printable import printable
 from manager.views.pages import jsonable
 
@@ -28,6 +24,12 @@ def print_json(value: Any) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Print a line on stdout, in colour on a terminal only; `text` is shown as it is, never as markup."""
+    if not sys.stdout.isatty():
+        write(text)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print(escape(printable(text)), style=style or None)
 
@@ -95,6 +97,10 @@ class _Grid:
 
     def draw(self, title: str) -> None:
         """Draw it on a terminal; a cell that has no room is folded."""
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
         console = Console(highlight=False)
         if not self._rows:
             console.print(f"[bold]{escape(title)}[/]: none")

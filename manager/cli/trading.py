@@ -11,7 +11,7 @@ import typer
 from exchanges.types import ZERO
 from executor.models.addresses import shown_url
 from executor.prompts.values import duration
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.cli.connect import DeskOptions, actor, manager_of
 from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, ReasonOption, read_config, taking

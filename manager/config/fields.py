@@ -60,7 +60,7 @@ class Environment:
 class Section(BaseModel):
     """Refuse unknown keys and silent conversions; a string below a key says what it is for."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 EMPTY_IS_DEFAULT: Final = BeforeValidator(lambda given: {} if given is None else given)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from executor.contract import ItemError
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.journal import EquityRow
