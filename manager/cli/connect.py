@@ -11,7 +11,6 @@ from exchanges.clock import SystemClock
 from manager.cli.guard import Refused
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, settings_with
 from manager.cli.progress import progress, ticking
-from manager.state.errors import StoreUnavailable
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.state.store import Store
 
@@ -77,14 +76,11 @@ def manager_of(store: Store, config: "Config | None" = None) -> "Manager":
 
 
 async def _is_worker_alive(database: "Database") -> bool:
-    import psycopg
-
     from manager.jobs.heartbeat import is_worker_alive
+    from manager.state.postgres.connection import translated
 
-    try:
+    with translated(opening=True):
         return await is_worker_alive(database.queue_dsn)
-    except psycopg.Error as error:
-        raise StoreUnavailable(f"the database cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _existing(data_dir: Path) -> "DatabasePlace":
