@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import checking, operations, prompting, replaying, running, status, trading, why
+from manager.cli import checking, operations, prompting, replaying, running, status, trades, trading, why
 from manager.cli.guard import Guarded
 from manager.processes.logs import log_to_stderr
 
@@ -41,6 +41,7 @@ for command in (
     replaying.replay,
     status.status,
     operations.operations,
+    trades.trades,
     why.why,
     trading.halt,
     trading.reduce,

@@ -27,6 +27,8 @@ from manager.state.records import (
     IntentId,
     IntentRow,
     IntentStatus,
+    LedgerKind,
+    LedgerRow,
     OrderId,
     OrderPurpose,
     OrderRow,
@@ -305,8 +307,48 @@ def fills() -> list[Row]:
         realized=Decimal(0),
         purpose="entry",
         at=AT,
+        opened_at=AT,
     )
     return [fill, part]
+
+
+def round_trip(name: str, trader_id: str, at: datetime, *, made: str = "10", funding: str = "-0.25") -> list[Row]:
+    """Return a short of a minute that a decision closed at `at`, with a payment in between."""
+    began, quantity, trader = at - timedelta(minutes=1), QUANTITY, TraderId(trader_id)
+    [_, entry] = fills()
+    assert isinstance(entry, FillPartRow)
+    entry = replace(
+        entry,
+        trader_id=trader,
+        trade_id=f"{name}/in",
+        order_id=OrderId(f"{name}/in"),
+        intent_id=IntentId(""),
+        quantity=-quantity,
+        at=began,
+        opened_at=began,
+    )
+    closed = replace(
+        entry,
+        trade_id=f"{name}/out",
+        order_id=OrderId(f"{name}/out"),
+        intent_id=IntentId(INTENT),
+        quantity=quantity,
+        at=at,
+        closed_at=at,
+        purpose="reduce",
+        realized=Decimal(made),
+        price=entry.price - Decimal(made) / quantity,
+    )
+    posting = LedgerRow(
+        **_KEY,
+        ref=f"{name}/funding",
+        trader_id=trader,
+        kind=LedgerKind.FUNDING,
+        amount=Decimal(funding),
+        at=at - timedelta(seconds=30),
+        symbol=BTC,
+    )
+    return [entry, closed, posting]
 
 
 def incident(code: str = "POSITION_MISMATCH", **values: Any) -> IncidentRow:

@@ -128,7 +128,15 @@ def test_a_report_may_be_written_over_by_the_next_one(tmp_path: Path) -> None:
         result = replayed(tmp_path, "--out", out)
         assert result.exit_code == 0, result.output
         assert sorted(path.name for path in out.iterdir()) == sorted(
-            ["report.html", "report.json", "decisions.jsonl", "trades.parquet", "orders.parquet", "equity.parquet"]
+            [
+                "report.html",
+                "report.json",
+                "decisions.jsonl",
+                "trades.parquet",
+                "round_trips.parquet",
+                "orders.parquet",
+                "equity.parquet",
+            ]
         )
 
 
