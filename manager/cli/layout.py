@@ -50,16 +50,18 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 class Layout:
-    """Lay out rows of cells under named columns, each on one line where all columns fit.
+    """Lay out rows of cells under named columns, each row on one line where all columns fit.
 
-    Where they do not, columns leave the grid and stand below their row as `name value`: first those of long text,
-    then those whose name ends in `?`, then the last ones. A name that ends in `>` is of a column aligned right, and a
-    column without a name always stands below, on a line of its own. The first column stays.
+    A column with nothing in any row is left out. Where they do not fit, columns leave the grid and stand below their
+    row as `name value`: first those of long text, then those whose name ends in `?`, then the last ones. A name that
+    ends in `>` is of a column aligned right, and a column without a name always stands below, on a line of its own. The
+    first column stays.
     """
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, paint: Paint = plain) -> None:
-        self._columns = [_Column.of(name) for name in columns]
-        self._rows = [[_Cell.of(cell) for cell in row] for row in rows]
+        filled = [at for at in range(len(columns)) if not at or any(row[at].strip() for row in rows)]
+        self._columns = [_Column.of(columns[at]) for at in filled]
+        self._rows = [[_Cell.of(row[at]) for at in filled] for row in rows]
         self._width = max(width, NARROWEST)
         self._paint = paint
         self._widths = [

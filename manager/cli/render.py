@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -66,6 +66,17 @@ def price(value: Decimal | None) -> str:
 def percent(value: Decimal | float | None) -> str:
     """Return a percentage with two decimals."""
     return "-" if value is None else f"{value:.2f} %"
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration in its two largest units, such as `2d 3h`."""
+    if seconds is None:
+        return "-"
+    days, rest = divmod(timedelta(seconds=round(seconds)), timedelta(days=1))
+    hours, minutes, left = rest.seconds // 3600, rest.seconds // 60 % 60, rest.seconds % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (left, "s")]
+    first = next((n for n, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2])
 
 
 def instant(at: datetime | None) -> str:

@@ -109,8 +109,10 @@ def test_status_without_a_worker_says_so_for_the_account_and_its_traders(
 def test_status_in_a_pipe_is_plain_and_whole() -> None:
     result = propdesk("status")
     assert "paper (paper): stopped" in result.stdout
-    use = "reserve 1,000.46, allocated 4,500.00, margin in use 201.00 (4.47 %); over their allocation: bear"
-    assert f"equity 10,004.55 USD, unallocated 1,000.00, {use}" in on_a_line(result.stdout)
+    told = on_a_line(result.stdout)
+    use = "reserve 1,000.46, allocated 4,500.00, of which used 201.00 (4.47 %); over their allocation: bear"
+    assert f"unallocated 1,000.00, {use}" in told
+    assert "margin in use 201.00 (2.01 % of equity), open positions 1, traders running 1 of 2" in told
     assert "\x1b[" not in result.stdout
     row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "open_long" in line)
     assert "4,504.55" in row
@@ -289,8 +291,8 @@ def test_switching_says_what_changed_and_resuming_what_is_active_records_nothing
     assert events(store, "trading_state") == []
     assert propdesk("halt").stdout == "paper is halted: by hand (was active)\n"
     reduced = propdesk("reduce", "--reason", "calmer").stdout
-    assert reduced.startswith("paper is reducing: calmer (was halted: entries stay refused, but it no longer counts")
-    assert "was reducing: entries stay refused, and it now counts as an error" in propdesk("halt").stdout
+    assert reduced == "paper is reducing: calmer (was halted; entries stay off)\n"
+    assert "was reducing; entries stay off, and capital no longer moves" in propdesk("halt").stdout
     assert "paper is active: by hand (was halted)" in propdesk("resume").stdout
     assert len(events(store, "trading_state")) == 4
 
