@@ -29,6 +29,11 @@ class Commands(LateGroup):
             "List orders, denials, conflicts, failed decisions, incidents and acts of operators, newest first.",
         ),
         (
+            "trades",
+            "trades:trades",
+            "List closed trades, newest first: entry, exit, PnL, fees, funding and what closed them.",
+        ),
+        (
             "why",
             "why:why",
             (

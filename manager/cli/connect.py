@@ -2,10 +2,11 @@
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exchanges.clock import SystemClock
 from manager.cli.guard import Refused
@@ -55,6 +56,30 @@ def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
         return await work(store, await _is_worker_alive(database))
 
     return asyncio.run(_opened(_existing(data_dir), on_desk))
+
+
+class OpenDesk(NamedTuple):
+    """Hold the state of a desk that stays open."""
+
+    store: Store
+    database: "Database"
+
+    async def is_worker_alive(self) -> bool:
+        """Tell whether a worker has given a sign of life in the last seconds."""
+        return await _is_worker_alive(self.database)
+
+
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[OpenDesk]:
+    """Keep an existing desk open; raises as `with_store`."""
+    from manager.state.postgres.store import PostgresStore
+
+    async with _existing(data_dir).open(prepare=False) as database:
+        store = PostgresStore.open(database.dsn)
+        try:
+            yield OpenDesk(store, database)
+        finally:
+            await store.close()
 
 
 def actor() -> str:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -54,6 +55,15 @@ Given = TypeVar("Given")
 
 CONFIG_DEFAULT = Path("config.yaml")
 DATA_DEFAULT = Path(".propdesk")
+
+
+def parse_instant(text: str) -> datetime:
+    """Return an aware UTC instant from ISO 8601; one without a zone is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time; write 2025-05-04 or 2025-05-04T12:00:00Z") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def read_config(path: Path, *, instruments_of: "InstrumentsOf | None" = None) -> "Config":

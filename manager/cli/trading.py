@@ -159,9 +159,9 @@ class _Switched:
         said = f"{row.account_id} is {row.trading_state}: {row.state_reason}"
         match before, row.trading_state:
             case TradingState.HALTED, TradingState.REDUCING:
-                return f"{said} (was halted: entries stay refused, but it no longer counts as an error)"
+                return f"{said} (was halted; entries stay off)"
             case TradingState.REDUCING, TradingState.HALTED:
-                return f"{said} (was reducing: entries stay refused, and it now counts as an error)"
+                return f"{said} (was reducing; entries stay off, and capital no longer moves)"
         return f"{said} (was {before})"
 
 

@@ -184,7 +184,8 @@ class AccountState:
         self.books[part.trader_id] = after
         self._dirty_positions.add(records.PositionKey(part.trader_id, symbol))
         self._dirty_heads.add(part.trader_id)
-        self._note_trade(execution, part, held, closed=symbol not in after.positions, realized=realized)
+        closed, known = symbol not in after.positions, held or after.positions.get(symbol)
+        self._note_trade(execution, part, held, closed=closed, realized=realized)
         self.pending.inserts.append(
             records.FillPartRow(
                 tenant_id=self.account.tenant_id,
@@ -201,6 +202,8 @@ class AccountState:
                 realized=realized,
                 purpose=part.purpose,
                 at=execution.at,
+                opened_at=None if known is None else known.opened_at,
+                closed_at=execution.at if held is not None and closed and part.trader_id != EXTERNAL else None,
             )
         )
         ref = f"{execution.trade_id}{part.leg}"
@@ -258,6 +261,9 @@ class AccountState:
         for trader_id, amount in amounts:
             self.books[trader_id] = apply_capital(self._held(trader_id), amount)
             self._dirty_heads.add(trader_id)
+            head = self.head(trader_id)
+            if head.started_at is None and amount:
+                self.heads[trader_id] = replace(head, started_usd=amount, started_at=at)
             self._post(trader_id, kind, ref, amount, at, "")
 
     def forget(self) -> None:

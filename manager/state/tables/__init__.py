@@ -11,7 +11,7 @@ from manager.state.journal import ConflictRow, EquityRow
 from manager.state.tables import desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0027"
+REVISION: Final = "0030"
 
 
 def table_of(model: Any) -> Table:
