@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import checking, operations, prompting, replaying, running, status, trading, why
+from manager.cli import checking, closing, operations, prompting, replaying, running, status, trading, why
 from manager.cli.guard import Guarded
 from manager.processes.logs import log_to_stderr
 
@@ -45,6 +45,8 @@ for command in (
     trading.halt,
     trading.reduce,
     trading.resume,
+    closing.close,
+    closing.flatten,
 ):
     app.command(command.__name__)(command)
 app.add_typer(trading.app, name="traders")

@@ -41,6 +41,7 @@ _BAD_INPUT: Final = (
     errors.UnknownAccount,
     errors.UnknownCursor,
     errors.RegistrationError,
+    errors.ActKeyRefused,
     errors.ReplayInputError,
     errors.PortTaken,
     errors.SettingsRefused,

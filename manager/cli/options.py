@@ -12,6 +12,7 @@ from manager.cli.guard import Refused
 from manager.config import Config, load_config
 from manager.config.accounts import InstrumentsOf, instruments_of_market
 from manager.resources import resource
+from manager.state.acts import ActKey
 
 if TYPE_CHECKING:
     from manager.settings import Settings
@@ -50,11 +51,22 @@ DataDirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
 TenantOption = Annotated[str, typer.Option("--tenant", metavar="ID", help="The tenant whose desk it is.")]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key", metavar="KEY", help="Do this once however often it is asked for under this key; its own by default."
+    ),
+]
 
 Given = TypeVar("Given")
 
 CONFIG_DEFAULT = Path("config.yaml")
 DATA_DEFAULT = Path(".propdesk")
+
+
+def act_key(given: str) -> ActKey | None:
+    """Return the key of an act, None where none is given."""
+    return ActKey(given) if given else None
 
 
 def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_market) -> Config:

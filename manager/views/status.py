@@ -11,10 +11,12 @@ from executor.contract import ItemError
 from executor.registry import ExecutorType
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.journal import EquityRow
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
+from manager.views.closing import open_flattens, told_flatten
 from manager.views.costs import ModelCost
 from manager.views.incidents import Incident, current, current_searches, red_reasons
 from manager.views.pages import cursor_of, parts_of
@@ -201,6 +203,7 @@ class _Rows(NamedTuple):
     ended: Sequence[records.IncidentRow]
     of_desk: Sequence[records.IncidentRow]
     budgets: Sequence[BudgetRow]
+    flattens: Sequence[FlattenRow]
 
 
 class _Newest(NamedTuple):
@@ -238,7 +241,13 @@ def _of_accounts(query: StatusQuery) -> tuple[Search, ...]:
     kinds = (AccountRow, TraderRow, records.ScheduleRow, BookRow, records.PositionRow)
     of_desk = Search(kind=records.IncidentRow, where={"account_id": AccountId(""), "resolved_at": None})
     budgets = Search(kind=BudgetRow, where={"scope": TRADER})
-    return (*(Search(kind=kind, where=where) for kind in kinds), *current_searches(where), of_desk, budgets)
+    return (
+        *(Search(kind=kind, where=where) for kind in kinds),
+        *current_searches(where),
+        of_desk,
+        budgets,
+        open_flattens(where),
+    )
 
 
 def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ...]:
@@ -264,6 +273,7 @@ class _Desk:
         self._positions = _grouped(rows.positions, "account_id")
         self._standing = _grouped(rows.standing, "account_id")
         self._ended = _grouped(rows.ended, "account_id")
+        self._flattens = _grouped(rows.flattens, "account_id")
         self._books = {(row.account_id, row.trader_id): row for row in rows.books}
         self._schedules = {row.trader_id: row for row in rows.schedules}
         self._default_usd = next((row.usd for row in rows.budgets if not row.name), None)
@@ -349,6 +359,7 @@ class _Desk:
         wrong += [f"{trader_id} is in error" for trader_id in sorted(in_error)]
         switched = account.trading_state is not records.TradingState.ACTIVE
         told = [*wrong, f"{account.trading_state}: {account.state_reason or 'no reason given'}"] if switched else wrong
+        told = [*told, *map(told_flatten, self._flattens.get(account.account_id, ()))]
         if not self._query.worker_alive:
             return Light.STOPPED, ("no worker runs; stops are not watched", *told)
         if account.updated_at is None or now - account.updated_at > SILENT:
@@ -359,8 +370,8 @@ class _Desk:
         if switched:
             return Light.PAUSED, tuple(told)
         if not any(row.state is TraderState.RUNNING for row in traders):
-            return Light.PAUSED, ("no trader is running",)
-        return Light.RUNNING, ()
+            return Light.PAUSED, ("no trader is running", *told)
+        return Light.RUNNING, tuple(told)
 
 
 class _Traders:
