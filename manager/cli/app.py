@@ -42,6 +42,19 @@ class Commands(LateGroup):
             ),
         ),
         (
+            "close",
+            "closing:close",
+            "Close what a trader holds, whatever state it and its account are in; the desk's next round does it.",
+        ),
+        (
+            "flatten",
+            "closing:flatten",
+            (
+                "Close all that a trader, an account or the tenant's traders hold, "
+                "and take no entry of theirs until it is done."
+            ),
+        ),
+        (
             "halt",
             "trading:halt",
             "Refuse entries and wider stops, and show the account as in error: something is wrong.",

@@ -82,6 +82,15 @@ async def opened(data_dir: Path) -> AsyncIterator[OpenDesk]:
             await store.close()
 
 
+def watching(data_dir: Path, doing: str, work: Callable[[Store, Callable[[], Awaitable[bool]]], Awaitable[T]]) -> T:
+    """Run `work` as `with_store` does, with a question whether a worker is alive; `doing` says what takes its time."""
+
+    async def on_desk(store: Store, database: "Database") -> T:
+        return await work(store, lambda: _is_worker_alive(database))
+
+    return asyncio.run(_opened(_existing(data_dir), on_desk, doing))
+
+
 def actor() -> str:
     """Return who acts, for the event: the person at this shell."""
     try:
@@ -118,10 +127,12 @@ def _existing(data_dir: Path) -> "DatabasePlace":
     return place
 
 
-async def _opened(place: "DatabasePlace", work: Callable[[Store, "Database"], Awaitable[T]]) -> T:
+async def _opened(
+    place: "DatabasePlace", work: Callable[[Store, "Database"], Awaitable[T]], doing: str = "waiting for the database"
+) -> T:
     from manager.state.postgres.store import PostgresStore
 
-    with progress("waiting for the database") as meter:
+    with progress(doing) as meter:
         async with ticking(meter), place.open(prepare=False) as database:
             store = PostgresStore.open(database.dsn)
             try:

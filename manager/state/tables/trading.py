@@ -85,6 +85,7 @@ class IntentTable(Declared, table=True):
     status: str = Field(sa_type=TEXT)
     round_id: str = Field(sa_type=TEXT)
     code: str = Field(sa_type=TEXT)
+    asked_by: str = Field(sa_type=TEXT)
 
 
 class RoundTable(Declared, table=True):
