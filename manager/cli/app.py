@@ -34,6 +34,12 @@ class Commands(LateGroup):
             "List closed trades, newest first: entry, exit, PnL, fees, funding and what closed them.",
         ),
         (
+            "performance",
+            "performance:performance",
+            "Show what a trader or an account has made: capital, PnL, Sharpe, trades, drawdown, fees and funding.",
+        ),
+        ("ranking", "performance:ranking", "Rank traders by Sharpe, PnL and win rate, and sum them up."),
+        (
             "why",
             "why:why",
             (

@@ -13,7 +13,10 @@ from manager.state.records import IntentRow, IntentStatus, PositionKey, TraderRo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAsk:
-    """Say who asks for closes, why and when (`at_ms` since the epoch); `ref` tells several of one instant apart, such as the fencing token."""
+    """Say who asks for closes, why and when, also in ms since the epoch.
+
+    `ref` tells several of one instant apart, such as the fencing token.
+    """
 
     actor: str
     reason: str
