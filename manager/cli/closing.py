@@ -78,6 +78,8 @@ class ActOptions(DeskOptions):
     def check_end(self, progress: CloseProgress) -> None:
         """Raise Failed where it is not done in the time that was given."""
         if not progress.done and self.wait_s:
+            if not progress.watched:
+                raise Failed("not done: no worker runs; the desk does it as soon as one does (`propdesk run`)")
             raise Failed("not done yet; the desk goes on by itself, and `propdesk status` shows how far it is")
 
 

@@ -42,12 +42,14 @@ class CloseProgress:
     """Say whether all that was asked for is done, what was closed, and what is left and why.
 
     `waits_for` are orders of a flatten's scope that may still fill: it does not end before that is known.
+    Where nothing is `watched`, no worker runs and nothing goes on.
     """
 
     done: bool
     closed: tuple[ClosedPart, ...]
     left: tuple[LeftPosition, ...]
     waits_for: tuple[str, ...] = ()
+    watched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseW
         closed=tuple(part for one in found for part in one.closed),
         left=tuple(left for one in found for left in one.left),
         waits_for=tuple(told for one in found for told in one.waits_for),
+        watched=all(watch.watched for watch in watches),
     )
 
 
