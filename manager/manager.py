@@ -144,7 +144,7 @@ class Manager:
             funding = Funding(tx, await tx.account_rows(row.account_id), row, self._clock.now())
             return TraderMoved.of(await funding.fund(amount, f"fund/{token}", actor=actor, reason=reason), amount)
 
-        arguments = {"trader": trader_id, "amount": f"{amount.normalize():f}", "reason": reason}
+        arguments = {"trader": trader_id, "amount": str(amount.normalize()), "reason": reason}
         call = Call(act=ActKind.FUND, arguments=arguments, actor=actor, key=key)
         return await self._acts.once(tenant, call, TraderMoved, act)
 

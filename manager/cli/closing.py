@@ -15,6 +15,7 @@ from manager.cli.guard import Failed, Refused
 from manager.cli.options import KeyOption, act_key, taking
 from manager.cli.render import price, print_json, say, show_table, usd
 from manager.config.fields import parse_duration
+from manager.desk.plan.outcomes import plain
 from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked
 from manager.state.acts import FlattenScope, LeftPosition
 from manager.state.kinds import Afterwards, ScopeKind
@@ -65,19 +66,21 @@ class ActOptions(DeskOptions):
         for part in progress.closed:
             did = "sold" if part.quantity > 0 else "bought"
             say(
-                f"{part.trader_id}: {did} {abs(part.quantity):f} {part.symbol} at {price(part.price)}, realized "
+                f"{part.trader_id}: {did} {plain(abs(part.quantity))} {part.symbol} at {price(part.price)}, realized "
                 f"{usd(part.realized_pnl)} USD, fees {usd(part.fees)} USD."
             )
         show_left("Still held" if progress.done else "Not closed yet", progress.left)
+        for told in progress.waits_for:
+            say(f"Waits for an order: {told}.")
         if progress.done:
             say("Done: flat but for what stays above." if progress.left else "Done: flat.", "green")
 
     def check_end(self, progress: CloseProgress) -> None:
         """Raise Failed where it is not done in the time that was given."""
         if not progress.done and self.wait_s:
-            what = f"{len(progress.left)} positions are" if len(progress.left) != 1 else "1 position is"
-            what = what if progress.left else "an order is"
-            raise Failed(f"{what} not closed yet; the desk goes on by itself, `propdesk status` shows how far it is")
+            if not progress.watched:
+                raise Failed("not done: no worker runs; the desk does it as soon as one does (`propdesk run`)")
+            raise Failed("not done yet; the desk goes on by itself, and `propdesk status` shows how far it is")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +211,7 @@ def show_preview(preview: FlattenPreview) -> None:
             one.trader_id,
             one.symbol,
             one.side,
-            f"{one.quantity:f}",
+            plain(one.quantity),
             price(one.mark),
             usd(one.notional_usd),
             usd(one.fee_usd),
@@ -229,7 +232,7 @@ def show_preview(preview: FlattenPreview) -> None:
 def show_left(title: str, left: Sequence[LeftPosition]) -> None:
     """Show positions that are not closed with the reasons; nothing where there are none."""
     if left:
-        rows = [[one.trader_id, one.symbol, f"{one.quantity:f}", f"{one.why}: {one.detail}"] for one in left]
+        rows = [[one.trader_id, one.symbol, plain(one.quantity), f"{one.why}: {one.detail}"] for one in left]
         show_table(title, _LEFT_COLUMNS, rows)
 
 
@@ -237,7 +240,7 @@ def _say_asked(positions: Sequence[ClosingPosition], superseded: int) -> None:
     for one in positions:
         before = " (an operator has asked for it before)" if one.asked_before else ""
         side = "long" if one.quantity > 0 else "short"
-        say(f"{one.trader_id}: asked to close {abs(one.quantity):f} {one.symbol} {side}{before}.")
+        say(f"{one.trader_id}: asked to close {plain(abs(one.quantity))} {one.symbol} {side}{before}.")
     if superseded:
         say(f"{superseded} waiting intents of its own are replaced.")
 

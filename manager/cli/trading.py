@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,6 @@ from manager.cli.options import CONFIG_DEFAULT, ConfigOption, KeyOption, ReasonO
 from manager.cli.render import print_json, say, show_table, usd
 from manager.cli.showing import show
 from manager.config import load_traders
-from manager.config.fields import parse_number
 from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
 from manager.manager import Manager
@@ -32,6 +31,7 @@ from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
+_MOST_DIGITS = 15
 _COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from")
 
 
@@ -85,10 +85,10 @@ class FundOptions(DeskOptions):
     def usd(self) -> Decimal:
         """Return the amount; raise Refused for what is none."""
         try:
-            amount = parse_number(self.amount)
-        except ValueError:
+            amount = Decimal(self.amount)
+        except InvalidOperation:
             amount = ZERO
-        if amount <= ZERO:
+        if not amount.is_finite() or amount <= ZERO or amount.adjusted() > _MOST_DIGITS:
             raise Refused(f"AMOUNT {self.amount!r} is not an amount; give USD above 0, such as 1500.50")
         return amount
 

@@ -10,6 +10,7 @@ from exchanges.types import Symbol
 from executor.contract import OPENS, Action
 from manager.desk.plan.leftovers import CloseFacts
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
+from manager.desk.plan.outcomes import plain
 from manager.desk.session import Session
 from manager.state.acts import FlattenRow, LeftPosition
 from manager.state.kinds import EventKind, FlattenState, IntentStatus
@@ -85,7 +86,7 @@ class Flattening:
         )
 
     def _tell(self, row: FlattenRow, left: list[LeftPosition]) -> None:
-        told = "; ".join(f"{one.trader_id} {one.symbol} {one.quantity:+f}: {one.detail}" for one in left)
+        told = "; ".join(f"{one.trader_id} {one.symbol} {plain(one.quantity)}: {one.detail}" for one in left)
         detail = f"begun at {row.at:%Y-%m-%d %H:%M:%S} UTC by {row.actor}, not closed yet: {told}"
         self._session.incident("FLATTEN_INCOMPLETE", detail, which=row.flatten_id)
 
@@ -98,7 +99,7 @@ class Flattening:
                 state.settle(intent, IntentStatus.SUPERSEDED, self._session.round_id)
         ended = FlattenState.LEFT if left else FlattenState.FLAT
         state.end_flatten(replace(row, state=ended, ended_at=now, remaining=left))
-        told = "; ".join(f"{one.trader_id} {one.symbol} {one.quantity:+f} stays: {one.detail}" for one in left)
+        told = "; ".join(f"{one.trader_id} {one.symbol} {plain(one.quantity)} stays: {one.detail}" for one in left)
         state.insert(
             EventRow(
                 tenant_id=row.tenant_id,

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 
 from exchanges.clock import Clock
 from exchanges.types import Symbol
-from manager.errors import ActKeyRefused
+from manager.errors import ActKeyRefused, UnknownAccount
 from manager.state.acts import ActKey, ActRow, FlattenId, FlattenScope
 from manager.state.errors import DuplicateRow
 from manager.state.kinds import ActKind, Afterwards, StateCode
-from manager.state.records import AccountId, IntentId, TenantId, TraderRow, TraderState
+from manager.state.records import AccountId, AccountRow, IntentId, TenantId, TraderRow, TraderState
 from manager.state.store import Store, Transaction
 from traders.spec import TraderId
 
@@ -126,8 +126,8 @@ class Acts:
     ) -> R:
         """Return what `effect` makes of a transaction, which also stores it, or what it made of an earlier one.
 
-        Raises ActKeyRefused for a key that is none, or that stands for something else; what the effect raises is not
-        stored, so the key may be used again.
+        Raises UnknownAccount for a tenant without any, ActKeyRefused for a key that is none or stands for something
+        else. What the effect raises is not stored, so the key may be used again.
         """
         key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
         stored: ActRow | None
@@ -135,6 +135,8 @@ class Acts:
             async with self._store.transaction(tenant) as tx:
                 stored = await tx.get(ActRow, key)
                 if stored is None:
+                    if not await tx.find(AccountRow, {}, limit=1):
+                        raise UnknownAccount(f"tenant {tenant!r} has no accounts; start its desk with `propdesk run`")
                     # The row comes first: whoever has the same key waits here until this transaction has ended.
                     await tx.insert([self._row(tenant, key, call)])
                     done = await effect(tx)

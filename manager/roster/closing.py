@@ -11,6 +11,7 @@ from exchanges.clock import to_ms
 from exchanges.types import Symbol
 from executor.contract import OPENS, Action
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
+from manager.desk.plan.outcomes import plain
 from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
 from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled
 from manager.roster.lifecycle import event_of, transition
@@ -36,18 +37,21 @@ class By:
 
 
 class Closing:
-    """Ask for closes of one account within `tx`, which has taken it: a round under way writes nothing any more."""
+    """Ask for closes of one account within `tx`, which has taken it: a round under way writes nothing any more.
 
-    def __init__(self, tx: Transaction, desk: AccountRows, token: int, by: By) -> None:
+    `ref` tells what is asked here from what is asked at the same instant elsewhere.
+    """
+
+    def __init__(self, tx: Transaction, desk: AccountRows, ref: str, by: By) -> None:
         self._tx = tx
         self._desk = desk
-        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, at_ms=to_ms(by.at), ref=str(token))
+        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, at_ms=to_ms(by.at), ref=ref)
 
     @classmethod
     async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":
         """Take the account."""
         token = await tx.acquire(account_id, _HOLDER)
-        return cls(tx, await tx.account_rows(account_id), token, by)
+        return cls(tx, await tx.account_rows(account_id), str(token), by)
 
     @property
     def desk(self) -> AccountRows:
@@ -108,7 +112,7 @@ async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by:
     superseded = await closing.supersede(trader_id, wanted)
     positions = await closing.ask(row, wanted)
     event = event_of(row, by.at, kind=EventKind.CLOSE_ASKED, actor=by.actor, reason=by.reason)
-    before = ", ".join(f"{one.quantity:+f} {one.symbol}" for one in positions)
+    before = ", ".join(f"{plain(one.quantity)} {one.symbol}" for one in positions)
     await tx.insert([replace(event, before=before, after="asked to close")])
     return CloseAsked(
         at=by.at, trader_id=trader_id, account_id=row.account_id, positions=positions, superseded=superseded
@@ -169,10 +173,8 @@ class Flatten:
                 raise UnknownTrader.of(TraderId(name))
             return [trader.account_id]
         rows = await self._tx.find(AccountRow, {}, limit=None)
-        if kind is ScopeKind.TENANT and rows:
+        if kind is ScopeKind.TENANT:
             return sorted(row.account_id for row in rows)
-        if not rows:
-            raise UnknownAccount("the tenant has no accounts; start its desk with `propdesk run`")
         if all(row.account_id != name for row in rows):
             raise UnknownAccount(f"there is no account {name!r}; `propdesk status` names them")
         return [AccountId(name)]

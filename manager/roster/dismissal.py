@@ -1,14 +1,13 @@
 """Let a trader go: a flat one with its money, one that holds by closing it first. No position is without an owner."""
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
-from exchanges.clock import to_ms
 from exchanges.types import ZERO
 from manager.desk.incidents.safe_mode import end_safe_mode
-from manager.desk.plan.operator_closes import OperatorAsk, close_rows
 from manager.errors import NotFlat
-from manager.roster.closing import DECIDING
+from manager.roster.closing import DECIDING, By, Closing
 from manager.roster.lifecycle import event_of, transition
 from manager.state import records
 from manager.state.kinds import EventKind
@@ -61,15 +60,15 @@ class Dismissal:
             raise NotFlat(f"trader {trader_id} holds {symbols}; wait until it is flat, or pass --force to close it")
         if self._row.state in DECIDING:
             await transition(self._tx, trader_id, TraderState.STOPPED, actor=actor, reason=reason, at=self._at)
-        await self._supersede()
-        ask = OperatorAsk(actor=actor, reason=reason, at=self._at, at_ms=to_ms(self._at), ref=ref.rpartition("/")[2])
-        decision, intents = close_rows(self._row, {one.symbol: one.quantity for one in self._held}, ask)
-        await self._tx.insert([decision, *intents])
+        await self._supersede(lambda intent: not intent.asked_by)
+        by = By(actor=actor, reason=reason, at=self._at)
+        closing = Closing(self._tx, self._desk, ref.rpartition("/")[2], by)
+        await closing.ask(self._row, closing.held(trader_id))
         return Removal.CLOSING
 
-    async def _supersede(self) -> None:
+    async def _supersede(self, whose: Callable[[records.IntentRow], bool] = lambda _: True) -> None:
         for intent in self._desk.intents:
-            if intent.trader_id == self._row.trader_id:
+            if intent.trader_id == self._row.trader_id and whose(intent):
                 await self._tx.patch(records.IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
 
     async def _withdraw(self, ref: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from exchanges.types import ZERO, Side, Symbol
 from manager.desk.plan.leftovers import CloseFacts
+from manager.desk.plan.outcomes import plain
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.acts import FlattenId, FlattenRow, FlattenScope, LeftPosition
@@ -38,11 +39,17 @@ class ClosedPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseProgress:
-    """Say whether all that was asked for is done, what was closed, and what is left and why."""
+    """Say whether all that was asked for is done, what was closed, and what is left and why.
+
+    `waits_for` are orders of a flatten's scope that may still fill: it does not end before that is known.
+    Where nothing is `watched`, no worker runs and nothing goes on.
+    """
 
     done: bool
     closed: tuple[ClosedPart, ...]
     left: tuple[LeftPosition, ...]
+    waits_for: tuple[str, ...] = ()
+    watched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +113,8 @@ async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseW
         done=all(one.done for one in found),
         closed=tuple(part for one in found for part in one.closed),
         left=tuple(left for one in found for left in one.left),
+        waits_for=tuple(told for one in found for told in one.waits_for),
+        watched=all(watch.watched for watch in watches),
     )
 
 
@@ -128,7 +137,9 @@ class _Progress:
             if flatten.state is not FlattenState.OPEN:
                 return CloseProgress(done=True, closed=closed, left=flatten.remaining)
             held = [row for row in rows.positions if row.trader_id in mine]
-            return CloseProgress(done=False, closed=closed, left=await self._left(rows, held))
+            orders = [row for row in rows.orders if not row.purpose.protects]
+            waits_for = tuple(_told_order(row) for row in orders if mine & {share.trader_id for share in row.shares})
+            return CloseProgress(done=False, closed=closed, left=await self._left(rows, held), waits_for=waits_for)
         intents = await self._tx.find(records.IntentRow, {"intent_id": watch.intents}, limit=None)
         keys = {PositionKey(one.trader_id, Symbol(one.decision.symbol)): one for one in intents}
         left = [
@@ -238,6 +249,12 @@ def _stays(row: PositionRow) -> LeftPosition:
         why=WhyLeft.EXTERNAL if external else WhyLeft.DUST,
         detail="no trader owns it, so the desk never touches it" if external else dust,
     )
+
+
+def _told_order(row: OrderRow) -> str:
+    of = ", ".join(share.trader_id for share in row.shares)
+    known = "it is looked up until its end is known" if row.state.unresolved else f"{plain(row.filled)} of it filled"
+    return f"{row.purpose} of {of}: {row.side} {plain(row.quantity)} {row.symbol} is {row.state}; {known}"
 
 
 def _summed(key: PositionKey, parts: Sequence[records.FillPartRow]) -> ClosedPart:

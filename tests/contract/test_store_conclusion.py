@@ -52,18 +52,21 @@ async def test_a_conclusion_stores_ends_and_frees_at_once(store: Store, failed: 
         "other": Decision(symbol="ETH", action=Action.CLOSE_LONG),
     }
     older = [make_intent(name, trader_id="t1", decision=wanted) for name, wanted in wants.items()]
+    operators = make_intent("operator's", trader_id="t1", decision=wants["same"], asked_by="ann")
     anothers = make_intent("another's", trader_id="t2", decision=wants["same"])
     consumed = make_intent("consumed", trader_id="t1", decision=wants["open"], status=IntentStatus.CONSUMED)
-    await _seed(store, *made, *older, anothers, consumed)
+    await _seed(store, *made, *older, operators, anothers, consumed)
     assert await _conclude(store, _conclusion("new", due_at=AT, failed=failed))
     read = {
-        name: (await _read(store, IntentRow, name)).status.value for name in (*wants, "another's", "consumed", "new")
+        name: (await _read(store, IntentRow, name)).status.value
+        for name in (*wants, "operator's", "another's", "consumed", "new")
     }
     pending, ended = IntentStatus.PENDING.value, IntentStatus.SUPERSEDED.value
     assert read == {
         "open": ended,
         "same": ended,
         "other": pending,
+        "operator's": pending,
         "another's": pending,
         "consumed": IntentStatus.CONSUMED.value,
         "new": pending,

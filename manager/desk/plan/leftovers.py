@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from exchanges.types import ZERO, Symbol
+from manager.desk.plan.outcomes import plain
 from manager.state.acts import LeftPosition
 from manager.state.kinds import WhyLeft
 from manager.state.records import IncidentRow, OrderRow, PositionKey, PositionRow
@@ -53,7 +54,7 @@ class CloseFacts:
         against = self.external.get(position.symbol, ZERO)
         if against * position.quantity < ZERO:
             mend = "a close would open a position there; trade that back by hand first"
-            return WhyLeft.EXTERNAL_OVERLAP, f"EXTERNAL holds {against:+f} against it: {mend}"
+            return WhyLeft.EXTERNAL_OVERLAP, f"EXTERNAL holds {plain(against)} against it: {mend}"
         if refused is not None:
             at, again = refused.updated_at or refused.created_at, "it is tried again every 2 s"
             return WhyLeft.REFUSED, f"the venue refused its close at {at:%H:%M:%S} UTC ({refused.reason}); {again}"
@@ -71,7 +72,7 @@ class CloseFacts:
         if order.state.unresolved:
             told = "was sent and it is not known what became of it; it is looked up until that is known"
             return WhyLeft.UNKNOWN_OUTCOME, f"order {order.order_id} {told}"
-        return WhyLeft.UNDER_WAY, f"order {order.order_id} stands at the venue, {order.filled:f} of it filled"
+        return WhyLeft.UNDER_WAY, f"order {order.order_id} stands at the venue, {plain(order.filled)} of it filled"
 
     def _incident(self, code: str, key: PositionKey | None = None) -> IncidentRow | None:
         for row in self.incidents:

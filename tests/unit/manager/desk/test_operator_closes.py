@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.types import Capabilities, OrderType, Side, Symbol
+from exchanges.types import Capabilities, OrderReport, OrderRequest, OrderType, Side, Symbol
 from executor.contract import Decision, Outcome
 from faulty_desk import (
     ACCOUNT,
@@ -295,6 +295,30 @@ async def test_an_entry_under_way_that_fills_late_is_closed_too() -> None:
     await run(desk, 4)
     assert (await desk.held("a"), await desk.net()) == (D(0), D(0))
     assert (await progress(desk, asked)).done
+
+
+async def test_a_round_under_way_sends_no_further_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = await FaultyDesk.of()
+    await desk.decide("a", open_long(), open_long(ETH, 500))
+    create = desk.paper.create_order
+    asked: list[FlattenAsked] = []
+
+    async def flattened_meanwhile(request: OrderRequest) -> OrderReport:
+        if not asked:
+            asked.append(await flatten(desk))
+        return await create(request)
+
+    monkeypatch.setattr(desk.paper, "create_order", flattened_meanwhile)
+    await desk.round()
+    assert len([one for one in desk.venue.sent if one.type is OrderType.MARKET]) == 1
+    await run(desk, 30)
+    found = await progress(desk, asked[0])
+    assert (found.done, found.left) == (False, ())
+    assert [told.startswith("entry of a: buy 5") for told in found.waits_for] == [True]
+    await run(desk, 30)
+    assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
+    assert (await progress(desk, asked[0])).done
+    assert [one.symbol for one in desk.venue.sent if one.type is OrderType.MARKET and not one.reduce_only] == [BTC]
 
 
 async def test_external_is_never_touched_and_an_overlap_is_told() -> None:

@@ -20,7 +20,12 @@ from executor.contract import Action, Decision
 from faulty_desk import BTC, ETH, FREE_HAND, Fault, FaultyDesk, Killed, adjust, close, no_faults, open_long, open_short
 from hand_market import DEEP
 from manager.desk.plan.values import ConflictStrategy
-from manager.state.records import DEFAULT_TENANT, AccountId, IncidentRow, IntentRow, IntentStatus
+from manager.manager import Manager
+from manager.roster.acts import FlattenAsked
+from manager.roster.registration import registration_check
+from manager.state.acts import ActKey, FlattenRow, FlattenScope
+from manager.state.kinds import Afterwards, FlattenState, OrderPurpose, ScopeKind
+from manager.state.records import DEFAULT_TENANT, AccountId, IncidentRow, IntentRow, IntentStatus, OrderRow
 from traders.book import EXTERNAL
 
 D = Decimal
@@ -33,7 +38,7 @@ BOLD = replace(FREE_HAND, max_position_size_usd=D(3000), max_drawdown_pct=D(100)
 LISTS = ("fetch_open_orders", "fetch_positions", "fetch_fills")
 READS = (*LISTS, "lookup_order", "fetch_balance")
 DELAYS = (0.5, 3, 8)
-STAY = {"EXTERNAL_OVERLAP", "DUST"}
+STAY = {"EXTERNAL_OVERLAP", "DUST", "FLATTEN_INCOMPLETE"}
 OPENS = (Action.OPEN_LONG, Action.OPEN_SHORT)
 
 
@@ -253,3 +258,79 @@ async def test_no_order_opens_what_somebody_closed_by_hand(seed: int, strategy: 
             await desk.maintain()
     assert [wrong for wrong in await desk.wrongs() if "EXTERNAL" not in wrong] == []
     assert "STOP_FAILED" not in await desk.incidents()
+
+
+class FlattenWatch:
+    """Watch a desk that is flattened at a random moment, twice, by two operators at once: no entry, no flip."""
+
+    def __init__(self, desk: FaultyDesk, dice: random.Random) -> None:
+        self.desk = desk
+        self.afterwards = dice.choice(list(Afterwards))
+        self.moments = {moment := dice.randrange(5, STEPS - 10), moment + dice.choice((0, 1, 3))}
+        self.asked: list[FlattenAsked] = []
+        self.wrong: list[str] = []
+        self._before: dict[tuple[str, Symbol], Decimal] = {}
+
+    async def begin(self) -> None:
+        """Flatten the account, whatever is under way, and ask for it once more in another name."""
+        manager = Manager(self.desk.store, self.desk.clock, registration_check(self.desk.config))
+        scope = FlattenScope(kind=ScopeKind.ACCOUNT, name="paper")
+        for actor in ("ann", "bob"):
+            given: dict[str, Any] = {"actor": actor, "reason": "storm", "key": ActKey(f"{actor}-{len(self.asked)}")}
+            self.asked.append(await manager.flatten(DEFAULT_TENANT, scope, self.afterwards, **given))
+
+    async def look(self) -> None:
+        """Note a book that went from one side to the other since the last look, while a flatten is under way."""
+        under_way = await self.desk.find(FlattenRow, state=FlattenState.OPEN)
+        for symbol in (BTC, ETH):
+            for trader_id in TRADERS:
+                held = await self.desk.held(trader_id, symbol)
+                if under_way and held * self._before.get((trader_id, symbol), D(0)) < 0:
+                    self.wrong.append(f"{trader_id} {symbol} flipped to {held}")
+                self._before[trader_id, symbol] = held
+
+    async def found(self) -> list[str]:
+        """Return what is wrong at last: entries that began meanwhile, two closes at once, and what is left untold."""
+        flattens, stays = await self.desk.find(FlattenRow), self.afterwards is not Afterwards.STAND_BY
+        entries = await self.desk.find(OrderRow, purpose=OrderPurpose.ENTRY)
+        late = [
+            entry
+            for entry in entries
+            for row in flattens
+            if entry.created_at >= row.at and (stays or row.ended_at is None or entry.created_at < row.ended_at)
+        ]
+        wrong = self.wrong + [f"entry {entry.order_id} at {entry.created_at}" for entry in late]
+        told = {(one.trader_id, one.symbol) for row in flattens for one in row.remaining}
+        overlaps = {row.symbol for row in await self.desk.find(IncidentRow, code="EXTERNAL_OVERLAP", resolved_at=None)}
+        for symbol in (BTC, ETH):
+            for trader_id in TRADERS:
+                held = await self.desk.held(trader_id, symbol)
+                if stays and held and symbol not in overlaps and (trader_id, symbol) not in told:
+                    wrong.append(f"{trader_id} still holds {held} {symbol}")
+        open_ = [row for row in flattens if row.state is FlattenState.OPEN]
+        return wrong + [f"{row.flatten_id} is still open" for row in open_ if not overlaps]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("sky", ["orders", "reads", "hands"])
+async def test_a_flatten_at_any_moment_ends_flat_or_tells_what_is_left(sky: str, seed: int) -> None:
+    dice = random.Random(seed + 7)
+    strategy = dice.choice((ConflictStrategy.HIGHEST_CONFIDENCE, ConflictStrategy.NET))
+    desk = await FaultyDesk.of(traders=TRADERS, limits=BOLD, strategy=strategy)
+    weather = Weather(seed, desk, 0 if sky == "orders" else 0.02)
+    desk.venue.plan = weather
+    rough, watch = Rough(desk, weather), FlattenWatch(desk, dice)
+    for step in range(STEPS):
+        if step in watch.moments:
+            desk.pass_time(0.1)
+            await watch.begin()
+        await rough.step(step)
+        if sky == "hands":
+            await rough.meddle(step)
+        await watch.look()
+    await rough.settle()
+    assert await watch.found() == []
+    assert await broken(rough) == []
+    assert len({asked.flatten_id for asked in watch.asked if not asked.joined}) == len(await desk.find(FlattenRow))
+    if sky == "orders":
+        assert [await desk.held(EXTERNAL, symbol) for symbol in (BTC, ETH)] == [0, 0]

@@ -204,7 +204,7 @@ async def test_a_forced_leave_stops_it_and_asks_for_a_close_then_removes_it_when
     assert (await lives.get(TraderRow, "one")).state is TraderState.STOPPED
     pending = await lives.find(IntentRow, status=IntentStatus.PENDING)
     assert [(intent.decision.action, intent.decision.symbol) for intent in pending] == [(Action.CLOSE_SHORT, BTC)]
-    assert [row.model for row in await lives.find(DecisionRow)] == ["operator:ann"] * 2
+    assert [row.model for row in await lives.find(DecisionRow)] == ["operator:ann"]
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
         await tx.delete(PositionRow, [("paper", "one", BTC)])
     assert await lives.manager.unregister(DEFAULT_TENANT, TraderId("one"), actor="ann", force=True) is Removal.REMOVED

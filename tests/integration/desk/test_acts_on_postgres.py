@@ -1,0 +1,170 @@
+"""An operator's acts on PostgreSQL: once for a key however many ask at once, and before whatever a round does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from database_fixtures import Database
+from exchanges.types import OrderReport, OrderRequest, OrderType
+from executor.contract import Limits
+from faulty_desk import ACCOUNT, BTC, ETH, FREE_HAND, FaultyDesk, open_long
+from manager.desk.plan.values import GlobalLimits
+from manager.errors import ActKeyRefused
+from manager.manager import Manager
+from manager.roster.registration import registration_check
+from manager.state.acts import ActKey, FlattenRow, FlattenScope
+from manager.state.kinds import Afterwards, EventKind, FlattenState, ScopeKind
+from manager.state.memory.store import MemoryStore
+from manager.state.postgres.store import PostgresStore
+from manager.state.records import (
+    DEFAULT_TENANT,
+    UNALLOCATED,
+    AccountRow,
+    BookRow,
+    EventRow,
+    IntentRow,
+    LedgerKind,
+    LedgerRow,
+    OrderRow,
+    StateCode,
+    TraderState,
+    TradingState,
+)
+from manager.state.store import Store
+from traders.spec import TraderId
+
+pytestmark = pytest.mark.database
+
+D = Decimal
+A = TraderId("a")
+KEY = ActKey("k-1")
+ANN: dict[str, Any] = {"actor": "ann", "reason": "news"}
+OF_ACCOUNT = FlattenScope(kind=ScopeKind.ACCOUNT, name=ACCOUNT)
+WIDE = GlobalLimits(max_symbol_exposure_pct=D(5000), max_margin_usage_pct=D(100), max_unrealized_loss_pct=D(100))
+RECKLESS = replace(FREE_HAND, stop_loss_enabled=False, max_margin_usage_pct=D(100), max_position_size_usd=D(10**6))
+
+
+@pytest.fixture(params=["postgres", "memory"])
+async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """Give each store in turn; PostgreSQL with connections for many callers at once."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    database: Database = request.getfixturevalue("database")
+    store = PostgresStore.open(database.dsn, pool_size=4)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def manager_of(desk: FaultyDesk) -> Manager:
+    return Manager(desk.store, desk.clock, registration_check(desk.config))
+
+
+async def holding(store: Store, limits: Limits = FREE_HAND) -> FaultyDesk:
+    desk = await FaultyDesk.of(store=store, traders=("a", "b"), limits=limits, account_limits=WIDE)
+    await desk.go("a", open_long(), open_long(ETH, 500))
+    return desk
+
+
+async def bankrupt(store: Store) -> FaultyDesk:
+    """Return a desk whose trader a is bankrupt, with 3000 USD that are free."""
+    desk = await FaultyDesk.of(store=store, traders=("a", "b"), limits=RECKLESS, account_limits=WIDE)
+    await desk.go("a", replace(open_long(usd=20_000), stop_loss=None, leverage=10))
+    desk.pass_time()
+    desk.price(70)
+    await desk.maintain(3)
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        [common] = await tx.find(BookRow, {"trader_id": UNALLOCATED})
+        await tx.patch(BookRow, (ACCOUNT, UNALLOCATED), capital=common.capital + 3000)
+    return desk
+
+
+async def at_once(*calls: Callable[[], Awaitable[Any]]) -> list[Any]:
+    return list(await asyncio.gather(*(call() for call in calls)))
+
+
+async def test_many_callers_with_one_key_close_once(kept: Store) -> None:
+    desk = await holding(kept)
+    managers = [manager_of(desk) for _ in range(4)]
+    results = await at_once(*(lambda m=m: m.close(DEFAULT_TENANT, A, BTC, **ANN, key=KEY) for m in managers))
+    assert all(result == results[0] for result in results)
+    assert len([row for row in await desk.find(IntentRow) if row.asked_by]) == 1
+    assert len([row for row in await desk.find(EventRow) if row.kind == EventKind.CLOSE_ASKED]) == 1
+    await desk.round()
+    assert (await desk.held("a"), await desk.held("a", ETH)) == (D(0), D(5))
+    assert await managers[0].close(DEFAULT_TENANT, A, BTC, **ANN, key=KEY) == results[0]
+    with pytest.raises(ActKeyRefused):
+        await managers[0].close(DEFAULT_TENANT, A, ETH, **ANN, key=KEY)
+    assert await desk.held("a", ETH) == 5
+
+
+async def test_many_callers_with_one_key_isolate_once(kept: Store) -> None:
+    desk = await holding(kept)
+    results = await at_once(*(lambda: manager_of(desk).isolate(DEFAULT_TENANT, A, **ANN, key=KEY) for _ in range(4)))
+    assert all(result == results[0] for result in results)
+    assert (results[0].state, results[0].state_code) == (TraderState.ISOLATED, StateCode.OPERATOR)
+    moved = [row for row in await desk.find(EventRow) if row.kind == EventKind.TRADER_STATE and row.actor == "ann"]
+    assert len(moved) == 1
+    await desk.maintain(1)
+    assert await desk.held("a") == 10
+
+
+async def test_many_callers_with_one_key_fund_once(kept: Store) -> None:
+    desk = await bankrupt(kept)
+    fund = manager_of(desk).fund
+    results = await at_once(*(lambda: fund(DEFAULT_TENANT, A, D("1500.50"), **ANN, key=KEY) for _ in range(4)))
+    assert all(result == results[0] for result in results)
+    assert (results[0].state, results[0].amount_usd) == (TraderState.STOPPED, D("1500.50"))
+    moved = [row.amount for row in await desk.find(LedgerRow) if row.kind is LedgerKind.RECAPITALISE]
+    assert sorted(moved) == [D("-1500.50"), D("1500.50")]
+    assert await fund(DEFAULT_TENANT, A, D("1500.5"), **ANN, key=KEY) == results[0]
+    with pytest.raises(ActKeyRefused):
+        await fund(DEFAULT_TENANT, A, D(1501), **ANN, key=KEY)
+
+
+async def test_flattens_at_once_of_one_scope_are_one(kept: Store) -> None:
+    desk = await holding(kept)
+
+    async def flatten(name: str) -> Any:
+        by: dict[str, Any] = {"actor": name, "reason": "news", "key": ActKey(name)}
+        return await manager_of(desk).flatten(DEFAULT_TENANT, OF_ACCOUNT, Afterwards.HALT, **by)
+
+    results = await at_once(*(lambda n=n: flatten(f"op-{n}") for n in range(4)))
+    assert len({result.flatten_id for result in results}) == 1
+    assert sorted(result.joined for result in results) == [False, True, True, True]
+    for _ in range(3):
+        desk.pass_time()
+        await desk.maintain()
+        await desk.round()
+    assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
+    [row] = await desk.find(FlattenRow)
+    assert (row.state, row.remaining) == (FlattenState.FLAT, ())
+    assert len(await desk.find(OrderRow, purpose="reduce")) == 2
+    [account] = await desk.find(AccountRow)
+    assert account.trading_state is TradingState.HALTED
+
+
+async def test_a_round_under_way_sends_no_further_entry(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = await FaultyDesk.of(store=kept)
+    await desk.decide("a", open_long(), open_long(ETH, 500))
+    create = desk.paper.create_order
+
+    async def flattened_meanwhile(request: OrderRequest) -> OrderReport:
+        monkeypatch.setattr(desk.paper, "create_order", create)
+        await manager_of(desk).flatten(DEFAULT_TENANT, OF_ACCOUNT, Afterwards.STAND_BY, **ANN)
+        return await create(request)
+
+    monkeypatch.setattr(desk.paper, "create_order", flattened_meanwhile)
+    await desk.round()
+    for _ in range(3):
+        desk.pass_time()
+        await desk.maintain()
+        await desk.round()
+    assert [one.symbol for one in desk.venue.sent if one.type is OrderType.MARKET and not one.reduce_only] == [BTC]
+    assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
