@@ -284,9 +284,9 @@ class MemoryTransaction:
     def _of(self, search: Search, where: Mapping[str, Any]) -> list[Any]:
         rows = self._rows.tables[search.kind].find(where, search.newest_first, None)
         if search.since is not None:
-            rows = [row for row in rows if getattr(row, search.newest_first) >= search.since]
+            rows = [row for row in rows if (at := getattr(row, search.newest_first)) and at >= search.since]
         if search.until is not None:
-            rows = [row for row in rows if getattr(row, search.newest_first) <= search.until]
+            rows = [row for row in rows if (at := getattr(row, search.newest_first)) and at <= search.until]
         if search.about:
             rows = [row for row in rows if search.about in _traders_of(row)]
         bare = {item.name: item.default for item in fields(search.kind) if item.name in search.omit}
