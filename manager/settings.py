@@ -13,7 +13,7 @@ from manager.errors import SettingsRefused
 if TYPE_CHECKING:
     from manager.state.database import DatabasePlace
 
-LogForm = Literal["json", "console"]
+LogForm = Literal["json", "console", "plain"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 DATA_DIR_DEFAULT: Final = Path(".propdesk")
 _WORDS: Final = {*get_args(LogForm), *get_args(LogLevel)}
@@ -60,8 +60,11 @@ class Settings(BaseSettings):
     log_form: Annotated[LogForm | None, _ANY_CASE] = Field(
         default=None,
         validation_alias="PROPDESK_LOG",
-        title="json or console",
-        description="The form of the log. Unset, it is console on a terminal and json elsewhere.",
+        title="json, console or plain",
+        description=(
+            "The form of the log: one JSON object a line, the same as coloured text, or plain sentences of what the "
+            "desk does, with the JSON in DATA_DIR/logs. Unset, it is plain on a terminal and json elsewhere."
+        ),
     )
     log_level: Annotated[LogLevel, _ANY_CASE] = Field(
         default="info",

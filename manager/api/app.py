@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
 
 async def run_web(descriptor: int, settings: Settings) -> int:
     """Answer on the inherited socket until SIGINT or SIGTERM and return 0; the database is sought meanwhile."""
-    configure_logging(settings)
+    configure_logging(settings, process="web")
     place, probe = settings.place(), Probe()
     server = _Server(served(create_app(probe), Door(most=_MOST_CONNECTIONS, header_timeout_s=HEADER_TIMEOUT_S)))
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor) as listener:

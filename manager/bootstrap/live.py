@@ -5,7 +5,7 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.bootstrap.assemble import Outside, account_runtimes, assemble
 from manager.bootstrap.executors import gates_of, is_one_gate, longest_decision_s
+from manager.bootstrap.telling import told
 from manager.config.values import Config, ManagerSettings
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
@@ -32,7 +33,7 @@ from manager.manager import Manager
 from manager.orchestrator import Pace
 from manager.processes.environment import web_environment, worker_environment
 from manager.processes.handover import handed_over
-from manager.processes.logs import configure_logging
+from manager.processes.logs import configure_logging, is_plain, log_file
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
 from manager.roster.desk_log import DeskLog
@@ -50,6 +51,7 @@ _LOG = structlog.get_logger(__name__)
 _LOOPBACK = "127.0.0.1"
 END_S: Final = 20.0
 _FIRST_PAUSE_S: Final = 0.5
+_ACCOUNTS_NAMED: Final = 3
 _LAST_PAUSE_S: Final = 10.0
 
 
@@ -135,16 +137,20 @@ def _keep(settings: ManagerSettings) -> Keep:
     )
 
 
-async def run_worker(config: Config, settings: Settings) -> int:
+async def run_worker(config: Config, settings: Settings, *, alone: bool = False) -> int:
     """Trade until SIGINT or SIGTERM and return 0; raise RegistrationError or an error of the database.
 
     A database that is away at the start is waited for. A stop takes at most END_S seconds.
     """
     place = settings.place()
     place.check()
-    configure_logging(settings, config.secrets.values())
+    configure_logging(settings, config.secrets.values(), process="worker")
     pause_s = _FIRST_PAUSE_S
-    async with stop_on_signals(within_s=END_S) as stop:
+    async with AsyncExitStack() as stack:
+        stop = await stack.enter_async_context(stop_on_signals(within_s=END_S))
+        if alone:
+            opening = _opening(config, settings, "worker")
+            await stack.enter_async_context(told(config, settings, opening, stop))
         while not stop.is_set():
             try:
                 await _work(config, place, stop)
@@ -192,20 +198,23 @@ async def run_supervised(config: Config, settings: Settings) -> int:
     Raises DatabaseUrlRefused, DataDirRefused, PortTaken, and StoreUnavailable for a database that says no for good.
     """
     settings.place().check()
-    configure_logging(settings, config.secrets.values())
+    configure_logging(settings, config.secrets.values(), process="run")
     await asyncio.to_thread(settings.place().knock)
     with _listen(settings.port) as listener:
-        async with stop_on_signals() as stop:
+        web = f"http://{_LOOPBACK}:{listener.getsockname()[1]}"
+        if not is_plain(settings):
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")
-            _LOG.info("desk_starts", web=f"http://{_LOOPBACK}:{listener.getsockname()[1]}", config=str(config.path))
+        opening = _opening(config, settings, "run", web)
+        async with stop_on_signals() as stop, told(config, settings, opening, stop):
+            _LOG.info("desk_starts", web=web, config=str(config.path))
             ends = _Ends(config, settings.place())
-            telling = asyncio.create_task(ends.tell(), name="supervisor-events")
+            writing = asyncio.create_task(ends.tell(), name="supervisor-events")
             try:
                 children = _children(config, settings.data_dir, listener)
                 return await Supervisor(children, SystemClock(), ended=ends).run(stop)
             finally:
-                telling.cancel()
-                await asyncio.wait({telling})
+                writing.cancel()
+                await asyncio.wait({writing})
 
 
 class _Ends:
@@ -241,6 +250,16 @@ class _Ends:
             _LOG.warning("end_not_written", child=ended[0], error=str(error), again_in_s=_LAST_PAUSE_S)
             return False
         return True
+
+
+def _opening(config: Config, settings: Settings, process: str, web: str = "") -> Iterator[str]:
+    """Say what starts, where to look at it and where its log is."""
+    accounts = [account for tenant in config.tenants.values() for account in tenant.accounts.values()]
+    kinds = ", ".join(f"{one.name} ({one.type})" for one in accounts[:_ACCOUNTS_NAMED])
+    more = f" and {len(accounts) - _ACCOUNTS_NAMED} more" if len(accounts) > _ACCOUNTS_NAMED else ""
+    yield f"{_welcome(config, settings.data_dir)}."
+    yield f"Accounts: {kinds}{more}. {f'Web: {web}. ' if web else ''}Times are UTC."
+    yield f"The whole log is in {log_file(settings, process).parent}."
 
 
 def _welcome(config: Config, data_dir: Path) -> str:

@@ -69,7 +69,7 @@ def worker(
     read = _real_time(config)
     from manager.bootstrap.live import run_worker
 
-    raise typer.Exit(asyncio.run(run_worker(read, options.settings_with(data_dir=data_dir))))
+    raise typer.Exit(asyncio.run(run_worker(read, options.settings_with(data_dir=data_dir), alone=True)))
 
 
 @executors.command("serve")

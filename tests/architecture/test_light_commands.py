@@ -44,7 +44,8 @@ def imported(*arguments: str, cwd: Path = ROOT) -> set[str]:
 def test_the_help_imports_nothing_of_the_desk() -> None:
     found = imported("--help")
     assert {name for name in found if name.startswith("manager.")} <= {
-        *("manager.cli", "manager.cli.app", "manager.cli.guard", "manager.cli.later", "manager.cli.printable")
+        *("manager.cli", "manager.cli.app", "manager.cli.guard", "manager.cli.later", "manager.cli.printable"),
+        *("manager.processes", "manager.processes.printable"),
     }
     assert found & (HEAVY | {"pydantic", "ruamel", "asyncio"}) == set()
 

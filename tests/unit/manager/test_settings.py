@@ -29,7 +29,7 @@ NAMES = [
 BAD = [
     ("PROPDESK_PORT", "99999", "PROPDESK_PORT is '99999'; set it to a port from 0 to 65535, or unset it for 8000"),
     ("PROPDESK_PORT", "web", "PROPDESK_PORT is 'web'; set it to a port from 0 to 65535, or unset it for 8000"),
-    ("PROPDESK_LOG", "xml", "PROPDESK_LOG is 'xml'; set it to json or console, or unset it"),
+    ("PROPDESK_LOG", "xml", "PROPDESK_LOG is 'xml'; set it to json, console or plain, or unset it"),
     (
         "PROPDESK_LOG_LEVEL",
         "FOO",
