@@ -37,6 +37,8 @@ _BAD_INPUT: Final = (
     ExchangeConfigError,
     MarketDataError,
     ExecutorConfigError,
+    errors.AmbiguousId,
+    errors.UnknownSymbol,
     errors.UnknownTrader,
     errors.UnknownAccount,
     errors.UnknownCursor,
