@@ -209,9 +209,9 @@ def test_operations_can_be_narrowed_by_kind_and_trader() -> None:
 def test_an_order_is_one_row_with_a_short_id_that_why_takes() -> None:
     lines = propdesk("operations", "--kind", "order").stdout.splitlines()
     row = next(line for line in lines if ENTRY[:8] in line)
-    assert row.split()[3:] == "bull BTC/USDT:USDT entry buy 0.01 0.01 100000 0.45 filled".split()
+    assert row.split()[3:] == ["bull", "BTC/USDT:USDT", "entry", "buy", "0.01", "0.01", "100000", "0.45", "filled"]
     stop = next(line for line in lines if STOP[:8] in line)
-    assert stop.split()[5:] == "stop sell 0.01 0 (98000) accepted".split()
+    assert stop.split()[5:] == ["stop", "sell", "0.01", "0", "(98000)", "accepted"]
     assert propdesk("why", ENTRY[:8]).stdout == propdesk("why", ENTRY).stdout
     assert ENTRY in propdesk("operations", "--full").stdout
     assert propdesk("operations", "--since", "2h").stdout == "Operations: none\n"
