@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import checking, operations, prompting, replaying, running, status, trades, trading, why
+from manager.cli import (
+    checking,
+    operations,
+    performance,
+    prompting,
+    replaying,
+    running,
+    showing,
+    status,
+    trades,
+    trading,
+    why,
+)
 from manager.cli.guard import Guarded
 from manager.processes.logs import log_to_stderr
 
@@ -42,12 +54,15 @@ for command in (
     status.status,
     operations.operations,
     trades.trades,
+    performance.performance,
+    performance.ranking,
     why.why,
     trading.halt,
     trading.reduce,
     trading.resume,
 ):
     app.command(command.__name__)(command)
+trading.app.command("show")(showing.show)
 app.add_typer(trading.app, name="traders")
 app.add_typer(checking.configs, name="config")
 app.add_typer(checking.checks, name="check")

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from exchanges.types import ZERO
-from executor.models.addresses import shown_url
 from executor.prompts.values import duration
 from executor.registry import ExecutorType
 from manager.cli.connect import DeskOptions, actor, manager_of
@@ -26,6 +25,7 @@ from manager.state import records
 from manager.state.records import AccountId, AccountRow, TraderRow, TradingState
 from manager.state.store import Search, Store
 from manager.views.pages import jsonable
+from manager.views.trader import executor_text
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
@@ -172,8 +172,7 @@ class _Listed:
 
     @property
     def cells(self) -> list[str]:
-        row, spec, executor = self.row, self.row.spec, self.row.spec.executor
-        decides = {ExecutorType.BASELINE: executor.style, ExecutorType.REMOTE: shown_url(executor.base_url)}
+        row, spec = self.row, self.row.spec
         why = row.state_reason if row.state is not records.TraderState.RUNNING else ""
         coded = f"{row.state_code}: " if row.state is records.TraderState.ISOLATED else ""
         return [
@@ -181,7 +180,7 @@ class _Listed:
             spec.name,
             spec.account,
             f"{row.state} ({coded}{why})" if coded or why else row.state,
-            f"{executor.type} {decides.get(executor.type, executor.model)}".strip(),
+            executor_text(spec.executor),
             duration(spec.decision_interval_s),
             usd(self.allocated_usd),
             ", ".join(spec.symbols),

@@ -38,6 +38,7 @@ from manager.views.incidents import IncidentQuery, read_incidents
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from manager.views.performance import PerformanceQuery, read_performance
 from manager.views.status import StatusQuery, read_status
+from manager.views.trader import TraderQuery, read_trader
 from manager.views.trades import TradeQuery, read_trades
 from manager.views.why import read_story
 from state_rows import AT, make_account, make_row, make_trader
@@ -58,6 +59,9 @@ READ: dict[str, tuple[Callable[[PostgresStore], Awaitable[Any]], int]] = {
     "costs": (lambda store: read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT)), 1),
     "events": (lambda store: read_events(store, DEFAULT_TENANT, EventQuery()), 1),
     "performance": (lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)), 1),
+    "trader": (
+        lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("t1"))), 3,
+    ),
     "trades": (lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(limit=2_000)), 3),
     "open trades": (lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(open_only=True, limit=2_000)), 3),
 }  # fmt: skip

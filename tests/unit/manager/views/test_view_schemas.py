@@ -24,8 +24,10 @@ from manager.views.pages import jsonable
 from manager.views.performance import PerformancePage, PerformanceQuery, read_performance
 from manager.views.prompt_diff import Comparison, Difference, Totals
 from manager.views.status import StatusPage, StatusQuery, read_status
+from manager.views.trader import TraderPage, TraderQuery, read_trader
 from manager.views.trades import TradePage, TradeQuery, read_trades
 from manager.views.why import Story, read_story
+from traders.spec import TraderId
 
 SCHEMAS = Path(__file__).parent / "schemas"
 RENEW = "PROPDESK_RENEW_SCHEMAS"
@@ -39,6 +41,7 @@ VIEWS: dict[str, Any] = {
     "prompt_diff": Comparison,
     "performance": PerformancePage,
     "trades": TradePage,
+    "trader": TraderPage,
 }
 READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "status": lambda store: read_status(store, DEFAULT_TENANT, StatusQuery(now=AT + timedelta(seconds=5))),
@@ -50,6 +53,7 @@ READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "costs": lambda store: read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT)),
     "events": lambda store: read_events(store, DEFAULT_TENANT, EventQuery()),
     "performance": lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)),
+    "trader": lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("bull"))),
     "trades": lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(limit=1)),
     "trades-open": lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(open_only=True)),
 }
