@@ -47,6 +47,14 @@ class ManagerError(Exception):
     """Stand at the root of all manager errors."""
 
 
+class UnknownSymbol(ManagerError):
+    """Report a symbol that no trader has and nothing was done in."""
+
+
+class AmbiguousId(ManagerError):
+    """Report the beginning of an id that several orders share, with those."""
+
+
 class UnknownTrader(ManagerError):
     """Report a trader id that nobody has."""
 

@@ -40,6 +40,8 @@ def exit_code(error: Exception) -> int | None:
         ExchangeConfigError,
         MarketDataError,
         ExecutorConfigError,
+        errors.AmbiguousId,
+        errors.UnknownSymbol,
         errors.UnknownTrader,
         errors.UnknownAccount,
         errors.UnknownCursor,

@@ -1,16 +1,44 @@
 """`propdesk operations`: what the desk did, newest first."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
 
 import typer
 
+from exchanges.clock import SystemClock
 from manager.cli.connect import DeskOptions
-from manager.cli.options import taking
-from manager.cli.render import instant, print_json, show_table
+from manager.cli.guard import Refused
+from manager.cli.options import parse_instant, taking
+from manager.cli.render import instant, price, print_json, show_table, usd
 from manager.state.records import AccountId
-from manager.views.operations import OperationKind, OperationQuery, read_operations
+from manager.views.operations import Operation, OperationKind, OperationQuery, read_operations
 from traders.spec import TraderId
+
+_SHORT_ID: Final = 8
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_COLUMNS: Final = (
+    "at (UTC)", "id?", "traders", "symbol", "what", "quantity>?", "filled>?", "price>", "fee>?", "outcome", "kind?", "",
+)  # fmt: skip
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the instant that ISO 8601 or a time ago, such as 15m or 2h, says."""
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return SystemClock().now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return parse_instant(text)
+    except typer.BadParameter:
+        expected = "write 15m, 2h or 3d for so long ago, or 2025-05-04T12:00:00Z"
+        raise typer.BadParameter(f"{text!r} is no time; {expected}") from None
+
+
+def _time(name: str, help_text: str) -> Any:
+    return typer.Option(name, metavar="T", parser=parse_moment, help=f"{help_text} 15m or 2h ago, or ISO 8601.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,31 +51,71 @@ class OperationsOptions(DeskOptions):
         list[OperationKind] | None,
         typer.Option("--kind", help="Only of this kind; several times for several. `decision` lists sound ones too."),
     ] = None
+    symbol: Annotated[
+        str, typer.Option("--symbol", metavar="SYMBOL", help="Only of this symbol; decisions and events are of none.")
+    ] = ""
+    since: Annotated[datetime | None, _time("--since", "Only from then on:")] = None
+    until: Annotated[datetime | None, _time("--until", "Only until then:")] = None
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")] = 50
+    full: Annotated[bool, typer.Option("--full", help="Ids in full; `propdesk why` takes short ones too.")] = False
+
+    def query(self) -> OperationQuery:
+        """Return what is asked; raise Refused for what contradicts itself."""
+        if self.since and self.until and self.since > self.until:
+            raise Refused(f"--since {instant(self.since)} UTC is after --until {instant(self.until)} UTC")
+        bare = [kind for kind in self.kind or () if kind in (OperationKind.DECISION, OperationKind.EVENT)]
+        if self.symbol and bare:
+            raise Refused(f"--symbol narrows what has a symbol; leave out --kind {bare[0]}")
+        return OperationQuery(
+            account_id=AccountId(self.account),
+            trader_id=TraderId(self.trader),
+            kinds=tuple(self.kind) if self.kind else tuple(OperationKind),
+            sound_decisions=OperationKind.DECISION in (self.kind or ()),
+            symbol=self.symbol,
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+        )
 
 
 @taking(OperationsOptions)
 def operations(options: OperationsOptions) -> None:
     """List orders, denials, conflicts, failed decisions, incidents and acts of operators, newest first.
 
-    Under each stands what is known of it.
+    The price of an order is the average of its fills, that of one that waits for a trigger stands in brackets. Under a
+    row stands what else is known of it.
     """
-    query = OperationQuery(
-        account_id=AccountId(options.account),
-        trader_id=TraderId(options.trader),
-        kinds=tuple(options.kind) if options.kind else tuple(OperationKind),
-        sound_decisions=OperationKind.DECISION in (options.kind or ()),
-        limit=options.limit,
-    )
+    query = options.query()
     found = options.on_store(lambda store: read_operations(store, options.owner, query)).operations
     if options.as_json:
         print_json({"tenant": options.tenant, "operations": found})
         return
-    rows = [
-        [
-            *(instant(one.at), one.kind, ", ".join(one.traders), one.symbol, one.what, one.outcome),
-            *(one.ref, one.detail),
-        ]
-        for one in found
+    now = SystemClock().now()
+    today = all(one.at.date() == now.date() for one in found)
+    length = None if options.full else _short_length([one.ref for one in found if one.kind is OperationKind.ORDER])
+    title = f"Operations of {now:%Y-%m-%d}" if today and found else "Operations"
+    show_table(title, _COLUMNS, [_cells(one, length, today=today) for one in found])
+
+
+def _short_length(ids: Sequence[str]) -> int:
+    """Return how much of each id tells it from the others."""
+    longest = max(map(len, ids), default=_SHORT_ID)
+    return next((n for n in range(_SHORT_ID, longest) if len({one[:n] for one in ids}) == len(set(ids))), longest)
+
+
+def _cells(one: Operation, length: int | None, *, today: bool) -> list[str]:
+    is_order = one.kind is OperationKind.ORDER
+    resting = is_order and one.average_price is None and one.trigger_price is not None
+    paid = f"({price(one.trigger_price)})" if resting else price(one.average_price)
+    return [
+        f"{one.at:%H:%M:%S}" if today else instant(one.at),
+        one.ref[:length] if is_order else one.ref,
+        ", ".join(one.traders),
+        one.symbol,
+        one.what,
+        *((price(one.quantity), price(one.filled), paid) if is_order else ("", "", "")),
+        "" if one.fee is None else usd(one.fee),
+        one.outcome,
+        "" if is_order else one.kind,
+        one.detail,
     ]
-    show_table("Operations", ["at (UTC)", "kind", "traders", "symbol", "what", "outcome", "id?", ""], rows)

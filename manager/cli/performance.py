@@ -5,6 +5,7 @@ Start, moved capital, PnL and equity are always told together, and what is print
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final
 
@@ -96,7 +97,7 @@ def show_trader(one: view.TraderPerformance, of: int) -> None:
     curve = one.performance
     say(f"{one.id} ({one.name}) on {one.account_id}: {one.state}, rank {one.rank} of {of}, score {one.score:.3f}")
     _show_money(one.book, None if one.curve_since is None else curve.pnl_pct)
-    _tell("Sharpe", _sharpe_text(one))
+    _tell("Sharpe", _sharpe_text(curve.sharpe, one.hourly_returns, one.curve_since))
     trades = f"{percent(curve.win_rate)} of {curve.trades} closed trades" if curve.trades else "- (no closed trades)"
     _tell("win rate", trades)
     _tell("average win", f"{signed(curve.average_win)} USD, average loss {signed(curve.average_loss)} USD, before fees")
@@ -111,9 +112,18 @@ def capital_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
     return usd(start), signed(equity - start - pnl), signed(pnl), usd(equity)
 
 
+def pnl_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
+    """Return realized, fees, funding and unrealized in cents; realized gives way, so that they add up to the PnL."""
+    if book.unrealized is None or book.pnl_usd is None:
+        return signed(book.realized), usd(book.fees), signed(book.funding), "-"
+    pnl, fees, funding, unrealized = (round(a, 2) for a in (book.pnl_usd, book.fees, book.funding, book.unrealized))
+    return signed(pnl + fees - funding - unrealized), usd(fees), signed(funding), signed(unrealized)
+
+
 def signed_percent(value: Decimal | float | None) -> str:
     """Return a percentage with its sign, which zero has none of."""
-    return f"+{percent(value)}" if value is not None and float(value) >= 0.005 else percent(value)
+    told = None if value is None else round(float(value), 2) + 0.0
+    return f"+{percent(told)}" if told is not None and told > 0 else percent(told)
 
 
 def _show_account(one: view.AccountPerformance, traders: Sequence[view.TraderPerformance]) -> None:
@@ -121,11 +131,11 @@ def _show_account(one: view.AccountPerformance, traders: Sequence[view.TraderPer
     say(f"{one.id} ({one.venue}): {total.traders} traders, {total.running} running, at the marks of "
         f"{instant(one.sampled_at)} UTC")  # fmt: skip
     _show_money(one.sums, one.pnl_pct)
-    average = "-" if total.average_sharpe is None else f"{total.average_sharpe:.2f}"
-    _tell("Sharpe", f"{average}, the average of its traders")
+    _tell("Sharpe", _sharpe_text(one.sharpe, one.hourly_returns, one.curve_since))
     rate = f"{percent(one.won * 100 / trades)} of {trades} closed trades" if trades else "- (no closed trades)"
     _tell("win rate", rate)
     _tell("average win", f"{signed(one.average_win)} USD, average loss {signed(one.average_loss)} USD, before fees")
+    _tell("drawdown", f"now {percent(one.drawdown_pct)}, worst {percent(one.max_drawdown_pct)}")
     show_table("Traders, the best first", _TRADER_COLUMNS, [_trader_cells(trader) for trader in traders])
     show_table("Other books", _BOOK_COLUMNS, [[book.id, *capital_cells(book)] for book in one.other_books])
     say("")
@@ -138,20 +148,20 @@ def _show_money(book: view.BookPerformance, pnl_pct: Decimal | float | None) -> 
     _tell("capital moved", f"{moved} USD since (deals, rebalances, funds)")
     _tell("PnL", f"{pnl} USD, {signed_percent(pnl_pct)}")
     _tell("equity", f"{equity} USD = start + moved + PnL")
-    fees, funding = usd(book.fees), signed(book.funding)
-    _tell("PnL is", f"realized {signed(book.realized)} - fees {fees} + funding {funding}")
-    _tell("", f"+ unrealized {signed(book.unrealized)}")
+    realized, fees, funding, unrealized = pnl_cells(book)
+    _tell("PnL is", f"realized {realized} - fees {fees} + funding {funding}")
+    _tell("", f"+ unrealized {unrealized}")
 
 
 def _tell(label: str, text: str) -> None:
     say(f"  {label:<{_LABEL}}{text}")
 
 
-def _sharpe_text(one: view.TraderPerformance) -> str:
-    since = "" if one.curve_since is None else f" since {instant(one.curve_since)} UTC"
-    if one.performance.sharpe is None:
-        return f"- ({one.hourly_returns} of {MIN_RETURNS} hourly returns{since})"
-    return f"{one.performance.sharpe:.2f} a year, of {one.hourly_returns} hourly returns{since}"
+def _sharpe_text(sharpe: float | None, returns: int, began: datetime | None) -> str:
+    since = "" if began is None else f" since {instant(began)} UTC"
+    if sharpe is None:
+        return f"- ({returns} of {MIN_RETURNS} hourly returns{since})"
+    return f"{sharpe:.2f} a year, of {returns} hourly returns{since}"
 
 
 def _ratio(value: float | None) -> str:
@@ -162,8 +172,9 @@ def _trader_cells(one: view.TraderPerformance) -> list[str]:
     curve, book = one.performance, one.book
     return [
         *(one.id, *capital_cells(book), signed_percent(curve.pnl_pct), _ratio(curve.sharpe), percent(curve.win_rate)),
-        *(str(curve.trades), percent(curve.drawdown_pct), percent(curve.max_drawdown_pct), signed(book.realized)),
-        *(usd(book.fees), signed(book.funding), signed(book.unrealized), one.state),
+        *(str(curve.trades), percent(curve.drawdown_pct), percent(curve.max_drawdown_pct)),
+        *pnl_cells(book),
+        one.state,
     ]
 
 
@@ -173,7 +184,7 @@ def _ranking_cells(one: view.TraderPerformance) -> list[str]:
     return [
         *(str(one.rank), one.id, f"{one.score:.3f}", signed_percent(curve.pnl_pct), pnl, moved, equity, one.state),
         *(start, _ratio(curve.sharpe), percent(curve.win_rate), str(curve.trades)),
-        *(f"{part:+.3f}" for part in (parts.sharpe, parts.pnl, parts.win_rate)),
+        *(f"{round(part, 3) + 0.0:+.3f}" for part in (parts.sharpe, parts.pnl, parts.win_rate)),
         one.account_id,
     ]
 

@@ -77,7 +77,8 @@ def trades(options: TradesOptions) -> None:
 
 def signed(amount: Decimal | None) -> str:
     """Return dollars and cents with their sign, which zero has none of."""
-    return f"+{usd(amount)}" if amount is not None and round(amount, 2) > 0 else usd(amount)
+    cents = None if amount is None else round(amount, 2) + 0
+    return f"+{usd(cents)}" if cents is not None and cents > 0 else usd(cents)
 
 
 def _closed_cells(trade: Trade) -> list[str]:

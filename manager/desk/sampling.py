@@ -5,11 +5,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from exchanges.types import ZERO
 from manager.desk.plan.capital import utilization
 from manager.desk.plan.values import AccountView
 from manager.desk.session import Session
 from manager.state.journal import EquityRow
-from manager.state.records import BookRow, SampledMark, TraderState
+from manager.state.records import UNALLOCATED, BookRow, SampledMark, TraderState
 from traders import performance
 from traders.performance import Performance
 from traders.spec import TraderId
@@ -62,12 +63,21 @@ class LiveSampler:
         account = replace(state.account, updated_at=now, marks=_marks(view))
         if session.all_marked():
             account = replace(account, equity=view.equity, utilization=utilization(view))
-            self._store(session, TraderId(""), view.equity, 0.0)
+            self._store(session, TraderId(""), view.equity, self._account_curve(session, view.equity).drawdown)
         state.put_account(account)
 
     def current(self, head: BookRow) -> Performance:
         """Return the curve as it was stored last."""
         return head.performance
+
+    def _account_curve(self, session: Session, equity: Decimal) -> Performance:
+        """Return the account's curve with this sample; it is kept in UNALLOCATED's book, which has none of its own."""
+        head, now = session.state.head(UNALLOCATED), session.clock.now()
+        begun = head.performance if head.performance.units > 0 else performance.flow(Performance(), ZERO, equity)
+        curve = performance.sample(begun, equity, now)
+        if curve != head.performance:
+            session.state.set_head(replace(head, performance=curve))
+        return curve
 
     def _store(self, session: Session, trader_id: TraderId, equity: Decimal, drawdown: float) -> None:
         account = session.state.account

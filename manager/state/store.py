@@ -144,8 +144,8 @@ class Search:
 
     With `each`, the fields that name an account or a trader, `limit` counts for every one that there is, not for all
     together. `since` and `until` are the earliest and the latest `newest_first` wanted, `about` a trader whose row it
-    must be, or who must be among those it names. Fields in `omit`, such as texts, are not read: they come back as their
-    defaults.
+    must be, or who must be among those it names. The texts in `begins` are how the fields of these names begin. Fields
+    in `omit`, such as texts, are not read: they come back as their defaults.
     """
 
     kind: type[Any]
@@ -156,6 +156,7 @@ class Search:
     since: datetime | None = None
     until: datetime | None = None
     about: TraderId = TraderId("")
+    begins: Mapping[str, str] = field(default_factory=dict)
     omit: tuple[str, ...] = ()
 
     @property
@@ -164,7 +165,7 @@ class Search:
         bounded = self.until is not None or self.since is not None
         newest = (self.newest_first,) if self.newest_first or bounded else ()
         named = (TRADERS_IN.get(self.kind, "trader_id"),) if self.about else ()
-        return (*self.where, *newest, *self.each, *named, *self.omit)
+        return (*self.where, *newest, *self.each, *named, *self.begins, *self.omit)
 
 
 class EventPlace(NamedTuple):

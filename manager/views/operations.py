@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from exchanges.types import ZERO
 from executor.contract import Outcome
-from manager.errors import UnknownAccount, UnknownTrader
+from manager.errors import UnknownAccount, UnknownSymbol, UnknownTrader
 from manager.state import records
 from manager.state.account_terms import differing_terms
 from manager.state.journal import ConflictRow
@@ -37,9 +39,15 @@ class OperationKind(StrEnum):
     EVENT = "event"
 
 
+_WITHOUT_SYMBOL: Final = (OperationKind.DECISION, OperationKind.EVENT)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Hold one line of the log; `ref` is an order or decision that `propdesk why` explains, or the row's own id."""
+    """Hold one line of the log; `ref` is an order or decision that `propdesk why` explains, or the row's own id.
+
+    Of an order are `quantity` asked for, `filled` of it at `average_price` for `fee`, and the price that triggers it.
+    """
 
     at: datetime
     kind: OperationKind
@@ -50,22 +58,37 @@ class Operation:
     outcome: str
     detail: str
     ref: str
+    quantity: Decimal | None = None
+    filled: Decimal | None = None
+    average_price: Decimal | None = None
+    fee: Decimal | None = None
+    trigger_price: Decimal | None = None
 
     @classmethod
     def of_order(cls, row: records.OrderRow) -> "Operation":
-        """Return the line of an order."""
-        trigger = "" if row.trigger_price is None else f" at {row.trigger_price:f}"
+        """Return the line of an order, still without its fills."""
         return cls(
             at=row.created_at,
             kind=OperationKind.ORDER,
             account_id=row.account_id,
             traders=tuple(dict.fromkeys(share.trader_id for share in row.shares)),
             symbol=row.symbol,
-            what=f"{row.purpose} {row.side} {row.quantity:f}{trigger}",
+            what=f"{row.purpose} {row.side}",
             outcome=row.state,
             detail=row.reason,
             ref=row.order_id,
+            quantity=row.quantity,
+            filled=row.filled,
+            trigger_price=row.trigger_price,
         )
+
+    def with_fills(self, fills: Sequence[records.FillRow]) -> "Operation":
+        """Return an order's line with what it was filled at and for; the price is the average over the quantities."""
+        quantity = sum((fill.quantity for fill in fills), ZERO)
+        if not quantity:
+            return self
+        paid = sum((fill.quantity * fill.price for fill in fills), ZERO)
+        return replace(self, average_price=paid / quantity, fee=sum((fill.fee for fill in fills), ZERO))
 
     @classmethod
     def of_verdict(cls, row: VerdictRow) -> "Operation":
@@ -173,13 +196,17 @@ class Operation:
 class OperationQuery:
     """Say which operations to return, at most `limit` of them; empty fields do not narrow.
 
-    Of decisions those that failed or lost a part, unless `sound_decisions` asks for the others too.
+    Of decisions those that failed or lost a part, unless `sound_decisions` asks for the others too. With a symbol what
+    is of none, decisions and events, is left out; `since` and `until` belong to the time asked about.
     """
 
     account_id: AccountId = AccountId("")
     trader_id: TraderId = TraderId("")
     kinds: tuple[OperationKind, ...] = tuple(OperationKind)
     sound_decisions: bool = False
+    symbol: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
     limit: int = 50
     after: str = ""
 
@@ -210,9 +237,9 @@ _SOURCES: Final = {
 
 
 async def read_operations(store: Store, tenant: TenantId, query: OperationQuery) -> OperationPage:
-    """Return the newest operations that match, read in one statement; a trader is known as long as its book is.
+    """Return the newest operations that match, read in two statements; a trader is known as long as its book is.
 
-    Raises UnknownAccount, UnknownTrader or UnknownCursor.
+    Raises UnknownAccount, UnknownTrader, UnknownSymbol or UnknownCursor.
     """
     log = _Log(query)
     async with store.transaction(tenant) as tx:
@@ -222,7 +249,30 @@ async def read_operations(store: Store, tenant: TenantId, query: OperationQuery)
         page = log.page(found)
         if query.trader_id and not page.operations and not await _known(tx, query.trader_id):
             raise UnknownTrader(f"there is no trader {query.trader_id!r}; `propdesk traders list` names them")
-    return page
+        if query.symbol and not page.operations:
+            await _refuse_unknown_symbol(tx, query.symbol)
+        return replace(page, operations=await _filled(tx, page.operations))
+
+
+async def _filled(tx: Transaction, operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    orders = [one for one in operations if one.filled]
+    if not orders:
+        return tuple(operations)
+    where = {"account_id": tuple({one.account_id for one in orders}), "order_id": tuple(one.ref for one in orders)}
+    [rows] = await tx.search(Search(kind=records.FillRow, where=where))
+    fills: dict[tuple[str, str], list[records.FillRow]] = {}
+    for row in rows:
+        fills.setdefault((row.account_id, row.order_id), []).append(row)
+    return tuple(one.with_fills(fills.get((one.account_id, one.ref), ())) for one in operations)
+
+
+async def _refuse_unknown_symbol(tx: Transaction, symbol: str) -> None:
+    traders, orders = await tx.search(
+        Search(kind=records.TraderRow), Search(kind=records.OrderRow, where={"symbol": symbol}, limit=1)
+    )
+    known = sorted({name for row in traders for name in row.spec.symbols})
+    if not orders and symbol not in known:
+        raise UnknownSymbol(f"no trader has the symbol {symbol!r}; they have {', '.join(known) or 'none'}")
 
 
 async def _known(tx: Transaction, trader_id: TraderId) -> bool:
@@ -239,7 +289,10 @@ class _Log:
     def __init__(self, query: OperationQuery) -> None:
         self._query = query
         self._after = Moment.of(query.after)
-        self._kinds = tuple(kind for kind in OperationKind if kind in query.kinds)
+        bare = _WITHOUT_SYMBOL if query.symbol else ()
+        self._kinds = tuple(kind for kind in OperationKind if kind in query.kinds and kind not in bare)
+        ends = [at for at in (self._after.at, query.until) if at is not None]
+        self._bounds: dict[str, Any] = {"since": query.since, "until": min(ends, default=None)}
         self._whole = not query.account_id and not query.trader_id
 
     def searches(self) -> Iterator[Search]:
@@ -255,7 +308,7 @@ class _Log:
             yield self._search(source, wanted)
             if kind is OperationKind.EVENT and self._whole:
                 ours = {**source.where, "account_id": AccountId("")}
-                yield Search(kind=source.kind, where=ours, newest_first=source.time, until=self._after.at, limit=wanted)
+                yield Search(kind=source.kind, where=ours, newest_first=source.time, limit=wanted, **self._bounds)
 
     def page(self, found: Sequence[Sequence[Any]]) -> OperationPage:
         """Return the page of what the searches found."""
@@ -276,12 +329,12 @@ class _Log:
         )
 
     def _search(self, source: _Source, limit: int) -> Search:
-        where = {"account_id": self._query.account_id} if self._query.account_id else {}
+        narrowed = {"account_id": self._query.account_id, "symbol": self._query.symbol}
         return Search(
             kind=source.kind,
-            where={**where, **source.where},
+            where={**{name: wanted for name, wanted in narrowed.items() if wanted}, **source.where},
             newest_first=source.time,
-            until=self._after.at,
+            **self._bounds,
             about=self._query.trader_id,
             each=("account_id",),
             limit=limit,

@@ -93,8 +93,8 @@ class TraderPerformance:
 class AccountPerformance:
     """Hold one account: the sums over its books, and those books that no trader has.
 
-    `pnl_pct` is of the capital that came in (start + moved), None where there is none. The trades are those of its
-    traders' curves.
+    `pnl_pct` is of the capital that came in (start + moved), None where there is none; the curve, None before the first
+    sample, is of the account's equity, deposits and withdrawals excluded. The trades are those of its traders' curves.
     """
 
     id: AccountId
@@ -102,6 +102,11 @@ class AccountPerformance:
     sampled_at: datetime | None
     sums: BookPerformance
     pnl_pct: Decimal | None
+    curve_since: datetime | None
+    hourly_returns: int
+    sharpe: float | None
+    drawdown_pct: float | None
+    max_drawdown_pct: float | None
     traders: AggregatePerformance
     won: int
     average_win: Decimal
@@ -199,7 +204,9 @@ class Standings:
         names = {record.trader_id for record in records}
         curves = [book.performance for name, book in mine.items() if name in names]
         won, trades = sum(curve.wins for curve in curves), sum(curve.trades for curve in curves)
-        sums = _summed(books, mine.get(UNALLOCATED))
+        bare = BookRow(tenant_id=row.tenant_id, account_id=row.account_id, trader_id=UNALLOCATED)
+        common = mine.get(UNALLOCATED, bare)
+        sums, whole = _summed(books, common), common.performance
         capital = sums.start_usd + sums.moved_usd
         return AccountPerformance(
             id=row.account_id,
@@ -207,6 +214,11 @@ class Standings:
             sampled_at=row.updated_at,
             sums=sums,
             pnl_pct=None if sums.pnl_usd is None or capital <= ZERO else sums.pnl_usd / capital * 100,
+            curve_since=whole.since,
+            hourly_returns=whole.returns,
+            sharpe=whole.sharpe,
+            drawdown_pct=None if whole.since is None else whole.drawdown * 100,
+            max_drawdown_pct=None if whole.since is None else whole.max_drawdown * 100,
             traders=aggregate(records),
             won=won,
             average_win=sum((curve.won_usd for curve in curves), ZERO) / won if won else ZERO,
@@ -264,13 +276,13 @@ class Standings:
         return total
 
 
-def _summed(books: Sequence[BookPerformance], first: BookRow | None) -> BookPerformance:
+def _summed(books: Sequence[BookPerformance], common: BookRow) -> BookPerformance:
     """Return the sums over all books of an account, which began with its first deposit."""
-    start, capital = first.started_usd if first is not None else ZERO, _sum(b.start_usd + b.moved_usd for b in books)
+    start, capital = common.started_usd, _sum(b.start_usd + b.moved_usd for b in books)
     return BookPerformance(
         id=TraderId(""),
         start_usd=start,
-        started_at=first.started_at if first is not None else None,
+        started_at=common.started_at,
         moved_usd=capital - start,
         equity=_known_sum(book.equity for book in books),
         pnl_usd=_known_sum(book.pnl_usd for book in books),

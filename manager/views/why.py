@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from executor.contract import Action, Decision, ItemError, Usage
+from manager.errors import AmbiguousId
 from manager.state import records
 from manager.state.journal import ConflictRow
 from manager.state.kinds import IntentStatus, OrderPurpose
@@ -14,6 +15,7 @@ from manager.state.records import IntentId
 from manager.state.store import Search, Store, Transaction
 from traders.spec import TraderId
 
+_CANDIDATES: Final = 6
 _ACTED: Final = (IntentStatus.CONSUMED, IntentStatus.DONE)
 _OPENING: Final = (Action.OPEN_LONG, Action.OPEN_SHORT, Action.TARGET)
 _OF_DECISION: Final = (
@@ -156,8 +158,8 @@ class _Subject:
 async def read_story(store: Store, tenant: records.TenantId, ref: str) -> Story | None:
     """Return the story of an order (by its own id or the venue's), a trade, an intent or a decision by its id.
 
-    Of a trader it is that of the newest decision; None if nothing has this id. However long a story is, it takes the
-    same few statements.
+    Of a trader it is that of the newest decision, and the beginning of an order's id stands for it. None if nothing has
+    this id; raises AmbiguousId. However long a story is, it takes the same few statements.
     """
     async with store.transaction(tenant) as tx:
         subject = await _Finder(tx, ref).subject()
@@ -177,18 +179,19 @@ class _Finder:
         self._ref = ref
 
     async def subject(self) -> _Subject | None:
-        """Return what the id stands for: an order before a trade, then an intent, a decision, a trader."""
+        """Return what the id stands for: an order before a trade, an intent, a decision, a trader, an order's start."""
         each: dict[str, Any] = {"each": ("account_id",), "limit": 1}
         [orders] = await self._tx.search(Search(kind=records.OrderRow, where={"order_id": self._ref}, **each))
         if orders:
             return _Subject.of("order", orders[0])
-        orders, fills, parts, intents, decisions, newest = await self._tx.search(
+        orders, fills, parts, intents, decisions, newest, begun = await self._tx.search(
             Search(kind=records.OrderRow, where={"venue_order_id": self._ref}, **each),
             Search(kind=records.FillRow, where={"trade_id": self._ref}, each=("account_id",)),
             Search(kind=records.FillPartRow, where={"trade_id": self._ref}, each=("account_id",)),
             Search(kind=records.IntentRow, where={"intent_id": self._ref}),
             Search(kind=records.DecisionRow, where={"decision_id": self._ref}),
             Search(kind=records.DecisionRow, where={"trader_id": self._ref}, newest_first="decided_at", limit=1),
+            Search(kind=records.OrderRow, begins={"order_id": self._ref}, newest_first="created_at", limit=_CANDIDATES),
         )
         if orders:
             return _Subject.of("order", orders[0])
@@ -196,7 +199,18 @@ class _Finder:
             return await self._trade(fills, parts)
         if intents:
             return await self._intent(intents[0])
-        return await self._decision((*decisions, *newest)[0]) if decisions or newest else None
+        if decisions or newest:
+            return await self._decision((*decisions, *newest)[0])
+        return self._begun(begun) if begun and self._ref else None
+
+    def _begun(self, orders: Sequence[records.OrderRow]) -> _Subject:
+        if len(orders) == 1:
+            return _Subject.of("order", orders[0])
+        named = "; ".join(
+            f"{one.order_id} ({one.purpose} {one.side} {one.symbol})" for one in orders[: _CANDIDATES - 1]
+        )
+        more = "; and more" if len(orders) == _CANDIDATES else ""
+        raise AmbiguousId(f"{self._ref!r} is how several orders begin; write more of one of {named}{more}")
 
     async def _trade(self, fills: Sequence[records.FillRow], parts: Sequence[records.FillPartRow]) -> _Subject:
         rows: list[records.FillRow | records.FillPartRow] = [*fills, *parts]

@@ -108,6 +108,13 @@ async def test_05_a_search_begins_and_ends_at_a_time_and_can_be_about_one_trader
     assert counts == {"t1": [1, 0, 0], "t2": [1, 1, 2], "t3": [0, 1, 0], "t": [0, 0, 0]}
 
 
+async def test_09_a_search_finds_what_begins_so(store: Store) -> None:
+    await _seed(store, *(make_row(OrderRow, order_id=name) for name in ("ab12", "ab3%", "b_12", "bx12")))
+    searches = [Search(kind=OrderRow, begins={"order_id": text}) for text in ("ab", "ab3", "b_", "12", "%", "")]
+    found = [sorted(row.order_id for row in rows) for rows in await _search(store, *searches)]
+    assert found == [["ab12", "ab3%"], ["ab3%"], ["b_12"], [], [], ["ab12", "ab3%", "b_12", "bx12"]]
+
+
 async def test_06_what_is_not_wanted_comes_back_as_its_default(store: Store) -> None:
     row = make_row(DecisionRow, reply="long", reasoning="why", attempts=3)
     await _seed(store, row)
@@ -125,6 +132,7 @@ async def test_06_what_is_not_wanted_comes_back_as_its_default(store: Store) -> 
         Search(kind=AccountRow, each=("trader_id",)),
         Search(kind=AccountRow, about=TraderId("t1")),
         Search(kind=VerdictRow, omit=("nothing",)),
+        Search(kind=VerdictRow, begins={"nothing": "a"}),
         Search(kind=Search),
     ],
     ids=lambda search: "-".join(search.fields) or "no row",

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
 from exchanges.types import ZERO, CashKind, CashMovement
 from manager.desk.session import Session
 from manager.state.records import UNALLOCATED, LedgerKind, LedgerRow
+from traders import performance
 
 _KINDS: Final[Mapping[CashKind, LedgerKind]] = MappingProxyType(
     {
@@ -44,8 +46,14 @@ class CashBooking:
             self.book(replace(one, amount=ZERO))
 
     def book(self, one: CashMovement) -> None:
-        """Book a movement, whole, to what no trader has."""
-        self._session.state.move_capital(_KINDS[one.kind], [(UNALLOCATED, one.amount)], _ref(one), one.at)
+        """Book a movement, whole, to what no trader has; the account's curve takes it as a flow, at its last sample."""
+        state = self._session.state
+        head = state.head(UNALLOCATED)
+        curve = head.performance
+        if curve.units > 0 and one.amount:
+            curve = performance.flow(curve, Decimal(repr(curve.units * curve.nav)), one.amount)
+            state.set_head(replace(head, performance=curve))
+        state.move_capital(_KINDS[one.kind], [(UNALLOCATED, one.amount)], _ref(one), one.at)
 
 
 def _ref(one: CashMovement) -> str:

@@ -295,6 +295,8 @@ class MemoryTransaction:
             rows = [row for row in rows if _within(at(row), search.since, search.until)]
         if search.about:
             rows = [row for row in rows if search.about in _traders_of(row)]
+        for name, text in search.begins.items():
+            rows = [row for row in rows if getattr(row, name).startswith(text)]
         bare = {item.name: item.default for item in fields(search.kind) if item.name in search.omit}
         return [replace(row, **bare) if bare else row for row in rows[: search.limit]]
 

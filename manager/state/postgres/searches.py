@@ -27,6 +27,7 @@ class SearchShape(NamedTuple):
     since: bool
     until: bool
     about: bool
+    begins: tuple[str, ...]
     omit: tuple[str, ...]
 
 
@@ -37,9 +38,11 @@ def shapes_of(searches: Sequence[Search]) -> tuple[tuple[SearchShape, ...], dict
     for n, one in enumerate(searches):
         where, values = shape_of(one.where)
         given = {**values, "limit": one.limit, "since": one.since, "until": one.until, "about": one.about}
+        given |= {f"begins_{name}": value for name, value in one.begins.items()}
         parameters |= {f"s{n}_{name}": value for name, value in given.items()}
         since, until, about = one.since is not None, one.until is not None, bool(one.about)
-        shapes.append(SearchShape(one.kind, where, one.newest_first, one.each, since, until, about, one.omit))
+        bounds = (since, until, about, tuple(one.begins))
+        shapes.append(SearchShape(one.kind, where, one.newest_first, one.each, *bounds, one.omit))
     return tuple(shapes), parameters
 
 
@@ -87,6 +90,9 @@ def _found(shape: SearchShape, prefix: str) -> ScalarSelect[Any]:
         clauses.append(table.c[shape.newest_first] <= sa.bindparam(f"{prefix}until", type_=INSTANT))
     if shape.about:
         clauses.append(_concerns(shape.kind, table, sa.bindparam(f"{prefix}about", type_=sa.Text())))
+    for name in shape.begins:
+        wanted = sa.bindparam(f"{prefix}begins_{name}", type_=sa.Text())
+        clauses.append(sa.func.starts_with(table.c[name], wanted))
     row = as_json(table, [col.name for col in table.columns if col.name not in shape.omit]).label("row")
     order = (*newest(table, shape.newest_first), *(table.c[name] for name in KEYS[shape.kind]))
     limit = sa.bindparam(f"{prefix}limit", type_=sa.Integer())

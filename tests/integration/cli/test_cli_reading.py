@@ -205,6 +205,36 @@ def test_operations_can_be_narrowed_by_kind_and_trader() -> None:
     assert "decision" not in {one["kind"] for one in read("operations")["operations"]}
 
 
+@pytest.mark.usefixtures("store")
+def test_an_order_is_one_row_with_a_short_id_that_why_takes() -> None:
+    lines = propdesk("operations", "--kind", "order").stdout.splitlines()
+    row = next(line for line in lines if ENTRY[:8] in line)
+    assert row.split()[3:] == ["bull", "BTC/USDT:USDT", "entry", "buy", "0.01", "0.01", "100000", "0.45", "filled"]
+    stop = next(line for line in lines if STOP[:8] in line)
+    assert stop.split()[5:] == ["stop", "sell", "0.01", "0", "(98000)", "accepted"]
+    assert propdesk("why", ENTRY[:8]).stdout == propdesk("why", ENTRY).stdout
+    assert ENTRY in propdesk("operations", "--full").stdout
+    assert propdesk("operations", "--since", "2h").stdout == "Operations: none\n"
+    told = propdesk("operations", "--since", "2025-06-01T12:04:00Z", "--until", "2025-06-01T12:05:00Z").stdout
+    assert len(told.splitlines()) == 4, told
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--since", "soon"), "write 15m, 2h or 3d for so long ago"),
+        (("--since", "1h", "--until", "2h"), "is after --until"),
+        (("--symbol", "BTC"), "no trader has the symbol 'BTC'; they have BTC/USDT:USDT"),
+        (("--symbol", BTC, "--kind", "event"), "leave out --kind event"),
+    ],
+)
+def test_operations_refuse_what_they_cannot_find(arguments: tuple[str, ...], told: str) -> None:
+    result = propdesk("operations", *arguments)
+    assert result.exit_code == 2
+    assert told in on_a_line(result.stderr.replace("\u2502", ""))
+
+
 def test_a_long_detail_is_whole_in_text_and_in_json(store: MemoryStore) -> None:
     changes = "executor.prompt_template: prompts/general.md -> prompts/grid.md; decision_interval_s: 60 -> 120; "
     event = EventRow(

@@ -1,0 +1,42 @@
+"""An account has a curve of its own: what its traders lose together shows, what is deposited or withdrawn does not."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from exchanges.types import CashKind
+from faulty_desk import FaultyDesk, open_long
+from late_venue import LateVenue
+from manager.desk.sampling import LiveSampler
+from manager.jobs.handlers import DeskHandlers
+from manager.state.records import DEFAULT_TENANT, UNALLOCATED, BookRow
+from manager.views.performance import AccountPerformance, PerformanceQuery, read_performance
+
+
+async def _account(desk: FaultyDesk) -> AccountPerformance:
+    await desk.maintain(seconds=1)
+    [account] = (await read_performance(desk.store, DEFAULT_TENANT, PerformanceQuery(now=desk.clock.now()))).accounts
+    return account
+
+
+async def test_a_deposit_moves_no_drawdown_and_a_loss_does() -> None:
+    desk = await FaultyDesk.of(traders=("a", "b"))
+    desk.handlers = DeskHandlers(replace(desk.handlers._parts, sampler=LiveSampler(0)))
+    late = LateVenue(desk.paper, desk.clock, seed=1)
+    desk.venue.inner = late  # type: ignore[assignment]  # it passes everything else on
+    await desk.go("a", open_long(usd=1000))
+    before = await _account(desk)
+    assert before.curve_since is not None
+    desk.price(98)
+    lost = await _account(desk)
+    assert lost.sums.equity is not None
+    assert lost.drawdown_pct == pytest.approx(float(1 - lost.sums.equity / lost.sums.start_usd) * 100, abs=0.001)
+    for amount, kind in ((5000, CashKind.DEPOSIT), (-2000, CashKind.WITHDRAWAL), (-7000, CashKind.WITHDRAWAL)):
+        late.move_cash(amount, kind)
+        moved = await _account(desk)
+        assert moved.drawdown_pct == pytest.approx(lost.drawdown_pct, abs=1e-6), (amount, kind)
+    assert moved.sums.equity == lost.sums.equity - 4000
+    assert (moved.sums.moved_usd, moved.sums.pnl_usd) == (Decimal(-4000), lost.sums.pnl_usd)
+    books = {row.trader_id: row for row in await desk.find(BookRow)}
+    assert books[UNALLOCATED].performance.max_drawdown * 100 == pytest.approx(moved.max_drawdown_pct)
