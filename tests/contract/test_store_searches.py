@@ -191,3 +191,15 @@ async def test_10_what_is_taken_back_leaves_no_event(store: Store) -> None:
         await tx.insert([make_row(EventRow, event_id="next")])
     [(second, later)] = await _events(store, first, 1)
     assert (name, later, first < second) == ("kept", "next", True)
+
+
+async def test_11_a_search_that_begins_or_ends_at_a_time_finds_none_without_one(store: Store) -> None:
+    rows = [make_row(IncidentRow, incident_id=f"i{n}", resolved_at=AT + SECOND * n if n else None) for n in range(4)]
+    await _seed(store, *rows)
+    last: dict[str, Any] = {"kind": IncidentRow, "newest_first": "resolved_at"}
+    begun, ended, whole = await _search(
+        store, Search(**last, since=AT + SECOND), Search(**last, until=AT + SECOND * 2), Search(**last)
+    )
+    assert begun == [rows[3], rows[2], rows[1]]
+    assert ended == [rows[2], rows[1]]
+    assert whole == [rows[3], rows[2], rows[1], rows[0]]

@@ -94,7 +94,8 @@ def _found(shape: SearchShape, prefix: str) -> ScalarSelect[Any]:
         wanted = sa.bindparam(f"{prefix}begins_{name}", type_=sa.Text())
         clauses.append(sa.func.starts_with(table.c[name], wanted))
     row = as_json(table, [col.name for col in table.columns if col.name not in shape.omit]).label("row")
-    order = (*newest(table, shape.newest_first), *(table.c[name] for name in KEYS[shape.kind]))
+    bounded = shape.since or shape.until
+    order = (*newest(table, shape.newest_first, bounded=bounded), *(table.c[name] for name in KEYS[shape.kind]))
     limit = sa.bindparam(f"{prefix}limit", type_=sa.Integer())
     rows = sa.select(row).where(table.c.tenant_id == TENANT, *clauses)
     if not shape.each:

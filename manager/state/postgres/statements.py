@@ -137,13 +137,16 @@ def equal(
     return clauses
 
 
-def newest(table: sa.Table, by: str) -> tuple[sa.ColumnElement[Any], ...]:
-    """Return the order by a field, the newest first; without a field there is none."""
+def newest(table: sa.Table, by: str, *, bounded: bool = False) -> tuple[sa.ColumnElement[Any], ...]:
+    """Return the order by a field, the newest first, of which a `bounded` search finds none that is empty.
+
+    Without a field there is no order.
+    """
     if not by:
         return ()
     # NULLS LAST where there are none would keep an index from giving the order.
     column = table.c[by].desc()
-    return (column.nulls_last() if table.c[by].nullable else column,)
+    return (column.nulls_last() if table.c[by].nullable and not bounded else column,)
 
 
 def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:

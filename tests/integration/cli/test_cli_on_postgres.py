@@ -8,13 +8,16 @@ import pytest
 from typer.testing import CliRunner
 
 from database_fixtures import Database
-from desk_history import AT, ENTRY, INTENT, STOP, desk_with_history, fill_history, incident
+from desk_history import AT, ENTRY, INTENT, STOP, desk_with_history, fill_history, incident, round_trip
 from manager.cli.app import app
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.views.operations import OperationQuery, read_operations
 from manager.views.pages import jsonable
+from manager.views.performance import PerformanceQuery, read_performance
 from manager.views.status import StatusQuery, read_status
+from manager.views.trader import TraderQuery, read_trader
+from manager.views.trades import TradeQuery, read_trades
 from manager.views.why import read_story
 from traders.spec import TraderId
 
@@ -22,8 +25,9 @@ pytestmark = pytest.mark.database
 
 
 async def test_status_operations_and_why_do_not_depend_on_the_store(postgres_store: PostgresStore) -> None:
-    memory = await desk_with_history(incident())
-    await fill_history(postgres_store, incident())
+    trips = [row for n in range(4) for row in round_trip(f"x{n}", ("bull", "bear")[n % 2], AT + timedelta(minutes=n))]
+    memory = await desk_with_history(incident(), *trips)
+    await fill_history(postgres_store, incident(), *trips)
     now = AT + timedelta(seconds=5)
     tenant = DEFAULT_TENANT
     status = StatusQuery(now=now)
@@ -32,6 +36,11 @@ async def test_status_operations_and_why_do_not_depend_on_the_store(postgres_sto
     )
     for query in (OperationQuery(), OperationQuery(trader_id=TraderId("bear")), OperationQuery(limit=2)):
         assert await read_operations(postgres_store, tenant, query) == await read_operations(memory, tenant, query)
+    for asked in (TradeQuery(), TradeQuery(open_only=True), TradeQuery(limit=3, trader_id=TraderId("bear"))):
+        assert await read_trades(postgres_store, tenant, asked) == await read_trades(memory, tenant, asked)
+    standing, bull = PerformanceQuery(now=now), TraderQuery(now=now, trader_id=TraderId("bull"))
+    assert await read_performance(postgres_store, tenant, standing) == await read_performance(memory, tenant, standing)
+    assert await read_trader(postgres_store, tenant, bull) == await read_trader(memory, tenant, bull)
     for order in (ENTRY, STOP, "v-1", "t-1", INTENT):
         assert jsonable(await read_story(postgres_store, tenant, order)) == jsonable(
             await read_story(memory, tenant, order)

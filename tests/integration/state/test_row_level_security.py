@@ -11,6 +11,7 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from database_fixtures import Database
+from exchanges.clock import EPOCH
 from manager.state.journal import EquityRow
 from manager.state.keys import FIXED, KEYS, Row
 from manager.state.postgres import searches, statements
@@ -231,7 +232,7 @@ def _load() -> list[Row]:
             replace(verdict, **account, **mine, round_id=RoundId(f"r{n}"), at=at),
             replace(decision, **account, **mine, decision_id=DecisionId(f"d{n}"), decided_at=at),
             replace(sample, **account, **mine, at=at),
-            replace(part, **account, **mine, trade_id=f"f{n}", at=at),
+            replace(part, **account, **mine, trade_id=f"f{n}", at=at, opened_at=at, closed_at=at),
         ]
     return rows
 
@@ -283,6 +284,8 @@ SEARCHES: tuple[tuple[Search, str], ...] = (
     ),
     (Search(kind=EquityRow, newest_first="at", each=(*EACH_ACCOUNT, *EACH_TRADER), limit=1), "equity_pkey"),
     (Search(kind=OrderRow, newest_first="created_at", each=EACH_ACCOUNT, limit=9, until=AT), "orders_by_time"),
+    (Search(kind=FillPartRow, newest_first="closed_at", each=EACH_ACCOUNT, limit=9, since=EPOCH), "fill_parts_closing"),
+    (Search(kind=FillPartRow, where={"trader_id": ("t1", "t2"), "opened_at": (AT,)}), "fill_parts_by_position"),
     (Search(kind=OrderRow, where={"order_id": "o7"}, each=EACH_ACCOUNT, limit=1), "orders_pkey"),
 )
 
