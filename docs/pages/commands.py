@@ -22,6 +22,11 @@ _HEAD = """\
 Written by `make docs`; change the commands in `manager/cli/` and the routes in `manager/api/`, not
 this page. Every command has `--help`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input. Progress and logs go
 to stderr, results to stdout.
+
+No line of text is wider than the terminal, and nothing is cut: columns that do not fit stand below their row as
+`name value`. The width is COLUMNS, else that of the terminal, else 140; a wide one (`COLUMNS=250 propdesk ... | grep`)
+keeps a row on one line. Colour is on a terminal only, never with NO_COLOR or TERM=dumb, and says nothing that a word
+does not. For programs there is `--json`.
 """
 
 

@@ -29,11 +29,35 @@ class Commands(LateGroup):
             "List orders, denials, conflicts, failed decisions, incidents and acts of operators, newest first.",
         ),
         (
+            "trades",
+            "trades:trades",
+            "List closed trades, newest first: entry, exit, PnL, fees, funding and what closed them.",
+        ),
+        (
+            "performance",
+            "performance:performance",
+            "Show what a trader or an account has made: capital, PnL, Sharpe, trades, drawdown, fees and funding.",
+        ),
+        ("ranking", "performance:ranking", "Rank traders by Sharpe, PnL and win rate, and sum them up."),
+        (
             "why",
             "why:why",
             (
                 "Explain an order, trade, intent or decision: "
                 "intents, the model's words, the market it saw, checks, fills."
+            ),
+        ),
+        (
+            "close",
+            "closing:close",
+            "Close what a trader holds, whatever state it and its account are in; the desk's next round does it.",
+        ),
+        (
+            "flatten",
+            "closing:flatten",
+            (
+                "Close all that a trader, an account or the tenant's traders hold, "
+                "and take no entry of theirs until it is done."
             ),
         ),
         (

@@ -44,6 +44,7 @@ def exit_code(error: Exception) -> int | None:
         errors.UnknownAccount,
         errors.UnknownCursor,
         errors.RegistrationError,
+        errors.ActKeyRefused,
         errors.ReplayInputError,
         errors.PortTaken,
         errors.SettingsRefused,

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from manager.config import Config
     from manager.config.accounts import InstrumentsOf
     from manager.settings import Settings
+    from manager.state.acts import ActKey
 
 
 def settings_with(**given: Any) -> "Settings":
@@ -49,11 +51,33 @@ DataDirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
 TenantOption = Annotated[str, typer.Option("--tenant", metavar="ID", help="The tenant whose desk it is.")]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key", metavar="KEY", help="Do this once however often it is asked for under this key; its own by default."
+    ),
+]
 
 Given = TypeVar("Given")
 
 CONFIG_DEFAULT = Path("config.yaml")
 DATA_DEFAULT = Path(".propdesk")
+
+
+def act_key(given: str) -> "ActKey | None":
+    """Return the key of an act, None where none is given."""
+    from manager.state.acts import ActKey
+
+    return ActKey(given) if given else None
+
+
+def parse_instant(text: str) -> datetime:
+    """Return an aware UTC instant from ISO 8601; one without a zone is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time; write 2025-05-04 or 2025-05-04T12:00:00Z") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def read_config(path: Path, *, instruments_of: "InstrumentsOf | None" = None) -> "Config":

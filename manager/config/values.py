@@ -101,8 +101,8 @@ class ManagerSettings:
     max_data_age_s: int
     prompt_retention_s: int
     snapshot_max_age_s: int
-    context_retention_s: int = 7 * 86_400
-    equity_retention_s: int = 365 * 86_400
+    context_retention_s: int = 90 * 86_400
+    equity_retention_s: int = 400 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

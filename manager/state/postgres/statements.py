@@ -13,6 +13,7 @@ from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from executor.contract import OPENS
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.funding import FundingRow
 from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
@@ -37,8 +38,10 @@ DESK_KINDS = (
     records.IntentRow,
     records.OrderRow,
     records.IncidentRow,
+    FlattenRow,
 )
 _OPENING = sa.text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
+OPEN_FLATTENS = sa.text("state = 'open'")
 LIVE_ORDERS = sa.text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
 
 
@@ -179,6 +182,7 @@ def desk() -> sa.Select[Any]:
         records.IntentRow: (PENDING,),
         records.OrderRow: (LIVE_ORDERS,),
         records.IncidentRow: (TABLES[records.IncidentRow].c.resolved_at.is_(None),),
+        FlattenRow: (OPEN_FLATTENS,),
     }
     where: dict[type[Any], Any] = {
         kind: (TABLES[kind].c.account_id == _ACCOUNT, *narrowed.get(kind, ())) for kind in DESK_KINDS
@@ -287,7 +291,7 @@ def conclude() -> sa.Update:
         sa.update(intents)
         .where(intents.c.tenant_id == TENANT, intents.c.account_id == _ACCOUNT, intents.c.trader_id == _TRADER, PENDING)
         .where(sa.or_(intents.c.decision["symbol"].astext == sa.func.any(wanted), _OPENING))
-        .where(intents.c.trader_id.in_(sa.select(claimed.c.trader_id)))
+        .where(intents.c.trader_id.in_(sa.select(claimed.c.trader_id)), intents.c.asked_by == sa.literal_column("''"))
         .values(status=records.IntentStatus.SUPERSEDED.value)
         .returning(intents.c.intent_id)
         .cte("ended")

@@ -126,6 +126,8 @@ class BookTable(Declared, table=True):
     bankrupt_at: datetime | None = Field(sa_type=INSTANT)
     violations: Any = Field(sa_type=JSON)
     last_entry_at: datetime | None = Field(sa_type=INSTANT)
+    started_usd: Decimal = Field(sa_type=MONEY)
+    started_at: datetime | None = Field(sa_type=INSTANT)
     performance: Any = Field(sa_type=JSON)
     sharpe: float | None = Field(sa_type=REAL)
 

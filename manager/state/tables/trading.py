@@ -85,6 +85,7 @@ class IntentTable(Declared, table=True):
     status: str = Field(sa_type=TEXT)
     round_id: str = Field(sa_type=TEXT)
     code: str = Field(sa_type=TEXT)
+    asked_by: str = Field(sa_type=TEXT)
 
 
 class RoundTable(Declared, table=True):
@@ -177,6 +178,14 @@ class FillPartTable(Declared, table=True):
         Index("fill_parts_by_trader", "tenant_id", "account_id", "trader_id", "at"),
         Index("fill_parts_by_order", "tenant_id", "account_id", "order_id"),
         Index("fill_parts_by_symbol", "tenant_id", "account_id", "symbol", "at"),
+        Index("fill_parts_by_position", "tenant_id", "trader_id", "opened_at"),
+        Index(
+            "fill_parts_closing",
+            "tenant_id",
+            "account_id",
+            "closed_at",
+            postgresql_where=text("closed_at IS NOT NULL"),
+        ),
     )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
@@ -193,6 +202,8 @@ class FillPartTable(Declared, table=True):
     realized: Decimal = Field(sa_type=MONEY)
     purpose: str = Field(sa_type=TEXT)
     at: datetime = Field(sa_type=INSTANT)
+    opened_at: datetime | None = Field(sa_type=INSTANT)
+    closed_at: datetime | None = Field(sa_type=INSTANT)
 
 
 class FundingTable(Declared, table=True):
