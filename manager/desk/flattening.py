@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from exchanges.clock import to_ms
 from exchanges.types import Symbol
 from executor.contract import OPENS, Action
 from manager.desk.plan.leftovers import CloseFacts
@@ -65,12 +66,9 @@ class Flattening:
         for position in held:
             if PositionKey(position.trader_id, position.symbol) not in asked:
                 missing.setdefault(position.trader_id, {})[position.symbol] = position.quantity
-        ask = OperatorAsk(
-            actor=row.actor,
-            reason=row.reason,
-            at=self._session.clock.now(),
-            ref=f"{row.flatten_id}.{self._session.round_id}",
-        )
+        now = self._session.clock.now()
+        ref = f"{to_ms(now)}/{row.flatten_id}.{self._session.round_id}"
+        ask = OperatorAsk(actor=row.actor, reason=row.reason, at=now, ref=ref)
         for trader_id, quantities in missing.items():
             state.ask(*close_rows(state.traders[trader_id], quantities, ask))
 

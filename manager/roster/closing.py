@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import uuid4
 
+from exchanges.clock import to_ms
 from exchanges.types import Symbol
 from executor.contract import OPENS, Action
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
@@ -44,7 +45,7 @@ class Closing:
     def __init__(self, tx: Transaction, desk: AccountRows, ref: str, by: By) -> None:
         self._tx = tx
         self._desk = desk
-        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=ref)
+        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
 
     @classmethod
     async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":

@@ -16,8 +16,8 @@ from manager.state.journal import EquityRow
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
-from manager.views.closing import open_flattens, told_flatten
 from manager.views.costs import ModelCost
+from manager.views.flattens import open_flattens, told_flatten
 from manager.views.incidents import Incident, current, current_searches, red_reasons
 from manager.views.pages import cursor_of, parts_of
 from traders.spec import TraderId

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from exchanges.clock import to_ms
 from exchanges.types import ZERO, Symbol
 from executor.contract import Action, Decision, Outcome
 from manager.state import records
@@ -14,7 +13,7 @@ from manager.state.records import IntentRow, IntentStatus, PositionKey, TraderRo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAsk:
-    """Say who asks for closes, why and when; `ref` tells several of one instant apart, such as the fencing token."""
+    """Say who asks for closes, why and when; `ref` is what its decisions are known by, so no other ask has it."""
 
     actor: str
     reason: str
@@ -26,7 +25,7 @@ def close_rows(
     trader: TraderRow, held: Mapping[Symbol, Decimal], ask: OperatorAsk
 ) -> tuple[records.DecisionRow, tuple[IntentRow, ...]]:
     """Return the operator's decision to close all of these signed quantities, and its intents."""
-    decision_id = records.DecisionId(f"{trader.trader_id}@{to_ms(ask.at)}/{ask.actor}.{ask.ref}")
+    decision_id = records.DecisionId(f"{trader.trader_id}@{ask.ref}")
     closes = tuple(
         Decision(
             symbol=symbol,
