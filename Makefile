@@ -72,6 +72,9 @@ format: setup
 docs: setup
 	PYTHONPATH=docs $(BIN)/python -m pages
 
+first-hour: setup
+	PYTHONPATH=docs $(BIN)/python -m pages.first_hour
+
 bench: setup
 	@[ -d $(PEER) ] || $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEER) -r benchmarks/requirements.txt || { \
 	  rm -rf $(PEER); echo 'make bench: backtesting.py cannot be installed here; its figures are left out.' >&2; }

@@ -55,7 +55,9 @@ class ActOptions(DeskOptions):
         end_s = clock.boot_s() + self.wait_s
         while True:
             watched = await is_alive()
-            found = await read_progress(store, self.owner, [replace(one, watched=watched) for one in watches])
+            found = await read_progress(
+                store, self.owner, [replace(one, watched=watched, now=clock.now()) for one in watches]
+            )
             left_s = end_s - clock.boot_s()
             if found.done or not watched or left_s <= 0:
                 return found

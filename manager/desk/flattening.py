@@ -67,13 +67,8 @@ class Flattening:
             if PositionKey(position.trader_id, position.symbol) not in asked:
                 missing.setdefault(position.trader_id, {})[position.symbol] = position.quantity
         now = self._session.clock.now()
-        ask = OperatorAsk(
-            actor=row.actor,
-            reason=row.reason,
-            at=now,
-            at_ms=to_ms(now),
-            ref=f"{row.flatten_id}.{self._session.round_id}",
-        )
+        ref = f"{to_ms(now)}/{row.flatten_id}.{self._session.round_id}"
+        ask = OperatorAsk(actor=row.actor, reason=row.reason, at=now, ref=ref)
         for trader_id, quantities in missing.items():
             state.ask(*close_rows(state.traders[trader_id], quantities, ask))
 

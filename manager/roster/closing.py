@@ -45,7 +45,7 @@ class Closing:
     def __init__(self, tx: Transaction, desk: AccountRows, ref: str, by: By) -> None:
         self._tx = tx
         self._desk = desk
-        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, at_ms=to_ms(by.at), ref=ref)
+        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
 
     @classmethod
     async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":

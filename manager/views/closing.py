@@ -1,11 +1,11 @@
 """How far an operator's closes and flattens are, and what a flatten would close."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from exchanges.types import ZERO, Side, Symbol
 from manager.desk.plan.leftovers import CloseFacts
@@ -16,6 +16,8 @@ from manager.state.acts import FlattenId, FlattenRow, FlattenScope, LeftPosition
 from manager.state.kinds import FlattenState, IntentStatus, OrderPurpose, OrderState, ScopeKind, WhyLeft
 from manager.state.records import AccountId, AccountRow, IntentId, OrderRow, PositionKey, PositionRow, TenantId
 from manager.state.store import AccountRows, Search, Store, Transaction
+from manager.views.flattens import open_flattens
+from manager.views.status import SILENT
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
@@ -56,7 +58,7 @@ class CloseProgress:
 class CloseWatch:
     """Name the closes of one account to look at: their intents, or a flatten, and since when.
 
-    `watched` tells whether a worker has given a sign of life.
+    `watched` tells whether a worker has given a sign of life; with `now` the account must have been sampled of late.
     """
 
     account_id: AccountId
@@ -64,6 +66,12 @@ class CloseWatch:
     intents: tuple[IntentId, ...] = ()
     flatten_id: FlattenId | None = None
     watched: bool = True
+    now: datetime | None = None
+
+    def is_looked_after(self, account: AccountRow) -> bool:
+        """Tell whether a worker is at work on this very account."""
+        sampled, now = account.updated_at, self.now
+        return self.watched and (now is None or (sampled is not None and now - sampled <= SILENT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +99,6 @@ class FlattenPreview:
     closes: tuple[PlannedClose, ...]
     stays: tuple[LeftPosition, ...]
     under_way: tuple[FlattenRow, ...]
-
-
-def open_flattens(where: Mapping[str, Any]) -> Search:
-    """Return the search for the flattens under way."""
-    return Search(kind=FlattenRow, where={**where, "state": FlattenState.OPEN})
-
-
-def told_flatten(row: FlattenRow) -> str:
-    """Say in a line that a flatten is under way."""
-    of = f"trader {row.trader_id}" if row.trader_id else "all traders"
-    told = f": {row.reason}" if row.reason else ""
-    return f"flatten of {of} under way since {row.at:%Y-%m-%d %H:%M:%S} UTC by {row.actor}{told}"
 
 
 async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseWatch]) -> CloseProgress:
@@ -181,7 +177,7 @@ class _Progress:
             incidents=rows.incidents,
             external={row.symbol: row.quantity for row in rows.positions if row.trader_id == EXTERNAL},
             refused={key: order for key, order in newest.items() if order.state in _REFUSED},
-            watched=self._watch.watched,
+            watched=self._watch.is_looked_after(rows.account),
         )
         return tuple(facts.why_left(row) for row in held)
 

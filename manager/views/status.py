@@ -15,8 +15,8 @@ from manager.state.kinds import EventKind, TradingState
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
-from manager.views.closing import open_flattens, told_flatten
 from manager.views.costs import ModelCost
+from manager.views.flattens import open_flattens, told_flatten
 from manager.views.holdings import Holdings, PositionStatus, Totals, start_of
 from manager.views.incidents import Incident, current, current_searches
 from manager.views.lights import DESK, Condition, Light, LightCase, condition_of, light_of

@@ -41,7 +41,7 @@ class CloseFacts:
         if position.dust:
             return WhyLeft.DUST, "too small for the venue; it goes along with the next order of its symbol"
         if not self.watched:
-            return WhyLeft.NO_WORKER, "no worker runs; it is closed once one does: `propdesk run`"
+            return WhyLeft.NO_WORKER, "no worker looks after the account; it is closed once one does: `propdesk run`"
         if (told := self._incident("VENUE_UNAVAILABLE")) is not None:
             return WhyLeft.VENUE_UNAVAILABLE, f"the venue cannot be read: {told.detail}"
         if (order := self._order(key)) is not None:

@@ -13,15 +13,11 @@ from manager.state.records import IntentRow, IntentStatus, PositionKey, TraderRo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAsk:
-    """Say who asks for closes, why and when, also in ms since the epoch.
-
-    `ref` tells several of one instant apart, such as the fencing token.
-    """
+    """Say who asks for closes, why and when; `ref` is what its decisions are known by, so no other ask has it."""
 
     actor: str
     reason: str
     at: datetime
-    at_ms: int
     ref: str
 
 
@@ -29,7 +25,7 @@ def close_rows(
     trader: TraderRow, held: Mapping[Symbol, Decimal], ask: OperatorAsk
 ) -> tuple[records.DecisionRow, tuple[IntentRow, ...]]:
     """Return the operator's decision to close all of these signed quantities, and its intents."""
-    decision_id = records.DecisionId(f"{trader.trader_id}@{ask.at_ms}/{ask.actor}.{ask.ref}")
+    decision_id = records.DecisionId(f"{trader.trader_id}@{ask.ref}")
     closes = tuple(
         Decision(
             symbol=symbol,

@@ -86,7 +86,7 @@ def test_close_says_what_it_asked_for_and_why_it_is_not_done(dsn: str) -> None:
     prepared(dsn, held)
     said = propdesk("close", "a", "BTC/USDT:USDT", "--reason", "news", code=1)
     assert said.stdout.splitlines()[0] == "a: asked to close 10 BTC/USDT:USDT long."
-    assert "no_worker: no worker runs; it is closed once one does" in said.stdout
+    assert "no_worker: no worker looks after the account; it is closed once one does" in said.stdout
     assert said.stderr.splitlines()[-1].startswith("propdesk: not done: no worker runs;")
     quick = propdesk("close", "a", "--wait", "0", "--json")
     asked = json.loads(quick.stdout)
