@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manager.cli import checking, operations, prompting, replaying, running, status, trading, why
+from manager.cli import checking, initializing, operations, prompting, replaying, running, status, trading, why
 from manager.cli.guard import Guarded
 from manager.processes.logs import log_to_stderr
 
@@ -36,6 +36,7 @@ def root(
 
 
 for command in (
+    initializing.init,
     running.run,
     running.worker,
     replaying.replay,
