@@ -33,6 +33,7 @@ from manager.bootstrap.executors import Recorded
 from manager.bootstrap.request import ModelsMode, ReplayRequest
 from manager.config.load import load_config
 from manager.config.values import AccountConfig, Config, TenantConfig
+from manager.config.warnings import doubts_in_a_line
 from manager.desk.session import AccountRuntime
 from manager.errors import ReplayInputError
 from manager.jobs.handlers import DeskHandlers
@@ -124,6 +125,8 @@ class _Inputs:
         self._check_recorded()
         self.tenant, self.account = self._the_account()
         if request.note is not None:
+            if line := doubts_in_a_line(self.config):
+                request.note(line)
             for gap in gaps(request, self.columns, self.funding, self.recorded.batches):
                 request.note(gap)
 

@@ -1,6 +1,7 @@
 """`propdesk run`, `worker` and `executor serve`, the processes that work until Ctrl-C; and `propdesk db`."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,11 @@ import typer
 
 from manager.cli import options
 from manager.cli.guard import Refused
+from manager.cli.printable import printable
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say
 from manager.config import Config, MarketType
+from manager.config.warnings import doubts_in_a_line
 
 PortOption = Annotated[
     int,
@@ -118,4 +121,6 @@ def _real_time(path: Path) -> Config:
                     f"{path}: trader {trader.id} is on account {trader.account}, whose market is a replay; "
                     "use `propdesk replay`, or give the account a market of type synthetic"
                 )
+    if line := doubts_in_a_line(config):
+        sys.stderr.write(f"propdesk: {printable(line)}\n")
     return config

@@ -15,6 +15,7 @@ from manager.config.fields import parse_number
 from manager.config.models import read_body
 from manager.config.reading import Reading
 from manager.config.source import Loc, dotted, shown
+from manager.desk.plan.values import AllocationStrategy
 from traders.spec import TraderId, TraderSpec
 
 _OF_THE_ENDPOINT: Final = ("structured", "extra_body")
@@ -25,6 +26,7 @@ class TraderReader:
 
     def __init__(self, reading: Reading, ground: Ground, loc: Loc) -> None:
         self._reading = reading
+        self._accounts = ground.accounts
         self._definitions = Definitions(ground)
         self._loc = loc
         self._full: set[str] = set()
@@ -48,6 +50,7 @@ class TraderReader:
         if trader is None:
             self._judge(loc, given, _draft(given, decides))
             return None
+        self._unshared(loc, trader)
         if executor is not None:
             decides = replace(decides, budget_usd_per_day=trader.budget_usd_per_day)
         spec = TraderSpec(
@@ -67,6 +70,15 @@ class TraderReader:
         )
         self._judge(loc, given, spec)
         return None if executor is None else spec
+
+    def _unshared(self, loc: Loc, trader: schema.TraderSection) -> None:
+        """Note a trader whose account deals by allocation_pct and that has none."""
+        account = self._accounts.get(trader.exchange)
+        custom = account is not None and account.rules.allocation_strategy is AllocationStrategy.CUSTOM
+        if custom and "allocation_pct" not in trader.model_fields_set:
+            lack = "allocation_strategy is custom, which deals capital by it"
+            mend = "add `allocation_pct: 10`, or 0 for no capital; or change allocation_strategy"
+            self._shared.setdefault(("missing", lack, mend), []).append(((*loc, "allocation_pct"), trader.id))
 
     def _judge(self, loc: Loc, given: Mapping[str, Any], spec: TraderSpec) -> None:
         for fault in self._definitions.judge(spec):

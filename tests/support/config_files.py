@@ -5,7 +5,7 @@ from pathlib import Path
 SOUND = """\
 manager:
   total_equity_usd: 10000
-  allocation_strategy: custom
+  allocation_strategy: fixed
 exchanges:
   paper: {type: paper, market: {type: synthetic, seed: 7}, fee_bps: 4.5}
 traders:

@@ -328,7 +328,7 @@ def test_switching_says_what_changed_and_resuming_what_is_active_records_nothing
 
 
 def test_a_trader_is_taken_on_from_a_file_and_managed_by_the_api(store: MemoryStore, tmp_path: Path) -> None:
-    config = write_config(tmp_path, changed("allocation_strategy: custom", "allocation_strategy: equal"))
+    config = write_config(tmp_path, changed("allocation_strategy: fixed", "allocation_strategy: equal"))
     file = tmp_path / "more.yaml"
     file.write_text(
         'id: third\nexchange: paper\nexecutor: {type: baseline, style: trend}\nsymbols: ["ETH/USDT:USDT"]\n'

@@ -109,7 +109,7 @@ MISTAKES = {
         mend="expected a number",
     ),
     "yes is no boolean": Mistake(
-        old="allocation_strategy: custom",
+        old="allocation_strategy: fixed",
         new="trading_enabled: yes",
         line=3,
         field="manager.trading_enabled",
@@ -117,7 +117,7 @@ MISTAKES = {
         mend="expected true or false",
     ),
     "unknown strategy": Mistake(
-        old="custom",
+        old="fixed",
         new="costum",
         line=3,
         field="manager.allocation_strategy",

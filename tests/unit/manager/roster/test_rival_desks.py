@@ -23,7 +23,7 @@ WITHOUT_TWO = SOUND[: SOUND.index("  - id: two")]
 OTHER_TERMS = {
     "market.synthetic.seed is 7 there and 11 here": changed("seed: 7", "seed: 11"),
     "paper.fee_bps is 4.5 there and 9 here": changed("fee_bps: 4.5", "fee_bps: 9"),
-    "allocation_strategy is custom there and equal here": changed("strategy: custom", "strategy: equal"),
+    "allocation_strategy is fixed there and equal here": changed("strategy: fixed", "strategy: equal"),
     "conflict_strategy is highest_confidence there and net here": changed(
         "  allocation_strategy", "  conflict_strategy: net\n  allocation_strategy"
     ),
