@@ -15,7 +15,7 @@ BENCHMARKS := $(filter-out benchmarks/twelve_traders.py benchmarks/many_traders.
 MEASURE := COVERAGE_FILE=$(CURDIR)/.coverage
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: setup run test coverage check lint types format docs bench lock clean
+.PHONY: setup run test coverage check lint types format docs first-hour bench lock clean
 
 setup: $(STAMP) $(GENERATED)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 PAGE: Final = Path("docs/first-hour.md")
 HEAD: Final = """\
@@ -98,7 +98,7 @@ class Shell:
             raise RuntimeError(f"the desk ended with {desk.returncode}:\n{printed}")
         self.typed.append(Typed(why=why, command="propdesk run", printed=_ADDRESS.sub("127.0.0.1:8000", printed)))
 
-    def _start(self, command: str, stderr: Literal[-2, -3] = subprocess.STDOUT) -> "subprocess.Popen[str]":
+    def _start(self, command: str, stderr: int = subprocess.STDOUT) -> "subprocess.Popen[str]":
         name, *arguments = shlex.split(command)
         kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TZ", "LANG", "TMPDIR")}
         return subprocess.Popen(
