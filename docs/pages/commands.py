@@ -12,6 +12,7 @@ from typer.main import get_command
 from manager.api.app import create_app
 from manager.api.health import Probe
 from manager.cli.app import app
+from manager.cli.later import Later
 from pages.markdown import table
 
 PAGE = Path(__file__).parents[1] / "commands.md"
@@ -56,7 +57,7 @@ def _below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         yield path, command
         return
     for name, child in command.commands.items():
-        yield from _below(f"{path} {name}", child)
+        yield from _below(f"{path} {name}", child.loaded() if isinstance(child, Later) else child)
 
 
 def _command(path: str, command: Any) -> str:

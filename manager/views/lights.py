@@ -72,12 +72,16 @@ COLOURS: Final[Mapping[str, Colour]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightCase:
-    """Hold what the light of an account is judged by; `switched_by` is who turned its entries off."""
+    """Hold what the light of an account is judged by.
+
+    `switched_by` is who turned its entries off, `under_way` tells what an operator has asked for and is not done.
+    """
 
     account: AccountRow
     traders: Sequence[TraderRow]
     incidents: Sequence[Incident]
     switched_by: str
+    under_way: Sequence[str]
     worker_alive: bool
     now: datetime
 
@@ -90,8 +94,8 @@ def light_of(case: LightCase) -> tuple[Light, tuple[str, ...]]:
     idle = [] if any(row.state is TraderState.RUNNING for row in case.traders) else ["no trader is running"]
     silent = _silence(case)
     if silent:
-        return Light.STOPPED, (*silent, *wrong, *switched, *weak)
-    reasons = (*wrong, *switched, *weak, *idle)
+        return Light.STOPPED, (*silent, *wrong, *switched, *case.under_way, *weak)
+    reasons = (*wrong, *switched, *case.under_way, *weak, *idle)
     if wrong:
         return Light.ERROR, reasons
     if switched:

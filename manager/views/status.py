@@ -7,13 +7,15 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from executor.contract import ItemError
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.kinds import EventKind, TradingState
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
+from manager.views.closing import open_flattens, told_flatten
 from manager.views.costs import ModelCost
 from manager.views.holdings import Holdings, PositionStatus, Totals, start_of
 from manager.views.incidents import Incident, current, current_searches
@@ -164,6 +166,7 @@ class _Rows(NamedTuple):
     ended: Sequence[records.IncidentRow]
     of_desk: Sequence[records.IncidentRow]
     budgets: Sequence[BudgetRow]
+    flattens: Sequence[FlattenRow]
 
 
 class _Newest(NamedTuple):
@@ -210,7 +213,13 @@ def _of_accounts(query: StatusQuery) -> tuple[Search, ...]:
     kinds = (AccountRow, TraderRow, records.ScheduleRow, BookRow, records.PositionRow)
     of_desk = Search(kind=records.IncidentRow, where={"account_id": AccountId(""), "resolved_at": None})
     budgets = Search(kind=BudgetRow, where={"scope": TRADER})
-    return (*(Search(kind=kind, where=where) for kind in kinds), *current_searches(where), of_desk, budgets)
+    return (
+        *(Search(kind=kind, where=where) for kind in kinds),
+        *current_searches(where),
+        of_desk,
+        budgets,
+        open_flattens(where),
+    )
 
 
 def _newest(entries: Sequence[_Entry], now: datetime) -> tuple[Search, ...]:
@@ -239,6 +248,7 @@ class _Desk:
         self._standing = _grouped(rows.standing, "account_id")
         self._ended = _grouped(rows.ended, "account_id")
         self._books = _grouped(rows.books, "account_id")
+        self._flattens = _grouped(rows.flattens, "account_id")
         self._schedules = {row.trader_id: row for row in rows.schedules}
         self._default_usd = next((row.usd for row in rows.budgets if not row.name), None)
 
@@ -286,6 +296,7 @@ class _Desk:
             traders=members,
             incidents=incidents,
             switched_by=by,
+            under_way=[*map(told_flatten, self._flattens.get(account_id, ()))],
             worker_alive=self._query.worker_alive,
             now=self._query.now,
         )

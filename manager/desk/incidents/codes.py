@@ -168,6 +168,12 @@ _DESK: Final = (
         doc="The desk closed a position, or a part, that no trader asked it to close; the detail says why.",
     ),
     IncidentCode(
+        code="FLATTEN_INCOMPLETE",
+        severity=Severity.HIGH,
+        doc="A flatten is under way and has not closed everything after 10 s; the desk keeps trying.",
+        ends="when its scope is flat but for dust, or an operator has canceled it",
+    ),
+    IncidentCode(
         code="EXTERNAL_FILL",
         severity=Severity.MEDIUM,
         doc="A trade that this desk did not make, or more of one than the books hold, went to EXTERNAL.",
