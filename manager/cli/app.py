@@ -68,12 +68,12 @@ class Commands(LateGroup):
         (
             "halt",
             "trading:halt",
-            "Refuse entries and wider stops, and show the account as in error: something is wrong.",
+            "Refuse entries and wider stops, and move no capital: something is wrong.",
         ),
         (
             "reduce",
             "trading:reduce",
-            "Refuse entries and wider stops, and show the account as paused: it is being wound down.",
+            "Refuse entries and wider stops: the account is being wound down.",
         ),
         (
             "resume",

@@ -48,7 +48,7 @@ def short(text: str, longest: int) -> str:
 
 def usd(amount: Decimal | None) -> str:
     """Return dollars and cents, with a dash for what is not known."""
-    return "-" if amount is None else f"{amount.quantize(_CENT):,f}"
+    return "-" if amount is None else f"{amount.quantize(_CENT):z,.2f}"
 
 
 def fine_usd(amount: Decimal | None) -> str:
@@ -65,7 +65,7 @@ def price(value: Decimal | None) -> str:
 
 def percent(value: Decimal | float | None) -> str:
     """Return a percentage with two decimals."""
-    return "-" if value is None else f"{value:.2f} %"
+    return "-" if value is None else f"{value:z.2f} %"
 
 
 def span(seconds: float | None) -> str:

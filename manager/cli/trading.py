@@ -321,7 +321,7 @@ def remove(options: RemoveOptions) -> None:
 
 @taking(TradingOptions)
 def halt(options: TradingOptions) -> None:
-    """Refuse entries and wider stops, and show the account as in error: something is wrong.
+    """Refuse entries and wider stops, and move no capital: something is wrong.
 
     Closes, stops and take profits go on. It lasts until `propdesk resume`; the desk itself halts after a liquidation.
     """
@@ -330,7 +330,7 @@ def halt(options: TradingOptions) -> None:
 
 @taking(TradingOptions)
 def reduce(options: TradingOptions) -> None:
-    """Refuse entries and wider stops, and show the account as paused: it is being wound down.
+    """Refuse entries and wider stops: the account is being wound down.
 
     Trading is limited as by `propdesk halt`, but nothing is reported as wrong. It lasts until `propdesk resume`.
     """

@@ -21,7 +21,7 @@ def test_the_window_of_a_replay_says_its_format_and_that_a_date_is_its_first_ins
 
 def test_halt_reduce_and_resume_tell_each_other_apart() -> None:
     halt, reduce, resume = help_of("halt"), help_of("reduce"), help_of("resume")
-    assert "show the account as in error" in halt
-    assert "show the account as paused" in reduce
+    assert "move no capital" in halt
+    assert "being wound down" in reduce
     assert "limited as by `propdesk halt`" in reduce
     assert "a paused trader needs `propdesk traders resume`" in resume

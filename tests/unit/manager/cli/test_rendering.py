@@ -13,7 +13,7 @@ import pytest
 from exchanges.clock import ManualClock
 from manager.cli.printable import printable
 from manager.cli.progress import Meter
-from manager.cli.render import price, print_json, show_table, usd
+from manager.cli.render import percent, price, print_json, show_table, usd
 from manager.views.pages import jsonable
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -75,6 +75,10 @@ def test_a_table_without_rows_says_none(capsys: pytest.CaptureFixture[str]) -> N
     [
         (usd(Decimal("1234567.891")), "1,234,567.89"),
         (usd(None), "-"),
+        (usd(Decimal("-0.004")), "0.00"),
+        (percent(Decimal("-0.004")), "0.00 %"),
+        (percent(-0.004), "0.00 %"),
+        (percent(-1.236), "-1.24 %"),
         (price(Decimal("0.000012345678")), "0.00001234568"),
         (price(Decimal("100000.123456")), "100000.1"),
         (price(Decimal("1E+6")), "1000000"),
