@@ -27,7 +27,7 @@ class Performance:
     """Carry the running sums of one equity curve; `nav` is the value of one unit, 1 at the start.
 
     `released_usd` has left the trader while it winds down and still belongs to the base of its returns. `sampled_at` is
-    the instant of the last sample, `since` that of the first, `closed_at` those of the last RECENT_TRADES closed trades.
+    the instant of the last sample, `since` of the first; `closed_at` are those of the last RECENT_TRADES closed trades.
     """
 
     units: float = 0.0

@@ -81,8 +81,10 @@ def replay(options: ReplayOptions) -> None:
     if options.start is not None and options.end is not None and options.start >= options.end:
         given = f"--from {options.start.isoformat()} --to {options.end.isoformat()}"
         raise Refused(f"{given} leaves no time to replay; give a --to after --from")
+    from manager.processes.logs import log_to_stderr
     from manager.replay.run import run_replay
 
+    log_to_stderr()
     notes: list[str] = []
     try:
         with progress("replay") as meter:

@@ -16,7 +16,7 @@ from manager.cli.status import decided_text
 from manager.cli.trades import signed
 from manager.state.records import TraderState, TradingState
 from manager.state.store import Store
-from manager.views.status import PositionStatus
+from manager.views.holdings import PositionStatus
 from manager.views.trader import LimitUse, OpenOrder, TraderPage, TraderQuery, read_trader
 from traders.spec import TraderId
 

@@ -1,7 +1,7 @@
 """`propdesk trades`: what closed positions have made, and those that are open so far."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -9,7 +9,7 @@ import typer
 
 from manager.cli.connect import DeskOptions
 from manager.cli.options import parse_instant, taking
-from manager.cli.render import instant, price, print_json, say, show_table, usd
+from manager.cli.render import instant, price, print_json, say, show_table, span, usd
 from manager.state.records import AccountId
 from manager.views.trade_assembly import Trade
 from manager.views.trades import TradePage, TradeQuery, read_trades
@@ -79,17 +79,6 @@ def signed(amount: Decimal | None) -> str:
     """Return dollars and cents with their sign, which zero has none of."""
     cents = None if amount is None else round(amount, 2) + 0
     return f"+{usd(cents)}" if cents is not None and cents > 0 else usd(cents)
-
-
-def span(seconds: float | None) -> str:
-    """Return a duration in its two largest units, such as `2d 3h`."""
-    if seconds is None:
-        return "-"
-    days, rest = divmod(timedelta(seconds=round(seconds)), timedelta(days=1))
-    hours, minutes, left = rest.seconds // 3600, rest.seconds // 60 % 60, rest.seconds % 60
-    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (left, "s")]
-    first = next((n for n, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2])
 
 
 def _closed_cells(trade: Trade) -> list[str]:

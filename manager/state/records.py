@@ -297,7 +297,10 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
-    """Hold one item of a decision on its way through a round; `n` is its place in the decision."""
+    """Hold one item of a decision on its way through a round; `n` is its place in the decision.
+
+    `asked_by` is the operator whose act it is, empty for a trader's own; a trader's decision replaces none of those.
+    """
 
     tenant_id: TenantId
     intent_id: IntentId
@@ -311,6 +314,7 @@ class IntentRow:
     status: IntentStatus = IntentStatus.PENDING
     round_id: RoundId = RoundId("")
     code: str = ""
+    asked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from manager.errors import UnknownTrader
 from manager.state import records
 from manager.state.records import AccountId, BookRow, OrderRow, TenantId, TraderRow
 from manager.state.store import Search, Store
+from manager.views.holdings import PositionStatus
 from manager.views.performance import PerformanceQuery, TraderPerformance, read_performance
-from manager.views.status import LastDecision, PositionStatus, Verdict
+from manager.views.status import LastDecision, Verdict
 from traders.spec import TraderId
 
 _SHOWN: Final = 5

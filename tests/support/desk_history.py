@@ -111,14 +111,7 @@ def traders() -> list[Row]:
                 next_due_at=AT + timedelta(minutes=1),
             ),
         ]
-    money = {"bull": "4500", "bear": "4500", UNALLOCATED: "1000"}
-    for name, capital in money.items():
-        book = BookRow(
-            tenant_id=tenant, account_id=AccountId("paper"), trader_id=TraderId(name), capital=Decimal(capital)
-        )
-        if name == "bull":
-            book = replace(book, fees=Decimal("0.45"), allocated=Decimal(4500), open_positions=1)
-        rows.append(book)
+    rows += books()
     rows.append(
         PositionRow(
             tenant_id=tenant,
@@ -140,6 +133,20 @@ def traders() -> list[Row]:
             )
         )
     return rows
+
+
+def books() -> list[Row]:
+    """Return the money of both traders and what is unallocated."""
+    key: dict[str, Any] = {"tenant_id": DEFAULT_TENANT, "account_id": AccountId("paper"), "started_at": AT}
+    given = Decimal(4500)
+    bull = BookRow(
+        **key, trader_id=TraderId("bull"), capital=given, started_usd=given, allocated=given, fees=Decimal("0.45")
+    )
+    return [
+        replace(bull, open_positions=1),
+        BookRow(**key, trader_id=TraderId("bear"), capital=given, started_usd=given),
+        BookRow(**key, trader_id=UNALLOCATED, capital=Decimal(1000), started_usd=Decimal(10_000)),
+    ]
 
 
 _KEY: Any = {"tenant_id": DEFAULT_TENANT, "account_id": "paper"}

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.checks import check_delete, check_fields, check_fixed, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
 from manager.state.funding import FundingRow
@@ -180,7 +181,7 @@ class MemoryTransaction:
             await self.insert([decision, *end.prompts])
             return False
         where = {"account_id": decision.account_id, "trader_id": trader_id, "status": records.IntentStatus.PENDING}
-        before = await self.find(records.IntentRow, where)
+        before = await self.find(records.IntentRow, where | {"asked_by": ""})
         await self.insert([decision, *end.prompts, *end.intents])
         ended = [old for old in before if old.decision.symbol in symbols or old.decision.action in OPENS]
         if ended:
@@ -247,6 +248,7 @@ class MemoryTransaction:
             intents=tables[records.IntentRow].indices[0].bucket(account_id).ordered,
             orders=tables[records.OrderRow].indices[0].bucket(account_id).ordered,
             incidents=tables[records.IncidentRow].indices[0].bucket(account_id).ordered,
+            flattens=tables[FlattenRow].indices[0].bucket(account_id).ordered,
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:

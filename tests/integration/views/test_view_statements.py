@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -27,6 +28,7 @@ from manager.state.records import (
     PositionRow,
     RoundId,
     RoundRow,
+    SampledMark,
     Share,
     VerdictRow,
 )
@@ -68,7 +70,8 @@ READ: dict[str, tuple[Callable[[PostgresStore], Awaitable[Any]], int]] = {
 async def _fill(store: PostgresStore, traders: int) -> None:
     """Write a desk of so many traders on several accounts, each with all that is shown of one."""
     accounts = max(traders // 100, 1)
-    rows: list[Any] = [make_account(f"a{n}", updated_at=AT) for n in range(accounts)]
+    marks = {make_row(PositionRow).symbol: SampledMark(price=Decimal(1), at=AT)}
+    rows: list[Any] = [make_account(f"a{n}", updated_at=AT, marks=marks) for n in range(accounts)]
     trader, schedule, book = make_trader("t", open_positions=1)
     trader = replace(trader, spec=replace(trader.spec, executor=ExecutorSpec(type=ExecutorType.LLM)))
     own = [trader, schedule, book, *(make_row(kind) for kind in (PositionRow, EquityRow))]
