@@ -157,9 +157,9 @@ def _look(shell: Shell) -> None:
     shell.type("What was done, newest first: orders, denials, conflicts.", "propdesk operations --limit 4")
     [entry, *_] = shell.until(
         "propdesk operations --limit 200",
-        lambda told: [one for one in told["operations"] if one.get("purpose") == "entry" and one.get("filled")],
+        lambda told: [one for one in told["operations"] if one["what"].startswith("entry") and one["fee"]],
     )
-    shell.type("Why was that order sent?", f"propdesk why {entry['order_id'][:8]}")
+    shell.type("Why was that order sent?", f"propdesk why {entry['ref'][:8]}")
     shell.type("One trader whole.", f"propdesk traders show {_holder(shell)}")
 
 
