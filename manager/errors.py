@@ -8,6 +8,9 @@ ManagerError
  |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
  +- FundingRefused     the trader cannot be recapitalised, or not with this amount
+ +- NothingHeld        there is no position to close
+ +- NoFlatten          no flatten of this scope is under way
+ +- ActKeyRefused      the key of an act is none, or stands for another act
  +- StillBankrupt      what is at or below zero cannot be started or resumed
  +- PortTaken          the web's port is not free
  +- SettingsRefused    a variable of the environment cannot be used
@@ -79,6 +82,18 @@ class NotFlat(ManagerError):
 
 class FundingRefused(ManagerError):
     """Report why a trader cannot be recapitalised, with the largest amount that would be taken."""
+
+
+class NothingHeld(ManagerError):
+    """Report that a trader has no such position, with what it holds."""
+
+
+class NoFlatten(ManagerError):
+    """Report a scope of which no flatten is under way."""
+
+
+class ActKeyRefused(ManagerError):
+    """Report the key of an act that cannot be used, or that stands for an act with other arguments."""
 
 
 class StillBankrupt(ManagerError):

@@ -2,12 +2,13 @@
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 from dataclasses import fields
 from decimal import Decimal
 
 from executor.contract import Limits
 from executor.registry import ExecutorType
-from manager.cli.render import say, show_entries, usd, write
+from manager.cli.render import say, usd, write
 from manager.config.fields import spelled
 from manager.config.warnings import ConfigWarning
 from manager.state.records import DEFAULT_TENANT
@@ -32,9 +33,9 @@ def show_understood(found: Understood) -> None:
             taken = f"{', '.join(tenant.inherited[:-1])} and {tenant.inherited[-1]}"
             say(f"\nTenant {tenant.id} (takes {taken} from the top of the file)", style="bold")
         if tenant.accounts:
-            show_entries("Accounts", _ACCOUNTS, [_account(account) for account in tenant.accounts])
+            _show_entries("Accounts", _ACCOUNTS, [_account(account) for account in tenant.accounts])
         if tenant.traders:
-            show_entries("Traders", _TRADERS, [_trader(trader) for trader in tenant.traders])
+            _show_entries("Traders", _TRADERS, [_trader(trader) for trader in tenant.traders])
             _show_limits(tenant)
 
 
@@ -47,6 +48,19 @@ def show_warnings(warnings: tuple[ConfigWarning, ...]) -> None:
 def counted(count: int, noun: str) -> str:
     """Return `1 trader` or `2 traders`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _show_entries(title: str, columns: Sequence[str], entries: Sequence[Sequence[str]]) -> None:
+    """Print aligned rows, each with its last cell on a line of its own; names that end in > are aligned right."""
+    rows = [[name.removesuffix(">") for name in columns], *(entry[:-1] for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.rjust if name.endswith(">") else str.ljust for name in columns]
+    lines = [
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    told = [f"{line}\n    {entry[-1]}" for line, entry in zip(lines[1:], entries, strict=True)]
+    write("\n".join([title, lines[0], *told]))
 
 
 def _account(account: UnderstoodAccount) -> list[str]:

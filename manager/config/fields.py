@@ -64,7 +64,7 @@ class Environment:
 class Section(BaseModel):
     """Refuse unknown keys and silent conversions; a string below a key says what it is for."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 EMPTY_IS_DEFAULT: Final = BeforeValidator(lambda given: {} if given is None else given)
@@ -220,6 +220,13 @@ Duration = Annotated[
 ]
 DurationOrZero = Annotated[
     int, BeforeValidator(parse_duration), Field(ge=0, le=31_536_000), Expect("a duration from 0s to 365d", "30d")
+]
+_RETAINED: Final = Field(le=10 * 31_536_000)
+Retention = Annotated[
+    int, BeforeValidator(parse_duration), Field(ge=1), _RETAINED, Expect("a duration from 1s to 3650d", "90d")
+]
+RetentionOrNone = Annotated[
+    int, BeforeValidator(parse_duration), Field(ge=0), _RETAINED, Expect("a duration from 0s to 3650d", "30d")
 ]
 Percent = Annotated[Number, Field(ge=0, le=100), Expect("a percentage from 0 to 100", "10")]
 Share = Annotated[Number, Field(gt=0, le=100), Expect("a percentage above 0, up to 100", "60")]

@@ -18,6 +18,7 @@ from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from manager.desk.execution import RoundExecution
+from manager.desk.flattening import Flattening
 from manager.desk.housekeeping import Housekeeping
 from manager.desk.incidents.safe_mode import log_changes, note_outcome
 from manager.desk.plan.isolation import Isolation, unfit
@@ -27,12 +28,12 @@ from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.context import ContextReader
-from manager.jobs.outlast import outlast
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.monitor.invariants.live import LiveInvariants
 from manager.roster.lifecycle import isolate
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
+from manager.state.outlast import outlast
 from manager.state.recorded import prompt_row, storable_decision
 from manager.state.store import Conclusion, Fence, Store, TraderRows, Transaction, claim_of
 from traders.context import MarketViews
@@ -185,6 +186,7 @@ class DeskHandlers:
         if judge:
             await self._isolate(session, house.judge())
             await house.deal()
+        Flattening(session).keep()
         await Protector(session).protect()
         if self._parts.checks_invariants:
             await LiveInvariants(session).check()

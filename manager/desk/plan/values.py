@@ -143,7 +143,8 @@ class Reservation(OfPosition):
 class AccountView:
     """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began.
 
-    `departed_deficit` is what books of traders that were let go lack.
+    `departed_deficit` is what books of traders that were let go lack. `closing` are positions that an operator closes,
+    `flattening` the traders in the scope of a flatten that is under way.
     """
 
     at: datetime
@@ -161,6 +162,8 @@ class AccountView:
     liquidation_prices: Mapping[Symbol, Decimal] = field(default_factory=dict)
     open_orders: int = 0
     departed_deficit: Decimal = ZERO
+    closing: frozenset[PositionKey] = frozenset()
+    flattening: frozenset[TraderId] = frozenset()
     truth_at: datetime | None = None
     began_at: datetime | None = None
 
@@ -176,13 +179,15 @@ class AccountView:
 
     def is_marked(self, book: Book) -> bool:
         """Tell whether every position of a book has a mark, so that its equity is known."""
-        return all(symbol in self.marks for symbol in book.positions)
+        return not book.positions or all(symbol in self.marks for symbol in book.positions)
 
     def equity_of(self, book: Book) -> Decimal:
         """Return capital + realized - fees + funding + unrealized of a book, in USD (docs/rules.md 1).
 
         Without a mark the PnL of a position is not known and counts as nothing.
         """
+        if not book.positions:
+            return book.cash
         marks = self.marks
         held = ((position, marks.get(symbol)) for symbol, position in book.positions.items())
         return sum((position.unrealized(mark.price) for position, mark in held if mark is not None), book.cash)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -9,6 +10,7 @@ from exchanges.clock import ManualClock
 from exchanges.synthetic.feed import SyntheticFeed
 from exchanges.synthetic.model import SyntheticModel
 from executor.baseline.styles import TEMPERAMENTS, Style
+from executor.contract import Indicators
 from manager.config import load_config
 from manager.desk.plan.values import AllocationStrategy
 from manager.state.records import DEFAULT_TENANT
@@ -27,7 +29,7 @@ STARTS = [
 async def _wants(spec: TraderSpec, feed: SyntheticFeed) -> bool:
     rules = TEMPERAMENTS[Style(spec.executor.style)]
     views = (await feed.snapshot(frozenset(spec.symbols))).symbols.values()
-    return any(rules.entry(view.indicators, float(view.mark)) for view in views)
+    return any(rules.entry(cast("Indicators", view.indicators), float(view.mark)) for view in views)
 
 
 async def _idle(traders: tuple[TraderSpec, ...], model: SyntheticModel, start: datetime) -> list[str]:
