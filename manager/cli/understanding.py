@@ -7,7 +7,7 @@ from dataclasses import fields
 from decimal import Decimal
 
 from executor.contract import Limits
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.cli.render import say, usd, write
 from manager.config.fields import spelled
 from manager.config.warnings import ConfigWarning
