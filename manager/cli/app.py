@@ -11,11 +11,7 @@ class Commands(LateGroup):
     """Name the commands in the order of the help; the help is the first paragraph of each one's own."""
 
     rows = (
-        (
-            "init",
-            "initializing:init",
-            "Write a commented config that runs at once; on a terminal without options it asks what is to be in it.",
-        ),
+        ("init", "initializing:init", "Write a commented config that runs at once."),
         ("run", "running:run", "Trade: supervise a trading worker and the web process until Ctrl-C."),
         ("worker", "running:worker", "Run jobs only; start as many as you like on one DATABASE_URL."),
         (

@@ -8,7 +8,6 @@ import typer
 from manager.cli.guard import BAD_INPUT, FAILED
 from manager.cli.options import JsonOption
 from manager.cli.render import print_json, say
-from manager.cli.understanding import counted, show_understood, show_warnings
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The config file to check.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="End with exit code 1 if there is any warning.")]
@@ -22,6 +21,7 @@ def check(file: FileArgument, as_json: JsonOption = False, strict: StrictOption 
 
     What is legal but surely wrong is a warning; with --strict, exit code 1 if there is any.
     """
+    from manager.cli.understanding import counted, show_understood, show_warnings
     from manager.config import ConfigError, load_config
     from manager.config.models import differing_limits
     from manager.views.understood import understood

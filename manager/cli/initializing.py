@@ -88,7 +88,10 @@ class InitOptions:
 
 @taking(InitOptions)
 def init(options: InitOptions) -> None:
-    """Write a commented config that runs at once; on a terminal without options it asks what is to be in it."""
+    """Write a commented config that runs at once.
+
+    On a terminal without options it asks what is to be in it.
+    """
     file = options.file
     _check_place(file, force=options.force)
     draft = _asked() if options.asks else _drafted(options)

@@ -237,10 +237,7 @@ class AccountText:
             return ", its use not sampled yet"
         over = f"; over their allocation: {', '.join(report.over_allocated)}" if report.over_allocated else ""
         lacking = f", books below zero lack {usd(report.deficit)}" if report.deficit else ""
-        return (
-            f", reserve {usd(report.reserve)}, allocated {usd(report.allocated)}, of which used"
-            f" {usd(report.utilized)} ({percent(report.utilization_pct)}){lacking}{over}"
-        )
+        return f", reserve {usd(report.reserve)}, allocated {usd(report.allocated)}{lacking}{over}"
 
     def _trader(self, trader: view.TraderStatus) -> list[str]:
         last, deciding = trader.last_decision, trader.deciding_since

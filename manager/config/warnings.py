@@ -6,15 +6,14 @@ A function takes a case, a value, and returns None or what it doubts; it reads n
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exchanges.paper.config import PaperConfig
 from exchanges.types import ZERO, Instrument, Symbol
 from executor.contract import Limits, MarketView
 from executor.errors import PromptError
-from executor.prompts.library import PromptLibrary
 from executor.prompts.sample import SampleView, sample_context
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.config.dealing import HUNDRED, dealt, distributable
 from manager.config.fields import spelled
 from manager.config.source import Loc, Source, dotted, read_source
@@ -24,6 +23,9 @@ from manager.desk.plan.capital import FLOOR_USD
 from manager.desk.plan.values import AllocationStrategy
 from manager.state.records import DEFAULT_TENANT
 from traders.spec import TraderId, TraderSpec
+
+if TYPE_CHECKING:
+    from executor.prompts.library import PromptLibrary
 
 _MOST_COST_BPS: Final = Decimal(100)
 _LEAST_REBATE_BPS: Final = Decimal(-5)
@@ -109,7 +111,7 @@ class TraderCase:
 class Prompts:
     """Tell what templates leave out; traders alike are tried once."""
 
-    def __init__(self, library: PromptLibrary) -> None:
+    def __init__(self, library: "Callable[[], PromptLibrary]") -> None:
         self._library = library
         self._known: dict[tuple[str, tuple[str, ...], Limits], tuple[str, ...]] = {}
 
@@ -126,9 +128,10 @@ class Prompts:
                 "money (account)": replace(sample, account=account),
                 "limits (limits)": replace(sample, limits=replace(limits, max_position_size_usd=other)),
             }
+            library = self._library()
             try:
-                plain = self._library.render(template, sample).sha256
-                changed = {name: self._library.render(template, one).sha256 for name, one in others.items()}
+                plain = library.render(template, sample).sha256
+                changed = {name: library.render(template, one).sha256 for name, one in others.items()}
             except PromptError:
                 changed, plain = {}, ""
             self._known[key] = tuple(name for name, digest in changed.items() if digest == plain)
@@ -381,7 +384,7 @@ def doubts_in_a_line(config: Config) -> str:
 
 
 def _judge(found: "_Found", config: Config, tenant: TenantConfig, base: Loc, seen: dict[str, AccountConfig]) -> None:
-    prompts, cases = Prompts(config.prompt_library()), dict[str, AccountCase]()
+    prompts, cases = Prompts(config.prompt_library), dict[str, AccountCase]()
     capital: dict[TraderId, Decimal] = {}
     for name, account in tenant.accounts.items():
         traders = [spec for spec in tenant.traders if spec.account == name]

@@ -8,7 +8,7 @@ from exchanges.paper.config import PaperConfig
 from exchanges.types import Symbol
 from executor.contract import Limits
 from executor.models.addresses import shown_url
-from executor.registry import ExecutorSpec, ExecutorType
+from executor.spec import ExecutorSpec, ExecutorType
 from manager.config.dealing import dealt, distributable
 from manager.config.values import AccountConfig, Config, MarketType, TenantConfig
 from manager.config.warnings import ConfigWarning, doubts_about
