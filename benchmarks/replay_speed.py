@@ -26,7 +26,7 @@ import polars as pl
 import structlog
 
 from benchmarks.peers.measured import Run, measured
-from benchmarks.twelve_traders import twelve_strategies, twelve_traders
+from benchmarks.twelve_traders import SYMBOLS, twelve_strategies, twelve_traders
 from exchanges.clock import from_ms
 from exchanges.indicators import HOUR_MS
 from manager.bootstrap.request import ReplayRequest
@@ -183,6 +183,10 @@ def main() -> None:
     if not given.candles.is_file():
         print(f"{given.candles} is not here: give a candle file with --candles")
         return
+    if missing := set(SYMBOLS) - set(pl.read_parquet(given.candles, columns=["symbol"])["symbol"]):
+        sys.exit(
+            f"{given.candles} has no {', '.join(sorted(missing))}: give a file with the symbols of twelve_traders.py"
+        )
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
