@@ -14,15 +14,18 @@ A decision is one strategy at one hour, so the runs over its symbols make one de
 through anew in each run. Reading the file is left out, the statistics that the engine always computes are not.
 """
 
+# mypy: disable-error-code="import-untyped,import-not-found"
+# The peers are only in their own interpreter.
+
 import json
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import backtesting  # type: ignore[import-untyped,import-not-found,unused-ignore]  # only in the peers' interpreter
+import backtesting
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]  # as above
+import pandas as pd
 
 from benchmarks.peers.desk_rules import Bars, Held, Rules, View, is_due, read
 from benchmarks.peers.measured import Run, measured

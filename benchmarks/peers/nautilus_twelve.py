@@ -16,6 +16,9 @@ Reading the file and making its bars is measured apart; logs and the analysis af
 does not ring its clock after the last bar, so each strategy decides once less there.
 """
 
+# mypy: disable-error-code="import-untyped,import-not-found"
+# The peers are only in their own interpreter.
+
 import json
 import sys
 from collections.abc import Mapping
@@ -24,45 +27,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import nautilus_trader  # type: ignore[import-untyped,import-not-found,unused-ignore]  # only in the peers' interpreter
+import nautilus_trader
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]  # as above, as are the next
-from nautilus_trader.backtest.engine import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    BacktestEngine,
-    BacktestEngineConfig,
-)
-from nautilus_trader.config import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    LoggingConfig,
-    StrategyConfig,
-)
-from nautilus_trader.model.currencies import USDT  # type: ignore[import-untyped,import-not-found,unused-ignore]
-from nautilus_trader.model.data import BarType  # type: ignore[import-untyped,import-not-found,unused-ignore]
-from nautilus_trader.model.enums import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    AccountType,
-    CurrencyType,
-    OmsType,
-    OrderSide,
-)
-from nautilus_trader.model.identifiers import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    InstrumentId,
-    Symbol,
-    Venue,
-)
-from nautilus_trader.model.instruments import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    CryptoPerpetual,
-)
-from nautilus_trader.model.objects import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    Currency,
-    Money,
-    Price,
-    Quantity,
-)
-from nautilus_trader.persistence.wranglers import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    BarDataWrangler,
-)
-from nautilus_trader.trading.strategy import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    Strategy,
-)
+import pandas as pd
+from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.config import LoggingConfig, StrategyConfig
+from nautilus_trader.model.currencies import USDT
+from nautilus_trader.model.data import BarType
+from nautilus_trader.model.enums import AccountType, CurrencyType, OmsType, OrderSide
+from nautilus_trader.model.identifiers import InstrumentId, Symbol, Venue
+from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.objects import Currency, Money, Price, Quantity
+from nautilus_trader.persistence.wranglers import BarDataWrangler
+from nautilus_trader.trading.strategy import Strategy
 
 from benchmarks.peers.desk_rules import Bars, Held, Rules, View, read
 from benchmarks.peers.measured import Run, measured
