@@ -8,10 +8,13 @@ ManagerError
  |   +- OtherDeskRuns  another config is at work on the same accounts
  +- NotFlat            the trader holds positions and was not forced
  +- FundingRefused     the trader cannot be recapitalised, or not with this amount
+ +- NothingHeld        there is no position to close
+ +- NoFlatten          no flatten of this scope is under way
+ +- ActKeyRefused      the key of an act is none, or stands for another act
  +- StillBankrupt      what is at or below zero cannot be started or resumed
  +- PortTaken          the web's port is not free
  +- SettingsRefused    a variable of the environment cannot be used
- +- DatabaseUrlRefused DATABASE_URL is of another kind
+ +- DatabaseUrlRefused DATABASE_URL names no PostgreSQL database
  +- ReplayError        a replay cannot go on or be written
      +- ReplayInputError  config, candles, funding and decisions do not fit together
 """
@@ -81,6 +84,18 @@ class FundingRefused(ManagerError):
     """Report why a trader cannot be recapitalised, with the largest amount that would be taken."""
 
 
+class NothingHeld(ManagerError):
+    """Report that a trader has no such position, with what it holds."""
+
+
+class NoFlatten(ManagerError):
+    """Report a scope of which no flatten is under way."""
+
+
+class ActKeyRefused(ManagerError):
+    """Report the key of an act that cannot be used, or that stands for an act with other arguments."""
+
+
 class StillBankrupt(ManagerError):
     """Report a trader or an account whose money is used up, and what must come first."""
 
@@ -94,7 +109,7 @@ class SettingsRefused(ManagerError):
 
 
 class DatabaseUrlRefused(ManagerError):
-    """Report a DATABASE_URL that is no PostgreSQL URI, without its value."""
+    """Report a DATABASE_URL that names no PostgreSQL database: its value without the password, and the mend."""
 
 
 class ReplayError(ManagerError):

@@ -1,13 +1,16 @@
-"""Register, start, pause, stop and dismiss traders, and halt accounts; each act is one transaction with its event."""
+"""Register, start, stop and dismiss traders, close, flatten and halt; each act is one transaction with its event."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 from exchanges.clock import Clock
+from exchanges.types import Symbol
 from manager.config.values import Config
 from manager.desk.plan.isolation import Isolation
 from manager.errors import RegistrationError, StillBankrupt, UnknownAccount, UnknownTrader
+from manager.roster.acts import Acts, Call, CloseAsked, FlattenAsked, FlattenCanceled, TraderMoved
+from manager.roster.closing import By, Flatten, close
 from manager.roster.dismissal import Dismissal, Removal
 from manager.roster.funding import Funding
 from manager.roster.lifecycle import event_of, isolate, transition
@@ -15,7 +18,8 @@ from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.sync import ConfigSync, SyncReport
-from manager.state.kinds import EventKind
+from manager.state.acts import ActKey, FlattenScope
+from manager.state.kinds import ActKind, Afterwards, EventKind
 from manager.state.records import (
     AccountId,
     AccountRow,
@@ -41,6 +45,7 @@ class Manager:
         self._clock = clock
         self._registry = TraderRegistry(store, clock, check, schedule)
         self._sync = ConfigSync(store, clock, check, schedule)
+        self._acts = Acts(store, clock)
 
     async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
         """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
@@ -100,29 +105,108 @@ class Manager:
         """Stop a trader; its free capital is withdrawn, its positions stay, protected. Raises as `start`."""
         return await self._move(tenant, trader_id, TraderState.STOPPED, actor=actor, reason=reason)
 
-    async def isolate(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str) -> TraderRow:
-        """Block a trader's entries until it is stopped and started anew. Raises as `start`."""
+    async def isolate(
+        self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str, key: ActKey | None = None
+    ) -> TraderMoved:
+        """Block a trader's entries until it is stopped and started anew. Raises as `start`, and ActKeyRefused."""
         isolation = Isolation(trader_id=trader_id, code=StateCode.OPERATOR, reason=reason)
-        async with self._store.transaction(tenant) as tx:
+
+        async def act(tx: Transaction) -> TraderMoved:
             row = await tx.get(TraderRow, trader_id)
             if row is not None and row.state is TraderState.ISOLATED:
                 raise IllegalMove(f"trader {trader_id} is isolated already ({row.state_code}: {row.state_reason})")
-            return await isolate(tx, isolation, actor=actor, at=self._clock.now())
+            return TraderMoved.of(await isolate(tx, isolation, actor=actor, at=self._clock.now()))
+
+        arguments = {"trader": trader_id, "reason": reason}
+        call = Call(act=ActKind.ISOLATE, arguments=arguments, actor=actor, key=key)
+        return await self._acts.once(tenant, call, TraderMoved, act)
 
     async def fund(
-        self, tenant: TenantId, trader_id: TraderId, amount: Decimal, *, actor: str, reason: str
-    ) -> TraderRow:
+        self,
+        tenant: TenantId,
+        trader_id: TraderId,
+        amount: Decimal,
+        *,
+        actor: str,
+        reason: str,
+        key: ActKey | None = None,
+    ) -> TraderMoved:
         """Recapitalise a bankrupt trader from what its account has free; it is stopped then, with a new curve.
 
-        Raises UnknownTrader, FundingRefused with the largest amount.
+        Raises UnknownTrader, FundingRefused with the largest amount, ActKeyRefused.
         """
-        async with self._store.transaction(tenant) as tx:
+
+        async def act(tx: Transaction) -> TraderMoved:
             row = await tx.get(TraderRow, trader_id)
             if row is None:
                 raise UnknownTrader.of(trader_id)
             token = await tx.acquire(row.account_id, _HOLDER)
             funding = Funding(tx, await tx.account_rows(row.account_id), row, self._clock.now())
-            return await funding.fund(amount, f"fund/{token}", actor=actor, reason=reason)
+            return TraderMoved.of(await funding.fund(amount, f"fund/{token}", actor=actor, reason=reason), amount)
+
+        arguments = {"trader": trader_id, "amount": f"{amount.normalize():f}", "reason": reason}
+        call = Call(act=ActKind.FUND, arguments=arguments, actor=actor, key=key)
+        return await self._acts.once(tenant, call, TraderMoved, act)
+
+    async def close(
+        self,
+        tenant: TenantId,
+        trader_id: TraderId,
+        symbol: Symbol | None,
+        *,
+        actor: str,
+        reason: str,
+        key: ActKey | None = None,
+    ) -> CloseAsked:
+        """Ask for the close of a trader's position, of all without a symbol, whatever its state and its account's.
+
+        The account's next round closes; until then the position takes no entry. Raises UnknownTrader, NothingHeld,
+        ActKeyRefused.
+        """
+
+        async def act(tx: Transaction) -> CloseAsked:
+            return await close(tx, trader_id, symbol, By(actor=actor, reason=reason, at=self._clock.now()))
+
+        arguments = {"trader": trader_id, "symbol": symbol or "", "reason": reason}
+        call = Call(act=ActKind.CLOSE, arguments=arguments, actor=actor, key=key)
+        return await self._acts.once(tenant, call, CloseAsked, act)
+
+    async def flatten(
+        self,
+        tenant: TenantId,
+        scope: FlattenScope,
+        afterwards: Afterwards,
+        *,
+        actor: str,
+        reason: str,
+        key: ActKey | None = None,
+    ) -> FlattenAsked:
+        """Block the entries of a scope and close all that its traders hold, never EXTERNAL, until it is flat.
+
+        One of the same scope under way is joined. Raises UnknownTrader, UnknownAccount, ActKeyRefused.
+        """
+
+        async def act(tx: Transaction) -> FlattenAsked:
+            return await Flatten(tx, scope, By(actor=actor, reason=reason, at=self._clock.now())).begin(afterwards)
+
+        arguments = {"scope": scope.kind, "name": scope.name, "afterwards": afterwards, "reason": reason}
+        call = Call(act=ActKind.FLATTEN, arguments=arguments, actor=actor, key=key)
+        return await self._acts.once(tenant, call, FlattenAsked, act)
+
+    async def cancel_flatten(
+        self, tenant: TenantId, scope: FlattenScope, *, actor: str, reason: str, key: ActKey | None = None
+    ) -> FlattenCanceled:
+        """End the flatten of a scope before it is flat; what it has closed or asked for is not undone.
+
+        Raises NoFlatten where none is under way, and as `flatten`.
+        """
+
+        async def act(tx: Transaction) -> FlattenCanceled:
+            return await Flatten(tx, scope, By(actor=actor, reason=reason, at=self._clock.now())).cancel()
+
+        arguments = {"scope": scope.kind, "name": scope.name, "reason": reason}
+        call = Call(act=ActKind.END_FLATTEN, arguments=arguments, actor=actor, key=key)
+        return await self._acts.once(tenant, call, FlattenCanceled, act)
 
     async def unregister(
         self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", force: bool = False

@@ -189,10 +189,11 @@ async def _work(config: Config, place: DatabasePlace, stop: asyncio.Event) -> No
 async def run_supervised(config: Config, settings: Settings) -> int:
     """Run a trading worker and the web on 127.0.0.1 until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises DatabaseUrlRefused, DataDirRefused and PortTaken.
+    Raises DatabaseUrlRefused, DataDirRefused, PortTaken, and StoreUnavailable for a database that says no for good.
     """
     settings.place().check()
     configure_logging(settings, config.secrets.values())
+    await asyncio.to_thread(settings.place().knock)
     with _listen(settings.port) as listener:
         async with stop_on_signals() as stop:
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")

@@ -18,6 +18,7 @@ from manager.desk.plan.late import CORRECTION
 from manager.desk.plan.outstanding import Outstanding
 from manager.desk.remembered import Remembered
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.keys import Row
 from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose
 from manager.state.store import AccountRows, Transaction
@@ -73,6 +74,7 @@ class AccountState:
         }
         self.orders: dict[records.OrderId, records.OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
+        self.flattens = {row.flatten_id: row for row in rows.flattens}
         self.instruments = instruments
         self.books = self.remembered.books(rows)
         self.outstanding = Outstanding(self.orders, self.books)
@@ -94,6 +96,10 @@ class AccountState:
         """Return the row of a position as it was flagged last, None for one that is not held."""
         book = self.books.get(key.trader_id)
         return self.positions.get(key) if book is not None and key.symbol in book.positions else None
+
+    def position_row(self, key: records.PositionKey) -> records.PositionRow:
+        """Return a position as it stands now; KeyError for one that is not held."""
+        return self._position_row(key, self.books[key.trader_id].positions[key.symbol])
 
     def head(self, trader_id: TraderId) -> records.BookRow:
         """Return the money row of a book, a new one when it has none yet."""
@@ -126,6 +132,18 @@ class AccountState:
         changed = replace(intent, status=status, code=code, round_id=round_id)
         self.intents[intent.intent_id] = changed
         self.pending.upserts.append(changed)
+
+    def ask(self, decision: records.DecisionRow, intents: Sequence[records.IntentRow]) -> None:
+        """Take in an operator's closes, for the next round to carry out."""
+        self.version += 1
+        self.intents |= {intent.intent_id: intent for intent in intents}
+        self.pending.inserts += [decision, *intents]
+
+    def end_flatten(self, row: FlattenRow) -> None:
+        """Record how a flatten ended; it blocks nothing any more."""
+        self.version += 1
+        del self.flattens[row.flatten_id]
+        self.pending.upserts.append(row)
 
     def insert(self, row: Row) -> None:
         """Add a row to what the next boundary writes."""
@@ -184,7 +202,8 @@ class AccountState:
         self.books[part.trader_id] = after
         self._dirty_positions.add(records.PositionKey(part.trader_id, symbol))
         self._dirty_heads.add(part.trader_id)
-        self._note_trade(execution, part, held, closed=symbol not in after.positions, realized=realized)
+        closed, known = symbol not in after.positions, held or after.positions.get(symbol)
+        self._note_trade(execution, part, held, closed=closed, realized=realized)
         self.pending.inserts.append(
             records.FillPartRow(
                 tenant_id=self.account.tenant_id,
@@ -201,6 +220,8 @@ class AccountState:
                 realized=realized,
                 purpose=part.purpose,
                 at=execution.at,
+                opened_at=None if known is None else known.opened_at,
+                closed_at=execution.at if held is not None and closed and part.trader_id != EXTERNAL else None,
             )
         )
         ref = f"{execution.trade_id}{part.leg}"
@@ -258,6 +279,9 @@ class AccountState:
         for trader_id, amount in amounts:
             self.books[trader_id] = apply_capital(self._held(trader_id), amount)
             self._dirty_heads.add(trader_id)
+            head = self.head(trader_id)
+            if head.started_at is None and amount:
+                self.heads[trader_id] = replace(head, started_usd=amount, started_at=at)
             self._post(trader_id, kind, ref, amount, at, "")
 
     def forget(self) -> None:

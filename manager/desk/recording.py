@@ -76,6 +76,9 @@ class Recorder:
             took, lot = taken.get(intent.intent_id, ZERO), self._session.instrument(reduce.symbol).lot
             if close_is_done(intent.decision, reduce.side, held, taken=took, lot=lot, unsettled=unsettled):
                 self._state.settle(intent, IntentStatus.DONE, self._session.round_id)
+            elif intent.asked_by and reduce.key in self._state.dust:
+                # Left pending, it would close what the trader opens next on the symbol.
+                self._state.settle(intent, IntentStatus.DONE, self._session.round_id, "DUST")
 
     def verdict(self, kind: VerdictKind, verdict: Denial | Clamp) -> None:
         """Record one denial or clamp of this round."""

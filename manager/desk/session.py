@@ -16,6 +16,7 @@ from manager.desk.account_state import AccountState
 from manager.desk.back_off import BackOff
 from manager.desk.freezer import Freezer
 from manager.desk.incidents.log import IncidentLog, Subject
+from manager.desk.plan.operator_closes import being_closed
 from manager.desk.plan.values import LEASE_S, VENUE_TIMEOUT_S, AccountRules, AccountView
 from manager.desk.reconcile.seen import SeenNews
 from manager.desk.remembered import Remembered
@@ -196,6 +197,10 @@ class Session:
             },
             open_orders=len(truth.open_orders),
             departed_deficit=freezer.deficit(state.departed()),
+            closing=frozenset(being_closed(state.intents.values())),
+            flattening=frozenset(
+                owner for owner in state.traders if any(row.covers(owner) for row in state.flattens.values())
+            ),
             truth_at=truth.at,
             began_at=self.began_at,
         )

@@ -18,6 +18,7 @@ from exchanges.types import Symbol
 from executor.contract import PASSIVE, Context, Executor, FullDecision, ItemError, Outcome
 from executor.errors import ExecutorConfigError
 from manager.desk.execution import RoundExecution
+from manager.desk.flattening import Flattening
 from manager.desk.housekeeping import Housekeeping
 from manager.desk.incidents.safe_mode import log_changes, note_outcome
 from manager.desk.plan.isolation import Isolation, unfit
@@ -185,6 +186,7 @@ class DeskHandlers:
         if judge:
             await self._isolate(session, house.judge())
             await house.deal()
+        Flattening(session).keep()
         await Protector(session).protect()
         if self._parts.checks_invariants:
             await LiveInvariants(session).check()

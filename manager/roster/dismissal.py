@@ -1,22 +1,20 @@
 """Let a trader go: a flat one with its money, one that holds by closing it first. No position is without an owner."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 
 from exchanges.clock import to_ms
 from exchanges.types import ZERO
-from executor.contract import Action, Decision, Outcome
 from manager.desk.incidents.safe_mode import end_safe_mode
+from manager.desk.plan.operator_closes import OperatorAsk, close_rows
 from manager.errors import NotFlat
+from manager.roster.closing import DECIDING
 from manager.roster.lifecycle import event_of, transition
 from manager.state import records
 from manager.state.kinds import EventKind
 from manager.state.records import UNALLOCATED, IntentStatus, LedgerKind, TraderState
 from manager.state.store import AccountRows, Transaction
 from traders.performance import flow
-
-_DECIDING = frozenset({TraderState.RUNNING, TraderState.PAUSED})
 
 
 class Removal(StrEnum):
@@ -44,7 +42,7 @@ class Dismissal:
         trader_id = self._row.trader_id
         ordered = any(share.trader_id == trader_id for order in self._desk.orders for share in order.shares)
         if self._held or ordered:
-            return await self._close(actor, reason, force=force)
+            return await self._close(ref, actor, reason, force=force)
         await self._supersede()
         await self._withdraw(ref)
         for schedule in self._desk.schedules:
@@ -56,15 +54,17 @@ class Dismissal:
         )
         return Removal.REMOVED
 
-    async def _close(self, actor: str, reason: str, *, force: bool) -> Removal:
+    async def _close(self, ref: str, actor: str, reason: str, *, force: bool) -> Removal:
         trader_id = self._row.trader_id
         if not force:
             symbols = ", ".join(sorted(position.symbol for position in self._held)) or "nothing, but has live orders"
             raise NotFlat(f"trader {trader_id} holds {symbols}; wait until it is flat, or pass --force to close it")
-        if self._row.state in _DECIDING:
+        if self._row.state in DECIDING:
             await transition(self._tx, trader_id, TraderState.STOPPED, actor=actor, reason=reason, at=self._at)
         await self._supersede()
-        await self._tx.insert([*self._closing(actor, reason)])
+        ask = OperatorAsk(actor=actor, reason=reason, at=self._at, at_ms=to_ms(self._at), ref=ref.rpartition("/")[2])
+        decision, intents = close_rows(self._row, {one.symbol: one.quantity for one in self._held}, ask)
+        await self._tx.insert([decision, *intents])
         return Removal.CLOSING
 
     async def _supersede(self) -> None:
@@ -98,39 +98,3 @@ class Dismissal:
             for trader_id, amount in ((own.trader_id, -cash), (UNALLOCATED, cash))
         ]
         await self._tx.insert(postings)
-
-    def _closing(self, actor: str, reason: str) -> Iterator[records.DecisionRow | records.IntentRow]:
-        """Yield the operator's decision to close all that is held, and its intents."""
-        row = self._row
-        decision_id = records.DecisionId(f"{row.trader_id}@{to_ms(self._at)}/{actor}")
-        closes = tuple(
-            Decision(
-                symbol=position.symbol,
-                action=Action.CLOSE_LONG if position.quantity > 0 else Action.CLOSE_SHORT,
-                reasoning=reason,
-            )
-            for position in self._held
-        )
-        yield records.DecisionRow(
-            tenant_id=row.tenant_id,
-            decision_id=decision_id,
-            trader_id=row.trader_id,
-            account_id=row.account_id,
-            due_at=self._at,
-            decided_at=self._at,
-            outcome=Outcome.DECIDED,
-            decisions=closes,
-            model=f"operator:{actor}",
-            reasoning=reason,
-        )
-        for number, close in enumerate(closes):
-            yield records.IntentRow(
-                tenant_id=row.tenant_id,
-                intent_id=records.IntentId(f"{decision_id}#{number}"),
-                decision_id=decision_id,
-                account_id=row.account_id,
-                trader_id=row.trader_id,
-                decided_at=self._at,
-                decision=close,
-                n=number,
-            )

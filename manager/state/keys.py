@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from manager.state import funding, records, spending
+from manager.state import acts, funding, records, spending
 from manager.state.journal import ConflictRow, EquityRow
 
 Row = (
@@ -29,6 +29,8 @@ Row = (
     | spending.BudgetRow
     | records.EventRow
     | EquityRow
+    | acts.ActRow
+    | acts.FlattenRow
 )
 
 # Parents come before their children.
@@ -55,6 +57,8 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     spending.BudgetRow: ("scope", "name"),
     records.EventRow: ("event_id",),
     EquityRow: ("account_id", "trader_id", "at"),
+    acts.ActRow: ("key",),
+    acts.FlattenRow: ("account_id", "flatten_id"),
 }
 TRADERS_IN: Mapping[type[Any], str] = {records.OrderRow: "shares", ConflictRow: "traders"}
 """Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""
@@ -67,6 +71,7 @@ _OF_THE_TENANT = (
     spending.SpendingRow,
     spending.HoldRow,
     spending.BudgetRow,
+    acts.ActRow,
 )
 PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
     **{kind: (records.AccountRow, ("account_id",)) for kind in KEYS if kind not in _OF_THE_TENANT},
@@ -83,7 +88,7 @@ APPEND_ONLY = frozenset(
         records.VerdictRow,
     }
 )
-NEVER_DELETED = APPEND_ONLY | {records.OrderRow}
+NEVER_DELETED = APPEND_ONLY | {records.OrderRow, acts.ActRow, acts.FlattenRow}
 OWNED_BY_ACQUIRE = ("fencing_token", "holder")
 FIXED: Mapping[type[Any], tuple[str, ...]] = {
     records.OrderRow: (

@@ -110,6 +110,56 @@ class LedgerKind(StrEnum):
         )
 
 
+class ActKind(StrEnum):
+    """Name the acts of an operator that are done once for each key."""
+
+    CLOSE = "close"
+    FLATTEN = "flatten"
+    END_FLATTEN = "end_flatten"
+    ISOLATE = "isolate"
+    FUND = "fund"
+
+
+class ScopeKind(StrEnum):
+    """Name what a flatten is of: a trader, an account, or all accounts of a tenant."""
+
+    TRADER = "trader"
+    ACCOUNT = "account"
+    TENANT = "tenant"
+
+
+class Afterwards(StrEnum):
+    """Name what stays of a flatten when all is closed: the scope halted, its traders stopped, or nothing."""
+
+    HALT = "halt"
+    STOP = "stop"
+    STAND_BY = "stand_by"
+
+
+class FlattenState(StrEnum):
+    """Name how far a flatten is: OPEN blocks entries; it ends FLAT, with something LEFT, or CANCELED by an operator."""
+
+    OPEN = "open"
+    FLAT = "flat"
+    LEFT = "left"
+    CANCELED = "canceled"
+
+
+class WhyLeft(StrEnum):
+    """Name why a position that an operator wants closed is not closed yet, or stays."""
+
+    WAITING = "waiting"
+    NO_WORKER = "no_worker"
+    VENUE_UNAVAILABLE = "venue_unavailable"
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    UNDER_WAY = "under_way"
+    REFUSED = "refused"
+    STOP_IN_THE_WAY = "stop_in_the_way"
+    EXTERNAL_OVERLAP = "external_overlap"
+    DUST = "dust"
+    EXTERNAL = "external"
+
+
 class EventKind(StrEnum):
     """Name what is kept as events: acts on traders and accounts, and what becomes of the desk as a whole."""
 
@@ -118,6 +168,9 @@ class EventKind(StrEnum):
     TRADER_STATE = "trader_state"
     TRADER_REMOVED = "trader_removed"
     TRADER_FUNDED = "trader_funded"
+    CLOSE_ASKED = "close_asked"
+    FLATTEN_BEGUN = "flatten_begun"
+    FLATTEN_ENDED = "flatten_ended"
     TRADING_STATE = "trading_state"
     REBALANCE = "rebalance"
     ACCOUNT_TERMS = "account_terms"

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.errors import FenceLost
 from manager.state.keys import TRADERS_IN, Row
 from manager.state.spending import SpendingRow
@@ -36,7 +37,7 @@ def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRows:
-    """Hold all a round reads of one account, from one consistent read."""
+    """Hold all a round reads of one account, from one consistent read; `flattens` are those under way."""
 
     account: records.AccountRow
     traders: Sequence[records.TraderRow]
@@ -46,6 +47,7 @@ class AccountRows:
     intents: Sequence[records.IntentRow]
     orders: Sequence[records.OrderRow]
     incidents: Sequence[records.IncidentRow]
+    flattens: Sequence[FlattenRow] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,9 +209,9 @@ class Transaction(Protocol):
     async def conclude(self, end: Conclusion) -> bool:
         """Insert a decision with what belongs to it, end what its trader wanted before, and free the trader.
 
-        Its pending opens have expired, its pending intents on the symbols of the new ones are replaced. A decision
-        whose claim was taken back or given to another slot meanwhile came late: it is stored without its intents, and
-        nothing else changes; then the answer is False. Raises as `insert` does.
+        Its own pending opens have expired, its own pending intents on the symbols of the new ones are replaced; what an
+        operator asked for stays. A decision whose claim was taken back or given to another slot meanwhile came late: it
+        is stored without its intents, and nothing else changes; then the answer is False. Raises as `insert` does.
         """
         ...
 
@@ -244,7 +246,7 @@ class Transaction(Protocol):
         ...
 
     async def account_rows(self, account_id: records.AccountId) -> AccountRows:
-        """Return what a round reads: pending intents, live orders, open incidents. KeyError for an unknown account."""
+        """Return what a round reads: what is pending, live or open of it. KeyError for an unknown account."""
         ...
 
     async def trader(self, trader_id: TraderId) -> TraderRows:

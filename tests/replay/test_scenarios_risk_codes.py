@@ -16,6 +16,7 @@ ALL_IN = {"max_position_size_usd": 1_000_000, "max_margin_usage_pct": 100, "max_
 TESTS = Path(__file__).parents[1]
 NOT_REACHED = {
     "REDUCING": "an operator sets it; a replay has none",
+    "BEING_CLOSED": "an operator asks for it; a replay has none",
     "TRADER_ISOLATED": "it takes twenty closed trades and a day of returns, and then the trader is not asked",
     "TRADER_NOT_RUNNING": "only running traders are asked",
     "SAFE_MODE": "recorded and rule-based decisions cannot fail",

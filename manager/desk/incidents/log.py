@@ -57,6 +57,11 @@ class IncidentLog:
                 else:
                     self._over.append(row)
 
+    @property
+    def standing(self) -> tuple[IncidentRow, ...]:
+        """Return those that are open now."""
+        return tuple(self._open.values())
+
     def tell(self, subject: Subject, detail: str, at: datetime) -> None:
         """Open an incident, or give the one that is open its newest detail; an event is stored as ended.
 

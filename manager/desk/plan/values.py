@@ -143,7 +143,8 @@ class Reservation(OfPosition):
 class AccountView:
     """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began.
 
-    `departed_deficit` is what books of traders that were let go lack.
+    `departed_deficit` is what books of traders that were let go lack. `closing` are positions that an operator closes,
+    `flattening` the traders in the scope of a flatten that is under way.
     """
 
     at: datetime
@@ -161,6 +162,8 @@ class AccountView:
     liquidation_prices: Mapping[Symbol, Decimal] = field(default_factory=dict)
     open_orders: int = 0
     departed_deficit: Decimal = ZERO
+    closing: frozenset[PositionKey] = frozenset()
+    flattening: frozenset[TraderId] = frozenset()
     truth_at: datetime | None = None
     began_at: datetime | None = None
 

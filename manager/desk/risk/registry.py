@@ -24,6 +24,10 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
         doc="The account or the trader may only reduce.",
     ),
     Rule(
+        code="BEING_CLOSED", stage=LOCAL, function=trader.being_closed, reach=Reach.WIDENING,
+        doc="An operator's close of the position, or a flatten of the trader, its account or its tenant, is under way.",
+    ),
+    Rule(
         code="TRADER_ISOLATED", stage=LOCAL, function=trader.trader_isolated, reach=Reach.WIDENING,
         doc="The trader is isolated.",
     ),

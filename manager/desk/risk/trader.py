@@ -14,7 +14,7 @@ from manager.desk.plan.outcomes import plain
 from manager.desk.plan.values import AccountView, TraderView
 from manager.desk.risk.rule import Finding, cut_to, deny
 from manager.desk.risk.standing import OpenCase, sendable
-from manager.state.records import TraderState, TradingState
+from manager.state.records import PositionKey, TraderState, TradingState
 
 HUNDRED = Decimal(100)
 SAFE_MODE_FAILURES = 3
@@ -66,6 +66,15 @@ def _in_state(view: AccountView, trader: TraderView, state: TradingState) -> Fin
         return deny(f"account {view.account_id} is {state}", scope="account")
     if trader.trading_state is state:
         return deny(f"trader {trader.spec.id} is {state}", scope="trader")
+    return None
+
+
+def being_closed(case: OpenCase) -> Finding | None:
+    """Deny while an operator closes the position, or flattens all of the trader's."""
+    if case.trader_id in case.view.flattening:
+        return deny("a flatten of the trader, its account or its tenant is under way", scope="flatten")
+    if PositionKey(case.trader_id, case.symbol) in case.view.closing:
+        return deny("an operator's close of the position is not done yet", scope="position")
     return None
 
 

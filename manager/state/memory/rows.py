@@ -6,9 +6,11 @@ from operator import attrgetter
 from typing import Any
 
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.funding import FundingRow
 from manager.state.journal import EquityRow
 from manager.state.keys import KEYS, SORTED_BY
+from manager.state.kinds import FlattenState
 
 KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
 PLACE_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in SORTED_BY.items()}
@@ -71,6 +73,7 @@ _INDICES: Mapping[type[Any], tuple[IndexSpec, ...]] = {
     FundingRow: (IndexSpec(by="symbol"),),
     records.IncidentRow: (IndexSpec(by="account_id", only="resolved_at", values=(None,)),),
     EquityRow: (IndexSpec(by="trader_id"),),
+    FlattenRow: (IndexSpec(by="account_id", only="state", values=(FlattenState.OPEN,)),),
 }
 _EMPTY = Bucket(repr)
 

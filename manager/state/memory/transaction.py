@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from executor.contract import OPENS, PASSIVE, Outcome
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.checks import check_delete, check_fields, check_fixed, check_patched, check_rewrite, check_row
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
 from manager.state.funding import FundingRow
@@ -24,6 +26,10 @@ _VERDICT_ORDER = attrgetter("at", "round_id", "n")
 def _traders_of(row: Row) -> Sequence[str]:
     named = getattr(row, TRADERS_IN.get(type(row), "trader_id"))
     return (named,) if isinstance(named, str) else [getattr(one, "trader_id", one) for one in named]
+
+
+def _within(at: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    return at is not None and (since is None or at >= since) and (until is None or at <= until)
 
 
 def _bare(key: tuple[Any, ...]) -> Any:
@@ -175,7 +181,7 @@ class MemoryTransaction:
             await self.insert([decision, *end.prompts])
             return False
         where = {"account_id": decision.account_id, "trader_id": trader_id, "status": records.IntentStatus.PENDING}
-        before = await self.find(records.IntentRow, where)
+        before = await self.find(records.IntentRow, where | {"asked_by": ""})
         await self.insert([decision, *end.prompts, *end.intents])
         ended = [old for old in before if old.decision.symbol in symbols or old.decision.action in OPENS]
         if ended:
@@ -242,6 +248,7 @@ class MemoryTransaction:
             intents=tables[records.IntentRow].indices[0].bucket(account_id).ordered,
             orders=tables[records.OrderRow].indices[0].bucket(account_id).ordered,
             incidents=tables[records.IncidentRow].indices[0].bucket(account_id).ordered,
+            flattens=tables[FlattenRow].indices[0].bucket(account_id).ordered,
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
@@ -283,10 +290,9 @@ class MemoryTransaction:
 
     def _of(self, search: Search, where: Mapping[str, Any]) -> list[Any]:
         rows = self._rows.tables[search.kind].find(where, search.newest_first, None)
-        if search.since is not None:
-            rows = [row for row in rows if getattr(row, search.newest_first) >= search.since]
-        if search.until is not None:
-            rows = [row for row in rows if getattr(row, search.newest_first) <= search.until]
+        if search.since is not None or search.until is not None:
+            at = attrgetter(search.newest_first)
+            rows = [row for row in rows if _within(at(row), search.since, search.until)]
         if search.about:
             rows = [row for row in rows if search.about in _traders_of(row)]
         bare = {item.name: item.default for item in fields(search.kind) if item.name in search.omit}

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from manager.state import records
+from manager.state.acts import FlattenRow
 from manager.state.checks import check_delete, check_fields, check_fixed, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, RANK, Row
@@ -207,6 +208,7 @@ class PostgresTransaction:
             intents=found[records.IntentRow][1],
             orders=found[records.OrderRow][1],
             incidents=found[records.IncidentRow][1],
+            flattens=found[FlattenRow][1],
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:

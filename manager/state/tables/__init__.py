@@ -6,12 +6,13 @@ from typing import Any, Final
 from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
 
+from manager.state import acts as act_rows
 from manager.state import funding, records, spending
 from manager.state.journal import ConflictRow, EquityRow
-from manager.state.tables import desk, journal, paper, trading
+from manager.state.tables import acts, desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0027"
+REVISION: Final = "0030"
 
 
 def table_of(model: Any) -> Table:
@@ -43,6 +44,8 @@ TABLES: Mapping[type[Any], Table] = {
     spending.BudgetRow: table_of(journal.BudgetTable),
     records.EventRow: table_of(journal.EventTable),
     EquityRow: table_of(journal.EquityTable),
+    act_rows.ActRow: table_of(acts.ActTable),
+    act_rows.FlattenRow: table_of(acts.FlattenTable),
 }
 PAPER_TABLES = tuple(
     table_of(model)

@@ -10,6 +10,7 @@ from faulty_desk import ACCOUNT, FREE_HAND, FaultyDesk, close, open_long
 from manager.desk.plan.values import GlobalLimits
 from manager.errors import FundingRefused, StillBankrupt
 from manager.manager import Manager
+from manager.roster.acts import TraderMoved
 from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
 from manager.state.records import (
@@ -75,7 +76,7 @@ async def deposited(desk: FaultyDesk, usd: int) -> None:
         await tx.patch(BookRow, (ACCOUNT, UNALLOCATED), capital=common.capital + usd)
 
 
-async def fund(desk: FaultyDesk, usd: int | str, trader_id: TraderId = A) -> TraderRow:
+async def fund(desk: FaultyDesk, usd: int | str, trader_id: TraderId = A) -> TraderMoved:
     return await manager_of(desk).fund(DEFAULT_TENANT, trader_id, Decimal(usd), actor="ann", reason="second chance")
 
 

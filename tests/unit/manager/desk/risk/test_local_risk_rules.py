@@ -83,6 +83,12 @@ RULES: list[tuple[str, Given, Given]] = [
     ("HALTED", Given(trader={"trading_state": TradingState.HALTED}), Given()),
     ("REDUCING", Given(view={"trading_state": TradingState.REDUCING}), Given()),
     ("REDUCING", Given(trader={"trading_state": TradingState.REDUCING}), Given()),
+    ("BEING_CLOSED", Given(view={"flattening": frozenset({"a"})}), Given(view={"flattening": frozenset({"b"})})),
+    (
+        "BEING_CLOSED",
+        Given(view={"closing": frozenset({PositionKey(TraderId("a"), BTC)})}),
+        Given(view={"closing": frozenset({PositionKey(TraderId("a"), ETH), PositionKey(TraderId("b"), BTC)})}),
+    ),
     ("TRADER_ISOLATED", Given(trader={"state": TraderState.ISOLATED}), Given()),
     ("TRADER_NOT_RUNNING", Given(trader={"state": TraderState.PAUSED}), Given()),
     ("TRADER_NOT_RUNNING", Given(trader={"state": TraderState.STOPPED}), Given()),

@@ -1,0 +1,76 @@
+"""The closes that an operator asks for: decisions and intents as a trader's own would be, and what they block."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from exchanges.types import ZERO, Symbol
+from executor.contract import Action, Decision, Outcome
+from manager.state import records
+from manager.state.records import IntentRow, IntentStatus, PositionKey, TraderRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorAsk:
+    """Say who asks for closes, why and when, also in ms since the epoch.
+
+    `ref` tells several of one instant apart, such as the fencing token.
+    """
+
+    actor: str
+    reason: str
+    at: datetime
+    at_ms: int
+    ref: str
+
+
+def close_rows(
+    trader: TraderRow, held: Mapping[Symbol, Decimal], ask: OperatorAsk
+) -> tuple[records.DecisionRow, tuple[IntentRow, ...]]:
+    """Return the operator's decision to close all of these signed quantities, and its intents."""
+    decision_id = records.DecisionId(f"{trader.trader_id}@{ask.at_ms}/{ask.actor}.{ask.ref}")
+    closes = tuple(
+        Decision(
+            symbol=symbol,
+            action=Action.CLOSE_LONG if quantity > ZERO else Action.CLOSE_SHORT,
+            reasoning=ask.reason,
+        )
+        for symbol, quantity in sorted(held.items())
+    )
+    decision = records.DecisionRow(
+        tenant_id=trader.tenant_id,
+        decision_id=decision_id,
+        trader_id=trader.trader_id,
+        account_id=trader.account_id,
+        due_at=ask.at,
+        decided_at=ask.at,
+        outcome=Outcome.DECIDED,
+        decisions=closes,
+        model=f"operator:{ask.actor}",
+        reasoning=ask.reason,
+    )
+    intents = tuple(
+        IntentRow(
+            tenant_id=trader.tenant_id,
+            intent_id=records.IntentId(f"{decision_id}#{number}"),
+            decision_id=decision_id,
+            account_id=trader.account_id,
+            trader_id=trader.trader_id,
+            decided_at=ask.at,
+            decision=close,
+            n=number,
+            asked_by=ask.actor,
+        )
+        for number, close in enumerate(closes)
+    )
+    return decision, intents
+
+
+def being_closed(intents: Iterable[IntentRow]) -> dict[PositionKey, IntentRow]:
+    """Return the positions that operators have asked to close, each with the first intent that is not done yet."""
+    found: dict[PositionKey, IntentRow] = {}
+    for intent in intents:
+        if intent.asked_by and intent.status is IntentStatus.PENDING:
+            found.setdefault(PositionKey(intent.trader_id, Symbol(intent.decision.symbol)), intent)
+    return found

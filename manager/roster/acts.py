@@ -1,0 +1,169 @@
+"""An operator's acts, each done once for each key: its result is stored with its effect, in one transaction."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Final, TypeVar
+from uuid import uuid4
+
+from pydantic import TypeAdapter
+
+from exchanges.clock import Clock
+from exchanges.types import Symbol
+from manager.errors import ActKeyRefused
+from manager.state.acts import ActKey, ActRow, FlattenId, FlattenScope
+from manager.state.errors import DuplicateRow
+from manager.state.kinds import ActKind, Afterwards, StateCode
+from manager.state.records import AccountId, IntentId, TenantId, TraderRow, TraderState
+from manager.state.store import Store, Transaction
+from traders.spec import TraderId
+
+R = TypeVar("R")
+_LONGEST_KEY: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderMoved:
+    """Say how a trader stands after it was isolated or funded; `amount_usd` is what it was given."""
+
+    trader_id: TraderId
+    account_id: AccountId
+    state: TraderState
+    state_code: StateCode
+    state_reason: str
+    amount_usd: Decimal | None = None
+
+    @classmethod
+    def of(cls, row: TraderRow, amount_usd: Decimal | None = None) -> "TraderMoved":
+        """Return how the trader of a row stands."""
+        return cls(
+            trader_id=row.trader_id,
+            account_id=row.account_id,
+            state=row.state,
+            state_code=row.state_code,
+            state_reason=row.state_reason,
+            amount_usd=amount_usd,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosingPosition:
+    """Hold one position that is to be closed, its signed quantity then, and the intent that asks for it.
+
+    One that an operator had asked for before has that older intent: nothing was asked again.
+    """
+
+    account_id: AccountId
+    trader_id: TraderId
+    symbol: Symbol
+    quantity: Decimal
+    intent_id: IntentId
+    asked_before: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseAsked:
+    """Say what a close asked for and when, and how many of the trader's own waiting intents it replaced."""
+
+    at: datetime
+    trader_id: TraderId
+    account_id: AccountId
+    positions: tuple[ClosingPosition, ...]
+    superseded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenAsked:
+    """Say what a flatten began, or which one it joined, begun `at`; `stopped` and `halted` are those that it moved."""
+
+    flatten_id: FlattenId
+    at: datetime
+    scope: FlattenScope
+    afterwards: Afterwards
+    joined: bool
+    accounts: tuple[AccountId, ...]
+    positions: tuple[ClosingPosition, ...] = ()
+    superseded: int = 0
+    stopped: tuple[TraderId, ...] = ()
+    halted: tuple[AccountId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenCanceled:
+    """Say which flatten an operator ended before its scope was flat."""
+
+    flatten_id: FlattenId
+    accounts: tuple[AccountId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Say which act is asked for, with which arguments, by whom, and under which key; without one it gets its own."""
+
+    act: ActKind
+    arguments: Mapping[str, str]
+    actor: str
+    key: ActKey | None = None
+
+    @property
+    def digest(self) -> str:
+        """Return the hash of what is asked for; who asks is not in it."""
+        return sha256(json.dumps([self.act, dict(self.arguments)], sort_keys=True).encode()).hexdigest()
+
+
+class Acts:
+    """Do acts once: the same key with the same arguments gets the stored result, whoever calls and however often."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def once(
+        self, tenant: TenantId, call: Call, result: type[R], effect: Callable[[Transaction], Awaitable[R]]
+    ) -> R:
+        """Return what `effect` makes of a transaction, which also stores it, or what it made of an earlier one.
+
+        Raises ActKeyRefused for a key that is none, or that stands for something else; what the effect raises is not
+        stored, so the key may be used again.
+        """
+        key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
+        stored: ActRow | None
+        try:
+            async with self._store.transaction(tenant) as tx:
+                stored = await tx.get(ActRow, key)
+                if stored is None:
+                    # The row comes first: whoever has the same key waits here until this transaction has ended.
+                    await tx.insert([self._row(tenant, key, call)])
+                    done = await effect(tx)
+                    await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
+                    return done
+        except DuplicateRow:
+            async with self._store.transaction(tenant) as tx:
+                stored = await tx.get(ActRow, key)
+            if stored is None:
+                raise
+        if (stored.act, stored.arguments) != (call.act, call.digest):
+            raise ActKeyRefused(
+                f"key {key!r} stands for another act ({stored.act} by {stored.actor} at {stored.at:%Y-%m-%d %H:%M:%S} "
+                "UTC, or other arguments); give each act a key of its own"
+            )
+        return TypeAdapter(result).validate_json(stored.result)
+
+    def _row(self, tenant: TenantId, key: ActKey, call: Call) -> ActRow:
+        return ActRow(
+            tenant_id=tenant,
+            key=key,
+            act=call.act,
+            arguments=call.digest,
+            at=self._clock.now(),
+            actor=call.actor,
+        )
+
+
+def _checked(key: ActKey) -> ActKey:
+    if not key or len(key) > _LONGEST_KEY or not key.isprintable():
+        raise ActKeyRefused(f"key {key!r} is none; give 1 to {_LONGEST_KEY} characters that can be printed")
+    return key

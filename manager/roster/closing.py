@@ -1,0 +1,242 @@
+"""Ask for closes in an operator's name: of one position, of all of a trader's, or of all in a flatten's scope."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import uuid4
+
+from exchanges.clock import to_ms
+from exchanges.types import Symbol
+from executor.contract import OPENS, Action
+from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
+from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
+from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled
+from manager.roster.lifecycle import event_of, transition
+from manager.state import records
+from manager.state.acts import FlattenId, FlattenRow, FlattenScope
+from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, ScopeKind, TradingState
+from manager.state.records import AccountId, AccountRow, PositionKey, TraderRow, TraderState
+from manager.state.store import AccountRows, Transaction
+from traders.spec import TraderId
+
+_HOLDER: Final = "manager"
+_ENTERING: Final = OPENS | {Action.TARGET}
+DECIDING: Final = frozenset({TraderState.RUNNING, TraderState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """Say who acts, why and when."""
+
+    actor: str
+    reason: str
+    at: datetime
+
+
+class Closing:
+    """Ask for closes of one account within `tx`, which has taken it: a round under way writes nothing any more."""
+
+    def __init__(self, tx: Transaction, desk: AccountRows, token: int, by: By) -> None:
+        self._tx = tx
+        self._desk = desk
+        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, at_ms=to_ms(by.at), ref=str(token))
+
+    @classmethod
+    async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":
+        """Take the account."""
+        token = await tx.acquire(account_id, _HOLDER)
+        return cls(tx, await tx.account_rows(account_id), token, by)
+
+    @property
+    def desk(self) -> AccountRows:
+        """Return the account as it was when it was taken."""
+        return self._desk
+
+    def held(self, trader_id: TraderId) -> dict[Symbol, Decimal]:
+        """Return what a trader holds, signed."""
+        return {row.symbol: row.quantity for row in self._desk.positions if row.trader_id == trader_id}
+
+    async def supersede(self, trader_id: TraderId, symbols: Collection[Symbol], *, entries: bool = False) -> int:
+        """End what a trader itself waits for on these symbols, with `entries` its opens everywhere; return how many."""
+        ended = 0
+        for intent in self._desk.intents:
+            meant = intent.decision.symbol in symbols or (entries and intent.decision.action in _ENTERING)
+            if intent.trader_id == trader_id and not intent.asked_by and meant:
+                await self._tx.patch(records.IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
+                ended += 1
+        return ended
+
+    async def ask(self, trader: TraderRow, held: dict[Symbol, Decimal]) -> tuple[ClosingPosition, ...]:
+        """Ask for the close of these quantities, each once: what an operator asked for before is not asked again."""
+        asked = being_closed(self._desk.intents)
+        older = {s: asked[key] for s in held if (key := PositionKey(trader.trader_id, s)) in asked}
+        missing = {symbol: quantity for symbol, quantity in held.items() if symbol not in older}
+        intents = dict(older)
+        if missing:
+            decision, made = close_rows(trader, missing, self._ask)
+            await self._tx.insert([decision, *made])
+            intents |= {Symbol(intent.decision.symbol): intent for intent in made}
+        return tuple(
+            ClosingPosition(
+                account_id=trader.account_id,
+                trader_id=trader.trader_id,
+                symbol=symbol,
+                quantity=quantity,
+                intent_id=intents[symbol].intent_id,
+                asked_before=symbol in older,
+            )
+            for symbol, quantity in sorted(held.items())
+        )
+
+
+async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by: By) -> CloseAsked:
+    """Ask for the close of one position of a trader, or of all; its own waiting intents there are superseded.
+
+    Raises UnknownTrader, and NothingHeld with what it holds.
+    """
+    row = await tx.get(TraderRow, trader_id)
+    if row is None:
+        raise UnknownTrader.of(trader_id)
+    closing = await Closing.of(tx, row.account_id, by)
+    held = closing.held(trader_id)
+    if not held or (symbol is not None and symbol not in held):
+        has = f"it holds {', '.join(sorted(held))}" if held else "it holds nothing"
+        raise NothingHeld(f"trader {trader_id} has no position{f' in {symbol}' if symbol else ''} to close: {has}")
+    wanted = held if symbol is None else {symbol: held[symbol]}
+    superseded = await closing.supersede(trader_id, wanted)
+    positions = await closing.ask(row, wanted)
+    event = event_of(row, by.at, kind=EventKind.CLOSE_ASKED, actor=by.actor, reason=by.reason)
+    before = ", ".join(f"{one.quantity:+f} {one.symbol}" for one in positions)
+    await tx.insert([replace(event, before=before, after="asked to close")])
+    return CloseAsked(
+        at=by.at, trader_id=trader_id, account_id=row.account_id, positions=positions, superseded=superseded
+    )
+
+
+class Flatten:
+    """Begin, join or cancel the flatten of a scope within `tx`; passes over its accounts carry it on and end it."""
+
+    def __init__(self, tx: Transaction, scope: FlattenScope, by: By) -> None:
+        self._tx = tx
+        self._scope = scope
+        self._by = by
+
+    async def begin(self, afterwards: Afterwards) -> FlattenAsked:
+        """Block the entries of the scope and ask for all its closes; one of the same scope under way is joined.
+
+        Raises UnknownTrader or UnknownAccount. What is to stay afterwards is done at once, also when it is joined.
+        """
+        scope, taken = self._scope, [await Closing.of(self._tx, one, self._by) for one in await self._accounts()]
+        open_ = [row for one in taken for row in one.desk.flattens if self._is_same(row)]
+        flatten_id = open_[0].flatten_id if open_ else FlattenId(f"f-{uuid4().hex[:12]}")
+        asked = FlattenAsked(
+            flatten_id=flatten_id,
+            at=min((row.at for row in open_), default=self._by.at),
+            scope=scope,
+            afterwards=afterwards,
+            joined=bool(open_),
+            accounts=tuple(one.desk.account.account_id for one in taken),
+        )
+        parts = {row.account_id for row in open_}
+        for one in taken:
+            asked = await self._account(one, asked, begun=one.desk.account.account_id in parts)
+        return asked
+
+    async def cancel(self) -> FlattenCanceled:
+        """End the flatten of this scope where it is: what is asked for is closed still, entries are free again.
+
+        Raises NoFlatten where none is under way.
+        """
+        taken = [await Closing.of(self._tx, one, self._by) for one in await self._accounts()]
+        rows = [row for one in taken for row in one.desk.flattens if self._is_same(row)]
+        if not rows:
+            raise NoFlatten(f"no flatten of {self._scope} is under way")
+        ended = {"state": FlattenState.CANCELED, "ended_at": self._by.at}
+        accounts = {one.desk.account.account_id: one.desk.account for one in taken}
+        for row in rows:
+            await self._tx.patch(FlattenRow, (row.account_id, row.flatten_id), **ended)
+            await self._tell(accounts[row.account_id], EventKind.FLATTEN_ENDED, FlattenState.CANCELED)
+        return FlattenCanceled(flatten_id=rows[0].flatten_id, accounts=tuple(row.account_id for row in rows))
+
+    async def _accounts(self) -> list[AccountId]:
+        """Return the accounts of the scope in the order in which everybody takes them."""
+        kind, name = self._scope.kind, self._scope.name
+        if kind is ScopeKind.TRADER:
+            trader = await self._tx.get(TraderRow, name)
+            if trader is None:
+                raise UnknownTrader.of(TraderId(name))
+            return [trader.account_id]
+        rows = await self._tx.find(AccountRow, {}, limit=None)
+        if kind is ScopeKind.TENANT and rows:
+            return sorted(row.account_id for row in rows)
+        if not rows:
+            raise UnknownAccount("the tenant has no accounts; start its desk with `propdesk run`")
+        if all(row.account_id != name for row in rows):
+            raise UnknownAccount(f"there is no account {name!r}; `propdesk status` names them")
+        return [AccountId(name)]
+
+    def _is_same(self, row: FlattenRow) -> bool:
+        mine = self._scope.name if self._scope.kind is ScopeKind.TRADER else ""
+        return row.scope is self._scope.kind and row.trader_id == mine
+
+    async def _account(self, one: Closing, asked: FlattenAsked, *, begun: bool) -> FlattenAsked:
+        account, by, afterwards = one.desk.account, self._by, asked.afterwards
+        traders = [row for row in one.desk.traders if self._scope.kind is not ScopeKind.TRADER or self._is_of(row)]
+        superseded, positions = asked.superseded, list(asked.positions)
+        for row in traders:
+            held = one.held(row.trader_id)
+            superseded += await one.supersede(row.trader_id, held, entries=True)
+            positions += await one.ask(row, held)
+        if not begun:
+            mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
+            flatten = FlattenRow(
+                tenant_id=account.tenant_id,
+                account_id=account.account_id,
+                flatten_id=asked.flatten_id,
+                scope=self._scope.kind,
+                afterwards=afterwards,
+                at=by.at,
+                actor=by.actor,
+                reason=by.reason,
+                trader_id=mine,
+            )
+            await self._tx.insert([flatten])
+            await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
+        halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
+        stops = afterwards is not Afterwards.STAND_BY and not halts
+        return replace(
+            asked,
+            positions=tuple(positions),
+            superseded=superseded,
+            stopped=(*asked.stopped, *(await self._stop(traders) if stops else ())),
+            halted=(*asked.halted, *(await self._halt(account) if halts else ())),
+        )
+
+    def _is_of(self, row: TraderRow) -> bool:
+        return row.trader_id == self._scope.name
+
+    async def _stop(self, traders: Sequence[TraderRow]) -> list[TraderId]:
+        """Stop those that decide; one that is isolated or in error stays so."""
+        by, moved = self._by, []
+        for row in traders:
+            if row.state in DECIDING:
+                to = TraderState.STOPPED
+                await transition(self._tx, row.trader_id, to, actor=by.actor, reason=by.reason, at=by.at)
+                moved.append(row.trader_id)
+        return moved
+
+    async def _halt(self, account: AccountRow) -> list[AccountId]:
+        if account.trading_state is TradingState.HALTED:
+            return []
+        by, halted = self._by, TradingState.HALTED
+        await self._tx.patch(AccountRow, (account.account_id,), trading_state=halted, state_reason=by.reason)
+        event = event_of(account, by.at, kind=EventKind.TRADING_STATE, actor=by.actor, reason=by.reason)
+        await self._tx.insert([replace(event, before=account.trading_state, after=halted)])
+        return [account.account_id]
+
+    async def _tell(self, account: AccountRow, kind: EventKind, after: FlattenState) -> None:
+        event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=self._by.reason)
+        mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
+        await self._tx.insert([replace(event, trader_id=mine, before=str(self._scope), after=after)])

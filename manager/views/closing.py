@@ -1,0 +1,253 @@
+"""How far an operator's closes and flattens are, and what a flatten would close."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from exchanges.types import ZERO, Side, Symbol
+from manager.desk.plan.leftovers import CloseFacts
+from manager.errors import UnknownAccount, UnknownTrader
+from manager.state import records
+from manager.state.acts import FlattenId, FlattenRow, FlattenScope, LeftPosition
+from manager.state.kinds import FlattenState, IntentStatus, OrderPurpose, OrderState, ScopeKind, WhyLeft
+from manager.state.records import AccountId, AccountRow, IntentId, OrderRow, PositionKey, PositionRow, TenantId
+from manager.state.store import AccountRows, Search, Store, Transaction
+from traders.book import EXTERNAL
+from traders.spec import TraderId
+
+_ORDERS_READ: Final = 200
+_PARTS_READ: Final = 1000
+_REFUSED: Final = (OrderState.REJECTED, OrderState.DENIED)
+_BPS: Final = Decimal(10_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedPart:
+    """Sum what was closed of a position since it was asked for, by whatever closed it; money in USD, gross of fees."""
+
+    trader_id: TraderId
+    symbol: Symbol
+    quantity: Decimal
+    price: Decimal
+    realized_pnl: Decimal
+    fees: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseProgress:
+    """Say whether all that was asked for is done, what was closed, and what is left and why."""
+
+    done: bool
+    closed: tuple[ClosedPart, ...]
+    left: tuple[LeftPosition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseWatch:
+    """Name the closes of one account to look at: their intents, or a flatten, and since when.
+
+    `watched` tells whether a worker has given a sign of life.
+    """
+
+    account_id: AccountId
+    since: datetime
+    intents: tuple[IntentId, ...] = ()
+    flatten_id: FlattenId | None = None
+    watched: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedClose:
+    """Hold what a flatten would close: `notional_usd` at the mark of the last sample, and the fee if none is crossed.
+
+    Both are None where mark or fee are not known.
+    """
+
+    account_id: AccountId
+    trader_id: TraderId
+    symbol: Symbol
+    side: Side
+    quantity: Decimal
+    mark: Decimal | None
+    notional_usd: Decimal | None
+    fee_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenPreview:
+    """Say what a flatten of a scope would close, what would stay, and which flattens are under way there."""
+
+    scope: FlattenScope
+    closes: tuple[PlannedClose, ...]
+    stays: tuple[LeftPosition, ...]
+    under_way: tuple[FlattenRow, ...]
+
+
+def open_flattens(where: Mapping[str, Any]) -> Search:
+    """Return the search for the flattens under way."""
+    return Search(kind=FlattenRow, where={**where, "state": FlattenState.OPEN})
+
+
+def told_flatten(row: FlattenRow) -> str:
+    """Say in a line that a flatten is under way."""
+    of = f"trader {row.trader_id}" if row.trader_id else "all traders"
+    told = f": {row.reason}" if row.reason else ""
+    return f"flatten of {of} under way since {row.at:%Y-%m-%d %H:%M:%S} UTC by {row.actor}{told}"
+
+
+async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseWatch]) -> CloseProgress:
+    """Return how far closes are, of all accounts together."""
+    async with store.transaction(tenant) as tx:
+        found = [await _Progress(tx, watch).read() for watch in watches]
+    return CloseProgress(
+        done=all(one.done for one in found),
+        closed=tuple(part for one in found for part in one.closed),
+        left=tuple(left for one in found for left in one.left),
+    )
+
+
+class _Progress:
+    """Read how far the closes of one account are."""
+
+    def __init__(self, tx: Transaction, watch: CloseWatch) -> None:
+        self._tx = tx
+        self._watch = watch
+
+    async def read(self) -> CloseProgress:
+        watch, rows = self._watch, await self._tx.account_rows(self._watch.account_id)
+        if watch.flatten_id is not None:
+            flatten = await self._tx.get(FlattenRow, watch.account_id, watch.flatten_id)
+            if flatten is None:
+                return CloseProgress(done=True, closed=(), left=())
+            known = {row.trader_id for row in rows.traders}
+            mine = {owner for owner in known if flatten.covers(owner)}
+            closed = await self._closed(mine, None)
+            if flatten.state is not FlattenState.OPEN:
+                return CloseProgress(done=True, closed=closed, left=flatten.remaining)
+            held = [row for row in rows.positions if row.trader_id in mine]
+            return CloseProgress(done=False, closed=closed, left=await self._left(rows, held))
+        intents = await self._tx.find(records.IntentRow, {"intent_id": watch.intents}, limit=None)
+        keys = {PositionKey(one.trader_id, Symbol(one.decision.symbol)): one for one in intents}
+        left = [
+            row
+            for row in rows.positions
+            if (asked := keys.get(PositionKey(row.trader_id, row.symbol))) is not None
+            and (asked.status is IntentStatus.PENDING or row.dust)
+        ]
+        return CloseProgress(
+            done=all(one.status is not IntentStatus.PENDING for one in intents),
+            closed=await self._closed({one.trader_id for one in intents}, frozenset(keys)),
+            left=await self._left(rows, left),
+        )
+
+    async def _closed(self, traders: set[TraderId], keys: frozenset[PositionKey] | None) -> tuple[ClosedPart, ...]:
+        where = {"account_id": self._watch.account_id, "trader_id": tuple(sorted(traders))}
+        search = Search(
+            kind=records.FillPartRow, where=where, newest_first="at", since=self._watch.since, limit=_PARTS_READ
+        )
+        [parts] = await self._tx.search(search)
+        sums: dict[PositionKey, list[records.FillPartRow]] = {}
+        for part in parts:
+            key = PositionKey(part.trader_id, part.symbol)
+            if part.purpose != OrderPurpose.ENTRY and (keys is None or key in keys):
+                sums.setdefault(key, []).append(part)
+        return tuple(_summed(key, found) for key, found in sorted(sums.items()))
+
+    async def _left(self, rows: AccountRows, held: Sequence[PositionRow]) -> tuple[LeftPosition, ...]:
+        if not held:
+            return ()
+        newest: dict[PositionKey, OrderRow] = {}
+        where = {"account_id": self._watch.account_id}
+        for order in await self._tx.find(OrderRow, where, newest_first="created_at", limit=_ORDERS_READ):
+            if order.closes and order.created_at >= self._watch.since:
+                for share in order.shares:
+                    newest.setdefault(PositionKey(share.trader_id, order.symbol), order)
+        facts = CloseFacts(
+            orders=rows.orders,
+            incidents=rows.incidents,
+            external={row.symbol: row.quantity for row in rows.positions if row.trader_id == EXTERNAL},
+            refused={key: order for key, order in newest.items() if order.state in _REFUSED},
+            watched=self._watch.watched,
+        )
+        return tuple(facts.why_left(row) for row in held)
+
+
+async def read_preview(store: Store, tenant: TenantId, scope: FlattenScope) -> FlattenPreview:
+    """Return what a flatten of the scope would close; raise UnknownTrader or UnknownAccount."""
+    kinds = (AccountRow, records.TraderRow, PositionRow)
+    async with store.transaction(tenant) as tx:
+        accounts, traders, positions, flattens = await tx.search(
+            *(Search(kind=kind) for kind in kinds), open_flattens({})
+        )
+    mine = {row.trader_id for row in traders}
+    names = {row.account_id for row in accounts}
+    if scope.kind is ScopeKind.TRADER:
+        [*found] = [row for row in traders if row.trader_id == scope.name]
+        if not found:
+            raise UnknownTrader.of(TraderId(scope.name))
+        mine, names = {found[0].trader_id}, {found[0].account_id}
+    elif scope.kind is ScopeKind.ACCOUNT:
+        if scope.name not in names:
+            raise UnknownAccount(f"there is no account {scope.name!r}; `propdesk status` names them")
+        names = {AccountId(scope.name)}
+    of = {row.account_id: row for row in accounts}
+    held = [row for row in positions if row.account_id in names and row.trader_id in mine]
+    external = [row for row in positions if row.account_id in names and row.trader_id == EXTERNAL]
+    return FlattenPreview(
+        scope=scope,
+        closes=tuple(_planned(row, of[row.account_id]) for row in held if not row.dust),
+        stays=(*map(_stays, (row for row in held if row.dust)), *map(_stays, external)),
+        under_way=tuple(row for row in flattens if row.account_id in names),
+    )
+
+
+def _planned(row: PositionRow, account: AccountRow) -> PlannedClose:
+    sampled, fee_bps = account.marks.get(row.symbol), _fee_bps(account)
+    mark = None if sampled is None else sampled.price
+    notional = None if mark is None else abs(row.quantity) * row.contract_size * mark
+    return PlannedClose(
+        account_id=row.account_id,
+        trader_id=row.trader_id,
+        symbol=row.symbol,
+        side=Side.SELL if row.quantity > ZERO else Side.BUY,
+        quantity=abs(row.quantity),
+        mark=mark,
+        notional_usd=notional,
+        fee_usd=None if notional is None or fee_bps is None else notional * fee_bps / _BPS,
+    )
+
+
+def _fee_bps(account: AccountRow) -> Decimal | None:
+    """Return the taker fee that the account's terms tell, None where they tell none."""
+    terms = json.loads(account.terms) if account.terms else {}
+    own = terms.get(terms.get("type", ""), {})
+    given = own.get("fee_bps") if isinstance(own, dict) else None
+    return None if given is None else Decimal(str(given))
+
+
+def _stays(row: PositionRow) -> LeftPosition:
+    dust = "too small for the venue; it goes along with the next order of its symbol"
+    external = row.trader_id == EXTERNAL
+    return LeftPosition(
+        trader_id=row.trader_id,
+        symbol=row.symbol,
+        quantity=row.quantity,
+        why=WhyLeft.EXTERNAL if external else WhyLeft.DUST,
+        detail="no trader owns it, so the desk never touches it" if external else dust,
+    )
+
+
+def _summed(key: PositionKey, parts: Sequence[records.FillPartRow]) -> ClosedPart:
+    quantity = sum((abs(part.quantity) for part in parts), ZERO)
+    worth = sum((abs(part.quantity) * part.price for part in parts), ZERO)
+    return ClosedPart(
+        trader_id=key.trader_id,
+        symbol=key.symbol,
+        quantity=-sum((part.quantity for part in parts), ZERO),
+        price=worth / quantity if quantity else ZERO,
+        realized_pnl=sum((part.realized for part in parts), ZERO),
+        fees=sum((part.fee for part in parts), ZERO),
+    )
