@@ -11,6 +11,7 @@ STAMP := .venv/.setup-done
 SOURCES := exchanges executor traders manager $(wildcard migrations) $(wildcard benchmarks) docs/pages tests
 GENERATED := executor/proto/decision_pb2.py
 PEER := .venv/bench-peer
+PEER_PYTHON ?= $(BIN)/python
 BENCHMARKS := $(filter-out benchmarks/twelve_traders.py benchmarks/many_traders.py,$(wildcard benchmarks/[a-z]*.py))
 MEASURE := COVERAGE_FILE=$(CURDIR)/.coverage
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
@@ -76,8 +77,10 @@ first-hour: setup
 	PYTHONPATH=docs $(BIN)/python -m pages.first_hour
 
 bench: setup
-	@[ -d $(PEER) ] || $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEER) -r benchmarks/requirements.txt || { \
-	  rm -rf $(PEER); echo 'make bench: backtesting.py cannot be installed here; its figures are left out.' >&2; }
+	@$(PEER)/bin/python -c 'import nautilus_trader, backtesting, polars' 2>/dev/null || { \
+	  rm -rf $(PEER); $(BIN)/uv venv --quiet --python $(PEER_PYTHON) $(PEER) && \
+	  $(BIN)/uv pip install --quiet --python $(PEER)/bin/python -r benchmarks/requirements.txt; } || { \
+	  rm -rf $(PEER); echo 'make bench: the peers cannot be installed here; their figures are left out.' >&2; }
 	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 lock: setup

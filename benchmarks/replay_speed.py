@@ -1,147 +1,159 @@
-"""Measure the replay of twelve traders on one account against backtesting.py on the same bars, in turns in one run.
+"""Measure the replay of twelve traders on one account against two peers on the same bars, in turns in one run.
 
-Times are CPU seconds of the process, so that what else runs on the machine disturbs them least; medians of the runs.
+The peers are NautilusTrader, all twelve strategies in one engine, and backtesting.py, a run for each strategy and
+symbol (`benchmarks/peers`). Nothing is isolated, every decision is taken, the bars have no stale tail. Times are CPU
+seconds of all processes, so that what else runs on the machine disturbs them least; medians of the runs.
 """
 
 import argparse
 import cProfile
 import json
+import logging
 import os
 import pstats
-import resource
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Final
 
 import polars as pl
+import structlog
 
-from benchmarks.twelve_traders import twelve_strategies, twelve_traders
-from exchanges.clock import from_ms, to_ms
+from benchmarks.peers.measured import Run, measured
+from benchmarks.twelve_traders import SYMBOLS, twelve_strategies, twelve_traders
+from exchanges.clock import from_ms
+from exchanges.indicators import HOUR_MS
 from manager.bootstrap.request import ReplayRequest
 from manager.replay.run import run_replay
 
 ROOT = Path(__file__).resolve().parent.parent
 CANDLES = ROOT.parent / "shared/data/candles/binance_usdm_2025/candles_1m.parquet"
-PEER = ROOT / "benchmarks/peers/backtesting_twelve.py"
+PEERS = {"nautilus_trader": "nautilus_twelve.py", "backtesting": "backtesting_twelve.py"}
+PEER_PYTHON = ROOT / ".venv/bench-peer/bin/python"
 NO_ISOLATION = "{sharpe_below: null, failed_decisions: null, violations_per_day: null}"
-PEER_LIBRARIES = ROOT / ".venv/bench-peer"
-DECISIONS_GOAL, TAKEN = 5000, 0.99
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Hold one measured run; `cpu_s` are the seconds of all its processes, `share` the decisions taken of those due."""
-
-    bars: int
-    decisions: int
-    orders: int
-    cpu_s: float
-    wall_s: float
-    share: float = 1.0
-    violated: int = 0
+HOUR: Final = timedelta(milliseconds=HOUR_MS)
+DECISIONS_GOAL, TAKEN, SAME_WORK = 5000, 0.99, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Name the candles and the time in which every symbol has some: beyond it marks would only age."""
+    """Name a file of candles and its time, from a full hour to a full hour."""
 
     candles: Path
     start: datetime
     end: datetime
 
     @staticmethod
-    def of(candles: Path) -> "Window":
-        """Return the window of a file."""
-        ends = pl.scan_parquet(candles).group_by("symbol").agg(first=pl.col("ts_ms").min(), last=pl.col("ts_ms").max())
-        [(first, last)] = ends.select(pl.col("first").max(), pl.col("last").min()).collect().rows()
-        return Window(candles=candles, start=from_ms(first), end=from_ms(last))
-
-    def write_csv(self, path: Path) -> Path:
-        """Write the candles within the window for a peer."""
-        inside = pl.col("ts_ms").is_between(to_ms(self.start), to_ms(self.end))
-        pl.read_parquet(self.candles).filter(inside).sort("symbol", "ts_ms").write_csv(path)
-        return path
-
-
-def cpu_s() -> float:
-    """Return the CPU seconds of this process, its threads and its children that ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    def cut(candles: Path, days: float | None, folder: Path) -> "Window":
+        """Write the candles of the whole hours in which every symbol has some (beyond, marks would only age)."""
+        frame = pl.read_parquet(candles)
+        length_ms = frame.select(pl.col("ts_ms").diff().over("symbol").min()).item()
+        ends = frame.group_by("symbol").agg(first=pl.col("ts_ms").min(), end=pl.col("ts_ms").max() + length_ms)
+        [(first, end)] = ends.select(pl.col("first").max(), pl.col("end").min()).rows()
+        first, end = -(-first // HOUR_MS) * HOUR_MS, end // HOUR_MS * HOUR_MS
+        if days is not None:
+            end = min(end, first + int(days * 24) * HOUR_MS)
+        inside = frame.filter(pl.col("ts_ms").is_between(first, end, closed="left"))
+        inside.write_parquet(folder / "candles.parquet")
+        return Window(candles=folder / "candles.parquet", start=from_ms(first), end=from_ms(end))
 
 
-def replay_once(window: Window, config: Path, interval_s: int) -> Run:
+def replay_once(window: Window, config: Path, interval: timedelta) -> Run:
     """Replay everything once, invariants on, loading of the candles included."""
-    wall, cpu = time.perf_counter(), cpu_s()
-    report = run_replay(ReplayRequest(config=config, candles=window.candles, start=window.start, end=window.end))
-    decisions = sum(trader["decisions"] for trader in report["traders"])
-    due = len(report["traders"]) * ((window.end - window.start) // timedelta(seconds=interval_s))
+    with measured() as took:
+        report = run_replay(ReplayRequest(config=config, candles=window.candles))
+    traders = report["traders"]
+    decisions = sum(trader["decisions"] for trader in traders)
     return Run(
+        engine="Propdesk",
         bars=report["bars"],
         decisions=decisions,
-        orders=sum(trader["orders"] for trader in report["traders"]),
-        cpu_s=cpu_s() - cpu,
-        wall_s=time.perf_counter() - wall,
-        share=decisions / due,
+        orders=sum(trader["orders"] for trader in traders),
+        fills=sum(trader["fills"] for trader in traders),
+        share=decisions / (len(traders) * ((window.end - window.start) // interval)),
         violated=report["invariants"]["violated"],
+        cpu_s=took.cpu_s,
+        wall_s=took.wall_s,
     )
 
 
-def peer_once(csv: Path, strategies: Path) -> Run:
-    """Run the twelve strategies in backtesting.py once, one run each; loading of the candles left out."""
+def peer_once(python: Path, script: str, window: Window, strategies: Path) -> Run:
+    """Run a peer once in its own interpreter."""
     done = subprocess.run(
-        [sys.executable, str(PEER), str(csv), str(strategies)],
-        env={**os.environ, "PYTHONPATH": str(PEER_LIBRARIES)},
+        [str(python), str(ROOT / "benchmarks/peers" / script), str(window.candles), str(strategies)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        check=True,
     )
-    row: dict[str, Any] = json.loads(done.stdout)
-    return Run(**row)
+    if done.returncode:
+        sys.exit(f"{script} failed in {python}:\n{done.stderr[-2000:]}")
+    return Run.told(done.stdout)
 
 
-def compare(window: Window, folder: Path, runs: int) -> None:
-    """Print both at one-hour decisions, run by run in turns, and the ratio of their CPU a decision."""
-    config, csv = write_config(folder, "1h"), folder / "candles.csv"
-    strategies = folder / "strategies.json"
+def present(python: Path) -> list[str]:
+    """Return the scripts of the peers that this interpreter has, and say which are left out."""
+    found = []
+    for module, script in PEERS.items():
+        if (
+            python.is_file()
+            and subprocess.run([str(python), "-c", f"import {module}"], capture_output=True).returncode == 0
+        ):
+            found.append(script)
+        else:
+            print(f"{module} is not in {python}: its figures are left out (benchmarks/README.md says how to get it)")
+    return found
+
+
+def compare(window: Window, folder: Path, given: argparse.Namespace) -> None:
+    """Print all at one-hour decisions, run by run in turns, and the ratios of their CPU a decision."""
+    config, strategies = write_config(folder, "1h"), folder / "strategies.json"
     strategies.write_text(json.dumps(twelve_strategies()), encoding="utf-8")
-    has_peer = (PEER_LIBRARIES / "backtesting").is_dir()
-    if has_peer:
-        window.write_csv(csv)
-    else:
-        print(f"backtesting.py is not in {PEER_LIBRARIES}: its figures are left out (make bench installs it)")
-    own, peer = [], []
-    for _ in range(runs):
-        own.append(replay_once(window, config, 3_600))
-        if has_peer:
-            peer.append(peer_once(csv, strategies))
-    show("replay, 12 traders, 1h decisions", own)
-    if peer:
-        show("backtesting.py 0.6, the same 12 strategies in 12 runs", peer)
-        ratio = median(run.cpu_s for run in peer) / median(run.cpu_s for run in own)
-        print(f"  backtesting.py takes {ratio:.2f} times the CPU of the replay")
+    turns: list[Callable[[], Run]] = [partial(replay_once, window, config, HOUR)]
+    turns += [partial(peer_once, given.peers, script, window, strategies) for script in present(given.peers)]
+    rounds = [[turn() for turn in turns] for _ in range(given.runs)]
+    own, *peers = [list(runs) for runs in zip(*rounds, strict=True)]
+    show("12 traders, 1h decisions", own)
+    for runs in peers:
+        show("the same 12 strategies", runs)
+        print(f"  {ratio(own, runs)}")
+
+
+def ratio(own: list[Run], peer: list[Run]) -> str:
+    """Say how much more CPU a decision of the peer takes, unless they did not do the same work."""
+    ours, theirs = own[0].decisions, peer[0].decisions
+    if own[0].share < TAKEN or abs(theirs - ours) > SAME_WORK * ours:
+        return f"no ratio: {theirs:,} decisions against {ours:,} is not the same work"
+    times, loaded = (a_decision_ms(peer, loading=loading) / a_decision_ms(own) for loading in (False, True))
+    return f"{times:.2f} times the replay's CPU a decision, {loaded:.2f} with its loading, which the replay's includes"
+
+
+def a_decision_ms(runs: list[Run], *, loading: bool = False) -> float:
+    """Return the median CPU of a decision."""
+    return 1000 * median((run.cpu_s + loading * run.load_s) / max(run.decisions, 1) for run in runs)
 
 
 def show(title: str, runs: list[Run]) -> None:
     """Print the median of some runs."""
-    cpu = median(run.cpu_s for run in runs)
-    first = runs[0]
+    first, cpu, wall = runs[0], median(run.cpu_s for run in runs), median(run.wall_s for run in runs)
     each = " ".join(f"{run.cpu_s:.2f}" for run in runs)
-    wall = median(run.wall_s for run in runs)
-    print(f"{title}: {first.decisions:,} decisions ({first.share:.1%} of those due), {first.orders:,} orders")
-    print(f"  CPU s of all processes {each}; wall s {wall:.2f}; {first.bars:,} bars, {first.bars / cpu:,.0f} bars/s")
-    print(f"  {1000 * cpu / max(first.decisions, 1):.2f} ms CPU a decision, {first.decisions / cpu:,.0f} decisions/s")
+    work = f"{first.decisions:,} decisions, {first.orders:,} orders, {first.fills:,} fills, {first.bars:,} bars"
+    print(f"{first.engine}, {title}: {work}")
+    loaded = f" (and {median(run.load_s for run in runs):.2f} to load)" if first.load_s else ""
+    print(f"  CPU s of all processes {each}, median {cpu:.2f}{loaded}; wall s {wall:.2f}")
+    print(
+        f"  {a_decision_ms(runs):.2f} ms CPU a decision; "
+        f"a CPU second: {first.decisions / cpu:,.0f} decisions, {first.bars / cpu:,.0f} bars"
+    )
     if any(run.violated for run in runs):
         print("  invariants were VIOLATED")
     if first.share < TAKEN:
-        print(
-            f"  fewer than {TAKEN:.0%} of the decisions were taken: traders stopped deciding, the figures mean little"
-        )
+        print(f"  only {first.share:.1%} of the decisions due were taken: traders stopped, the figures mean little")
 
 
 def write_config(folder: Path, interval: str, strategy: str = "highest_confidence") -> Path:
@@ -154,8 +166,7 @@ def write_config(folder: Path, interval: str, strategy: str = "highest_confidenc
 def profile(window: Window, config: Path) -> None:
     """Print where the time of one replay goes."""
     profiler = cProfile.Profile()
-    request = ReplayRequest(config=config, candles=window.candles, start=window.start, end=window.end)
-    profiler.runcall(run_replay, request)
+    profiler.runcall(run_replay, ReplayRequest(config=config, candles=window.candles))
     pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(30)
 
 
@@ -163,23 +174,34 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candles", type=Path, default=CANDLES, help="candle file to replay")
+    parser.add_argument("--days", type=float, help="only so many days from its start, for a try")
     parser.add_argument("--runs", type=int, default=3, help="how often each is run")
+    parser.add_argument("--peers", type=Path, default=PEER_PYTHON, help="Python that has the peers")
+    parser.add_argument("--hourly", action="store_true", help="leave out the decisions every three minutes")
     parser.add_argument("--profile", action="store_true", help="print where the time goes, at 1h and at 3m decisions")
     given = parser.parse_args()
     if not given.candles.is_file():
         print(f"{given.candles} is not here: give a candle file with --candles")
         return
-    window = Window.of(given.candles)
+    if missing := set(SYMBOLS) - set(pl.read_parquet(given.candles, columns=["symbol"])["symbol"]):
+        sys.exit(
+            f"{given.candles} has no {', '.join(sorted(missing))}: give a file with the symbols of twelve_traders.py"
+        )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        window = Window.cut(given.candles, given.days, folder)
+        print(f"{given.candles.name}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}", flush=True)
         if given.profile:
             for interval in ("1h", "3m"):
                 profile(window, write_config(folder, interval))
             return
-        compare(window, folder, given.runs)
+        compare(window, folder, given)
+        if given.hourly:
+            return
         for strategy in ("highest_confidence", "first_come"):
             config = write_config(folder, "3m", strategy)
-            show(f"replay, 12 traders, 3m decisions, {strategy}", [replay_once(window, config, 180)])
+            show(f"12 traders, 3m decisions, {strategy}", [replay_once(window, config, timedelta(minutes=3))])
         print(f"  goal: {DECISIONS_GOAL:,} decisions/s")
 
 

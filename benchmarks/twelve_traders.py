@@ -8,18 +8,24 @@ SYMBOLS = tuple(
 )
 TRADERS = 12
 SYMBOLS_EACH = 4
+EQUITY_USD, RESERVE_PCT = 100_000, 10
+ALLOCATED_USD = EQUITY_USD * (100 - RESERVE_PCT) // (100 * TRADERS)
+POSITIONS_EACH, SIZE_USD = 3, 2_000
+FEE_BPS, MAKER_FEE_BPS, SLIPPAGE_BPS = 4.5, 1.5, 1
 
 
 def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence", isolation: str = "") -> str:
     """Return the YAML; each symbol is traded by several traders, neighbours in the list are of opposite temperament."""
     lines = [
         "manager:",
-        "  {total_equity_usd: 100000, reserve_equity_pct: 10, allocation_strategy: equal, rebalance_interval: 1h,",
+        f"  {{total_equity_usd: {EQUITY_USD}, reserve_equity_pct: {RESERVE_PCT}, allocation_strategy: equal,",
+        "   rebalance_interval: 1h,",
         f"   conflict_strategy: {strategy}{', isolation: ' + isolation if isolation else ''}}}",
         "global_limits:",
         "  {max_margin_usage_pct: 85, max_positions: 60, max_symbol_exposure_pct: 50, max_unrealized_loss_pct: 20}",
         "exchanges:",
-        "  paper: {type: paper, market: {type: synthetic}, fee_bps: 4.5, maker_fee_bps: 1.5, slippage_bps: 1}",
+        f"  paper: {{type: paper, market: {{type: synthetic}}, fee_bps: {FEE_BPS}, maker_fee_bps: {MAKER_FEE_BPS},",
+        f"          slippage_bps: {SLIPPAGE_BPS}}}",
         "traders:",
     ]
     for number in range(TRADERS):
@@ -32,7 +38,8 @@ def twelve_traders(interval: str = "1h", strategy: str = "highest_confidence", i
             f"    executor: {{type: baseline, style: {style}}}",
             f"    symbols: [{symbols}]",
             f"    decision_interval: {interval}",
-            "    risk_params: {max_positions: 3, max_position_size_usd: 2000}",
+            "    risk_params:",
+            f"      {{max_positions: {POSITIONS_EACH}, max_position_size_usd: {SIZE_USD}, cooldown_after_stop: 0s}}",
         ]
     return "\n".join(lines) + "\n"
 

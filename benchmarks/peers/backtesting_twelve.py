@@ -1,102 +1,115 @@
-"""The benchmark's twelve strategies in backtesting.py, one run each; prints one JSON line.
+"""The benchmark's twelve strategies in backtesting.py; prints one JSON line.
 
-`python backtesting_twelve.py CANDLES.csv STRATEGIES.json`: each strategy is a style and its symbols. The rules are the
-entries of the baseline, decided once an hour, with a stop and a target. It runs in an interpreter of its own with
-backtesting.py on PYTHONPATH, so that the desk's dependencies stay as locked.
+`PYTHONPATH=. PEERS/bin/python benchmarks/peers/backtesting_twelve.py CANDLES.parquet STRATEGIES.json`, in an
+interpreter with `benchmarks/requirements.txt`. Entries, exits, stops and take-profits are the desk's own
+(`desk_rules.py`), decided at each full hour. Simplified, because an engine of one symbol knows no more:
+
+- A strategy runs once for each of its symbols, every run with an account of its own: nothing is shared between the
+  symbols (no limit of three positions, no strongest signal first), nor between the twelve. So more is entered.
+- No conflict, no rule of risk, no rebalancing, no funding, no liquidation.
+- Market orders fill at the next open, at the same fee for makers and takers. Units are whole, so prices are those of a
+  millionth of a coin.
+
+A decision is one strategy at one hour, so the runs over its symbols make one decision together. Bars are stepped
+through anew in each run. Reading the file is left out, the statistics that the engine always computes are not.
 """
+
+# mypy: disable-error-code="import-untyped,import-not-found"
+# The peers are only in their own interpreter.
 
 import json
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]  # only in the peer's own folder
-from backtesting import Backtest, Strategy  # type: ignore[import-untyped,import-not-found,unused-ignore]  # as above
+import backtesting
+import numpy as np
+import pandas as pd
 
+from benchmarks.peers.desk_rules import Bars, Held, Rules, View, is_due, read
+from benchmarks.peers.measured import Run, measured
+from benchmarks.twelve_traders import FEE_BPS, SLIPPAGE_BPS
+from executor.contract import Action
+
+SCALE = 1e-6
+CASH_USD = 1_000_000
 COLUMNS = {"open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume"}
-QUARTER, HOUR = 15, 60
-REWARD = 3.0
 
 
-def indicators(frame: Any) -> Any:
-    """Add the columns that the rules read, over quarter hours of one-minute bars."""
-    close, high, low = frame.Close, frame.High, frame.Low
-    frame["fast"] = close.ewm(span=20 * QUARTER, adjust=False).mean()
-    frame["slow"] = close.ewm(span=50 * QUARTER, adjust=False).mean()
-    quarter = high.rolling(QUARTER).max() - low.rolling(QUARTER).min()
-    frame["atr"] = quarter.ewm(alpha=1 / (14 * QUARTER), adjust=False).mean()
-    middle, width = close.rolling(20 * QUARTER).mean(), 2 * close.rolling(20 * QUARTER).std()
-    frame["upper"], frame["lower"] = middle + width, middle - width
-    frame["top"], frame["bottom"] = high.rolling(20 * QUARTER).max(), low.rolling(20 * QUARTER).min()
-    gain = close.diff(QUARTER).clip(lower=0).ewm(alpha=1 / (14 * QUARTER), adjust=False).mean()
-    loss = (-close.diff(QUARTER)).clip(lower=0).ewm(alpha=1 / (14 * QUARTER), adjust=False).mean()
-    frame["rsi"] = 100 * gain / (gain + loss)
-    return frame.dropna()
+class OneSymbol(backtesting.Strategy):  # type: ignore[misc,unused-ignore]  # the base class has no types
+    """Decide at each full hour on one symbol; a run's class carries the rules and what they read."""
 
-
-class Twelfth(Strategy):  # type: ignore[misc,unused-ignore]  # the base class has no types
-    """Decide once an hour by a style's rules."""
-
-    style = ""
-    stop_atr = 4.0
-    made = 0
+    rules: Rules
+    bars: Bars
+    orders_placed = 0
 
     def init(self) -> None:
-        """Do nothing: the columns are computed before."""
+        """Compute the indicators."""
+        self.table = self.bars.table()
+        self.ends = (self.bars.candles["ts_ms"] + self.bars.interval_ms).to_list()
+        self.due = [is_due(end) for end in self.ends]
 
     def next(self) -> None:
         """Close what lost its reason, open what has one."""
-        at = self.data
-        if len(at) % HOUR:
+        index = len(self.data) - 1
+        if not self.due[index]:
             return
-        self.__class__.made += 1
-        price, atr = at.Close[-1], at.atr[-1]
-        side = self.entry(at, price, atr)
-        if self.position:
-            if side and (side > 0) != self.position.is_long:
-                self.position.close()
-            return
-        if side:
-            risk = max(self.stop_atr * atr, 0.003 * price)
-            trade = self.buy if side > 0 else self.sell
-            trade(size=0.2, sl=price - side * risk, tp=price + side * risk * REWARD)
+        symbol, price = self.bars.symbol, float(self.data.Close[-1])
+        view = View(symbol, price, self.table.row(self.table.count_at(self.ends[index])))
+        held = (Held(symbol, self.position.size),) if self.position else ()
+        for decision in self.rules.decide({symbol: view}, held):
+            match decision.action:
+                case Action.CLOSE_LONG | Action.CLOSE_SHORT:
+                    self.position.close()
+                    self.orders_placed += 1
+                case Action.OPEN_LONG | Action.OPEN_SHORT:
+                    trade = self.buy if decision.action is Action.OPEN_LONG else self.sell
+                    assert decision.position_size_usd is not None
+                    size = int(float(decision.position_size_usd) / price)
+                    trade(size=size, sl=float(decision.stop_loss or 0), tp=float(decision.take_profit or 0))
+                    self.orders_placed += 3
 
-    def entry(self, at: Any, price: float, atr: float) -> int:
-        """Return 1 for long, -1 for short, 0 for neither."""
-        gap = (at.fast[-1] - at.slow[-1]) / atr if atr > 0 else 0.0
-        match self.style:
-            case "trend":
-                return int(gap > 0.8 and price > at.fast[-1]) - int(gap < -0.8 and price < at.fast[-1])
-            case "mean_reversion":
-                tenth = 0.1 * (at.upper[-1] - at.lower[-1])
-                low, high = price < at.lower[-1] + tenth, price > at.upper[-1] - tenth
-                return int(low and at.rsi[-1] < 35) - int(high and at.rsi[-1] > 65)
-            case "breakout":
-                return int(price >= at.top[-1] - 0.25 * atr) - int(price <= at.bottom[-1] + 0.25 * atr)
-        return -int(at.rsi[-1] > 72 or (gap < -0.6 and price < at.slow[-1] and at.rsi[-1] < 48))
+
+def run_one(frame: Any, bars: Bars, style: str) -> OneSymbol:
+    """Run one strategy over one symbol and return it as it ended."""
+    rules = Rules(style, [bars.symbol])
+    kind = type("Run", (OneSymbol,), {"rules": rules, "bars": bars})
+    costs = {"commission": FEE_BPS / 10_000, "spread": SLIPPAGE_BPS / 10_000}
+    ended: OneSymbol = backtesting.Backtest(frame, kind, cash=CASH_USD, margin=0.2, **costs).run()["_strategy"]
+    return ended
+
+
+def frame_of(bars: Bars) -> Any:
+    """Return the candles as backtesting.py wants them."""
+    columns = {theirs: bars.candles[ours].to_numpy() for ours, theirs in COLUMNS.items()}
+    return pd.DataFrame(columns, index=pd.DatetimeIndex(np.array(bars.candles["ts_ms"]).astype("datetime64[ms]")))
 
 
 def main() -> None:
     """Run every strategy over each of its symbols."""
     warnings.simplefilter("ignore")
-    candles = pd.read_csv(sys.argv[1])
-    candles.index = pd.to_datetime(candles.pop("ts_ms"), unit="ms")
     strategies = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    by_symbol = {
-        name: frame.rename(columns=COLUMNS).drop(columns="symbol") for name, frame in candles.groupby("symbol")
-    }
-    wall, cpu, trades, bars, made = time.perf_counter(), time.process_time(), 0, 0, 0
-    ready = {name: indicators(frame) for name, frame in by_symbol.items()}
-    for strategy in strategies:
-        for symbol in strategy["symbols"]:
-            kind: Any = type("Run", (Twelfth,), {"style": strategy["style"], "made": 0})
-            frame = ready[symbol]
-            run = Backtest(frame, kind, cash=1_000_000, commission=0.00045, margin=0.2, finalize_trades=True).run()
-            trades, bars, made = trades + int(run["# Trades"]), bars + len(frame), made + kind.made
-    took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-    print(json.dumps({"bars": bars, "decisions": made, "orders": 2 * trades, **took}), flush=True)
+    with measured() as load:
+        market = {symbol: bars.at_scale(SCALE) for symbol, bars in read(Path(sys.argv[1])).items()}
+        frames = {symbol: frame_of(bars) for symbol, bars in market.items()}
+    decisions, stepped, ended = 0, 0, []
+    with measured() as took:
+        for strategy in strategies:
+            runs = [run_one(frames[symbol], market[symbol], strategy["style"]) for symbol in strategy["symbols"]]
+            decisions += max(run.rules.made for run in runs)
+            stepped += sum(len(run.ends) for run in runs)
+            ended += [(run.orders_placed, 2 * len(run.closed_trades) + len(run.trades)) for run in runs]
+    Run(
+        engine=f"backtesting.py {backtesting.__version__}",
+        bars=stepped,
+        decisions=decisions,
+        orders=sum(orders for orders, _ in ended),
+        fills=sum(fills for _, fills in ended),
+        load_s=load.cpu_s,
+        cpu_s=took.cpu_s,
+        wall_s=took.wall_s,
+    ).tell()
 
 
 if __name__ == "__main__":
