@@ -28,8 +28,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	  "$(PYTHON)" -m venv .venv; }
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted && !/^ *#/' requirements-dev.lock > .venv/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements-dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q exchanges executor traders manager
 	@touch $(STAMP)
 
 $(GENERATED): executor/proto/decision.proto hatch_build.py | $(STAMP)

@@ -1,6 +1,5 @@
 """Time, injected: the only module that reads the machine's clock."""
 
-import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -30,6 +29,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 

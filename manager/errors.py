@@ -14,7 +14,7 @@ ManagerError
  +- StillBankrupt      what is at or below zero cannot be started or resumed
  +- PortTaken          the web's port is not free
  +- SettingsRefused    a variable of the environment cannot be used
- +- DatabaseUrlRefused DATABASE_URL is of another kind
+ +- DatabaseUrlRefused DATABASE_URL names no PostgreSQL database
  +- ReplayError        a replay cannot go on or be written
      +- ReplayInputError  config, candles, funding and decisions do not fit together
 """
@@ -109,7 +109,7 @@ class SettingsRefused(ManagerError):
 
 
 class DatabaseUrlRefused(ManagerError):
-    """Report a DATABASE_URL that is no PostgreSQL URI, without its value."""
+    """Report a DATABASE_URL that names no PostgreSQL database: its value without the password, and the mend."""
 
 
 class ReplayError(ManagerError):

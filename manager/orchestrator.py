@@ -6,38 +6,30 @@ Every worker runs one; they share the work through the database, so any number o
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from math import inf
 
 import structlog
 
-from exchanges.clock import EPOCH, Clock
-from manager.desk.incidents.log import log_resolved
+from exchanges.clock import Clock
 from manager.jobs.errors import JobsError
 from manager.jobs.overload import OverloadWatch
+from manager.jobs.retention import Keep, Retention
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.jobs.slots import Slots
-from manager.spending.budget_incidents import end_before
 from manager.state.errors import StateError
-from manager.state.spending import day_of
-from manager.state.store import AccountKey, Claim, ServiceTransaction, Store
+from manager.state.store import AccountKey, Claim, Store
 
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3
 _LONGEST_BACK_OFF = 5
-_AT_ONCE = 5_000
-_WHOLE_FOR = timedelta(days=1)
-_THINNED_BACK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """Set how often each duty is done, in seconds; a claim older than `stale_s` is released.
-
-    The texts of prompts are deleted when they are `keep_prompts_s` old, contexts and samples of equity likewise; daily
-    sums of costs and ended incidents after `keep_history_s`.
 
     An idle worker looks for due traders at least every `idle_s`, for one that another process may have started; one
     whose slots were filled looks after `again_s` whether enough are free.
@@ -53,15 +45,12 @@ class Pace:
     failed_s: float = 1.0
     batch: int = 500
     forget_s: float = 600.0
-    keep_prompts_s: float = 30 * 86_400.0
-    keep_contexts_s: float = 7 * 86_400.0
-    keep_equity_s: float = 365 * 86_400.0
-    keep_history_s: float = 400 * 86_400.0
+    keep: Keep = field(default_factory=Keep)
 
     @staticmethod
-    def of(decision_timeout_s: float, keep_prompts_s: float = 30 * 86_400.0) -> "Pace":
-        """Return the pace for a decision timeout, three of which make a claim stale, and a retention of prompts."""
-        return Pace(stale_s=_STALE_TIMEOUTS * decision_timeout_s, keep_prompts_s=keep_prompts_s)
+    def of(decision_timeout_s: float, keep: Keep | None = None) -> "Pace":
+        """Return the pace for a decision timeout, three of which make a claim stale."""
+        return Pace(stale_s=_STALE_TIMEOUTS * decision_timeout_s, keep=keep or Keep())
 
 
 class Orchestrator:
@@ -83,25 +72,18 @@ class Orchestrator:
         self._pace = pace or Pace()
         self._slots = slots
         self._claimed_s = -inf
-        self._thinned_until = EPOCH
         self._undelivered: list[Claim] = []
         self._overload = OverloadWatch(store, clock)
+        self._retention = Retention(store, clock, self._pace.keep)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        duties = (
-            self.claim,
-            self.maintain,
-            self.sweep,
-            self.release,
-            self.watch_load,
-            self.forget,
-            self.forget_samples,
-            self.close_days,
-        )
+        duties = (self.claim, self.maintain, self.sweep, self.release, self.watch_load)
+        named = {duty.__name__: duty for duty in duties}
+        named |= {duty.__name__: partial(self._seldom, duty) for duty in self._retention.duties}
         async with asyncio.TaskGroup() as group:
-            for duty in duties:
-                group.create_task(self._repeat(duty, stop), name=f"orchestrator-{duty.__name__}")
+            for name, duty in named.items():
+                group.create_task(self._repeat(name, duty, stop), name=f"orchestrator-{name}")
 
     async def claim(self) -> float:
         """Claim the due traders that can be served now, queue their decisions; return the seconds until the next look.
@@ -163,55 +145,6 @@ class Orchestrator:
         await self._overload.look()
         return self._pace.release_s * random.uniform(0.8, 1.2)
 
-    async def forget(self) -> float:
-        """Delete the texts of prompts whose retention has ended."""
-        before = self._clock.now() - timedelta(seconds=self._pace.keep_prompts_s)
-        async with self._store.service() as service:
-            forgotten = await service.forget_prompts(before)
-        if forgotten:
-            _LOG.info("prompts_forgotten", count=forgotten, older_than_s=self._pace.keep_prompts_s)
-        return self._pace.forget_s * random.uniform(0.8, 1.2)
-
-    async def forget_samples(self) -> float:
-        """Delete old samples of equity and contexts, and thin those of days past to one an hour, some at a time."""
-        pace, now = self._pace, self._clock.now()
-        whole = (now - _WHOLE_FOR).replace(minute=0, second=0, microsecond=0)
-        since = max(self._thinned_until, whole - _THINNED_BACK)
-        contexts = now - timedelta(seconds=min(pace.keep_contexts_s, pace.keep_prompts_s or pace.keep_contexts_s))
-        equity = now - timedelta(seconds=pace.keep_equity_s)
-        await self._some(lambda service: service.forget_contexts(contexts, _AT_ONCE))
-        await self._some(lambda service: service.forget_equity(equity, _AT_ONCE))
-        while since < whole:
-            until = since + timedelta(hours=1)
-            await self._some(partial(_thin, since, until))
-            self._thinned_until = since = until
-        return pace.forget_s * random.uniform(0.8, 1.2)
-
-    async def _some(self, delete: Callable[[ServiceTransaction], Awaitable[int]]) -> None:
-        """Delete in short transactions until nothing is left."""
-        deleted = _AT_ONCE
-        while deleted >= _AT_ONCE:
-            async with self._store.service() as service:
-                deleted = await delete(service)
-            await asyncio.sleep(0)
-
-    async def close_days(self) -> float:
-        """End the budget incidents of days past, which no call may end any more; forget what is too old.
-
-        That is what old days cost, and the incidents that ended on them.
-        """
-        now = self._clock.now()
-        before = now - timedelta(seconds=self._pace.keep_history_s)
-        async with self._store.service() as service:
-            await service.forget_spending(before)
-            await service.forget_incidents(before)
-            tenants = await service.tenants()
-        for tenant in tenants:
-            async with self._store.transaction(tenant) as tx:
-                ended = await end_before(tx, day_of(now), now)
-            log_resolved(ended)
-        return self._pace.forget_s * random.uniform(0.8, 1.2)
-
     async def _deliver(self) -> None:
         waiting = self._undelivered
         if waiting:
@@ -222,7 +155,11 @@ class Orchestrator:
         for account in accounts:
             await self._runner.defer(Job(kind=kind, tenant_id=account.tenant_id, account_id=account.account_id))
 
-    async def _repeat(self, duty: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:
+    async def _seldom(self, duty: Callable[[], Awaitable[None]]) -> float:
+        await duty()
+        return self._pace.forget_s * random.uniform(0.8, 1.2)
+
+    async def _repeat(self, name: str, duty: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:
         failures = 0
         while not stop.is_set():
             try:
@@ -232,15 +169,11 @@ class Orchestrator:
                 pause_s = self._pace.failed_s * min(2**failures, _LONGEST_BACK_OFF)
                 failures += 1
                 told = str(error) if isinstance(error, StateError | JobsError) else repr(error)
-                _LOG.error("tick_failed", duty=getattr(duty, "__name__", ""), error=told, again_in_s=pause_s)
+                _LOG.error("tick_failed", duty=name, error=told, again_in_s=pause_s)
             try:
                 await asyncio.wait_for(stop.wait(), pause_s)
             except TimeoutError:
                 continue
-
-
-async def _thin(since: datetime, until: datetime, service: ServiceTransaction) -> int:
-    return await service.thin_equity(since, until, _AT_ONCE)
 
 
 def _decision(claim: Claim) -> Job:

@@ -1,11 +1,9 @@
 """What Propdesk takes from the environment, in one class; what a config names as ${NAME} is read with the config."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -85,15 +83,14 @@ class Settings(BaseSettings):
         return DatabasePlace(data_dir=self.data_dir, url=self.database_url.get_secret_value())
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what no log may hold: the secret key, and the password of the database as written and decoded."""
-        url, password = self.database_url.get_secret_value().strip(), ""
-        if url:
-            from psycopg import Error
-            from psycopg.conninfo import conninfo_to_dict
+        """Return what no log may hold: the secret key, and what may be the database's password, written and decoded."""
+        url: str = self.database_url.get_secret_value()
+        passwords: tuple[str, ...] = ()
+        if url.strip():
+            from manager.state.database_url import passwords_of
 
-            with suppress(ValueError, Error):  # what opens the database refuses it
-                password = urlsplit(url).password or str(conninfo_to_dict(url).get("password") or "")
-        return tuple(filter(None, (self.secret_key.get_secret_value(), password, unquote(password))))
+            passwords = passwords_of(url)
+        return tuple(filter(None, (self.secret_key.get_secret_value(), *passwords)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

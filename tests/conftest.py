@@ -15,6 +15,7 @@ _MODEL_VARIABLES = tuple(
     f"OPENAI_{name}"
     for name in ("API_KEY", "ADMIN_KEY", "BASE_URL", "CUSTOM_HEADERS", "LOG", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET")
 )
+_TERMINAL_VARIABLES = ("COLUMNS", "NO_COLOR")  # xdist sets the first in its workers
 _LOCAL_NAMES = ("localhost", "")
 
 settings.register_profile(
@@ -65,7 +66,7 @@ def _local_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "socket", _LocalSocket)
         patch.setattr(socket, "getaddrinfo", resolve_local)
-        for name in _MODEL_VARIABLES:
+        for name in (*_MODEL_VARIABLES, *_TERMINAL_VARIABLES):
             patch.delenv(name, raising=False)
         yield
 

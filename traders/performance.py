@@ -27,7 +27,7 @@ class Performance:
     """Carry the running sums of one equity curve; `nav` is the value of one unit, 1 at the start.
 
     `released_usd` has left the trader while it winds down and still belongs to the base of its returns. `sampled_at` is
-    the instant of the last sample, `closed_at` those of the last RECENT_TRADES closed trades.
+    the instant of the last sample, `since` of the first; `closed_at` are those of the last RECENT_TRADES closed trades.
     """
 
     units: float = 0.0
@@ -45,6 +45,7 @@ class Performance:
     won_usd: Decimal = ZERO
     lost_usd: Decimal = ZERO
     sampled_at: datetime | None = None
+    since: datetime | None = None
     closed_at: tuple[datetime, ...] = ()
 
     def trades_per_hour(self, now: datetime) -> float:
@@ -91,7 +92,7 @@ def sample(state: Performance, equity: Decimal, at: datetime) -> Performance:
 def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
     """Return the state with the last hour's return booked, if `at` is the first sample of a new hour."""
     if state.hour is None:
-        return replace(state, hour=_floor_hour(at), hour_nav=nav)
+        return replace(state, hour=_floor_hour(at), hour_nav=nav, since=at)
     if at - state.hour < _HOUR:
         return state
     earned = nav / state.hour_nav - 1.0 if state.hour_nav > 0 else 0.0

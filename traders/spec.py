@@ -7,7 +7,7 @@ from typing import NewType
 
 from exchanges.types import ZERO, Symbol
 from executor.contract import Limits
-from executor.registry import ExecutorSpec
+from executor.spec import ExecutorSpec
 
 TraderId = NewType("TraderId", str)
 

@@ -12,6 +12,7 @@ from typer.main import get_command
 from manager.api.app import create_app
 from manager.api.health import Probe
 from manager.cli.app import app
+from manager.cli.later import Later
 from pages.markdown import table
 
 PAGE = Path(__file__).parents[1] / "commands.md"
@@ -21,6 +22,11 @@ _HEAD = """\
 Written by `make docs`; change the commands in `manager/cli/` and the routes in `manager/api/`, not
 this page. Every command has `--help`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input. Progress and logs go
 to stderr, results to stdout.
+
+No line of text is wider than the terminal, and nothing is cut: columns that do not fit stand below their row as
+`name value`. The width is COLUMNS, else that of the terminal, else 140; a wide one (`COLUMNS=250 propdesk ... | grep`)
+keeps a row on one line. Colour is on a terminal only, never with NO_COLOR or TERM=dumb, and says nothing that a word
+does not. For programs there is `--json`.
 """
 
 
@@ -51,7 +57,7 @@ def _below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         yield path, command
         return
     for name, child in command.commands.items():
-        yield from _below(f"{path} {name}", child)
+        yield from _below(f"{path} {name}", child.loaded() if isinstance(child, Later) else child)
 
 
 def _command(path: str, command: Any) -> str:

@@ -11,10 +11,12 @@ from exchanges.clock import from_ms, to_ms
 from exchanges.errors import MarketDataError
 from exchanges.replay.columns import OPEN_INTEREST, PRICES, CandleColumns, FundingColumns, FundingRate
 from exchanges.replay.stamps import FIRST_MS, LAST_MS, wrong_unit
+from exchanges.replay.text import csv_fault, stamp_mend
 from exchanges.types import Symbol
 
 SECOND_MS = 1000
 ROW = "row"
+_STAMP = "whole milliseconds since 1970 (UTC)"
 
 
 def load_candles(path: Path, *, start: datetime | None = None, end: datetime | None = None) -> CandleColumns:
@@ -77,7 +79,8 @@ class _Source:
         frame = self._scan()
         for name in ("symbol", *types):
             if name not in frame.columns:
-                found = ", ".join(frame.columns) or "none"
+                alike = next((one for one in frame.columns if one.strip().lower() == name), None)
+                found = repr(alike) if alike is not None else ", ".join(frame.columns) or "none"
                 raise MarketDataError(
                     f"{self.path}: column {name} is missing, found {found}; rename or add it (needed: symbol, "
                     f"{', '.join(types)})"
@@ -88,6 +91,8 @@ class _Source:
         frame = frame.select("symbol", *types, *extra).with_row_index(ROW, offset=1)
         empty = pl.col("symbol").is_null() | (pl.col("symbol").cast(pl.String) == "")
         self.refuse(frame, empty, "symbol", "a symbol such as BTC/USDT:USDT")
+        for name, kind in (types | extra).items():
+            self._check_type(name, frame[name].dtype, kind)
         for name, kind in types.items():
             self.refuse(frame, pl.col(name).cast(kind, strict=False).is_null(), name, _wanted(kind))
             if kind is pl.Int64 and frame[name].dtype.is_float():
@@ -104,7 +109,17 @@ class _Source:
         if found.is_empty():
             return
         row, value, symbol = found[ROW][0], found[field][0], found["symbol"][0]
-        raise MarketDataError(f"{self.path}: row {row} ({symbol}): {field} is {value!r}, expected {expected}")
+        mend = stamp_mend(value) if expected == _STAMP else ""
+        where = f"row {row}" if symbol is None else f"row {row} ({symbol})"
+        given = "empty" if value is None else repr(value)
+        raise MarketDataError(f"{self.path}: {where}: {field} is {given}, expected {expected}{mend}")
+
+    def _check_type(self, name: str, dtype: pl.DataType, wanted: type[pl.DataType]) -> None:
+        if wanted is pl.Int64 and dtype.is_temporal():
+            mend = f"expected {_STAMP}; write them, in polars with .dt.epoch('ms')"
+            raise MarketDataError(f"{self.path}: column {name} is of type {dtype}, {mend}")
+        if not (dtype.is_numeric() or dtype in (pl.String, pl.Null, pl.Categorical)):
+            raise MarketDataError(f"{self.path}: column {name} is of type {dtype}, expected numbers; write it as one")
 
     def _scan(self) -> pl.DataFrame:
         readers: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -113,17 +128,26 @@ class _Source:
         }
         if self.path.is_dir():
             raise MarketDataError(f"{self.path}: is a directory; name one *.parquet or *.csv file")
+        is_text = self.path.suffix.lower() == ".csv"
         reader = readers.get(self.path.suffix.lower())
         if reader is None:
             raise MarketDataError(f"{self.path}: expected a file named *.parquet or *.csv; convert or rename it")
         if not self.path.is_file():
             raise MarketDataError(f"{self.path}: there is no such file; check the path")
         try:
-            return reader(self.path)
+            if is_text and (fault := csv_fault(self.path)):
+                raise MarketDataError(f"{self.path}: {fault}")
+            frame = reader(self.path)
+            return frame.filter(~pl.all_horizontal(pl.all().is_null())) if is_text else frame
         except pl.exceptions.NoDataError:
             raise MarketDataError(f"{self.path}: the file is empty; give a file with data") from None
         except (pl.exceptions.PolarsError, OSError) as error:
             first_line = str(error).splitlines()[0]
+            if "found more fields" in first_line:
+                mend = "a row has more values than the header has names; write a point in numbers, not a comma"
+                raise MarketDataError(f"{self.path}: {mend}") from error
+            if "invalid utf-8" in first_line:
+                raise MarketDataError(f"{self.path}: is not UTF-8 text; save it as UTF-8") from error
             raise MarketDataError(f"{self.path}: cannot be read ({first_line}); export it again") from error
 
     def check_prices(self, frame: pl.DataFrame) -> None:
@@ -184,4 +208,4 @@ def _instant(at_ms: object, later_ms: int = 0) -> str:
 
 
 def _wanted(kind: type[pl.DataType]) -> str:
-    return "whole milliseconds since 1970 (UTC)" if kind is pl.Int64 else "a number; remove or repair the row"
+    return _STAMP if kind is pl.Int64 else "a number; remove or repair the row"

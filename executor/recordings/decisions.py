@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -44,12 +45,16 @@ class RecordedBatch:
 
         def wrong(name: str, expected: str) -> RecordedError:
             value = raw.get(name)
-            given = f"a {type(value).__name__}" if isinstance(value, list | dict) else clean_text(repr(value), 80)
+            shown = str(value) if isinstance(value, Decimal) else repr(value)
+            given = f"a {type(value).__name__}" if isinstance(value, list | dict) else clean_text(shown, 80)
             return RecordedError(path, f"{name} is {given if name in raw else 'missing'}; {expected}", line=line)
 
         ts_ms, trader_id, items = (raw.get(name) for name in _FIELDS)
         if not isinstance(ts_ms, int) or isinstance(ts_ms, bool) or ts_ms < 0:
-            raise wrong("ts_ms", "expected milliseconds since 1970 (UTC) as a whole number, such as 1746814680000")
+            raise wrong(
+                "ts_ms",
+                "expected milliseconds since 1970 (UTC) as a whole number, such as 1746814680000" + _stamp_mend(ts_ms),
+            )
         if not isinstance(trader_id, str) or not trader_id.strip():
             raise wrong("trader_id", "expected the id of a trader")
         if not isinstance(items, list):
@@ -116,6 +121,22 @@ class RecordedExecutor:
         """Do nothing: nothing is held."""
 
 
+def _stamp_mend(value: object) -> str:
+    """Return what to write for a time that is a date, or a number in another form."""
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value() and abs(value) < 10**18:
+        return f"; write {value:.0f}"
+    if not isinstance(value, str):
+        return ""
+    if value.strip().isdecimal():
+        return "; remove the quotes"
+    try:
+        at = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return ""
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return f"; write {(at - _EPOCH) // _MILLISECOND} for this time"
+
+
 def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
     """Return the batches of a JSONL file by trader, in order of time; blank lines are skipped.
 
@@ -130,8 +151,12 @@ def load_recorded(path: Path) -> dict[str, tuple[RecordedBatch, ...]]:
                 if text.strip():
                     batch = RecordedBatch.read(path, number, text)
                     by_trader.setdefault(batch.trader_id, []).append(batch)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordedError(path, f"cannot be read ({error}); expected a readable UTF-8 file of JSON lines") from error
+    except UnicodeDecodeError as error:
+        kind = "is UTF-16 text" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "is not UTF-8 text"
+        raise RecordedError(path, f"{kind}; save it as UTF-8, one JSON object a line") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise RecordedError(path, f"cannot be read ({why}); expected a readable UTF-8 file of JSON lines") from error
     if not by_trader:
         raise RecordedError(path, f"there is no decision in it; expected lines of JSON with {', '.join(_FIELDS)}")
     return {

@@ -218,6 +218,7 @@ class _Curves:
         self.mean = np.zeros(count)
         self.m2 = np.zeros(count)
         self.started = np.zeros(count, dtype=bool)
+        self.since_ms = np.zeros(count, dtype=np.int64)
         self.changed = np.zeros(count, dtype=bool)
         self.sampled_at: datetime | None = None
 
@@ -247,6 +248,7 @@ class _Curves:
         if hours[-1] == self.hour and not (alive & ~self.started).any():
             return
         for index in np.flatnonzero(np.diff(hours, prepend=self.hour)) if hours[-1] != self.hour else (0,):
+            self.since_ms = np.where(alive & ~self.started, instants[index], self.since_ms)
             self._pass_hour(alive, navs[:, index], new_hour=bool(hours[index] != self.hour))
             self.hour = int(hours[index])
 
@@ -281,5 +283,6 @@ class _Curves:
             won_usd=head.won_usd,
             lost_usd=head.lost_usd,
             sampled_at=self.sampled_at if self.started[index] else None,
+            since=from_ms(int(self.since_ms[index])) if self.started[index] else None,
             closed_at=head.closed_at,
         )

@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,12 +20,13 @@ from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.bootstrap.assemble import Outside, account_runtimes, assemble
 from manager.bootstrap.executors import gates_of, is_one_gate, longest_decision_s
-from manager.config.values import Config
+from manager.config.values import Config, ManagerSettings
 from manager.desk.sampling import LiveSampler
 from manager.errors import PortTaken
 from manager.jobs.errors import QueueUnavailable
 from manager.jobs.heartbeat import is_worker_alive
 from manager.jobs.queue import QueueRunner
+from manager.jobs.retention import Keep
 from manager.jobs.worker import WorkerSettings
 from manager.manager import Manager
 from manager.orchestrator import Pace
@@ -121,14 +121,18 @@ async def open_parts(config: Config, database: Database, clock: Clock) -> AsyncI
                 decision_concurrency=config.manager.decision_concurrency,
                 account_concurrency=max(WorkerSettings().account_concurrency, len(accounts)),
             ),
-            pace=replace(
-                Pace.of(longest_decision_s(config), config.manager.prompt_retention_s),
-                keep_contexts_s=config.manager.context_retention_s,
-                keep_equity_s=config.manager.equity_retention_s,
-            ),
+            pace=Pace.of(longest_decision_s(config), _keep(config.manager)),
             gates=gates_of(config),
             one_gate=is_one_gate(config),
         )
+
+
+def _keep(settings: ManagerSettings) -> Keep:
+    return Keep(
+        prompts_s=settings.prompt_retention_s,
+        contexts_s=settings.context_retention_s,
+        equity_s=settings.equity_retention_s,
+    )
 
 
 async def run_worker(config: Config, settings: Settings) -> int:
@@ -185,10 +189,11 @@ async def _work(config: Config, place: DatabasePlace, stop: asyncio.Event) -> No
 async def run_supervised(config: Config, settings: Settings) -> int:
     """Run a trading worker and the web on 127.0.0.1 until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises DatabaseUrlRefused, DataDirRefused and PortTaken.
+    Raises DatabaseUrlRefused, DataDirRefused, PortTaken, and StoreUnavailable for a database that says no for good.
     """
     settings.place().check()
     configure_logging(settings, config.secrets.values())
+    await asyncio.to_thread(settings.place().knock)
     with _listen(settings.port) as listener:
         async with stop_on_signals() as stop:
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")

@@ -1,17 +1,92 @@
 """Assemble the commands of `propdesk`."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from manager.cli import checking, closing, operations, prompting, replaying, running, status, trading, why
-from manager.cli.guard import Guarded
-from manager.processes.logs import log_to_stderr
+from manager.cli.later import LateGroup
+
+
+class Commands(LateGroup):
+    """Name the commands in the order of the help; the help is the first paragraph of each one's own."""
+
+    rows = (
+        ("run", "running:run", "Trade: supervise a trading worker and the web process until Ctrl-C."),
+        ("worker", "running:worker", "Run jobs only; start as many as you like on one DATABASE_URL."),
+        (
+            "replay",
+            "replaying:replay",
+            "Replay candles through the desk: the rounds, rules and books of live trading, as fast as it goes.",
+        ),
+        (
+            "status",
+            "status:status",
+            "Show equity, traders, positions, last decisions and what stands in the way.",
+        ),
+        (
+            "operations",
+            "operations:operations",
+            "List orders, denials, conflicts, failed decisions, incidents and acts of operators, newest first.",
+        ),
+        (
+            "trades",
+            "trades:trades",
+            "List closed trades, newest first: entry, exit, PnL, fees, funding and what closed them.",
+        ),
+        (
+            "performance",
+            "performance:performance",
+            "Show what a trader or an account has made: capital, PnL, Sharpe, trades, drawdown, fees and funding.",
+        ),
+        ("ranking", "performance:ranking", "Rank traders by Sharpe, PnL and win rate, and sum them up."),
+        (
+            "why",
+            "why:why",
+            (
+                "Explain an order, trade, intent or decision: "
+                "intents, the model's words, the market it saw, checks, fills."
+            ),
+        ),
+        (
+            "close",
+            "closing:close",
+            "Close what a trader holds, whatever state it and its account are in; the desk's next round does it.",
+        ),
+        (
+            "flatten",
+            "closing:flatten",
+            (
+                "Close all that a trader, an account or the tenant's traders hold, "
+                "and take no entry of theirs until it is done."
+            ),
+        ),
+        (
+            "halt",
+            "trading:halt",
+            "Refuse entries and wider stops, and show the account as in error: something is wrong.",
+        ),
+        (
+            "reduce",
+            "trading:reduce",
+            "Refuse entries and wider stops, and show the account as paused: it is being wound down.",
+        ),
+        (
+            "resume",
+            "trading:resume",
+            "Take entries again after `propdesk halt` or `reduce`; a paused trader needs `propdesk traders resume`.",
+        ),
+        ("traders", "trading:app", "List traders and move them through their life."),
+        ("config", "checking:configs", "Look at configs."),
+        ("check", "probing:checks", "Check what the desk depends on."),
+        ("prompts", "prompting:app", "Look at prompt templates and try them."),
+        ("db", "running:databases", "Care for the database."),
+        ("executor", "running:executors", "Decide for remote desks."),
+    )
+
 
 app = typer.Typer(
     name="propdesk",
-    cls=Guarded,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,6 +96,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"propdesk {version('propdesk')}")
         raise typer.Exit
 
@@ -32,29 +109,6 @@ def root(
     ] = False,
 ) -> None:
     """Run many virtual traders as one proprietary trading desk."""
-    log_to_stderr()
-
-
-for command in (
-    running.run,
-    running.worker,
-    replaying.replay,
-    status.status,
-    operations.operations,
-    why.why,
-    trading.halt,
-    trading.reduce,
-    trading.resume,
-    closing.close,
-    closing.flatten,
-):
-    app.command(command.__name__)(command)
-app.add_typer(trading.app, name="traders")
-app.add_typer(checking.configs, name="config")
-app.add_typer(checking.checks, name="check")
-app.add_typer(prompting.app, name="prompts")
-app.add_typer(running.databases, name="db")
-app.add_typer(running.executors, name="executor")
 
 
 def main() -> None:

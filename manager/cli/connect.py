@@ -2,23 +2,22 @@
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exchanges.clock import SystemClock
 from manager.cli.guard import Refused
 from manager.cli.options import DATA_DEFAULT, DataDirOption, JsonOption, TenantOption, settings_with
 from manager.cli.progress import progress, ticking
-from manager.config import Config
-from manager.manager import Manager
-from manager.roster.registration import RegistrationCheck, registration_check
-from manager.state.errors import StoreUnavailable
 from manager.state.records import DEFAULT_TENANT, TenantId
 from manager.state.store import Store
 
 if TYPE_CHECKING:
+    from manager.config import Config
+    from manager.manager import Manager
     from manager.state.database import Database, DatabasePlace
 
 T = TypeVar("T")
@@ -59,6 +58,30 @@ def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
     return asyncio.run(_opened(_existing(data_dir), on_desk))
 
 
+class OpenDesk(NamedTuple):
+    """Hold the state of a desk that stays open."""
+
+    store: Store
+    database: "Database"
+
+    async def is_worker_alive(self) -> bool:
+        """Tell whether a worker has given a sign of life in the last seconds."""
+        return await _is_worker_alive(self.database)
+
+
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[OpenDesk]:
+    """Keep an existing desk open; raises as `with_store`."""
+    from manager.state.postgres.store import PostgresStore
+
+    async with _existing(data_dir).open(prepare=False) as database:
+        store = PostgresStore.open(database.dsn)
+        try:
+            yield OpenDesk(store, database)
+        finally:
+            await store.close()
+
+
 def watching(data_dir: Path, doing: str, work: Callable[[Store, Callable[[], Awaitable[bool]]], Awaitable[T]]) -> T:
     """Run `work` as `with_store` does, with a question whether a worker is alive; `doing` says what takes its time."""
 
@@ -76,22 +99,22 @@ def actor() -> str:
         return "cli"
 
 
-def manager_of(store: Store, config: Config | None = None) -> Manager:
+def manager_of(store: Store, config: "Config | None" = None) -> "Manager":
     """Return a manager; without a config it can register nobody, which moving and removing traders does not need."""
+    from manager.manager import Manager
+    from manager.roster.registration import RegistrationCheck, registration_check
+
     if config is not None:
         return Manager(store, SystemClock(), registration_check(config))
     return Manager(store, SystemClock(), RegistrationCheck({}))
 
 
 async def _is_worker_alive(database: "Database") -> bool:
-    import psycopg
-
     from manager.jobs.heartbeat import is_worker_alive
+    from manager.state.postgres.connection import translated
 
-    try:
+    with translated(opening=True):
         return await is_worker_alive(database.queue_dsn)
-    except psycopg.Error as error:
-        raise StoreUnavailable(f"the database cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _existing(data_dir: Path) -> "DatabasePlace":

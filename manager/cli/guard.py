@@ -9,14 +9,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavailable
-from executor.errors import ExecutorConfigError
-from manager import errors
 from manager.cli.printable import printable
-from manager.config.errors import ConfigError
-from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
-from manager.state.errors import StateError
-from traders.errors import TraderError
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -31,32 +24,43 @@ class Failed(Exception):
     """Say why a sound command did not succeed."""
 
 
-_BAD_INPUT: Final = (
-    Refused,
-    ConfigError,
-    ExchangeConfigError,
-    MarketDataError,
-    ExecutorConfigError,
-    errors.UnknownTrader,
-    errors.UnknownAccount,
-    errors.UnknownCursor,
-    errors.RegistrationError,
-    errors.ActKeyRefused,
-    errors.ReplayInputError,
-    errors.PortTaken,
-    errors.SettingsRefused,
-    errors.DatabaseUrlRefused,
-    DataDirRefused,
-)
-_FAILED: Final = (
-    Failed,
-    errors.ManagerError,
-    TraderError,
-    errors.ReplayError,
-    StateError,
-    EmbeddedPostgresError,
-    VenueUnavailable,
-)
+def exit_code(error: Exception) -> int | None:
+    """Return the exit code of what a user can mend (2) or of what did not succeed (1); None for a defect of ours."""
+    from exchanges.errors import ExchangeConfigError, MarketDataError, VenueUnavailable
+    from executor.errors import ExecutorConfigError
+    from manager import errors
+    from manager.config.errors import ConfigError
+    from manager.state.embedded.process import DataDirRefused, EmbeddedPostgresError
+    from manager.state.errors import StateError
+    from traders.errors import TraderError
+
+    bad_input = (
+        Refused,
+        ConfigError,
+        ExchangeConfigError,
+        MarketDataError,
+        ExecutorConfigError,
+        errors.UnknownTrader,
+        errors.UnknownAccount,
+        errors.UnknownCursor,
+        errors.RegistrationError,
+        errors.ActKeyRefused,
+        errors.ReplayInputError,
+        errors.PortTaken,
+        errors.SettingsRefused,
+        errors.DatabaseUrlRefused,
+        DataDirRefused,
+    )
+    failed = (
+        Failed,
+        errors.ManagerError,
+        TraderError,
+        errors.ReplayError,
+        StateError,
+        EmbeddedPostgresError,
+        VenueUnavailable,
+    )
+    return BAD_INPUT if isinstance(error, bad_input) else FAILED if isinstance(error, failed) else None
 
 
 class Guarded(TyperGroup):
@@ -75,18 +79,20 @@ class Guarded(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except _BAD_INPUT as error:
-            self._complain(error)
-            raise typer.Exit(BAD_INPUT) from None
-        except _FAILED as error:
-            self._complain(error)
-            raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
         except BrokenPipeError:
             # The reader has gone; without this the interpreter would complain once more while it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
+        except Exception as error:
+            code = exit_code(error)
+            if code is None:
+                raise
+            self._complain(error)
+            raise typer.Exit(code) from None
 
     def _reworded(self, message: str) -> str:
         """Leave out whose exception it was, and add the choice that was meant."""

@@ -1,18 +1,16 @@
 """`propdesk operations`: what the desk did, newest first."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from manager.cli.connect import DeskOptions
 from manager.cli.options import taking
-from manager.cli.render import instant, print_json, short, show_entries
+from manager.cli.render import instant, print_json, show_table
 from manager.state.records import AccountId
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from traders.spec import TraderId
-
-_DETAIL_WIDTH: Final = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class OperationsOptions(DeskOptions):
 def operations(options: OperationsOptions) -> None:
     """List orders, denials, conflicts, failed decisions, incidents and acts of operators, newest first.
 
-    Under each stand its id and what is known of it; long details are cut, --json has them whole.
+    Under each stands what is known of it.
     """
     query = OperationQuery(
         account_id=AccountId(options.account),
@@ -48,8 +46,8 @@ def operations(options: OperationsOptions) -> None:
     rows = [
         [
             *(instant(one.at), one.kind, ", ".join(one.traders), one.symbol, one.what, one.outcome),
-            f"{one.ref}  {short(one.detail, _DETAIL_WIDTH)}".rstrip(),
+            *(one.ref, one.detail),
         ]
         for one in found
     ]
-    show_entries("Operations", ["at (UTC)", "kind", "traders", "symbol", "what", "outcome"], rows)
+    show_table("Operations", ["at (UTC)", "kind", "traders", "symbol", "what", "outcome", "id?", ""], rows)

@@ -3,19 +3,19 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from manager.cli.guard import Refused
-from manager.config import Config, load_config
-from manager.config.accounts import InstrumentsOf, instruments_of_market
-from manager.resources import resource
-from manager.state.acts import ActKey
 
 if TYPE_CHECKING:
+    from manager.config import Config
+    from manager.config.accounts import InstrumentsOf
     from manager.settings import Settings
+    from manager.state.acts import ActKey
 
 
 def settings_with(**given: Any) -> "Settings":
@@ -64,17 +64,32 @@ CONFIG_DEFAULT = Path("config.yaml")
 DATA_DEFAULT = Path(".propdesk")
 
 
-def act_key(given: str) -> ActKey | None:
+def act_key(given: str) -> "ActKey | None":
     """Return the key of an act, None where none is given."""
+    from manager.state.acts import ActKey
+
     return ActKey(given) if given else None
 
 
-def read_config(path: Path, *, instruments_of: InstrumentsOf = instruments_of_market) -> Config:
+def parse_instant(text: str) -> datetime:
+    """Return an aware UTC instant from ISO 8601; one without a zone is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time; write 2025-05-04 or 2025-05-04T12:00:00Z") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def read_config(path: Path, *, instruments_of: "InstrumentsOf | None" = None) -> "Config":
     """Return the config at `path`; raise ConfigError, or Refused when there is no file to be found by default."""
+    from manager.config import load_config
+    from manager.config.accounts import instruments_of_market
+    from manager.resources import resource
+
     if path == CONFIG_DEFAULT and not path.exists():
         sample = resource("config.yaml")
         raise Refused(f"there is no config.yaml in {Path.cwd()}; pass -c FILE, or copy the sample {sample}")
-    return load_config(path, instruments_of=instruments_of)
+    return load_config(path, instruments_of=instruments_of or instruments_of_market)
 
 
 def taking(kind: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

@@ -4,12 +4,12 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING, Final, TextIO
 
 from exchanges.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 QUIET_S: Final = 2.0
 LINE_EVERY_S: Final = 10.0
@@ -47,6 +47,9 @@ class Meter:
             self._bar.stop()
 
     def _draw(self, fraction: float | None, done: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)

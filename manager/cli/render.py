@@ -1,23 +1,19 @@
-"""Print results: JSON with decimals as strings, rich tables on a terminal, plain aligned text in a pipe."""
+"""Print results: JSON with decimals as strings, tables and lines no wider than the terminal, plain in a pipe."""
 
 import json
 import sys
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from manager.cli.layout import Layout, wrapped
 from manager.cli.printable import printable
+from manager.cli.terminal import painter, width
 from manager.views.pages import jsonable
 
 _CENT = Decimal("0.01")
 _ROUGH_DIGITS = 7
-_LONGEST_WORD = 20
-_PADDING = 2
 _FINEST = Decimal("0.0001")
 
 
@@ -27,9 +23,9 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str, style: str = "") -> None:
-    """Print a line on stdout, in colour on a terminal only; `text` is shown as it is, never as markup."""
-    console = Console(soft_wrap=True, highlight=False, emoji=False)
-    console.print(escape(printable(text)), style=style or None)
+    """Print text on stdout, in colour on a terminal only, broken at blanks where it is wider than the terminal."""
+    paint = painter()
+    _out(paint(line, style) for line in wrapped(text, width()))
 
 
 def write(text: str) -> None:
@@ -38,18 +34,10 @@ def write(text: str) -> None:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; columns whose name ends in `>` are aligned right. Without rows only the title is printed."""
-    if sys.stdout.isatty():
-        _Grid(columns, rows).draw(title)
-    else:
-        write("\n".join([title, *_Grid(columns, rows).lines()]) if rows else f"{title}: none")
-
-
-def show_entries(title: str, columns: Sequence[str], entries: Sequence[Sequence[str]]) -> None:
-    """Print aligned rows, each with its last cell, for which there is no column, on a line of its own."""
-    head, *lines = _Grid(columns, [entry[:-1] for entry in entries]).lines()
-    told = [f"{line}\n    {entry[-1]}" for line, entry in zip(lines, entries, strict=True)]
-    write("\n".join([title, head, *told]) if entries else f"{title}: none")
+    """Print a table as `Layout` lays it out, in the width of the terminal. Without rows only the title is printed."""
+    say(title if rows else f"{title}: none", "bold")
+    if rows:
+        _out(Layout(columns, rows, width(), painter()).lines())
 
 
 def short(text: str, longest: int) -> str:
@@ -80,55 +68,21 @@ def percent(value: Decimal | float | None) -> str:
     return "-" if value is None else f"{value:.2f} %"
 
 
+def span(seconds: float | None) -> str:
+    """Return a duration in its two largest units, such as `2d 3h`."""
+    if seconds is None:
+        return "-"
+    days, rest = divmod(timedelta(seconds=round(seconds)), timedelta(days=1))
+    hours, minutes, left = rest.seconds // 3600, rest.seconds // 60 % 60, rest.seconds % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (left, "s")]
+    first = next((n for n, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2])
+
+
 def instant(at: datetime | None) -> str:
     """Return an instant in UTC to the second."""
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-class _Grid:
-    """Lay out rows of cells under named columns."""
-
-    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self._names = [column.removesuffix(">") for column in columns]
-        self._right = [column.endswith(">") for column in columns]
-        self._rows = rows
-
-    def draw(self, title: str) -> None:
-        """Draw it on a terminal; a cell that has no room is folded."""
-        console = Console(highlight=False)
-        if not self._rows:
-            console.print(f"[bold]{escape(title)}[/]: none")
-            return
-        table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
-        for name, right, width in zip(self._names, self._right, self._widths(console.width), strict=True):
-            table.add_column(name, justify="right" if right else "left", overflow="fold", width=width)
-        for row in self._rows:
-            table.add_row(*(escape(printable(cell)) for cell in row))
-        console.print(table)
-
-    def lines(self) -> list[str]:
-        """Return it as aligned lines, the head first; nothing is cut."""
-        cells = [self._names, *([" ".join(cell.split()) for cell in row] for row in self._rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return [
-            "  ".join(
-                cell.rjust(width) if right else cell.ljust(width)
-                for cell, width, right in zip(row, widths, self._right, strict=True)
-            ).rstrip()
-            for row in cells
-        ]
-
-    def _widths(self, room: int) -> list[int] | list[None]:
-        """Return how wide each column is where no word but a URL is broken; None for all where that does not fit."""
-        columns = list(zip(self._names, *self._rows, strict=True))
-        least = [
-            max(min(len(word), _LONGEST_WORD) for cell in column for word in ("", *cell.split())) for column in columns
-        ]
-        widths = [max(map(len, column)) for column in columns]
-        room -= _PADDING * len(widths)
-        if sum(least) > room:
-            return [None] * len(widths)
-        while sum(widths) > room:
-            spare = [width - needed for width, needed in zip(widths, least, strict=True)]
-            widths[spare.index(max(spare))] -= 1
-        return widths
+def _out(lines: Iterable[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

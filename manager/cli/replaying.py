@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 
 from manager.bootstrap.request import DECISIONS, RECORDINGS_DEFAULT, ModelsMode, ReplayRequest
 from manager.cli.guard import FAILED, Refused
-from manager.cli.options import JsonOption, taking
+from manager.cli.options import JsonOption, parse_instant, taking
 from manager.cli.printable import printable
 from manager.cli.progress import progress
 from manager.cli.render import print_json, say, show_table
@@ -31,15 +31,6 @@ _TRADER_COLUMNS = (
     ("fees>", "fees"),
     ("funding>", "funding"),
 )
-
-
-def parse_instant(text: str) -> datetime:
-    """Return an aware UTC instant from ISO 8601; one without a zone is UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time; write 2025-05-04 or 2025-05-04T12:00:00Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _file(help_text: str, *names: str) -> Any:
@@ -90,8 +81,10 @@ def replay(options: ReplayOptions) -> None:
     if options.start is not None and options.end is not None and options.start >= options.end:
         given = f"--from {options.start.isoformat()} --to {options.end.isoformat()}"
         raise Refused(f"{given} leaves no time to replay; give a --to after --from")
+    from manager.processes.logs import log_to_stderr
     from manager.replay.run import run_replay
 
+    log_to_stderr()
     notes: list[str] = []
     try:
         with progress("replay") as meter:

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from exchanges.types import ZERO
-from executor.models.addresses import shown_url
 from executor.prompts.values import duration
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.cli.connect import DeskOptions, actor, manager_of
 from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, KeyOption, ReasonOption, act_key, read_config, taking
 from manager.cli.render import print_json, say, show_table, usd
+from manager.cli.showing import show
 from manager.config import load_traders
 from manager.config.load import placed
 from manager.errors import Fault, RegistrationError
@@ -26,6 +26,7 @@ from manager.state import records
 from manager.state.records import AccountId, AccountRow, TraderRow, TradingState
 from manager.state.store import Search, Store
 from manager.views.pages import jsonable
+from manager.views.trader import executor_text
 from traders.spec import ManagedBy, TraderId, TraderSpec
 
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
@@ -162,9 +163,9 @@ class _Switched:
         said = f"{row.account_id} is {row.trading_state}: {row.state_reason}"
         match before, row.trading_state:
             case TradingState.HALTED, TradingState.REDUCING:
-                return f"{said} (was halted: entries stay refused, but it no longer counts as an error)"
+                return f"{said} (was halted; entries stay off)"
             case TradingState.REDUCING, TradingState.HALTED:
-                return f"{said} (was reducing: entries stay refused, and it now counts as an error)"
+                return f"{said} (was reducing; entries stay off, and capital no longer moves)"
         return f"{said} (was {before})"
 
 
@@ -175,8 +176,7 @@ class _Listed:
 
     @property
     def cells(self) -> list[str]:
-        row, spec, executor = self.row, self.row.spec, self.row.spec.executor
-        decides = {ExecutorType.BASELINE: executor.style, ExecutorType.REMOTE: shown_url(executor.base_url)}
+        row, spec = self.row, self.row.spec
         why = row.state_reason if row.state is not records.TraderState.RUNNING else ""
         coded = f"{row.state_code}: " if row.state is records.TraderState.ISOLATED else ""
         return [
@@ -184,7 +184,7 @@ class _Listed:
             spec.name,
             spec.account,
             f"{row.state} ({coded}{why})" if coded or why else row.state,
-            f"{executor.type} {decides.get(executor.type, executor.model)}".strip(),
+            executor_text(spec.executor),
             duration(spec.decision_interval_s),
             usd(self.allocated_usd),
             ", ".join(spec.symbols),
@@ -204,6 +204,9 @@ def list_traders(options: DeskOptions) -> None:
         return [_Listed(row=row, allocated_usd=allocated.get(row.trader_id, ZERO)) for row in rows]
 
     _show(options, sorted(options.on_store(read), key=lambda one: one.row.seq))
+
+
+app.command("show")(show)
 
 
 @app.command("add")

@@ -5,11 +5,11 @@ models, its budgets and its other traders. A fault names the field as a config w
 roster refuses the trader.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -19,9 +19,8 @@ from executor.contract import Limits
 from executor.errors import ExecutorConfigError, PromptError
 from executor.models.addresses import shown_url
 from executor.models.profile import ModelProfile
-from executor.prompts.library import PromptLibrary
-from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.endpoint import MAX_SYMBOLS, check_remote_url
+from executor.spec import ExecutorSpec, ExecutorType
 from manager.config.fields import one_of
 from manager.config.models import asked_models, lacking, url_fault
 from manager.config.reading import faults
@@ -31,6 +30,9 @@ from manager.config.values import AccountConfig, Budgets, TenantConfig
 from manager.desk.plan.values import AllocationStrategy
 from manager.errors import Fault
 from traders.spec import ManagedBy, TraderId, TraderSpec
+
+if TYPE_CHECKING:
+    from executor.prompts.library import PromptLibrary
 
 HUNDRED: Final = Decimal(100)
 _BY_PERCENTAGE: Final = (AllocationStrategy.CUSTOM, AllocationStrategy.FIXED)
@@ -50,7 +52,7 @@ class Ground:
     budgets: Budgets | None = None
     declared_accounts: Collection[str] = ()
     declared_models: Collection[str] = ()
-    prompts: PromptLibrary | None = None
+    prompts: "Callable[[], PromptLibrary] | None" = None
     replays: bool = False
     candles: Path | None = None
 
@@ -262,7 +264,7 @@ class Definitions:
             return ""
         if key not in self._templates:
             try:
-                self._ground.prompts.check(template, symbols, limits)
+                self._ground.prompts().check(template, symbols, limits)
                 self._templates[key] = ""
             except PromptError as error:
                 self._templates[key] = str(error).removeprefix(f"{template}: ")

@@ -7,8 +7,9 @@ from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, Final
+from unicodedata import category
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from executor.errors import ExecutorConfigError
 from executor.models.addresses import check_key
@@ -29,7 +30,10 @@ _UNIT_WORDS: Final = {
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
 _LOOSE_DURATION: Final = re.compile(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]*)\s*", re.IGNORECASE)
 _WITH_UNIT: Final = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|usd|usdt|\$|bps|bp|x)\s*", re.IGNORECASE)
-_QUOTED_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_QUOTED_NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_GROUPED: Final = re.compile(r"-?\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?|-?\d+,\d+")
+_STEERING: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS: Final = "\u200c\u200d"
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -60,7 +64,7 @@ class Environment:
 class Section(BaseModel):
     """Refuse unknown keys and silent conversions; a string below a key says what it is for."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 EMPTY_IS_DEFAULT: Final = BeforeValidator(lambda given: {} if given is None else given)
@@ -121,8 +125,12 @@ def parse_count(value: object) -> int:
 def _number_mend(value: object, expected: str) -> str:
     if isinstance(value, str) and (match := _WITH_UNIT.fullmatch(value)):
         return f"expected {expected} without a unit, which is in the name of the field; write {match[1]}"
+    if isinstance(value, str) and value[:1] == "$" and _QUOTED_NUMBER.fullmatch(value[1:]):
+        return f"expected {expected} without a unit, which is in the name of the field; write {value[1:]}"
     if isinstance(value, str) and _QUOTED_NUMBER.fullmatch(value):
         return f"expected {expected}; remove the quotes"
+    if isinstance(value, str) and _GROUPED.fullmatch(value):
+        return f"expected {expected}; write it without commas or blanks between its digits, and with a decimal point"
     return f"expected {expected}"
 
 
@@ -139,9 +147,26 @@ def parse_id(value: object) -> str:
 
 def quotes_mend(value: object) -> str:
     """Return the mend for a word that YAML takes for a number or a truth value, empty for anything else."""
+    if value is None:
+        return "this is read as nothing; write it in quotes"
     if not isinstance(value, bool | int | Decimal):
         return ""
     return f"this is read as {'true or false' if isinstance(value, bool) else 'a number'}; write it in quotes"
+
+
+def steering(text: str, allowed: str = "") -> str:
+    """Return the first character of a text that would steer a terminal or cannot be stored, as U+202E; else empty."""
+    found = next((one for one in text if category(one) in _STEERING and one not in allowed + _JOINERS), "")
+    return f"U+{ord(found):04X}" if found else ""
+
+
+def _shown_text(allowed: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if sign := steering(text, allowed):
+            raise ValueError(f"holds the control character {sign}; remove it")
+        return text
+
+    return AfterValidator(check)
 
 
 def parse_secret(value: object, info: ValidationInfo) -> str:
@@ -196,6 +221,13 @@ Duration = Annotated[
 DurationOrZero = Annotated[
     int, BeforeValidator(parse_duration), Field(ge=0, le=31_536_000), Expect("a duration from 0s to 365d", "30d")
 ]
+_RETAINED: Final = Field(le=10 * 31_536_000)
+Retention = Annotated[
+    int, BeforeValidator(parse_duration), Field(ge=1), _RETAINED, Expect("a duration from 1s to 3650d", "90d")
+]
+RetentionOrNone = Annotated[
+    int, BeforeValidator(parse_duration), Field(ge=0), _RETAINED, Expect("a duration from 0s to 3650d", "30d")
+]
 Percent = Annotated[Number, Field(ge=0, le=100), Expect("a percentage from 0 to 100", "10")]
 Share = Annotated[Number, Field(gt=0, le=100), Expect("a percentage above 0, up to 100", "60")]
 Usd = Annotated[Number, Field(gt=0, le=Decimal("1e12")), Expect("an amount above 0 USD", "1000")]
@@ -205,5 +237,5 @@ Bps = Annotated[Number, Field(ge=0, lt=10_000), Expect("basis points from 0 to 1
 Leverage = Annotated[Count, Field(ge=1, le=125), Expect("a leverage from 1 to 125", "5")]
 Positions = Annotated[Count, Field(ge=1, le=1_000), Expect("a whole number from 1 to 1000", "3")]
 AccountCount = Annotated[Count, Field(ge=1, le=100_000), Expect("a whole number from 1 to 100000", "10")]
-Text = Annotated[str, Field(min_length=1, max_length=200), Expect("a text of 1 to 200 characters")]
-Note = Annotated[str, Field(max_length=2000), Expect("a text of up to 2000 characters")]
+Text = Annotated[str, Field(min_length=1, max_length=200), _shown_text(""), Expect("a text of 1 to 200 characters")]
+Note = Annotated[str, Field(max_length=2000), _shown_text("\n\t"), Expect("a text of up to 2000 characters")]

@@ -3,11 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-from executor.prompts.files import FOLDER
-from executor.prompts.library import PromptLibrary
 from manager.config.accounts import AccountReader, InstrumentsOf, desk_rules, instruments_of_market
 from manager.config.definition import Definitions, Ground
 from manager.config.errors import ConfigError, Problem
@@ -17,9 +16,8 @@ from manager.config.reading import Reading, validated
 from manager.config.schema import ManagerSection, RootSection, TenantSection
 from manager.config.source import Loc, Source, dotted, read_source, shown
 from manager.config.traders import TraderReader
-from manager.config.values import Config, ManagerSettings, MonitoringSettings, TenantConfig
+from manager.config.values import Config, ManagerSettings, MonitoringSettings, TenantConfig, prompts_beside
 from manager.errors import Fault
-from manager.resources import resource
 from manager.state.records import DEFAULT_TENANT, TenantId
 from traders.spec import ManagedBy, TraderSpec
 
@@ -44,7 +42,7 @@ def load_config(
     source, environment = read_source(path), Environment(variables=env, used={})
     source.refuse_references(SECRET_FIELDS)
     reading = Reading(source=source, environment=environment, root=_root(source, environment))
-    prompts = PromptLibrary(path.parent / FOLDER, resource(FOLDER)) if check_prompts else None
+    prompts = cache(partial(prompts_beside, path)) if check_prompts else None
     tenants = _Tenants(reading, instruments_of, Ground(prompts=prompts, replays=True, candles=candles))
     return _config(path, reading, tenants.read())
 
@@ -62,7 +60,7 @@ def load_traders(
     root = RootSection.model_construct(manager=manager)
     reading = Reading(source=source, environment=Environment(variables=env, used={}), root=root)
     known = config.tenants.get(tenant)
-    ground = Ground(prompts=config.prompt_library(), replays=True)
+    ground = Ground(prompts=cache(config.prompt_library), replays=True)
     if known is not None:
         ground = replace(Ground.of(known, prompts=ground.prompts, replays=True), budgets=None)
     specs = TraderReader(reading, ground, ()).read(_listed(source))

@@ -8,10 +8,8 @@ from typing import Any, Final
 from executor.errors import ExecutorConfigError
 from executor.models.addresses import check_base_url, shown_url
 from executor.models.chat import ModelEndpoint
-from executor.models.clients import gate_key
-from executor.models.metering import output_cap
 from executor.models.profile import ModelProfile, TokenPrices
-from executor.registry import ExecutorSpec
+from executor.spec import ExecutorSpec
 from manager.config.reading import Reading
 from manager.config.schema import OPENAI, BudgetsSection, ModelSection, PricesSection
 from manager.config.source import Loc, shown
@@ -90,6 +88,8 @@ def asked_models(executor: ExecutorSpec) -> tuple[str, ...]:
 
 def lacking(profile: ModelProfile) -> tuple[str, str] | None:
     """Return the field that a model needs before a budget can hold for it and the mend, None if it has all."""
+    from executor.models.metering import output_cap
+
     if profile.prices is None:
         return "price_per_mtok", "add price_per_mtok: {input: ..., output: ...}, 0 where it costs nothing"
     if profile.prices.output and output_cap(profile.endpoint.extra_body) is None:
@@ -101,6 +101,8 @@ def lacking(profile: ModelProfile) -> tuple[str, str] | None:
 def differing_limits(models: Mapping[str, ModelProfile]) -> Iterator[str]:
     """Say of each endpoint that has several names with several limits which ones hold: the lowest, for all."""
     shared: dict[object, list[ModelProfile]] = {}
+    if models:
+        from executor.models.clients import gate_key
     for profile in models.values():
         shared.setdefault(gate_key(profile.endpoint), []).append(profile)
     for profiles in shared.values():

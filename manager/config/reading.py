@@ -66,6 +66,9 @@ class _Refused:
     def _unknown(self) -> str:
         if self._loc[-2:-1] == ("executor",) and self._loc[-1] in TraderSection.model_fields:
             return "belongs to the trader, not to its executor; write it one level up, beside `executor`"
+        key = self._loc[-1]
+        if isinstance(key, str) and key.isdecimal() and self._error["input"] is None:
+            return f"is the rest of a number with a comma; write it without, such as 10000 for 10,{key}"
         return f"unknown key; {one_of(list(self._section.model_fields), self._loc[-1])}"
 
     def _expected(self, before: str = "") -> str:

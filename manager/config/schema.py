@@ -117,11 +117,11 @@ class DataSection(Section):
     """The age from which a price is too old for an entry."""
     snapshot_max_age: fields.Duration = 1
     """How long the traders of an account share one look at the market."""
-    prompt_retention: fields.DurationOrZero = 30 * 86_400
-    """How long prompts and their contexts are kept; 0s keeps none."""
-    context_retention: fields.Duration = 7 * 86_400
-    """How long decisions keep what their trader was shown, at most as long as prompts."""
-    equity_retention: fields.Duration = 365 * 86_400
+    prompt_retention: fields.RetentionOrNone = 30 * 86_400
+    """How long the texts of prompts are kept; 0s keeps neither them nor contexts."""
+    context_retention: fields.Retention = 90 * 86_400
+    """How long decisions keep what their trader was shown."""
+    equity_retention: fields.Retention = 400 * 86_400
     """How long samples of equity are kept; those older than a day are thinned to one an hour."""
 
 

@@ -23,6 +23,16 @@ _PLAIN_WORDS = ("mtok",)
 _LONGEST_VALUE = 80
 _DEEPEST = 30
 _MOST_VALUES = 2_000_000
+_LONGEST_NUMBER = 40
+_FORMS = {".json": "JSON", ".toml": "TOML"}
+_MENDS = {
+    "single document": "keep one document and remove its ---",
+    "'\\t'": "a tab cannot indent; write blanks",
+    "recursion": "it is nested too deeply",
+    "4300 digits": "no field takes a number so long",
+    "TOML": "correct it there",
+    "": "correct the indentation, quotes or brackets here",
+}
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _REFERENCE = re.compile(r"\$\{([^{}\n]*)\}")
@@ -50,6 +60,17 @@ class Source:
         problem = Problem(file=str(self.path), line=self.line(loc), field=dotted(loc), value=value, mend=mend)
         self.problems.setdefault(loc, problem)
 
+    def text(self, given: bytes) -> str:
+        """Return the text of a file; note what is none, and raise UnicodeDecodeError for what is no UTF-8."""
+        if given[:2] in (b"\xff\xfe", b"\xfe\xff") or given[1:2] == b"\0":
+            self.report((), "", "is UTF-16 text; save it as UTF-8")
+            self.finish()
+        if b"\0" in given:
+            self.lines[()] = given.count(b"\n", 0, given.index(b"\0")) + 1
+            self.report((), "", "holds a NUL character here; remove it")
+            self.finish()
+        return given.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
     def refuse_references(self, allowed: frozenset[str]) -> None:
         """Note each ${NAME} outside the fields named `allowed`: only secrets come from the environment."""
         for loc, text in _texts((), self.root):
@@ -58,7 +79,7 @@ class Source:
                 self.report(loc, shown((), text) if is_reference(text) else shown(loc, text), mend)
 
     def misread(self, error: Exception) -> None:
-        """Note that the text is no YAML, on the line where that shows."""
+        """Note that the text is no YAML, JSON or TOML, on the line where that shows."""
         text, line = str(error).splitlines()[0] if str(error) else type(error).__name__, 0
         if isinstance(error, MarkedYAMLError):
             mark, context = error.problem_mark or error.context_mark, error.context_mark
@@ -66,7 +87,9 @@ class Source:
             text = " ".join(part for part in (error.context, begins, error.problem) if part)
             line = mark.line + 1 if mark is not None else 0
         self.lines[()] = line
-        self.report((), "", f"is not valid YAML ({text}); correct the indentation, quotes or brackets here")
+        mend = next((mend for sign, mend in _MENDS.items() if sign in text), _MENDS[""])
+        form = _FORMS.get(self.path.suffix.lower(), "YAML")
+        self.report((), "", f"is not valid {form} ({text.partition('; use sys.')[0]}); {mend}")
 
     def finish(self) -> None:
         """Raise ConfigError if any mistake was noted; one in an anchor that several share is told once."""
@@ -142,7 +165,7 @@ def read_source(path: Path) -> Source:
     """
     source = Source(path=path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = source.text(path.read_bytes())
         if path.suffix.lower() == ".toml":
             source.root, source.lines = read_toml(text)
             return source
@@ -153,13 +176,14 @@ def read_source(path: Path) -> Source:
     except OSError as error:
         source.report((), "", f"cannot be read ({error.strerror}); pass a readable YAML, JSON or TOML file")
     except UnicodeDecodeError as error:
+        source.lines[()] = error.object.count(b"\n", 0, error.start) + 1
         source.report((), "", f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
     except TOMLDecodeError as error:
         source.report((), "", f"is not valid TOML ({error}); correct it there")
     except (YAMLError, RecursionError, ValueError) as error:
         source.misread(error)
     else:
-        if node is None:
+        if node is None or (isinstance(node, ScalarNode) and node.value == ""):
             source.report((), "", "is empty; write at least `exchanges:` and `traders:`")
         elif not isinstance(node, MappingNode):
             source.lines[()] = node.start_mark.line + 1
@@ -196,7 +220,7 @@ class _Nodes:
 
     def _mapping(self, loc: Loc, node: MappingNode, depth: int) -> dict[str, Any]:
         source, values = self._source, dict[str, Any]()
-        for key, item in self._pairs(node, depth):
+        for key, item in self._pairs(loc, node, depth):
             name = self._plain(key.value) if isinstance(key, ScalarNode) else "?"
             here = (*loc, name)
             if not isinstance(key, ScalarNode):
@@ -210,18 +234,25 @@ class _Nodes:
                 values[name] = self.value(here, item, depth + 1)
         return values
 
-    def _pairs(self, node: MappingNode, depth: int) -> Iterator[tuple[Node, Node]]:
+    def _pairs(self, loc: Loc, node: MappingNode, depth: int) -> Iterator[tuple[Node, Node]]:
         """Yield a mapping's own keys, then those that it merges from others and has not itself."""
         merged = []
         for key, item in node.value:
             if key.tag == _MERGE:
-                merged += [item] if isinstance(item, MappingNode) else list(item.value)
+                found = list(item.value) if isinstance(item, SequenceNode) else [item]
+                if not all(isinstance(one, MappingNode) for one in found):
+                    here = key.start_mark.line + 1
+                    self._source.lines.setdefault((*loc, "<<"), here)
+                    self._source.report(
+                        (*loc, "<<"), "no mapping", "<< takes a mapping, such as *anchor, or a list of them"
+                    )
+                merged += found
             else:
                 yield key, item
         own = {key.value for key, _ in node.value if isinstance(key, ScalarNode)}
         for other in merged:
             if isinstance(other, MappingNode) and depth <= _DEEPEST:
-                for key, item in self._pairs(other, depth + 1):
+                for key, item in self._pairs(loc, other, depth + 1):
                     if isinstance(key, ScalarNode) and key.value not in own:
                         own.add(key.value)
                         yield key, item
@@ -247,10 +278,14 @@ class _Nodes:
         return str(text).replace(_OPEN, "${").replace(_CLOSE, "}")
 
     @staticmethod
-    def _integer(text: str) -> int | str:
+    def _integer(text: str) -> int | Decimal | str:
+        plain = text.replace("_", "")
         try:
-            return int(text.replace("_", ""), 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o") else int(text)
-        except ValueError:
+            based = plain.lstrip("+-")[:2].lower() in ("0x", "0o")
+            if len(plain) > _LONGEST_NUMBER:
+                return Decimal(int(plain, 0) if based else plain)
+            return int(plain, 0) if based else int(plain)
+        except (ValueError, InvalidOperation):
             return text
 
     @staticmethod

@@ -7,8 +7,8 @@ from typing import Any, Final
 from exchanges.types import Symbol
 from executor.errors import ExecutorConfigError
 from executor.models.chat import Structured
-from executor.registry import ExecutorSpec, ExecutorType
 from executor.remote.endpoint import check_ca_file
+from executor.spec import ExecutorSpec, ExecutorType
 from manager.config import schema
 from manager.config.definition import Definitions, Ground, limits_of
 from manager.config.fields import parse_number

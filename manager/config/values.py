@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exchanges.synthetic.config import SyntheticConfig
 from executor.models.profile import ModelProfile
-from executor.prompts.files import FOLDER
-from executor.prompts.library import PromptLibrary
-from executor.registry import ExecutorSpec
+from executor.spec import ExecutorSpec
 from manager.desk.plan.values import VENUE_TIMEOUT_S, AccountRules
 from manager.resources import resource
 from manager.state.records import TenantId
 from traders.spec import TraderSpec
+
+if TYPE_CHECKING:
+    from executor.prompts.library import PromptLibrary
 
 
 class MarketType(StrEnum):
@@ -99,8 +101,8 @@ class ManagerSettings:
     max_data_age_s: int
     prompt_retention_s: int
     snapshot_max_age_s: int
-    context_retention_s: int = 7 * 86_400
-    equity_retention_s: int = 365 * 86_400
+    context_retention_s: int = 90 * 86_400
+    equity_retention_s: int = 400 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +124,9 @@ class Config:
     tenants: Mapping[TenantId, TenantConfig]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def prompt_library(self) -> PromptLibrary:
+    def prompt_library(self) -> "PromptLibrary":
         """Return the prompt templates in the folder `prompts` beside the config file, then the shipped ones."""
-        return PromptLibrary(self.path.parent / FOLDER, resource(FOLDER))
+        return prompts_beside(self.path)
 
     def secret(self, reference: str) -> str:
         """Return the value behind `${NAME}`; KeyError if the config does not name it."""
@@ -146,3 +148,11 @@ class Config:
         reference = profile.endpoint.api_key
         key = self.secret(reference) if reference else ""
         return replace(profile, endpoint=replace(profile.endpoint, api_key=key))
+
+
+def prompts_beside(config: Path) -> "PromptLibrary":
+    """Return the prompt templates in the folder `prompts` beside a config file, then the shipped ones."""
+    from executor.prompts.files import FOLDER
+    from executor.prompts.library import PromptLibrary
+
+    return PromptLibrary(config.parent / FOLDER, resource(FOLDER))

@@ -16,6 +16,7 @@ from manager.desk.plan.booking import Execution, Part
 from manager.desk.plan.dust import still_dust
 from manager.desk.plan.late import CORRECTION
 from manager.desk.plan.outstanding import Outstanding
+from manager.desk.remembered import Remembered
 from manager.state import records
 from manager.state.acts import FlattenRow
 from manager.state.keys import Row
@@ -59,11 +60,15 @@ class Writes:
 class AccountState:
     """Hold one account's books and orders while a job works on them; `version` grows with every change."""
 
-    def __init__(self, rows: AccountRows, instruments: Mapping[Symbol, Instrument]) -> None:
+    def __init__(
+        self, rows: AccountRows, instruments: Mapping[Symbol, Instrument], remembered: Remembered | None = None
+    ) -> None:
+        self.remembered = remembered or Remembered()
+        keep = self.remembered.keep
         self.account: records.AccountRow = rows.account
-        self.traders: dict[TraderId, records.TraderRow] = {row.trader_id: row for row in rows.traders}
-        self.schedules = {row.trader_id: row for row in rows.schedules}
-        self.heads: dict[TraderId, records.BookRow] = {row.trader_id: row for row in rows.books}
+        self.traders = {**keep("traders", (rows.traders,), lambda: {row.trader_id: row for row in rows.traders})}
+        self.schedules = keep("schedules", (rows.schedules,), lambda: {row.trader_id: row for row in rows.schedules})
+        self.heads = {**keep("heads", (rows.books,), lambda: {row.trader_id: row for row in rows.books})}
         self.positions: dict[records.PositionKey, records.PositionRow] = {
             records.PositionKey(r.trader_id, r.symbol): r for r in rows.positions
         }
@@ -71,14 +76,7 @@ class AccountState:
         self.intents = {row.intent_id: row for row in rows.intents}
         self.flattens = {row.flatten_id: row for row in rows.flattens}
         self.instruments = instruments
-        held: dict[TraderId, list[records.PositionRow]] = {}
-        for row in rows.positions:
-            held.setdefault(row.trader_id, []).append(row)
-        self.books = {head.trader_id: head.book(held.pop(head.trader_id, ())) for head in rows.books}
-        self.books |= {owner: self.head(owner).book(left) for owner, left in held.items()}
-        for owner in (*self.traders, EXTERNAL, records.UNALLOCATED, records.ROUNDING):
-            if owner not in self.books:
-                self.books[owner] = Book(trader_id=owner)
+        self.books = self.remembered.books(rows)
         self.outstanding = Outstanding(self.orders, self.books)
         self.pending = Writes(rows.account.account_id)
         self.version = 0
@@ -107,10 +105,7 @@ class AccountState:
         """Return the money row of a book, a new one when it has none yet."""
         found = self.heads.get(trader_id)
         if found is None:
-            found = records.BookRow(
-                tenant_id=self.account.tenant_id, account_id=self.account.account_id, trader_id=trader_id
-            )
-            self.heads[trader_id] = found
+            found = self.heads[trader_id] = self.remembered.blank(self.account, trader_id)
         return found
 
     def departed(self) -> Iterator[Book]:
@@ -207,7 +202,8 @@ class AccountState:
         self.books[part.trader_id] = after
         self._dirty_positions.add(records.PositionKey(part.trader_id, symbol))
         self._dirty_heads.add(part.trader_id)
-        self._note_trade(execution, part, held, closed=symbol not in after.positions, realized=realized)
+        closed, known = symbol not in after.positions, held or after.positions.get(symbol)
+        self._note_trade(execution, part, held, closed=closed, realized=realized)
         self.pending.inserts.append(
             records.FillPartRow(
                 tenant_id=self.account.tenant_id,
@@ -224,6 +220,8 @@ class AccountState:
                 realized=realized,
                 purpose=part.purpose,
                 at=execution.at,
+                opened_at=None if known is None else known.opened_at,
+                closed_at=execution.at if held is not None and closed and part.trader_id != EXTERNAL else None,
             )
         )
         ref = f"{execution.trade_id}{part.leg}"
@@ -281,6 +279,9 @@ class AccountState:
         for trader_id, amount in amounts:
             self.books[trader_id] = apply_capital(self._held(trader_id), amount)
             self._dirty_heads.add(trader_id)
+            head = self.head(trader_id)
+            if head.started_at is None and amount:
+                self.heads[trader_id] = replace(head, started_usd=amount, started_at=at)
             self._post(trader_id, kind, ref, amount, at, "")
 
     def forget(self) -> None:

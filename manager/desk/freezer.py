@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from operator import is_not
+from typing import Final
 
 from exchanges.market import Snapshot
 from exchanges.types import ZERO, Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.plan.values import Mark, Reservation, TraderView
-from manager.state.records import BookRow, OrderPurpose, OrderRow, Share, TraderRow
+from manager.state.records import BookRow, OrderPurpose, OrderRow, ScheduleRow, Share, TraderRow
 from traders.book import Book
 from traders.spec import TraderId
+
+_NOTHING: Final = (ZERO, 0)
 
 
 class Freezer:
@@ -22,7 +26,6 @@ class Freezer:
         }
         self._prices = {symbol: mark.price for symbol, mark in self.marks.items()}
         self._equities: dict[TraderId, tuple[Book, Decimal]] = {}
-        self._traders: dict[TraderId, tuple[TraderRow, BookRow, TraderView]] = {}
 
     def equity(self, books: Mapping[TraderId, Book]) -> Decimal:
         """Return the equity of all books in USD; a position without a price counts at its entry.
@@ -36,6 +39,8 @@ class Freezer:
         return sum((max(ZERO, -self._equity(book.trader_id, book)) for book in books), ZERO)
 
     def _equity(self, owner: TraderId, book: Book) -> Decimal:
+        if not book.positions:
+            return book.cash
         known = self._equities.get(owner)
         if known is None or known[0] is not book:
             prices = self._prices
@@ -56,23 +61,22 @@ class Freezer:
         reserved: dict[TraderId, list[Reservation]] = {}
         for reservation in reservations:
             reserved.setdefault(reservation.trader_id, []).append(reservation)
-        return {
-            trader_id: self._trader(state, row, reserved.get(trader_id, ())) for trader_id, row in state.traders.items()
-        }
+        views, found = state.remembered.views, {}
+        for trader_id, row in state.traders.items():
+            head = state.head(trader_id)
+            of = (row, head, state.schedules.get(trader_id), state.books[trader_id])
+            worst, known = _worst(head, reserved.get(trader_id, ())), views.get(trader_id)
+            if known is None or known[1] != worst or any(map(is_not, known[0], of)):
+                known = views[trader_id] = (of, worst, self._trader(*of, worst))
+            found[trader_id] = known[2]
+        return found
 
-    def _trader(self, state: AccountState, row: TraderRow, reservations: Sequence[Reservation]) -> TraderView:
-        trader_id, reserved, waiting = row.trader_id, sum((one.margin for one in reservations), ZERO), 0
-        head, book, known = state.head(trader_id), state.books[trader_id], self._traders.get(trader_id)
-        if reservations:
-            counted = {entry.intent_id for entry in head.recent_entries}
-            waiting = len({one.intent_id for one in reservations} - counted)
-        if known is not None and known[0] is row and known[1] is head:
-            before = known[2]
-            if before.book is book and (before.reserved_margin, before.reserved_entries) == (reserved, waiting):
-                return before
-        schedule = state.schedules.get(trader_id)
+    @staticmethod
+    def _trader(
+        row: TraderRow, head: BookRow, schedule: ScheduleRow | None, book: Book, worst: tuple[Decimal, int]
+    ) -> TraderView:
         curve = head.performance
-        trader = TraderView(
+        return TraderView(
             spec=row.spec,
             state=row.state,
             state_code=row.state_code,
@@ -80,9 +84,9 @@ class Freezer:
             book=book,
             seq=row.seq,
             allocated=head.allocated,
-            reserved_margin=reserved,
+            reserved_margin=worst[0],
             recent_entries=tuple(entry.at for entry in head.recent_entries),
-            reserved_entries=waiting,
+            reserved_entries=worst[1],
             last_stop_at=head.last_stop_at,
             drawdown_pct=Decimal(repr(round(curve.drawdown * 100, 6))),
             sharpe=curve.sharpe,
@@ -94,8 +98,15 @@ class Freezer:
             violations=head.violations,
             last_entry_at=head.last_entry_at,
         )
-        self._traders[trader_id] = (row, head, trader)
-        return trader
+
+
+def _worst(head: BookRow, reservations: Sequence[Reservation]) -> tuple[Decimal, int]:
+    """Return the margin of entries that may still fill, and how many of them no fill has counted yet."""
+    if not reservations:
+        return _NOTHING
+    counted = {entry.intent_id for entry in head.recent_entries}
+    waiting = {one.intent_id for one in reservations} - counted
+    return sum((one.margin for one in reservations), ZERO), len(waiting)
 
 
 class _Reserved:

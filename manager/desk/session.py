@@ -19,6 +19,7 @@ from manager.desk.incidents.log import IncidentLog, Subject
 from manager.desk.plan.operator_closes import being_closed
 from manager.desk.plan.values import LEASE_S, VENUE_TIMEOUT_S, AccountRules, AccountView
 from manager.desk.reconcile.seen import SeenNews
+from manager.desk.remembered import Remembered
 from manager.state.records import AccountId, OrderId, RoundId, TenantId
 from manager.state.store import AccountRows, Fence, Store, Transaction
 from traders.book import EXTERNAL
@@ -48,6 +49,7 @@ class AccountRuntime:
     back_off: BackOff = field(default_factory=BackOff)
     relieved: deque[datetime] = field(default_factory=lambda: deque(maxlen=1))
     seen: SeenNews = field(default_factory=SeenNews)
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Session:
         bounded = runtime.timeout_s is not None
         self.exchange: Exchange = Bounded(runtime.exchange, self.call_limit_s) if bounded else runtime.exchange
         self.fence = fence
-        self.state = AccountState(rows, runtime.instruments)
+        self.state = AccountState(rows, runtime.instruments, runtime.remembered)
         self.incidents = IncidentLog(self.state, self.round_id, rows.incidents)
         self.began_at = clock.now()
         self._truth: Truth | None = None

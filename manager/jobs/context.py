@@ -7,7 +7,7 @@ from decimal import Decimal
 from exchanges.types import ZERO, Instrument, Symbol
 from executor.contract import ClosedTrade, Context, Denial, RestingOrder
 from executor.prompts.values import TRADES_SHOWN
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.config.models import asked_models
 from manager.state import records
 from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow, day_of

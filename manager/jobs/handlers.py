@@ -28,12 +28,12 @@ from manager.desk.reconcile.reader import Reconciler
 from manager.desk.sampling import EquitySampler
 from manager.desk.session import AccountRuntime, Session
 from manager.jobs.context import ContextReader
-from manager.jobs.outlast import outlast
 from manager.jobs.runner import Job, JobKind, JobRunner
 from manager.monitor.invariants.live import LiveInvariants
 from manager.roster.lifecycle import isolate
 from manager.state import records
 from manager.state.errors import DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
+from manager.state.outlast import outlast
 from manager.state.recorded import prompt_row, storable_decision
 from manager.state.store import Conclusion, Fence, Store, TraderRows, Transaction, claim_of
 from traders.context import MarketViews

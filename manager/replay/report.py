@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -32,10 +32,11 @@ from manager.state.journal import ConflictRow
 from manager.state.records import UNALLOCATED, VerdictKind
 from manager.state.spending import MODEL, TENANT, TRADER, SpendingRow
 from manager.state.store import AccountRows
+from manager.views.trade_assembly import Trade, TradeFacts, assemble
 from traders.spec import TraderId
 
 _PAGE = "report.html"
-_FILES = ("report.json", "trades.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)
+_FILES = ("report.json", "trades.parquet", "round_trips.parquet", "orders.parquet", "equity.parquet", DECISIONS, _PAGE)
 _TRADE_COLUMNS: Final = (
     *("at", "trade_id", "trader_id", "symbol", "quantity"),
     *("price", "fee", "realized", "purpose", "order_id"),
@@ -44,6 +45,7 @@ _ORDER_COLUMNS: Final = (
     *("created_at", "order_id", "round_id", "symbol", "side", "type", "purpose"),
     *("quantity", "filled", "trigger_price", "reduce_only", "state", "reason"),
 )
+_ROUND_TRIP_COLUMNS: Final = tuple(field.name for field in fields(Trade))
 _FIRST_FIELD: Final = '{"id": '
 _ITEMS: Final = TypeAdapter(tuple[Decision, ...])
 _CENT = Decimal("0.01")
@@ -59,6 +61,7 @@ class ReplayFacts:
     orders: Sequence[records.OrderRow]
     fills: Sequence[records.FillRow]
     parts: Sequence[records.FillPartRow]
+    postings: Sequence[records.LedgerRow]
     conflicts: Sequence[ConflictRow]
     verdicts: Sequence[records.VerdictRow]
     marks: Mapping[Symbol, Decimal]
@@ -66,6 +69,17 @@ class ReplayFacts:
     spending: Sequence[SpendingRow]
     decisions: Sequence[records.DecisionRow]
     intents: Sequence[records.IntentRow]
+
+    def trades(self) -> list[Trade]:
+        """Return what `propdesk trades` shows of a live desk, the first closed first; open ones are last."""
+        facts = TradeFacts(
+            parts=self.parts,
+            postings=self.postings,
+            orders=self.orders,
+            fills=self.fills,
+            decisions=self.decisions,
+        )
+        return sorted(assemble(facts).values(), key=lambda one: (one.closed_at is None, one.closed_at or one.opened_at))
 
     def decision_lines(self) -> Iterator[str]:
         """Yield a line for each decision, without what differs between two runs."""
@@ -109,6 +123,7 @@ async def collect(replay: Replay) -> ReplayFacts:
             orders=await every(records.OrderRow),
             fills=await every(records.FillRow),
             parts=await every(records.FillPartRow),
+            postings=await every(records.LedgerRow),
             conflicts=await every(ConflictRow),
             verdicts=await every(records.VerdictRow),
             marks=snapshot.marks(),
@@ -297,6 +312,7 @@ class OutFolder:
             (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
             parts = sorted(facts.parts, key=lambda part: part.at)
             self._write_rows("trades.parquet", parts, _TRADE_COLUMNS)
+            self._write_rows("round_trips.parquet", facts.trades(), _ROUND_TRIP_COLUMNS)
             orders = sorted(facts.orders, key=lambda order: order.created_at)
             traders = [",".join(share.trader_id for share in order.shares) for order in orders]
             self._write_rows("orders.parquet", orders, _ORDER_COLUMNS, traders=traders)

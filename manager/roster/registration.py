@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from manager.config.definition import Definitions, Ground, id_taken, misfit
 from manager.config.source import dotted, shown
@@ -15,7 +16,7 @@ _UNPRICED = "expected models with price_per_mtok and max_tokens in extra_body, b
 
 def registration_check(config: Config, *, check_prompts: bool = True, replays: bool = False) -> "RegistrationCheck":
     """Return the check of traders that are registered beside those of `config`."""
-    prompts = config.prompt_library() if check_prompts else None
+    prompts = cache(config.prompt_library) if check_prompts else None
     return RegistrationCheck(
         {owner: Ground.of(tenant, prompts=prompts, replays=replays) for owner, tenant in config.tenants.items()}
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Final
 from uuid import uuid4
 
@@ -20,7 +21,8 @@ from manager.config.values import Config
 from manager.desk.incidents.log import log_raised, log_resolved
 from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident, BudgetIncidents, end_before, warnings
 from manager.spending.daily_budget import DailyBudget, DailyBudgetStop, model_budget, stop_at_daily_budget
-from manager.state.errors import StateError
+from manager.state.errors import CommitUnknown, StateError
+from manager.state.outlast import outlast
 from manager.state.records import AccountId, IncidentRow, TenantId, TraderRow
 from manager.state.spending import MODEL, TENANT, TRADER, HoldRow, SpendingRow, day_of
 from manager.state.store import Store, Transaction
@@ -136,27 +138,49 @@ class TraderMeter:
         return hold
 
     async def settle(self, hold: Hold, charge: Charge) -> None:
-        """Book what a call cost in place of what was set aside for it; what cannot be written is logged."""
+        """Book what a call cost in place of what was set aside for it; what cannot be written is logged.
+
+        A database that is away is waited for. After a commit that may have been made, a hold that is gone tells that it
+        was; without a hold nothing tells, and nothing is booked twice.
+        """
         if hold.day is None or (charge.nothing and not hold.id):
             return
+        tries = count()
+
+        async def book() -> None:
+            try:
+                await self._settle(hold, charge, first=next(tries) == 0)
+            except CommitUnknown as error:
+                if hold.id:
+                    raise
+                self._not_booked(hold, charge, error)
+
         try:
-            async with self._store.transaction(self._tenant) as tx:
-                held = await tx.delete(HoldRow, [(hold.id,)]) if hold.id else 0
-                raised, ended = await self._book(tx, hold, charge, hold.usd * held)
-            _log(raised)
-            log_resolved(ended)
+            await outlast(self._clock, book, what=f"cost of {self._spec.id}")
         except StateError as error:
-            self._spending.incidents.forget()
-            _LOG.error(
-                "model_cost_not_booked",
-                trader=self._spec.id,
-                model=hold.model,
-                usd=charge.usage.cost_usd,
-                unknown_usd=charge.unknown_usd,
-                input_tokens=charge.usage.input_tokens,
-                output_tokens=charge.usage.output_tokens,
-                error=str(error),
-            )
+            self._not_booked(hold, charge, error)
+
+    async def _settle(self, hold: Hold, charge: Charge, *, first: bool) -> None:
+        async with self._store.transaction(self._tenant) as tx:
+            held = await tx.delete(HoldRow, [(hold.id,)]) if hold.id else 0
+            if not first and hold.id and not held:
+                return
+            raised, ended = await self._book(tx, hold, charge, hold.usd * held)
+        _log(raised)
+        log_resolved(ended)
+
+    def _not_booked(self, hold: Hold, charge: Charge, error: StateError) -> None:
+        self._spending.incidents.forget()
+        _LOG.error(
+            "model_cost_not_booked",
+            trader=self._spec.id,
+            model=hold.model,
+            usd=charge.usage.cost_usd,
+            unknown_usd=charge.unknown_usd,
+            input_tokens=charge.usage.input_tokens,
+            output_tokens=charge.usage.output_tokens,
+            error=str(error),
+        )
 
     async def _set_aside(self, hold: HoldRow, budgets: Sequence[DailyBudget]) -> None:
         stop = await self._try(hold, budgets)

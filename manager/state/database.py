@@ -2,21 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
-from manager.errors import DatabaseUrlRefused
+from manager.state.database_url import read_url
 from manager.state.embedded.server import attach, check_place
+from manager.state.errors import DatabaseAway
 from manager.state.postgres.roles import LOGIN, MIGRATOR, provision, queue_dsn
 
 DATABASE: Final = "propdesk"
 _SUPERUSER: Final = "postgres"
-_NOT_A_URI: Final = "DATABASE_URL is not a PostgreSQL URI; write postgresql://user:password@host/db"
+_KNOCK_S: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class DatabasePlace:
     """Say where the database is: at `url`, or where that is empty on the embedded server of `data_dir`.
 
     `url` becomes a libpq URI; libpq's own `host=... dbname=...` will do too. Anything else raises DatabaseUrlRefused,
-    whose message never holds the value, which may hold a password.
+    whose message hides what may be a password.
     """
 
     data_dir: Path
@@ -40,14 +38,20 @@ class DatabasePlace:
 
     def __post_init__(self) -> None:
         """Check the URL, of which a driver of SQLAlchemy and blanks around it may be a part."""
-        object.__setattr__(self, "url", self.url.strip().replace("postgresql+psycopg://", "postgresql://", 1))
-        if self.url and not self._is_libpqs():
-            raise DatabaseUrlRefused(_NOT_A_URI)
+        object.__setattr__(self, "url", read_url(self.url))
 
     def check(self) -> None:
         """Raise DataDirRefused where no embedded server could start; nothing is opened or created."""
         if not self.url:
             check_place(self.data_dir)
+
+    def knock(self) -> None:
+        """Raise StoreUnavailable where the server at `url` says no in a way that no waiting mends."""
+        if self.url:
+            from manager.state.postgres.upgrade import reached
+
+            with suppress(DatabaseAway), reached(self.url, connect_timeout=_KNOCK_S):
+                return
 
     @contextmanager
     def reach(self, *, prepare: bool) -> Iterator[Database]:
@@ -83,11 +87,3 @@ class DatabasePlace:
         finally:
             await asyncio.wait({reach})
             await asyncio.to_thread(stack.close)
-
-    def _is_libpqs(self) -> bool:
-        try:
-            parts = conninfo_to_dict(self.url)
-        except psycopg.Error:
-            return False
-        ports = str(parts.get("port", "")).split(",")
-        return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports)

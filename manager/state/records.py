@@ -181,7 +181,7 @@ class BookRow:
 
     `bankrupt_at` is when its equity fell to 0 or below; it stands until an operator recapitalises the book. The
     `violations` are the instants of denials that count for isolation, `last_entry_at` is of the newest entry that
-    filled.
+    filled. `started_usd` is the first capital that came, at `started_at`; what came or went since has been moved.
     """
 
     tenant_id: TenantId
@@ -199,6 +199,8 @@ class BookRow:
     bankrupt_at: datetime | None = None
     violations: tuple[datetime, ...] = ()
     last_entry_at: datetime | None = None
+    started_usd: Decimal = ZERO
+    started_at: datetime | None = None
     performance: Performance = field(default_factory=Performance)
 
     @property
@@ -408,7 +410,7 @@ class FillRow:
 class FillPartRow:
     """Hold one book's part of a fill or of an internal cross; quantity is signed, parts add up to the fill.
 
-    For a cross `trade_id` is "cross/round/n" and the parts add up to zero.
+    Of a cross, "cross/round/n", they add up to zero. `opened_at` is of its position, `closed_at` where it closed that.
     """
 
     tenant_id: TenantId
@@ -425,6 +427,8 @@ class FillPartRow:
     realized: Decimal
     purpose: str
     at: datetime
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -304,10 +304,7 @@ class ServiceTransaction(Protocol):
         ...
 
     async def forget_prompts(self, before: datetime) -> int:
-        """Delete the texts of prompts older than `before`, and the contexts they were made of; return how many texts.
-
-        Their decisions stay.
-        """
+        """Delete the texts of prompts older than `before`; return how many. Their decisions stay."""
         ...
 
     async def forget_contexts(self, before: datetime, limit: int) -> int:

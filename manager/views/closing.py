@@ -17,7 +17,7 @@ from manager.state.kinds import FlattenState, IntentStatus, OrderPurpose, OrderS
 from manager.state.records import AccountId, AccountRow, IntentId, OrderRow, PositionKey, PositionRow, TenantId
 from manager.state.store import AccountRows, Search, Store, Transaction
 from manager.views.flattens import open_flattens
-from manager.views.status import SILENT
+from manager.views.lights import SILENT
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 

@@ -1,4 +1,4 @@
-"""Which incidents there are, what has become of each, and which of them turn an account's light red."""
+"""Which incidents there are, and what has become of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from manager.desk.incidents.codes import INCIDENTS, Severity
+from manager.desk.incidents.codes import INCIDENTS, threat_of
 from manager.state.records import AccountId, IncidentRow, TenantId
 from manager.state.store import Search, Store
 from manager.views.pages import Moment
@@ -29,6 +29,12 @@ class Incident(IncidentRow):
     """Hold an incident and what has become of it."""
 
     state: IncidentState
+
+    @property
+    def is_red(self) -> bool:
+        """Tell whether it endangers money or stops the desk."""
+        threat = threat_of(self)
+        return threat is not None and threat.red
 
     @classmethod
     def of(cls, row: IncidentRow) -> "Incident":
@@ -87,17 +93,3 @@ def current(standing: Sequence[IncidentRow], ended: Sequence[IncidentRow], now: 
     """Return open incidents and those that ended or happened within the hour, each the newest first."""
     recent = [row for row in ended if row.resolved_at is not None and now - row.resolved_at <= RECENT]
     return tuple(map(Incident.of, (*standing, *recent)))
-
-
-def red_reasons(incidents: Sequence[Incident]) -> list[str]:
-    """Say why the light is red: since when each high code is open, and when one last happened."""
-    red = [one for one in incidents if one.severity == Severity.HIGH]
-    since: dict[str, datetime] = {}
-    at: dict[str, datetime] = {}
-    for one in red:
-        if one.state is IncidentState.OPEN:
-            since[one.code] = min(one.at, since.get(one.code, one.at))
-        elif one.state is IncidentState.HAPPENED:
-            at[one.code] = max(one.at, at.get(one.code, one.at))
-    told = [f"incident {code} since {begin:%Y-%m-%d %H:%M:%S} UTC" for code, begin in since.items()]
-    return told + [f"incident {code} at {when:%Y-%m-%d %H:%M:%S} UTC, shown for one hour" for code, when in at.items()]

@@ -2,38 +2,29 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from executor.contract import ItemError
-from executor.registry import ExecutorType
+from executor.spec import ExecutorType
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.acts import FlattenRow
-from manager.state.journal import EquityRow
+from manager.state.kinds import EventKind, TradingState
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
 from manager.views.costs import ModelCost
 from manager.views.flattens import open_flattens, told_flatten
-from manager.views.incidents import Incident, current, current_searches, red_reasons
+from manager.views.holdings import Holdings, PositionStatus, Totals, start_of
+from manager.views.incidents import Incident, current, current_searches
+from manager.views.lights import DESK, Condition, Light, LightCase, condition_of, light_of
 from manager.views.pages import cursor_of, parts_of
 from traders.spec import TraderId
 
-SILENT: Final = timedelta(seconds=60)
 _VERDICTS_EACH: Final = 3
 _ASKING: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
-
-
-class Light(StrEnum):
-    """Say in one word how an account is: STOPPED means that no worker runs or that none has sampled it for a minute."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    ERROR = "error"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +64,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderStatus:
-    """Hold one trader; money in USD, `pnl_usd` is equity less capital, so flows do not count.
+    """Hold one trader; money in USD: `equity` = `start_usd` + `moved_usd` + `pnl_usd`, None without a mark.
 
+    `moved_usd` is the capital that came in less what went out since the start; `pnl_pct` is of its equity curve,
+    without flows, None before the first sample. `condition` is its state, but for one that runs and may open nothing.
     `models_today` is None for a trader that asks no model. One that is not `watched` has no worker: whatever its
     state, nobody decides for it or looks after its stops. Both times are None for one that nobody lets decide;
     while it is deciding, `next_decision_at` is the one after.
@@ -83,11 +76,15 @@ class TraderStatus:
     id: str
     name: str
     state: str
+    condition: Condition
     reason: str
     watched: bool
     allocated: Decimal
     equity: Decimal | None
+    start_usd: Decimal
+    moved_usd: Decimal
     pnl_usd: Decimal | None
+    pnl_pct: float | None
     realized_pnl: Decimal
     fees: Decimal
     funding: Decimal
@@ -105,50 +102,12 @@ class TraderStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PositionStatus:
-    """Hold one position; `mark` is that of the account's last sample of equity, its candle or tick of `marked_at`.
-
-    `margin` is at the mark, or at the entry price where no mark is known.
-    """
-
-    trader_id: TraderId
-    symbol: str
-    quantity: Decimal
-    entry_price: Decimal
-    leverage: int
-    margin: Decimal
-    mark: Decimal | None
-    marked_at: datetime | None
-    unrealized_pnl: Decimal | None
-    stop_loss: Decimal | None
-    take_profit: Decimal | None
-    unprotected_since: datetime | None
-
-    @classmethod
-    def of(cls, row: records.PositionRow, mark: records.SampledMark | None) -> "PositionStatus":
-        """Return the view of a position at the mark of its symbol."""
-        units = row.quantity * row.contract_size
-        return cls(
-            trader_id=row.trader_id,
-            symbol=row.symbol,
-            quantity=row.quantity,
-            entry_price=row.cost / units,
-            leverage=row.leverage,
-            margin=abs(row.cost if mark is None else units * mark.price) / row.leverage,
-            mark=None if mark is None else mark.price,
-            marked_at=None if mark is None else mark.at,
-            unrealized_pnl=None if mark is None else units * mark.price - row.cost,
-            stop_loss=row.stop_loss,
-            take_profit=row.take_profit,
-            unprotected_since=row.unprotected_since,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
     """Hold one account with its traders and positions; money in USD, `incidents` open or of the last hour.
 
-    `utilization` is None until the account's equity was sampled first.
+    `totals` are of all its books, whatever is on this page. `switched_by` is who turned its entries off: an operator,
+    or "desk" for the desk itself, empty while they are on. `utilization` is None until the account's equity was sampled
+    first.
     """
 
     id: str
@@ -156,7 +115,9 @@ class AccountStatus:
     light: Light
     reasons: tuple[str, ...]
     trading_state: str
+    switched_by: str
     equity: Decimal
+    totals: Totals
     unallocated: Decimal
     utilization: records.UtilizationReport | None
     sampled_at: datetime | None
@@ -185,11 +146,13 @@ class StatusPage:
     """Hold accounts, each whole but for the traders, with their positions, that follow on the next page.
 
     `next` is the cursor of that page, empty at the end. Positions of books without a trader are on their account's
-    first page. `incidents` are open ones of the desk as a whole, such as that it is overloaded.
+    first page. `incidents` are open ones of the desk as a whole, such as that it is overloaded, `totals` those of the
+    accounts that are shown.
     """
 
     accounts: tuple[AccountStatus, ...]
     next: str
+    totals: Totals
     incidents: tuple[Incident, ...] = ()
 
 
@@ -209,13 +172,21 @@ class _Rows(NamedTuple):
 class _Newest(NamedTuple):
     decisions: Sequence[records.DecisionRow] = ()
     verdicts: Sequence[records.VerdictRow] = ()
-    samples: Sequence[EquityRow] = ()
     spending: Sequence[SpendingRow] = ()
+    switches: Sequence[records.EventRow] = ()
 
 
 class _Entry(NamedTuple):
     account: AccountRow
     trader: TraderRow | None
+
+
+class _Member(NamedTuple):
+    row: TraderRow
+    account: AccountRow
+    book: BookRow
+    schedule: records.ScheduleRow | None
+    equity: Decimal | None
 
 
 async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> StatusPage:
@@ -226,9 +197,10 @@ async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> Sta
     async with store.transaction(tenant) as tx:
         desk = _Desk(query, _Rows(*await tx.search(*_of_accounts(query))))
         entries, following = desk.page()
-        traders = [one.trader for one in entries if one.trader is not None]
-        newest = _Newest(*await tx.search(*_of_traders(traders, query.now))) if traders else _Newest()
-    return StatusPage(accounts=desk.accounts(entries, newest), next=following, incidents=desk.incidents)
+        newest = _Newest(*await tx.search(*_newest(entries, query.now))) if entries else _Newest()
+    accounts = desk.accounts(entries, newest)
+    totals = Totals.of(account.totals for account in accounts)
+    return StatusPage(accounts=accounts, next=following, totals=totals, incidents=desk.incidents)
 
 
 def invalid_items(errors: Iterable[ItemError]) -> int:
@@ -250,15 +222,17 @@ def _of_accounts(query: StatusQuery) -> tuple[Search, ...]:
     )
 
 
-def _of_traders(traders: Sequence[TraderRow], now: datetime) -> tuple[Search, ...]:
-    names = tuple(row.trader_id for row in traders)
+def _newest(entries: Sequence[_Entry], now: datetime) -> tuple[Search, ...]:
+    names = tuple(one.trader.trader_id for one in entries if one.trader is not None)
+    switched = {one.account.account_id for one in entries if one.account.trading_state is not TradingState.ACTIVE}
     mine: dict[str, Any] = {"where": {"trader_id": names}, "each": ("trader_id",)}
     bulky = ("context", "reply", "reasoning", "prompt_cuts")
+    acts: dict[str, Any] = {"account_id": tuple(sorted(switched)), "kind": EventKind.TRADING_STATE}
     return (
         Search(kind=records.DecisionRow, newest_first="decided_at", limit=1, omit=bulky, **mine),
         Search(kind=records.VerdictRow, newest_first="at", limit=_VERDICTS_EACH, **mine),
-        Search(kind=EquityRow, newest_first="at", limit=1, **mine | {"each": ("account_id", "trader_id")}),
         Search(kind=SpendingRow, where={"day": day_of(now), "scope": TRADER, "name": names}),
+        Search(kind=records.EventRow, where=acts, newest_first="at", limit=1, each=("account_id",)),
     )
 
 
@@ -273,8 +247,8 @@ class _Desk:
         self._positions = _grouped(rows.positions, "account_id")
         self._standing = _grouped(rows.standing, "account_id")
         self._ended = _grouped(rows.ended, "account_id")
+        self._books = _grouped(rows.books, "account_id")
         self._flattens = _grouped(rows.flattens, "account_id")
-        self._books = {(row.account_id, row.trader_id): row for row in rows.books}
         self._schedules = {row.trader_id: row for row in rows.schedules}
         self._default_usd = next((row.usd for row in rows.budgets if not row.name), None)
 
@@ -313,9 +287,23 @@ class _Desk:
 
     def _account(self, row: AccountRow, shown: Sequence[TraderRow], traders: "_Traders") -> AccountStatus:
         account_id = row.account_id
-        standing, ended = self._standing.get(account_id, []), self._ended.get(account_id, [])
-        incidents = current(standing, ended, self._query.now)
-        light, reasons = self._light(row, incidents)
+        books = {book.trader_id: book for book in self._books.get(account_id, [])}
+        incidents = current(self._standing.get(account_id, []), self._ended.get(account_id, []), self._query.now)
+        members = self._traders.get(account_id, [])
+        by = traders.switched_by(row)
+        case = LightCase(
+            account=row,
+            traders=members,
+            incidents=incidents,
+            switched_by=by,
+            under_way=[*map(told_flatten, self._flattens.get(account_id, ()))],
+            worker_alive=self._query.worker_alive,
+            now=self._query.now,
+        )
+        light, reasons = light_of(case)
+        holdings = Holdings([*books.values()], self._positions.get(account_id, []), row.marks)
+        running = sum(one.state is TraderState.RUNNING for one in members)
+        totals = holdings.totals(traders=len(members), running=running)
         empty = BookRow(tenant_id=row.tenant_id, account_id=account_id, trader_id=records.UNALLOCATED)
         return AccountStatus(
             id=account_id,
@@ -323,16 +311,21 @@ class _Desk:
             light=light,
             reasons=reasons,
             trading_state=row.trading_state,
-            equity=row.equity,
-            unallocated=self._books.get((account_id, records.UNALLOCATED), empty).cash,
+            switched_by=by,
+            equity=totals.equity,
+            totals=totals,
+            unallocated=books.get(records.UNALLOCATED, empty).cash,
             utilization=row.utilization,
             sampled_at=row.updated_at,
             traders=tuple(
                 traders.status(
-                    one,
-                    row,
-                    self._books.get((account_id, one.trader_id), empty),
-                    self._schedules.get(one.trader_id),
+                    _Member(
+                        row=one,
+                        account=row,
+                        book=books.get(one.trader_id, empty),
+                        schedule=self._schedules.get(one.trader_id),
+                        equity=holdings.equity(books.get(one.trader_id, empty)),
+                    )
                 )
                 for one in shown
             ),
@@ -352,27 +345,6 @@ class _Desk:
             if row.trader_id in mine or (whole and row.trader_id not in absent)
         )
 
-    def _light(self, account: AccountRow, incidents: Sequence[Incident]) -> tuple[Light, tuple[str, ...]]:
-        traders, now = self._traders.get(account.account_id, []), self._query.now
-        wrong = red_reasons(incidents)
-        in_error = (row.trader_id for row in traders if row.state is TraderState.ERROR)
-        wrong += [f"{trader_id} is in error" for trader_id in sorted(in_error)]
-        switched = account.trading_state is not records.TradingState.ACTIVE
-        told = [*wrong, f"{account.trading_state}: {account.state_reason or 'no reason given'}"] if switched else wrong
-        told = [*told, *map(told_flatten, self._flattens.get(account.account_id, ()))]
-        if not self._query.worker_alive:
-            return Light.STOPPED, ("no worker runs; stops are not watched", *told)
-        if account.updated_at is None or now - account.updated_at > SILENT:
-            since = "never" if account.updated_at is None else f"{account.updated_at:%Y-%m-%d %H:%M:%S} UTC"
-            return Light.STOPPED, (f"no worker has sampled the account; last time: {since}", *told)
-        if wrong:
-            return Light.ERROR, tuple(told)
-        if switched:
-            return Light.PAUSED, tuple(told)
-        if not any(row.state is TraderState.RUNNING for row in traders):
-            return Light.PAUSED, ("no trader is running", *told)
-        return Light.RUNNING, tuple(told)
-
 
 class _Traders:
     """Show traders with the newest of what they did."""
@@ -382,26 +354,36 @@ class _Traders:
         self._default_usd = default_usd
         self._decisions = {row.trader_id: row for row in newest.decisions}
         self._verdicts = _grouped(newest.verdicts, "trader_id")
-        self._samples = {row.trader_id: row for row in newest.samples}
         self._spending = {row.name: row for row in newest.spending}
+        self._switches = {row.account_id: row for row in newest.switches}
 
-    def status(
-        self, row: TraderRow, account: AccountRow, book: BookRow, schedule: records.ScheduleRow | None
-    ) -> TraderStatus:
+    def switched_by(self, account: AccountRow) -> str:
+        """Return who turned an account's entries off; only an operator's act is always an event."""
+        if account.trading_state is TradingState.ACTIVE:
+            return ""
+        act = self._switches.get(account.account_id)
+        told = act is not None and (act.after, act.reason) == (account.trading_state, account.state_reason)
+        return act.actor if act is not None and told else DESK
+
+    def status(self, member: "_Member") -> TraderStatus:
         """Return the view of a trader."""
-        last, equity = self._decisions.get(row.trader_id), self._equity(row.trader_id, book, account)
-        watched = self._query.worker_alive
+        row, book, schedule, equity = member.row, member.book, member.schedule, member.equity
+        last, watched, start = self._decisions.get(row.trader_id), self._query.worker_alive, start_of(book)
         acting = schedule if watched and row.is_asked(holds=book.open_positions > 0) else None
         return TraderStatus(
             id=row.trader_id,
             name=row.spec.name,
             state=row.state,
+            condition=condition_of(row, member.account, schedule),
             reason=row.state_reason,
             code=row.state_code,
             watched=watched,
             allocated=book.allocated,
             equity=equity,
+            start_usd=start,
+            moved_usd=book.capital - start,
             pnl_usd=None if equity is None else equity - book.capital,
+            pnl_pct=(book.performance.nav - 1.0) * 100 if book.performance.sampled_at else None,
             realized_pnl=book.realized,
             fees=book.fees,
             funding=book.funding,
@@ -424,15 +406,6 @@ class _Traders:
         nothing = SpendingRow(tenant_id=row.tenant_id, day=day_of(self._query.now), scope=TRADER, name=row.trader_id)
         own = row.spec.executor.budget_usd_per_day
         return ModelCost.of(self._spending.get(row.trader_id, nothing), self._default_usd if own is None else own)
-
-    def _equity(self, trader_id: TraderId, book: BookRow, account: AccountRow) -> Decimal | None:
-        """Return a flat book's cash, else its last sample, unless capital has moved since."""
-        if not book.open_positions:
-            return book.cash
-        sample = self._samples.get(trader_id)
-        if sample is None or (account.rebalanced_at is not None and sample.at < account.rebalanced_at):
-            return None
-        return sample.equity
 
 
 def _grouped(rows: Iterable[Any], by: str) -> Mapping[Any, list[Any]]:

@@ -206,20 +206,19 @@ async def test_11_only_prompts_older_than_their_retention_are_forgotten(store: S
         assert list(await transaction.find(PromptRow, {})) == [fresh]
 
 
-async def test_12_contexts_are_forgotten_with_the_prompts_that_were_made_of_them(store: Store) -> None:
-    old, fresh = (
-        make_row(DecisionRow, decision_id=name, account_id="acco", decided_at=at, context=sample_context())
-        for name, at in (("old", AT), ("new", AT + SECOND))
-    )
-    await _seed(store, old, fresh)
+async def test_12_contexts_outlive_the_prompts_that_were_made_of_them(store: Store) -> None:
+    old = make_row(DecisionRow, decision_id="old", account_id="acco", decided_at=AT, context=sample_context())
+    await _seed(store, old)
     await _seed(store, old, tenant=OTHER)
     async with store.service() as service:
         assert await service.forget_prompts(AT + SECOND) == 0
-    for tenant, kept in ((DEFAULT_TENANT, {"old": False, "new": True}), (OTHER, {"old": False})):
+        assert await service.forget_contexts(AT + SECOND, 1) == 1
+        assert await service.forget_contexts(AT + SECOND, 9) == 1
+    for tenant in (DEFAULT_TENANT, OTHER):
         async with store.transaction(tenant) as transaction:
-            found = await transaction.find(DecisionRow, {})
-        assert {row.decision_id: row.context is not None for row in found} == kept
-        assert {row.prompt_hash for row in found} == {old.prompt_hash}
+            [found] = await transaction.find(DecisionRow, {})
+        assert found.context is None
+        assert found.prompt_hash == old.prompt_hash
 
 
 async def test_13_incidents_that_ended_long_ago_are_forgotten_and_open_ones_never(store: Store) -> None:

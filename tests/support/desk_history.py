@@ -27,6 +27,8 @@ from manager.state.records import (
     IntentId,
     IntentRow,
     IntentStatus,
+    LedgerKind,
+    LedgerRow,
     OrderId,
     OrderPurpose,
     OrderRow,
@@ -109,14 +111,7 @@ def traders() -> list[Row]:
                 next_due_at=AT + timedelta(minutes=1),
             ),
         ]
-    money = {"bull": "4500", "bear": "4500", UNALLOCATED: "1000"}
-    for name, capital in money.items():
-        book = BookRow(
-            tenant_id=tenant, account_id=AccountId("paper"), trader_id=TraderId(name), capital=Decimal(capital)
-        )
-        if name == "bull":
-            book = replace(book, fees=Decimal("0.45"), allocated=Decimal(4500), open_positions=1)
-        rows.append(book)
+    rows += books()
     rows.append(
         PositionRow(
             tenant_id=tenant,
@@ -138,6 +133,20 @@ def traders() -> list[Row]:
             )
         )
     return rows
+
+
+def books() -> list[Row]:
+    """Return the money of both traders and what is unallocated."""
+    key: dict[str, Any] = {"tenant_id": DEFAULT_TENANT, "account_id": AccountId("paper"), "started_at": AT}
+    given = Decimal(4500)
+    bull = BookRow(
+        **key, trader_id=TraderId("bull"), capital=given, started_usd=given, allocated=given, fees=Decimal("0.45")
+    )
+    return [
+        replace(bull, open_positions=1),
+        BookRow(**key, trader_id=TraderId("bear"), capital=given, started_usd=given),
+        BookRow(**key, trader_id=UNALLOCATED, capital=Decimal(1000), started_usd=Decimal(10_000)),
+    ]
 
 
 _KEY: Any = {"tenant_id": DEFAULT_TENANT, "account_id": "paper"}
@@ -305,8 +314,48 @@ def fills() -> list[Row]:
         realized=Decimal(0),
         purpose="entry",
         at=AT,
+        opened_at=AT,
     )
     return [fill, part]
+
+
+def round_trip(name: str, trader_id: str, at: datetime, *, made: str = "10", funding: str = "-0.25") -> list[Row]:
+    """Return a short of a minute that a decision closed at `at`, with a payment in between."""
+    began, quantity, trader = at - timedelta(minutes=1), QUANTITY, TraderId(trader_id)
+    [_, entry] = fills()
+    assert isinstance(entry, FillPartRow)
+    entry = replace(
+        entry,
+        trader_id=trader,
+        trade_id=f"{name}/in",
+        order_id=OrderId(f"{name}/in"),
+        intent_id=IntentId(""),
+        quantity=-quantity,
+        at=began,
+        opened_at=began,
+    )
+    closed = replace(
+        entry,
+        trade_id=f"{name}/out",
+        order_id=OrderId(f"{name}/out"),
+        intent_id=IntentId(INTENT),
+        quantity=quantity,
+        at=at,
+        closed_at=at,
+        purpose="reduce",
+        realized=Decimal(made),
+        price=entry.price - Decimal(made) / quantity,
+    )
+    posting = LedgerRow(
+        **_KEY,
+        ref=f"{name}/funding",
+        trader_id=trader,
+        kind=LedgerKind.FUNDING,
+        amount=Decimal(funding),
+        at=at - timedelta(seconds=30),
+        symbol=BTC,
+    )
+    return [entry, closed, posting]
 
 
 def incident(code: str = "POSITION_MISMATCH", **values: Any) -> IncidentRow:

@@ -26,6 +26,7 @@ class Outcome:
 
     report: dict[str, Any]
     trades: list[dict[str, Any]]
+    round_trips: list[dict[str, Any]]
     orders: list[dict[str, Any]]
     oracle: Oracle
 
@@ -113,6 +114,7 @@ def replay(scenario: Scenario, folder: Path, oracle: Oracle) -> Outcome:
     return Outcome(
         report=report,
         trades=sorted(pl.read_parquet(out / "trades.parquet").to_dicts(), key=_time_order),
+        round_trips=pl.read_parquet(out / "round_trips.parquet").to_dicts(),
         orders=pl.read_parquet(out / "orders.parquet").to_dicts(),
         oracle=oracle,
     )
@@ -216,6 +218,10 @@ def _compare_traders(outcome: Outcome, scenario: Scenario) -> None:
         assert row["decisions"] == sum(name == who for _, name in outcome.oracle.taken), who
         assert row["trades"] == book.trades, who
         rate = book.wins / book.trades if book.trades else None
+        trips = [one for one in outcome.round_trips if one["trader_id"] == who]
+        assert sum(one["closed_at"] is not None for one in trips) == book.trades, who
+        made = sum((Decimal(one["net_pnl"]) for one in trips), Decimal(0))
+        _same(str(made), book.realized - book.fees + book.funding, (who, "round trips"))
         for name, ratio in (("win_rate", rate), ("max_drawdown_pct", book.fall * 100), ("sharpe", book.sharpe())):
             assert (row[name] is None) is (ratio is None), (who, name, row[name], ratio)
             assert ratio is None or abs(float(row[name]) - ratio) < 2e-6 * max(1.0, abs(ratio)), (who, name, ratio)

@@ -14,6 +14,7 @@ ENVIRONMENT_HOMES = (
     "manager/config/load.py",  # ${NAME} of a config
     "manager/bootstrap/replay.py",  # the same, in a replay
     "manager/processes/",  # children inherit it, gRPC is quietened
+    "manager/cli/terminal.py",  # COLUMNS, TERM and NO_COLOR are the terminal's
     "manager/state/embedded/",  # the programs of PostgreSQL inherit it
 )
 ENVIRONMENT_READS = {"environ", "environb", "getenv", "getenvb"}

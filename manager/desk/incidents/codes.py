@@ -15,11 +15,27 @@ from manager.state.records import IncidentRow, IntentStatus, PositionKey, Tradin
 
 
 class Severity(StrEnum):
-    """Say what an operator should do: look at once (the light of `propdesk status` turns red), look today, or know."""
+    """Say what an operator should do: look at once, look today, or know."""
 
     HIGH = "high"
     MEDIUM = "medium"
     LOW = "low"
+
+
+class Threat(StrEnum):
+    """Say what an incident of high severity endangers; for money and the desk the light of its account is red.
+
+    Where only decisions fail, nothing is opened and stops stand: that is yellow, and of the trader if it names one.
+    """
+
+    MONEY = "money"
+    DESK = "desk"
+    DECISIONS = "decisions"
+
+    @property
+    def red(self) -> bool:
+        """Tell whether the light of the account turns red."""
+        return self is not Threat.DECISIONS
 
 
 def _waits_for_cancel(state: AccountState, row: IncidentRow) -> bool:
@@ -53,6 +69,7 @@ class IncidentCode:
     code: str
     severity: Severity
     doc: str
+    threat: Threat = Threat.MONEY
     ends: str = ""
     lasts: Callable[[AccountState, IncidentRow], bool] = lambda state, row: False
 
@@ -62,12 +79,14 @@ _DESK: Final = (
         code="VENUE_UNAVAILABLE",
         severity=Severity.HIGH,
         doc="The venue could not be read, so nothing is traded and no stop is looked after.",
+        threat=Threat.DESK,
         ends="when it is read again",
     ),
     IncidentCode(
         code="MARKET_UNAVAILABLE",
         severity=Severity.HIGH,
         doc="There are no prices: stops stand, nothing is entered.",
+        threat=Threat.DESK,
         ends="when the market is read again",
     ),
     IncidentCode(
@@ -195,18 +214,21 @@ _OTHER: Final = (
         code="OVERLOADED",
         severity=Severity.HIGH,
         doc="Traders wait longer than their interval for a decision: more fall due than workers and models can serve.",
+        threat=Threat.DECISIONS,
         ends="when no trader is a whole interval late",
     ),
     IncidentCode(
         code="SAFE_MODE",
         severity=Severity.HIGH,
         doc="A trader's last decisions failed, so it opens nothing.",
+        threat=Threat.DECISIONS,
         ends="when one succeeds, or an operator moves the trader on",
     ),
     IncidentCode(
         code="BUDGET_EXHAUSTED",
         severity=Severity.HIGH,
         doc="A call of a model no longer fits a budget of the day, so it is not made.",
+        threat=Threat.DECISIONS,
         ends="with the next day, a raised budget, or the end of who had it",
     ),
     IncidentCode(
@@ -218,3 +240,11 @@ _OTHER: Final = (
 )
 DESK_INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in _DESK}
 INCIDENTS: Final[Mapping[str, IncidentCode]] = {row.code: row for row in (*_DESK, *_OTHER)}
+
+
+def threat_of(row: IncidentRow) -> Threat | None:
+    """Return what an incident endangers, None below high severity; of a code that is not known here: money."""
+    kind = INCIDENTS.get(row.code)
+    if row.severity != Severity.HIGH:
+        return None
+    return kind.threat if kind is not None else Threat.MONEY

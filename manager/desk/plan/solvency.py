@@ -24,11 +24,12 @@ def is_bankrupt(view: AccountView, trader: TraderView) -> bool:
 
 def newly_bankrupt(view: AccountView) -> tuple[TraderId, ...]:
     """Return the traders to be marked as bankrupt; one waits while its equity is not known."""
-    return tuple(
+    found = (
         trader_id
-        for trader_id, trader in sorted(view.traders.items())
+        for trader_id, trader in view.traders.items()
         if not trader.bankrupt and view.is_marked(trader.book) and is_bankrupt(view, trader)
     )
+    return tuple(sorted(found))
 
 
 def deficit(view: AccountView) -> Decimal:

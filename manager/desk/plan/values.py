@@ -179,13 +179,15 @@ class AccountView:
 
     def is_marked(self, book: Book) -> bool:
         """Tell whether every position of a book has a mark, so that its equity is known."""
-        return all(symbol in self.marks for symbol in book.positions)
+        return not book.positions or all(symbol in self.marks for symbol in book.positions)
 
     def equity_of(self, book: Book) -> Decimal:
         """Return capital + realized - fees + funding + unrealized of a book, in USD (docs/rules.md 1).
 
         Without a mark the PnL of a position is not known and counts as nothing.
         """
+        if not book.positions:
+            return book.cash
         marks = self.marks
         held = ((position, marks.get(symbol)) for symbol, position in book.positions.items())
         return sum((position.unrealized(mark.price) for position, mark in held if mark is not None), book.cash)

@@ -214,12 +214,7 @@ class MemoryServiceTransaction:
         return found
 
     async def forget_prompts(self, before: datetime) -> int:
-        """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""
-        for rows in self._tenants.values():
-            table = rows.tables[records.DecisionRow]
-            for key, decision in list(table.rows.items()):
-                if decision.context is not None and decision.decided_at < before:
-                    rows.put(table, key, replace(decision, context=None))
+        """Delete the texts of prompts older than `before`; return how many."""
         return self._forget(records.PromptRow, lambda prompt: prompt.at < before)
 
     async def forget_contexts(self, before: datetime, limit: int) -> int:

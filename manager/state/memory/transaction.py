@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -25,6 +26,10 @@ _VERDICT_ORDER = attrgetter("at", "round_id", "n")
 def _traders_of(row: Row) -> Sequence[str]:
     named = getattr(row, TRADERS_IN.get(type(row), "trader_id"))
     return (named,) if isinstance(named, str) else [getattr(one, "trader_id", one) for one in named]
+
+
+def _within(at: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    return at is not None and (since is None or at >= since) and (until is None or at <= until)
 
 
 def _bare(key: tuple[Any, ...]) -> Any:
@@ -285,10 +290,9 @@ class MemoryTransaction:
 
     def _of(self, search: Search, where: Mapping[str, Any]) -> list[Any]:
         rows = self._rows.tables[search.kind].find(where, search.newest_first, None)
-        if search.since is not None:
-            rows = [row for row in rows if getattr(row, search.newest_first) >= search.since]
-        if search.until is not None:
-            rows = [row for row in rows if getattr(row, search.newest_first) <= search.until]
+        if search.since is not None or search.until is not None:
+            at = attrgetter(search.newest_first)
+            rows = [row for row in rows if _within(at(row), search.since, search.until)]
         if search.about:
             rows = [row for row in rows if search.about in _traders_of(row)]
         bare = {item.name: item.default for item in fields(search.kind) if item.name in search.omit}

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from manager.state.errors import CommitUnknown, DatabaseAway, DuplicateRow, InvalidRow, StoreUnavailable
 from manager.state.postgres.limits import LIMITS, PROMPT_S, BoundedConnection, bounded
 from manager.state.postgres.roles import APP, SERVICE
+from manager.state.postgres.unreachable import is_opening, unreached
 from manager.state.records import TenantId
 
 _SESSION = b"SET timezone = 'UTC'; SET jit = off; " + LIMITS
@@ -61,11 +62,17 @@ def _translate(cause: BaseException | None, committing: bool, error: Exception) 
     if isinstance(cause, _INVALID):
         return InvalidRow(_detail(cause, said))
     if isinstance(error, InterfaceError) or isinstance(cause, (*_AWAY, OSError)):
-        if committing and getattr(cause, "sqlstate", None) is None:
-            return CommitUnknown(f"the connection broke during a commit ({said}); read before repeating anything")
-        read_only = isinstance(cause, pg.ReadOnlySqlTransaction)
-        return DatabaseAway(f"the database cannot be used: {said}{_READ_ONLY if read_only else ''}")
+        return _away(cause, said, committing=committing)
     return error
+
+
+def _away(cause: BaseException | None, said: str, *, committing: bool) -> StoreUnavailable:
+    if committing and getattr(cause, "sqlstate", None) is None:
+        return CommitUnknown(f"the connection broke during a commit ({said}); read before repeating anything")
+    if is_opening(str(cause)):
+        return DatabaseAway(str(unreached(str(cause)).error))
+    read_only = isinstance(cause, pg.ReadOnlySqlTransaction)
+    return DatabaseAway(f"the database cannot be used: {said}{_READ_ONLY if read_only else ''}")
 
 
 def _detail(cause: BaseException, said: str) -> str:

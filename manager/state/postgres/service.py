@@ -42,8 +42,7 @@ WHERE t.state = 'running'
 GROUP BY s.tenant_id ORDER BY s.tenant_id
 """)
 _FORGET_PROMPTS = text("DELETE FROM prompts WHERE at < :before")
-_FORGET_CONTEXTS = text("UPDATE decisions SET context = NULL WHERE decided_at < :before AND context IS NOT NULL")
-_FORGET_SOME_CONTEXTS = text("""
+_FORGET_CONTEXTS = text("""
 UPDATE decisions SET context = NULL WHERE ctid IN (
     SELECT ctid FROM decisions WHERE decided_at < :before AND context IS NOT NULL ORDER BY decided_at LIMIT :limit
 ) AND context IS NOT NULL
@@ -176,14 +175,13 @@ class PostgresServiceTransaction:
         ]
 
     async def forget_prompts(self, before: datetime) -> int:
-        """Delete the texts of prompts older than `before` and the contexts behind them; return how many texts."""
-        await self._execute(_FORGET_CONTEXTS, before=before)
+        """Delete the texts of prompts older than `before`; return how many."""
         forgotten: int = (await self._execute(_FORGET_PROMPTS, before=before)).rowcount
         return forgotten
 
     async def forget_contexts(self, before: datetime, limit: int) -> int:
         """Take the contexts from at most `limit` decisions older than `before`; return from how many."""
-        forgotten: int = (await self._execute(_FORGET_SOME_CONTEXTS, before=before, limit=limit)).rowcount
+        forgotten: int = (await self._execute(_FORGET_CONTEXTS, before=before, limit=limit)).rowcount
         return forgotten
 
     async def forget_equity(self, before: datetime, limit: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -357,23 +358,29 @@ class TableCommands:
         )
 
 
+class _Tables(dict[type[Any], TableCommands]):
+    """Hold the writes of each table, compiled when the table is first written to."""
+
+    def __missing__(self, kind: type[Any]) -> TableCommands:
+        generated = ("xact", "seq") if kind is records.EventRow else ()
+        made = self[kind] = TableCommands.of(writes(TABLES[kind], kept=KEPT.get(kind, ()), generated=generated))
+        return made
+
+
 class Statements:
-    """Hold the statements of a store; searches and patches are built when their shape is first met."""
+    """Hold the statements of a store, each compiled when it is first used; most commands use a few."""
+
+    desk = cached_property(lambda _: Command.of(desk()))
+    trader = cached_property(lambda _: Command.of(trader()))
+    known_trades = cached_property(lambda _: Command.of(known_trades()))
+    known_payments = cached_property(lambda _: Command.of(known_payments()))
+    acquire = cached_property(lambda _: Command.of(acquire()))
+    fence = cached_property(lambda _: Command.of(fence()))
+    add = cached_property(lambda _: Command.of(add()))
+    conclude = cached_property(lambda _: Command.of(conclude()))
 
     def __init__(self) -> None:
-        made = {records.EventRow: ("xact", "seq")}
-        self.tables = {
-            kind: TableCommands.of(writes(table, kept=KEPT.get(kind, ()), generated=made.get(kind, ())))
-            for kind, table in TABLES.items()
-        }
-        self.desk = Command.of(desk())
-        self.trader = Command.of(trader())
-        self.known_trades = Command.of(known_trades())
-        self.known_payments = Command.of(known_payments())
-        self.acquire = Command.of(acquire())
-        self.fence = Command.of(fence())
-        self.add = Command.of(add())
-        self.conclude = Command.of(conclude())
+        self.tables = _Tables()
         self._found: dict[tuple[type[Any], Shape, str], Command] = {}
         self._patches: dict[tuple[type[Any], tuple[str, ...]], Command] = {}
 

@@ -1,7 +1,7 @@
 """Bring a database to this version: our migrations, then the queue's, under one lock; and see where it differs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -21,13 +21,15 @@ from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.pool import NullPool
 
 from manager.resources import resource
-from manager.state.errors import DatabaseAway, SchemaMoved, StoreUnavailable
+from manager.state.errors import SchemaMoved, StoreUnavailable
 from manager.state.postgres.connection import translated
 from manager.state.postgres.limits import BoundedSyncConnection, bounded
 from manager.state.postgres.roles import OWNER, QUEUE, ensure_memberships, ensure_roles, ensure_schema_access
+from manager.state.postgres.unreachable import unreached
 from manager.state.tables import METADATA, REVISION
 
 MINIMUM_SERVER = 150000
+_SESSION = "SELECT pg_backend_pid()"
 _LOCK = 7309453104981237
 _LOCK_TRIES = 240
 _LOCK_AGAIN_S = 0.5
@@ -93,21 +95,46 @@ def connect(dsn: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _open(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
-    return BoundedSyncConnection.connect(bounded(dsn), autocommit=autocommit)
+def _open(dsn: str, *, autocommit: bool = False, **options: Any) -> psycopg.Connection[Any]:
+    return BoundedSyncConnection.connect(bounded(dsn), autocommit=autocommit, **options)
 
 
 @contextmanager
-def _locked(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def reached(dsn: str, **options: Any) -> Iterator[psycopg.Connection[Any]]:
+    """Give a connection to a server that can hold a desk; raise DatabaseAway if it may come, else StoreUnavailable."""
     try:
-        connection = _open(dsn, autocommit=True)
+        connection = _open(dsn, autocommit=True, **options)
     except psycopg.OperationalError as error:
-        raise DatabaseAway(f"the database cannot be reached: {' '.join(str(error).split())}") from error
-    with connection:
+        raise unreached(str(error)).error from error
+    with connection, translated():
         if connection.info.server_version < MINIMUM_SERVER:
             raise StoreUnavailable(
                 f"the server is PostgreSQL {connection.info.server_version // 10000}; Propdesk needs 15 or newer"
             )
+        _refuse_pooler(connection, partial(_open, dsn, **options))
+        yield connection
+
+
+def _refuse_pooler(connection: psycopg.Connection[Any], again: Callable[[], psycopg.Connection[Any]]) -> None:
+    """Refuse a pooler that gives each transaction another session: locks, settings and notices of a session get lost.
+
+    One that stands between says another number of the session than the server does.
+    """
+    ours = connection.execute(_SESSION).fetchone()
+    if ours == (connection.info.backend_pid,):
+        return
+    with again() as other, other.transaction():
+        theirs = other.execute(_SESSION).fetchone()
+        if theirs == ours or connection.execute(_SESSION).fetchone() != ours:
+            raise StoreUnavailable(
+                "a pooler such as pgbouncer stands before the server and gives each transaction another session; point "
+                "DATABASE_URL at the server itself, or set pool_mode = session there"
+            )
+
+
+@contextmanager
+def _locked(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with reached(dsn) as connection:
         for _ in range(_LOCK_TRIES):
             if connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() == (True,):
                 break

@@ -5,14 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, text
-from sqlmodel import Field, ForeignKeyConstraint, SQLModel
+from sqlmodel import Field, ForeignKeyConstraint
 
-from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, REAL, TEXT
+from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, REAL, TEXT, Declared
 
 TO_ACCOUNT = (["tenant_id", "account_id"], ["accounts.tenant_id", "accounts.account_id"])
 
 
-class TenantTable(SQLModel, table=True):
+class TenantTable(Declared, table=True):
     """Declare the tenants."""
 
     __tablename__ = "tenants"
@@ -21,7 +21,7 @@ class TenantTable(SQLModel, table=True):
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
 
 
-class AccountTable(SQLModel, table=True):
+class AccountTable(Declared, table=True):
     """Declare AccountRow; the fence locks its row."""
 
     __tablename__ = "accounts"
@@ -51,7 +51,7 @@ class AccountTable(SQLModel, table=True):
     opened_at: datetime | None = Field(sa_type=INSTANT)
 
 
-class TraderTable(SQLModel, table=True):
+class TraderTable(Declared, table=True):
     """Declare TraderRow."""
 
     __tablename__ = "traders"
@@ -73,7 +73,7 @@ class TraderTable(SQLModel, table=True):
     updated_at: datetime | None = Field(sa_type=INSTANT)
 
 
-class ScheduleTable(SQLModel, table=True):
+class ScheduleTable(Declared, table=True):
     """Declare ScheduleRow; `schedules_due` finds who is due across tenants."""
 
     __tablename__ = "schedules"
@@ -105,7 +105,7 @@ class ScheduleTable(SQLModel, table=True):
     gate: str = Field(sa_type=TEXT)
 
 
-class BookTable(SQLModel, table=True):
+class BookTable(Declared, table=True):
     """Declare BookRow; `sharpe` repeats the one of `performance` for the claim order."""
 
     __tablename__ = "books"
@@ -126,11 +126,13 @@ class BookTable(SQLModel, table=True):
     bankrupt_at: datetime | None = Field(sa_type=INSTANT)
     violations: Any = Field(sa_type=JSON)
     last_entry_at: datetime | None = Field(sa_type=INSTANT)
+    started_usd: Decimal = Field(sa_type=MONEY)
+    started_at: datetime | None = Field(sa_type=INSTANT)
     performance: Any = Field(sa_type=JSON)
     sharpe: float | None = Field(sa_type=REAL)
 
 
-class PositionTable(SQLModel, table=True):
+class PositionTable(Declared, table=True):
     """Declare PositionRow."""
 
     __tablename__ = "positions"

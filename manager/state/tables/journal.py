@@ -5,15 +5,15 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Column, Identity, Index, text
-from sqlmodel import Field, ForeignKeyConstraint, SQLModel
+from sqlmodel import Field, ForeignKeyConstraint
 
 from manager.state.tables.desk import TO_ACCOUNT
-from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, TEXT
+from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, TEXT, Declared
 
 THIS_TRANSACTION = "pg_current_xact_id()::text::bigint"
 
 
-class LedgerTable(SQLModel, table=True):
+class LedgerTable(Declared, table=True):
     """Declare LedgerRow."""
 
     __tablename__ = "ledger"
@@ -34,7 +34,7 @@ class LedgerTable(SQLModel, table=True):
     reason: str = Field(sa_type=TEXT)
 
 
-class ConflictTable(SQLModel, table=True):
+class ConflictTable(Declared, table=True):
     """Declare ConflictRow."""
 
     __tablename__ = "conflicts"
@@ -56,7 +56,7 @@ class ConflictTable(SQLModel, table=True):
     at: datetime = Field(sa_type=INSTANT)
 
 
-class VerdictTable(SQLModel, table=True):
+class VerdictTable(Declared, table=True):
     """Declare VerdictRow; a decision reads its trader's newest."""
 
     __tablename__ = "verdicts"
@@ -79,7 +79,7 @@ class VerdictTable(SQLModel, table=True):
     numbers: Any = Field(sa_type=JSON)
 
 
-class IncidentTable(SQLModel, table=True):
+class IncidentTable(Declared, table=True):
     """Declare IncidentRow; it may concern the tenant as a whole, so its account is no foreign key."""
 
     __tablename__ = "incidents"
@@ -101,7 +101,7 @@ class IncidentTable(SQLModel, table=True):
     resolved_at: datetime | None = Field(sa_type=INSTANT)
 
 
-class EventTable(SQLModel, table=True):
+class EventTable(Declared, table=True):
     """Declare EventRow; like an incident it may concern the tenant as a whole.
 
     The database gives each its place: `xact` is the transaction that wrote it, `seq` the order within one.
@@ -127,7 +127,7 @@ class EventTable(SQLModel, table=True):
     seq: int = Field(sa_column=Column("seq", COUNT, Identity(always=True), nullable=False))
 
 
-class EquityTable(SQLModel, table=True):
+class EquityTable(Declared, table=True):
     """Declare EquityRow; the service thins and deletes by time."""
 
     __tablename__ = "equity"
@@ -144,7 +144,7 @@ class EquityTable(SQLModel, table=True):
     drawdown_pct: Decimal = Field(sa_type=MONEY)
 
 
-class SpendingTable(SQLModel, table=True):
+class SpendingTable(Declared, table=True):
     """Declare SpendingRow; traders and models may be gone while their costs stay, so neither is a foreign key."""
 
     __tablename__ = "spending"
@@ -162,7 +162,7 @@ class SpendingTable(SQLModel, table=True):
     output_tokens: int = Field(sa_type=COUNT)
 
 
-class HoldTable(SQLModel, table=True):
+class HoldTable(Declared, table=True):
     """Declare HoldRow."""
 
     __tablename__ = "holds"
@@ -176,7 +176,7 @@ class HoldTable(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=INSTANT)
 
 
-class BudgetTable(SQLModel, table=True):
+class BudgetTable(Declared, table=True):
     """Declare BudgetRow."""
 
     __tablename__ = "budgets"

@@ -5,9 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Identity, Index, text
-from sqlmodel import Field, ForeignKeyConstraint, SQLModel
+from sqlmodel import Field, ForeignKeyConstraint
 
-from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, TEXT
+from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, TEXT, Declared
 
 TO_PAPER_ACCOUNT = (["tenant_id", "account"], ["paper_accounts.tenant_id", "paper_accounts.account"])
 
@@ -16,7 +16,7 @@ def _sequence(*, primary_key: bool) -> Any:
     return Column("seq", BigInteger(), Identity(always=True), nullable=False, primary_key=primary_key)
 
 
-class PaperAccountTable(SQLModel, table=True):
+class PaperAccountTable(Declared, table=True):
     """Declare PaperState without its orders; its row is locked through each transaction on the account."""
 
     __tablename__ = "paper_accounts"
@@ -34,7 +34,7 @@ class PaperAccountTable(SQLModel, table=True):
     phase: int = Field(sa_type=COUNT)
 
 
-class PaperOrderTable(SQLModel, table=True):
+class PaperOrderTable(Declared, table=True):
     """Declare PaperOrder, the last version of each."""
 
     __tablename__ = "paper_orders"
@@ -65,7 +65,7 @@ class PaperOrderTable(SQLModel, table=True):
     bracket: str | None = Field(sa_type=KEY)
 
 
-class PaperFillTable(SQLModel, table=True):
+class PaperFillTable(Declared, table=True):
     """Declare the venue's fills; `seq` is the order of booking."""
 
     __tablename__ = "paper_fills"
@@ -90,7 +90,7 @@ class PaperFillTable(SQLModel, table=True):
     kind: str = Field(sa_type=TEXT)
 
 
-class PaperFundingTable(SQLModel, table=True):
+class PaperFundingTable(Declared, table=True):
     """Declare the venue's funding payments; `seq` is the order of booking."""
 
     __tablename__ = "paper_funding"

@@ -5,13 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Index, text
-from sqlmodel import Field, ForeignKeyConstraint, SQLModel
+from sqlmodel import Field, ForeignKeyConstraint
 
 from manager.state.tables.desk import TO_ACCOUNT
-from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, REAL, TEXT
+from manager.state.tables.types import COUNT, INSTANT, JSON, KEY, MONEY, REAL, TEXT, Declared
 
 
-class DecisionTable(SQLModel, table=True):
+class DecisionTable(Declared, table=True):
     """Declare DecisionRow; the service takes contexts away by time."""
 
     __tablename__ = "decisions"
@@ -42,7 +42,7 @@ class DecisionTable(SQLModel, table=True):
     prompt_cuts: Any = Field(sa_type=JSON)
 
 
-class PromptTable(SQLModel, table=True):
+class PromptTable(Declared, table=True):
     """Declare PromptRow; the service deletes by time."""
 
     __tablename__ = "prompts"
@@ -62,7 +62,7 @@ class PromptTable(SQLModel, table=True):
     body: str = Field(sa_type=TEXT)
 
 
-class IntentTable(SQLModel, table=True):
+class IntentTable(Declared, table=True):
     """Declare IntentRow; `intents_pending` is what a round and the sweep read."""
 
     __tablename__ = "intents"
@@ -88,7 +88,7 @@ class IntentTable(SQLModel, table=True):
     asked_by: str = Field(sa_type=TEXT)
 
 
-class RoundTable(SQLModel, table=True):
+class RoundTable(Declared, table=True):
     """Declare RoundRow."""
 
     __tablename__ = "rounds"
@@ -105,7 +105,7 @@ class RoundTable(SQLModel, table=True):
     counts: Any = Field(sa_type=JSON)
 
 
-class OrderTable(SQLModel, table=True):
+class OrderTable(Declared, table=True):
     """Declare OrderRow; `orders_live` is what a round and the lookups read."""
 
     __tablename__ = "orders"
@@ -145,7 +145,7 @@ class OrderTable(SQLModel, table=True):
     updated_at: datetime | None = Field(sa_type=INSTANT)
 
 
-class FillTable(SQLModel, table=True):
+class FillTable(Declared, table=True):
     """Declare FillRow."""
 
     __tablename__ = "fills"
@@ -169,7 +169,7 @@ class FillTable(SQLModel, table=True):
     at: datetime = Field(sa_type=INSTANT)
 
 
-class FillPartTable(SQLModel, table=True):
+class FillPartTable(Declared, table=True):
     """Declare FillPartRow."""
 
     __tablename__ = "fill_parts"
@@ -178,6 +178,14 @@ class FillPartTable(SQLModel, table=True):
         Index("fill_parts_by_trader", "tenant_id", "account_id", "trader_id", "at"),
         Index("fill_parts_by_order", "tenant_id", "account_id", "order_id"),
         Index("fill_parts_by_symbol", "tenant_id", "account_id", "symbol", "at"),
+        Index("fill_parts_by_position", "tenant_id", "trader_id", "opened_at"),
+        Index(
+            "fill_parts_closing",
+            "tenant_id",
+            "account_id",
+            "closed_at",
+            postgresql_where=text("closed_at IS NOT NULL"),
+        ),
     )
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
@@ -194,9 +202,11 @@ class FillPartTable(SQLModel, table=True):
     realized: Decimal = Field(sa_type=MONEY)
     purpose: str = Field(sa_type=TEXT)
     at: datetime = Field(sa_type=INSTANT)
+    opened_at: datetime | None = Field(sa_type=INSTANT)
+    closed_at: datetime | None = Field(sa_type=INSTANT)
 
 
-class FundingTable(SQLModel, table=True):
+class FundingTable(Declared, table=True):
     """Declare FundingRow."""
 
     __tablename__ = "funding"

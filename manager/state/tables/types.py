@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Float, Numeric, Text
 from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
 from sqlalchemy.sql.operators import OperatorClass
+from sqlmodel import SQLModel
 
 
 class _Money(DOMAIN):
@@ -23,3 +24,9 @@ INSTANT: Any = DateTime(timezone=True)
 JSON: Any = JSONB()
 COUNT: Any = BigInteger()
 REAL: Any = Float(53)
+
+
+class Declared(SQLModel):
+    """Build no validator of a table before it is asked for: a table does not validate, and they take long to build."""
+
+    model_config = {"defer_build": True}

@@ -62,7 +62,9 @@ def test_a_database_that_cannot_be_reached_is_a_failure_in_one_line(monkeypatch:
     result = CliRunner().invoke(app, ["status"])
     assert result.exit_code == 1
     [line] = result.stderr.splitlines()
-    assert line.startswith("propdesk: the database cannot be used: ")
+    assert line.startswith(
+        "propdesk: the database cannot be reached: nothing listens at 127.0.0.1:1 (connection refused); "
+    )
     assert "pw-secret" not in line
 
 

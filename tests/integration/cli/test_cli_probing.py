@@ -11,7 +11,7 @@ from config_files import changed, write_config
 from exchanges.clock import SystemClock
 from executor.models.probe import ProbeResult
 from executor.models.profile import ModelProfile
-from manager.cli.checking import Configured, configured_models, probe_all
+from manager.cli.probing import Configured, configured_models, probe_all
 from manager.config import load_config
 from manager.state.records import DEFAULT_TENANT
 from openai_endpoint import Endpoint, endpoint, hangs, says

@@ -98,11 +98,11 @@ def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest
     report = json.loads(replayed(tmp_path, "--json").stdout)
     report["traders"][1] |= {"state": "isolated", "state_reason": "too many failed decisions"}
     ReplayText(report, None).show()
-    header, first, second = capsys.readouterr().out.splitlines()[1:4]
+    header, first, state, _, second = capsys.readouterr().out.splitlines()[1:6]
     assert header.split()[:3] == ["trader", "equity", "pnl"]
     assert first.split()[2] == "-0.28"
-    assert first.endswith("running")
-    assert second.endswith("isolated: too many failed decisions")
+    assert state.strip() == "state running"
+    assert second.strip() == "state isolated: too many failed decisions"
 
 
 def test_the_end_counts_decisions_and_gives_no_rate_that_is_nothing(
@@ -128,7 +128,15 @@ def test_a_report_may_be_written_over_by_the_next_one(tmp_path: Path) -> None:
         result = replayed(tmp_path, "--out", out)
         assert result.exit_code == 0, result.output
         assert sorted(path.name for path in out.iterdir()) == sorted(
-            ["report.html", "report.json", "decisions.jsonl", "trades.parquet", "orders.parquet", "equity.parquet"]
+            [
+                "report.html",
+                "report.json",
+                "decisions.jsonl",
+                "trades.parquet",
+                "round_trips.parquet",
+                "orders.parquet",
+                "equity.parquet",
+            ]
         )
 
 

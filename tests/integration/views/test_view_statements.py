@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -27,6 +28,7 @@ from manager.state.records import (
     PositionRow,
     RoundId,
     RoundRow,
+    SampledMark,
     Share,
     VerdictRow,
 )
@@ -36,6 +38,8 @@ from manager.views.incidents import IncidentQuery, read_incidents
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from manager.views.performance import PerformanceQuery, read_performance
 from manager.views.status import StatusQuery, read_status
+from manager.views.trader import TraderQuery, read_trader
+from manager.views.trades import TradeQuery, read_trades
 from manager.views.why import read_story
 from state_rows import AT, make_account, make_row, make_trader
 from traders.spec import TraderId
@@ -55,13 +59,19 @@ READ: dict[str, tuple[Callable[[PostgresStore], Awaitable[Any]], int]] = {
     "costs": (lambda store: read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT)), 1),
     "events": (lambda store: read_events(store, DEFAULT_TENANT, EventQuery()), 1),
     "performance": (lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)), 1),
+    "trader": (
+        lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("t1"))), 3,
+    ),
+    "trades": (lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(limit=2_000)), 3),
+    "open trades": (lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(open_only=True, limit=2_000)), 3),
 }  # fmt: skip
 
 
 async def _fill(store: PostgresStore, traders: int) -> None:
     """Write a desk of so many traders on several accounts, each with all that is shown of one."""
     accounts = max(traders // 100, 1)
-    rows: list[Any] = [make_account(f"a{n}", updated_at=AT) for n in range(accounts)]
+    marks = {make_row(PositionRow).symbol: SampledMark(price=Decimal(1), at=AT)}
+    rows: list[Any] = [make_account(f"a{n}", updated_at=AT, marks=marks) for n in range(accounts)]
     trader, schedule, book = make_trader("t", open_positions=1)
     trader = replace(trader, spec=replace(trader.spec, executor=ExecutorSpec(type=ExecutorType.LLM)))
     own = [trader, schedule, book, *(make_row(kind) for kind in (PositionRow, EquityRow))]
@@ -69,6 +79,7 @@ async def _fill(store: PostgresStore, traders: int) -> None:
     incident, event = make_row(IncidentRow), make_row(EventRow)
     verdict, close = make_row(VerdictRow), make_row(OrderRow, account_id="a0", order_id="close", round_id="1")
     part = make_row(FillPartRow, account_id="a0", order_id="entry", purpose="entry", intent_id="i0")
+    part = replace(part, opened_at=AT, closed_at=AT)
     shares = []
     for n in range(traders):
         given: dict[str, Any] = {"account_id": AccountId(f"a{n % accounts}"), "trader_id": TraderId(f"t{n}")}
@@ -77,7 +88,7 @@ async def _fill(store: PostgresStore, traders: int) -> None:
         rows += [replace(decision, **given, decision_id=DecisionId(f"d{n}"))]
         rows += [replace(verdict, **given, round_id=RoundId(f"{n}-{m}")) for m in range(4)]
         rows += [replace(incident, **given, incident_id=f"i{n}"), replace(event, **given, event_id=f"e{n}")]
-        rows += [replace(part, trader_id=given["trader_id"])]
+        rows += [replace(part, **given)]
         shares.append(Share(trader_id=given["trader_id"], quantity=close.quantity))
     carried = tuple(replace(share, intent_id=IntentId(f"i{n}")) for n, share in enumerate(shares))
     rows += [
@@ -114,5 +125,6 @@ async def test_a_view_takes_as_many_statements_for_a_thousand_traders_as_for_thr
     assert len(shown) == sum(len(account.positions) for account in accounts) == traders
     assert {len(trader.verdicts) for trader in shown} == {3}
     assert all(trader.last_decision and trader.models_today and trader.equity is not None for trader in shown)
+    assert len((await read_trades(postgres_store, DEFAULT_TENANT, TradeQuery(limit=2_000))).trades) == traders
     mine = OperationQuery(kinds=(OperationKind.ORDER,), trader_id=TraderId(f"t{traders - 1}"))
     assert len((await read_operations(postgres_store, DEFAULT_TENANT, mine)).operations) == 2

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,17 @@ from manager.manager import Manager
 from manager.orchestrator import Orchestrator, Pace
 from manager.roster.registration import registration_check
 from manager.roster.schedules import phase_of
-from manager.spending.budget_incidents import EXHAUSTED, BudgetIncident
-from manager.spending.daily_budget import DailyBudget
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,
     DecisionId,
-    IncidentRow,
     IntentId,
     IntentRow,
-    PromptRow,
     ScheduleRow,
     TenantId,
 )
-from manager.state.spending import SpendingRow, day_of
 from manager.state.store import AccountKey
-from state_rows import make_row
 from traders.spec import TraderId
 
 PAPER = AccountKey(tenant_id=DEFAULT_TENANT, account_id=AccountId("paper"))
@@ -155,41 +148,6 @@ async def test_a_claim_that_led_to_nothing_is_free_again_after_three_timeouts(sc
     scene.queue.jobs.clear()
     await orchestrator.release()
     assert (await scene.schedule("one")).in_flight_due_at is None
-
-
-async def test_prompts_are_forgotten_when_their_retention_ends(scene: Scene) -> None:
-    prompt = make_row(PromptRow, decision_id="one@0", account_id="paper", trader_id="one", at=AT)
-    async with scene.store.transaction(DEFAULT_TENANT) as tx:
-        await tx.insert([prompt])
-    orchestrator = Orchestrator(scene.store, scene.queue, scene.clock, [PAPER], Pace.of(30, keep_prompts_s=3600))
-    for passed_s, left in ((3600, 1), (3601, 0)):
-        scene.clock.set(AT + timedelta(seconds=passed_s))
-        await orchestrator.forget()
-        async with scene.store.transaction(DEFAULT_TENANT) as tx:
-            assert len(await tx.find(PromptRow, {})) == left
-
-
-async def test_old_sums_and_incidents_are_forgotten_and_incidents_of_days_past_ended(scene: Scene) -> None:
-    day = day_of(AT)
-    incident = BudgetIncident(
-        budget=DailyBudget(scope="tenant", name="", usd=Decimal(1)),
-        day=day,
-        code=EXHAUSTED,
-        detail="",
-        tenant=DEFAULT_TENANT,
-        account=PAPER.account_id,
-    )
-    async with scene.store.transaction(DEFAULT_TENANT) as tx:
-        await tx.insert([incident.row(AT)])
-        await tx.add([SpendingRow(tenant_id=DEFAULT_TENANT, day=day, scope="tenant", name="", calls=1)])
-    days = ((0, 1, 1, 1), (1, 0, 1, 1), (401, 0, 1, 0), (402, 0, 0, 0))
-    for passed, standing, incidents, sums in days:
-        scene.clock.set(AT + timedelta(days=passed))
-        await scene.orchestrator.close_days()
-        async with scene.store.transaction(DEFAULT_TENANT) as tx:
-            assert len(await tx.find(IncidentRow, {"resolved_at": None})) == standing
-            assert len(await tx.find(IncidentRow, {})) == incidents
-            assert len(await tx.find(SpendingRow, {})) == sums
 
 
 async def test_failed_ticks_end_nothing(scene: Scene) -> None:

@@ -108,6 +108,19 @@ async def test_an_account_trades_with_the_fees_equity_and_instruments_of_the_con
     assert set((await runtime.market.snapshot(frozenset(runtime.instruments))).symbols) == set(runtime.instruments)
 
 
+async def test_accounts_with_equal_market_settings_share_one_market(tmp_path: Path) -> None:
+    paper = "{type: paper, market: {type: synthetic, seed: %s}, fee_bps: %s}"
+    accounts = "".join(
+        f"  {name}: {paper % (seed, fee)}\n" for name, seed, fee in (("same", 7, 9), ("other", 8, 4.5), ("third", 8, 1))
+    )
+    config = load_config(write_config(tmp_path, SOUND.replace("traders:", f"{accounts}traders:")), {})
+    runtimes = await account_runtimes(config, ManualClock(AT), lambda _: MemoryPaperLedger())
+    markets = {str(account): runtime.market for (_, account), runtime in runtimes.items()}
+    assert markets["paper"] is markets["same"]
+    assert markets["other"] is markets["third"]
+    assert markets["paper"] is not markets["other"]
+
+
 async def test_a_call_of_a_model_is_no_line_in_the_log(logged: io.StringIO) -> None:
     configure_logging(read_settings(), stream=logged)
     async with endpoint(says("hi")) as fake, aclosing(EndpointClient(fake.spec())) as client:

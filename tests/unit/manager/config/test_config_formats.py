@@ -98,7 +98,7 @@ def test_a_mistake_in_toml_has_its_line(tmp_path: Path, old: str, new: str, line
 
 
 def test_text_over_several_lines_hides_no_key(tmp_path: Path) -> None:
-    text = TOML.replace('id = "two"', 'name = """\nid = "x"\n"""\nid = "two words"')
+    text = TOML.replace('id = "two"', 'description = """\nid = "x"\n"""\nid = "two words"')
     with pytest.raises(ConfigError) as caught:
         load_config(written(tmp_path, "c.toml", text), {})
     assert [(one.line, one.field) for one in caught.value.problems] == [(22, "traders[1].id")]

@@ -11,7 +11,7 @@ from executor.errors import ExecutorConfigError
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from executor.remote.executor import RemoteExecutor
 from manager.bootstrap.executors import ConfiguredExecutors, Unusable
-from manager.cli.checking import configured_models
+from manager.cli.probing import configured_models
 from manager.config import Config, ConfigError, Problem, load_config
 from manager.errors import RegistrationError
 from manager.processes.executor_server import ServedExecutors, longest_decision_s

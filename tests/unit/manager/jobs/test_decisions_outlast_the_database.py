@@ -12,9 +12,9 @@ from executor.contract import Context, FullDecision
 from faulty_desk import ACCOUNT, SECOND, FaultyDesk, open_long
 from live_desk import OneExecutor
 from manager.jobs.handlers import DeskHandlers
-from manager.jobs.outlast import OUTLAST_S
 from manager.jobs.runner import Job, JobKind
 from manager.state.errors import CommitUnknown, DatabaseAway
+from manager.state.outlast import OUTLAST_S
 from manager.state.records import (
     DEFAULT_TENANT,
     AccountId,

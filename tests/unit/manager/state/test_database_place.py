@@ -17,7 +17,7 @@ WRONG = "mysql://u:hunter2@127.0.0.1:1/db"
     "url",
     [
         "postgresql://u:p@host/db",
-        "postgres://host",
+        "postgres://host/db",
         "postgresql://u@one:1,two:2/db?target_session_attrs=any",
         "postgresql://u@/db?host=%2Frun%2Fpostgresql&port=5433",
         "postgresql://u:p@[::1]:5432/db",
@@ -60,6 +60,14 @@ def test_the_log_knows_the_password_however_it_is_written(url: str) -> None:
     assert "hunter2" in read_settings(database_url=SecretStr(url)).secrets()
 
 
-@pytest.mark.parametrize("url", ["hunter2", "host=127.0.0.1 passwort=hunter2", "postgresql://u:hunter2@[127.0.0.1/db"])
-def test_the_log_can_be_set_up_beside_any_value(url: str) -> None:
-    assert read_settings(database_url=SecretStr(url)).secrets() == ()
+@pytest.mark.parametrize(
+    ("url", "hidden"),
+    [
+        ("hunter2", ()),
+        ("host=127.0.0.1 passwort=hunter2", ("hunter2",)),
+        ("postgresql://u:hunter2@[127.0.0.1/db", ("hunter2",)),
+        ("postgresql://u:hunt@er%402@h/db", ("hunt@er%402", "hunt@er@2", "hunt")),
+    ],
+)
+def test_the_log_can_be_set_up_beside_any_value(url: str, hidden: tuple[str, ...]) -> None:
+    assert read_settings(database_url=SecretStr(url)).secrets() == hidden

@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 
 from desk_history import AT, USE, desk_with_history, incident
+from exchanges.clock import ManualClock
 from executor.registry import ExecutorSpec, ExecutorType
+from manager.manager import Manager
+from manager.roster.registration import RegistrationCheck
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
+    AccountId,
     AccountRow,
+    PositionRow,
     ScheduleRow,
+    StateCode,
     TenantId,
     TraderRow,
     TraderState,
@@ -21,8 +27,10 @@ from manager.state.records import (
 )
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.views.costs import CostQuery, ModelCost, read_model_costs
-from manager.views.status import AccountStatus, Light, StatusQuery, read_status
+from manager.views.lights import COLOURS, Colour, Condition, Light
+from manager.views.status import AccountStatus, StatusQuery, read_status
 from state_rows import make_spec
+from traders.spec import TraderId
 
 
 async def status_of(store: MemoryStore, after_s: int = 5) -> AccountStatus:
@@ -149,11 +157,52 @@ async def test_a_flat_trader_without_a_sample_is_worth_its_cash() -> None:
     assert account.traders[1].equity == Decimal(4500)
 
 
-async def test_a_sample_from_before_the_last_rebalance_is_not_shown() -> None:
+async def test_equity_is_unknown_while_a_position_has_no_mark() -> None:
     store = await desk_with_history()
-    await change(store, AccountRow, "paper", rebalanced_at=AT + timedelta(seconds=1))
-    bull = (await status_of(store)).traders[0]
+    await change(store, AccountRow, "paper", marks={})
+    account = await status_of(store)
+    bull = account.traders[0]
     assert (bull.equity, bull.pnl_usd) == (None, None)
+    [position] = account.positions
+    assert (position.notional, position.stop_distance_pct, position.unrealized_pnl) == (Decimal(1000), None, None)
+
+
+async def test_equity_is_start_capital_and_what_was_moved_and_pnl_on_every_line() -> None:
+    page = await read_status(await desk_with_history(), DEFAULT_TENANT, StatusQuery(now=AT))
+    [account] = page.accounts
+    for one in (account.totals, page.totals):
+        assert one.equity == one.start_usd + one.moved_usd + one.pnl_usd == account.equity
+    for trader in account.traders:
+        assert trader.pnl_usd is not None
+        assert trader.equity == trader.start_usd + trader.moved_usd + trader.pnl_usd
+    assert sum((trader.equity or 0 for trader in account.traders), account.unallocated) == account.equity
+
+
+async def test_totals_count_what_is_open_and_who_runs() -> None:
+    page = await read_status(await desk_with_history(), DEFAULT_TENANT, StatusQuery(now=AT))
+    one = page.totals
+    assert (one.open_positions, one.traders, one.running) == (1, 2, 1)
+    assert (one.margin_usd, round(one.margin_pct or 0, 4)) == (Decimal(201), Decimal("2.0091"))
+    assert (one.pnl_usd, round(one.pnl_pct or 0, 4)) == (Decimal("4.55"), Decimal("0.0455"))
+
+
+async def test_a_position_says_its_side_its_notional_and_how_far_its_stop_is() -> None:
+    store = await desk_with_history()
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        [row] = await tx.find(PositionRow, {})
+        await tx.upsert(
+            [
+                replace(
+                    row, trader_id=TraderId("bear"), quantity=-row.quantity, cost=-row.cost, stop_loss=Decimal(100_000)
+                )
+            ]
+        )
+    short, long = (await status_of(store)).positions
+    assert (long.side, long.quantity, long.notional) == ("long", Decimal("0.01"), Decimal(1005))
+    assert round(long.stop_distance_pct or 0, 4) == Decimal("2.4876")
+    assert (short.side, short.quantity, short.unrealized_pnl) == ("short", Decimal("-0.01"), Decimal(-5))
+    assert round(short.stop_distance_pct or 0, 4) == Decimal("-0.4975"), "the stop is passed"
+    assert (long.opened_at, long.entry_price) == (AT, Decimal(100_000))
 
 
 async def test_a_position_is_valued_at_the_mark_of_the_sample_that_its_traders_equity_is_of() -> None:
@@ -177,18 +226,56 @@ async def test_an_open_incident_turns_the_light_red() -> None:
     assert account.reasons == ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC",)
 
 
+@pytest.mark.parametrize(("state", "light"), [("reducing", Light.REDUCING), ("halted", Light.HALTED)])
+async def test_a_switched_account_says_why_and_who_did_it(state: str, light: Light) -> None:
+    store = await desk_with_history()
+    await change(store, AccountRow, "paper", trading_state=TradingState(state), state_reason="the books differ")
+    account = await status_of(store)
+    assert (account.light, account.switched_by) == (light, "desk")
+    assert account.reasons == (f"{state} by the desk itself: the books differ",)
+    manager = Manager(store, ManualClock(AT), RegistrationCheck({}))
+    key = (DEFAULT_TENANT, AccountId("paper"), TradingState(state))
+    await manager.set_trading(*key, actor="cli:eve", reason="news")
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (light, (f"{state} by cli:eve: news",))
+    assert [trader.condition for trader in account.traders] == [state, "paused"]
+    await change(store, AccountRow, "paper", state_reason="the account was liquidated")
+    assert (await status_of(store)).switched_by == "desk"
+
+
+async def test_failing_decisions_make_their_trader_yellow_and_not_the_account_red() -> None:
+    wrong = incident("SAFE_MODE", trader_id=TraderId("bull"))
+    store = await desk_with_history(wrong)
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(ScheduleRow, ("bull",), failed_decisions=3)
+    account = await status_of(store)
+    assert (account.light, account.traders[0].condition) == (Light.DEGRADED, Condition.SAFE_MODE)
+    assert account.reasons == ("incident SAFE_MODE of bull since 2025-06-01 12:01:00 UTC",)
+    assert COLOURS[account.light] is COLOURS[account.traders[0].condition] is Colour.YELLOW
+
+
 @pytest.mark.parametrize(
-    ("values", "light", "reason"),
+    ("state", "code", "light", "reasons"),
     [
-        ({"trading_state": TradingState.REDUCING, "state_reason": "calm down"}, Light.PAUSED, "reducing: calm down"),
-        ({"trading_state": TradingState.HALTED, "state_reason": "news"}, Light.PAUSED, "halted: news"),
+        (TraderState.ERROR, StateCode.NONE, Light.DEGRADED, ("trader bear is in error",)),
+        (TraderState.ISOLATED, StateCode.SHARPE, Light.DEGRADED, ("trader bear is isolated (SHARPE)",)),
+        (TraderState.ISOLATED, StateCode.OPERATOR, Light.RUNNING, ()),
     ],
 )
-async def test_a_switched_account_says_why(values: dict[str, Any], light: Light, reason: str) -> None:
+async def test_a_trader_in_trouble_degrades_its_account(
+    state: TraderState, code: StateCode, light: Light, reasons: tuple[str, ...]
+) -> None:
     store = await desk_with_history()
-    await change(store, AccountRow, "paper", **values)
+    await change(store, TraderRow, "bear", state=state, state_code=code)
     account = await status_of(store)
-    assert (account.light, account.reasons) == (light, (reason,))
+    assert (account.light, account.reasons, account.traders[1].condition) == (light, reasons, state.value)
+
+
+def test_every_word_has_a_colour_of_its_kind() -> None:
+    assert {*Light, *Condition} == set(COLOURS)
+    assert (
+        len({COLOURS[word] for word in (Light.HALTED, Light.ERROR, Light.STOPPED, Light.PAUSED, Light.DEGRADED)}) == 5
+    )
 
 
 async def test_without_a_running_trader_the_desk_is_paused() -> None:
@@ -213,7 +300,7 @@ async def test_a_desk_without_a_worker_is_stopped_at_once() -> None:
     assert account.reasons == (
         "no worker runs; stops are not watched",
         "incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC",
-        "halted: news",
+        "halted by the desk itself: news",
     )
     assert [(trader.state, trader.watched) for trader in account.traders] == [("running", False), ("paused", False)]
 
@@ -224,7 +311,7 @@ async def test_an_incident_on_a_halted_account_is_red_and_both_are_told() -> Non
     account = await status_of(store)
     assert (account.light, account.reasons) == (
         Light.ERROR,
-        ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC", "halted: news"),
+        ("incident POSITION_MISMATCH since 2025-06-01 12:01:00 UTC", "halted by the desk itself: news"),
     )
 
 

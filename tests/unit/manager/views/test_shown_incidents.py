@@ -8,8 +8,9 @@ from desk_history import AT, desk_with_history, incident
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, AccountRow, IncidentRow
 from manager.views.incidents import Incident
+from manager.views.lights import Light
 from manager.views.operations import OperationKind, OperationQuery, read_operations
-from manager.views.status import AccountStatus, Light, StatusQuery, read_status
+from manager.views.status import AccountStatus, StatusQuery, read_status
 
 MINUTE = timedelta(minutes=1)
 HAPPENED = AT + MINUTE

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from desk_history import AT, DECISION, ENTRY, STOP, desk_with_history, incident
+from desk_history import AT, DECISION, ENTRY, STOP, desk_with_history, incident, round_trip
 from executor.contract import Action, Decision, FullDecision, Usage
 from executor.prompts.sample import sample_context
 from manager.state.records import DEFAULT_TENANT
@@ -24,7 +24,10 @@ from manager.views.pages import jsonable
 from manager.views.performance import PerformancePage, PerformanceQuery, read_performance
 from manager.views.prompt_diff import Comparison, Difference, Totals
 from manager.views.status import StatusPage, StatusQuery, read_status
+from manager.views.trader import TraderPage, TraderQuery, read_trader
+from manager.views.trades import TradePage, TradeQuery, read_trades
 from manager.views.why import Story, read_story
+from traders.spec import TraderId
 
 SCHEMAS = Path(__file__).parent / "schemas"
 RENEW = "PROPDESK_RENEW_SCHEMAS"
@@ -37,6 +40,8 @@ VIEWS: dict[str, Any] = {
     "events": EventPage,
     "prompt_diff": Comparison,
     "performance": PerformancePage,
+    "trades": TradePage,
+    "trader": TraderPage,
 }
 READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "status": lambda store: read_status(store, DEFAULT_TENANT, StatusQuery(now=AT + timedelta(seconds=5))),
@@ -48,6 +53,9 @@ READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "costs": lambda store: read_model_costs(store, DEFAULT_TENANT, CostQuery(now=AT)),
     "events": lambda store: read_events(store, DEFAULT_TENANT, EventQuery()),
     "performance": lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)),
+    "trader": lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("bull"))),
+    "trades": lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(limit=1)),
+    "trades-open": lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(open_only=True)),
 }
 
 
@@ -73,7 +81,7 @@ def test_the_schema_of_a_view_is_the_one_that_is_checked_in(view: str) -> None:
 
 @pytest.mark.parametrize("read", READ)
 async def test_what_a_view_prints_is_of_its_schema_and_reads_back_the_same(read: str) -> None:
-    store = await desk_with_history(incident())
+    store = await desk_with_history(incident(), *round_trip("one", "bear", AT), *round_trip("two", "bull", AT))
     async with store.transaction(DEFAULT_TENANT) as tx:
         await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope="tenant", name="", usd=AT.year * Usage().cost_usd)])
     value = await READ[read](store)
