@@ -12,7 +12,7 @@ from manager.state.journal import ConflictRow, EquityRow
 from manager.state.tables import acts, desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0030"
+REVISION: Final = "0029"
 
 
 def table_of(model: Any) -> Table:
