@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
-from exchanges.types import OrderType, Symbol
+from exchanges.types import ClientOrderId, OrderStatus, OrderType, Symbol
 from faulty_desk import AT, FaultyDesk
 from manager.state.records import (
     FillPartRow,
@@ -66,7 +66,21 @@ class BareWatch:
             self._stops[key] = ids
             self.bare.pop(key, None)
             return now
-        return self.bare.setdefault(key, now)
+        since = self.bare.setdefault(key, now)
+        self.bare[key] = max(since, await self._stood(key, held.quantity, since))
+        return self.bare[key]
+
+    async def _stood(self, key: Key, held: Decimal, since: datetime) -> datetime:
+        """Return when the venue took the newest whole stop that came and went between two looks, else `since`."""
+        orders: Sequence[OrderRow] = await self.desk.find(OrderRow, symbol=key[1], purpose=OrderPurpose.STOP)
+        mine = [o for o in orders if o.quantity >= abs(held) and any(share.trader_id == key[0] for share in o.shares)]
+        for order in sorted(mine, key=lambda o: o.created_at, reverse=True):
+            if order.created_at <= since:
+                return since
+            report = await self.desk.paper.lookup_order(ClientOrderId(order.order_id), order.symbol)
+            if report is not None and report.status is OrderStatus.CANCELED:
+                return order.created_at
+        return since
 
     async def _told(self, key: Key, since: datetime) -> bool:
         held, _ = await self._rows(key)

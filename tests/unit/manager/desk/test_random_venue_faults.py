@@ -30,8 +30,9 @@ from traders.book import EXTERNAL
 
 D = Decimal
 FIRST = int(os.environ.get("FAULT_FIRST", "0"))
-# With 29 a stop fills unseen, and a plain close beside an entry of unknown outcome would sell the position twice.
-SEEDS = sorted({29, *range(FIRST, FIRST + int(os.environ.get("FAULT_SEEDS", "12")))})
+# With 29 a stop fills unseen, and a plain close beside an entry of unknown outcome would sell the position twice; with
+# 490 a stop stands only within a round, for the close that follows it is lost.
+SEEDS = sorted({29, 490, *range(FIRST, FIRST + int(os.environ.get("FAULT_SEEDS", "12")))})
 STEPS, HEALTHY_S = 80, 70
 TRADERS = ("a", "b", "c")
 BOLD = replace(FREE_HAND, max_position_size_usd=D(3000), max_drawdown_pct=D(100))
