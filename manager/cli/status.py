@@ -286,7 +286,8 @@ def decided_text(last: view.LastDecision) -> str:
     if len(last.actions) > _ACTIONS_SHOWN:
         shown[-1] += f" and {len(last.actions) - _ACTIONS_SHOWN} more"
     lost = f" ({last.invalid} invalid)" if last.invalid else ""
-    return (", ".join(shown) or "nothing to do") + lost
+    by = f"by {last.operator}: " if last.operator else ""
+    return by + (", ".join(shown) or "nothing to do") + lost
 
 
 def cost_text(cost: ModelCost) -> str:

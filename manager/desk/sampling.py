@@ -73,7 +73,7 @@ class LiveSampler:
     def _account_curve(self, session: Session, equity: Decimal) -> Performance:
         """Return the account's curve with this sample; it is kept in UNALLOCATED's book, which has none of its own."""
         head, now = session.state.head(UNALLOCATED), session.clock.now()
-        begun = head.performance if head.performance.units > 0 else performance.flow(Performance(), ZERO, equity)
+        begun = head.performance if head.performance.units > 0 else performance.flow(head.performance, ZERO, equity)
         curve = performance.sample(begun, equity, now)
         if curve != head.performance:
             session.state.set_head(replace(head, performance=curve))

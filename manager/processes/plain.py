@@ -12,6 +12,7 @@ from typing import Any, Final
 from exchanges.types import ZERO
 from executor.contract import Outcome
 from manager.desk.incidents.codes import INCIDENTS
+from manager.desk.plan.operator_closes import operator_of
 from manager.state import records
 from manager.state.kinds import EventKind, OrderPurpose
 from manager.views.activity import Standing
@@ -170,8 +171,10 @@ class Counts:
     unknown_usd: Decimal = ZERO
 
     def count(self, decisions: Iterable[records.DecisionRow]) -> None:
-        """Add decisions and what their models cost."""
+        """Add the traders' own decisions and what their models cost."""
         for row in decisions:
+            if operator_of(row.model):
+                continue
             self.decisions += 1
             self.failed += row.outcome is not Outcome.DECIDED
             self.model_usd += row.usage.cost_usd

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from executor.contract import ItemError
 from executor.spec import ExecutorType
+from manager.desk.plan.operator_closes import operator_of
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.acts import FlattenRow
@@ -29,7 +30,10 @@ _ASKING: Final = (ExecutorType.LLM, ExecutorType.REMOTE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDecision:
-    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `invalid` items could not be read."""
+    """Hold a trader's newest decision: actions as `open_long BTC/USDT:USDT`; `invalid` items could not be read.
+
+    `operator` is who asked for it in the trader's place, empty for the trader's own.
+    """
 
     decision_id: records.DecisionId
     at: datetime
@@ -37,6 +41,7 @@ class LastDecision:
     actions: tuple[str, ...]
     errors: tuple[str, ...]
     invalid: int
+    operator: str = ""
 
     @classmethod
     def of(cls, row: records.DecisionRow) -> "LastDecision":
@@ -48,6 +53,7 @@ class LastDecision:
             actions=tuple(f"{one.action} {one.symbol}" for one in row.decisions),
             errors=tuple(f"{error.path}: {error.message}" for error in row.errors),
             invalid=invalid_items(row.errors),
+            operator=operator_of(row.model),
         )
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from exchanges.types import ZERO, FillKind, Symbol
 from manager.desk.plan.late import CORRECTION, is_cross
+from manager.desk.plan.operator_closes import operator_of
 from manager.state.kinds import LedgerKind, OrderPurpose
 from manager.state.records import (
     AccountId,
@@ -26,8 +27,6 @@ from manager.state.records import (
 )
 from traders.book import EXTERNAL
 from traders.spec import TraderId
-
-_OPERATOR: Final = "operator:"
 
 
 class Direction(StrEnum):
@@ -245,7 +244,7 @@ class _Reasons:
 
     def _wanted(self, part: FillPartRow) -> tuple[HowClosed, str]:
         decision = self._decisions.get(decision_of(part))
-        if decision is not None and decision.model.startswith(_OPERATOR):
-            by = decision.model.removeprefix(_OPERATOR)
+        by = operator_of(decision.model) if decision is not None else ""
+        if decision is not None and by:
             return HowClosed.OPERATOR, f"{by}: {decision.reasoning}" if decision.reasoning else by
         return HowClosed.DECISION, "crossed inside the desk" if is_cross(part.trade_id) else ""

@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from exchanges.types import ZERO, Symbol
 from executor.contract import Action, Decision, Outcome
 from manager.state import records
 from manager.state.records import IntentRow, IntentStatus, PositionKey, TraderRow
+
+_OPERATOR: Final = "operator:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,11 @@ class OperatorAsk:
     reason: str
     at: datetime
     ref: str
+
+
+def operator_of(model: str) -> str:
+    """Return which operator a decision is of, by the model that it names; empty for a trader's own."""
+    return model.removeprefix(_OPERATOR) if model.startswith(_OPERATOR) else ""
 
 
 def close_rows(
@@ -43,7 +51,7 @@ def close_rows(
         decided_at=ask.at,
         outcome=Outcome.DECIDED,
         decisions=closes,
-        model=f"operator:{ask.actor}",
+        model=f"{_OPERATOR}{ask.actor}",
         reasoning=ask.reason,
     )
     intents = tuple(

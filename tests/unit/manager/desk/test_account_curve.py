@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from exchanges.types import CashKind
-from faulty_desk import FaultyDesk, open_long
+from faulty_desk import FaultyDesk, close, open_long
 from late_venue import LateVenue
 from manager.desk.sampling import LiveSampler
 from manager.jobs.handlers import DeskHandlers
@@ -40,3 +40,24 @@ async def test_a_deposit_moves_no_drawdown_and_a_loss_does() -> None:
     assert (moved.sums.moved_usd, moved.sums.pnl_usd) == (Decimal(-4000), lost.sums.pnl_usd)
     books = {row.trader_id: row for row in await desk.find(BookRow)}
     assert books[UNALLOCATED].performance.max_drawdown * 100 == pytest.approx(moved.max_drawdown_pct)
+
+
+async def test_an_account_that_was_emptied_keeps_its_drawdown_when_money_comes_back() -> None:
+    desk = await FaultyDesk.of(traders=("a", "b"))
+    desk.handlers = DeskHandlers(replace(desk.handlers._parts, sampler=LiveSampler(0)))
+    late = LateVenue(desk.paper, desk.clock, seed=1)
+    desk.venue.inner = late  # type: ignore[assignment]  # it passes everything else on
+    await desk.go("a", open_long(usd=1000))
+    desk.price(98)
+    lost = await _account(desk)
+    await desk.go("a", close())
+    flat = await _account(desk)
+    assert flat.sums.equity is not None
+    late.move_cash(str(-flat.sums.equity), CashKind.WITHDRAWAL)
+    await _account(desk)
+    late.move_cash(500, CashKind.DEPOSIT)
+    back = await _account(desk)
+    assert back.sums.equity == 500
+    assert None not in (lost.max_drawdown_pct, back.max_drawdown_pct, back.drawdown_pct)
+    assert (back.max_drawdown_pct or 0) >= (lost.max_drawdown_pct or 0) > 0
+    assert (back.drawdown_pct or 0) > 0

@@ -2,19 +2,24 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from desk_history import AT, DECISION, INTENT, desk_with_history
+from exchanges.types import Symbol
 from executor.contract import ItemError, Outcome
 from manager.cli.status import decided_text
 from manager.cli.why import StoryText
+from manager.desk.plan.operator_closes import OperatorAsk, close_rows
 from manager.jobs.handlers import invalid_parts
-from manager.state.records import DEFAULT_TENANT, DecisionId, DecisionRow
+from manager.processes.plain import Counts
+from manager.state.records import DEFAULT_TENANT, DecisionId, DecisionRow, TraderRow
 from manager.state.store import Store
 from manager.views.operations import OperationKind, OperationQuery, read_operations
 from manager.views.status import LastDecision, invalid_items
 from manager.views.why import read_story
+from state_rows import make_row
 from traders.spec import TraderId
 
 FAILED, PARTIAL = "bull@failed", "bull@partial"
@@ -140,6 +145,15 @@ def test_an_outcome_is_told_in_a_few_words(outcome: str, errors: list[str], acti
         invalid=count,
     )
     assert decided_text(last) == text
+
+
+def test_an_operators_close_is_not_told_as_the_traders_own() -> None:
+    held = {Symbol("BTC/USDT:USDT"): Decimal(2)}
+    row, _ = close_rows(make_row(TraderRow), held, OperatorAsk(actor="cli:ann", reason="storm", at=AT, ref="1"))
+    assert decided_text(LastDecision.of(row)) == "by cli:ann: close_long BTC/USDT:USDT"
+    counts = Counts()
+    counts.count([row])
+    assert counts.decisions == 0
 
 
 def test_an_item_with_two_faults_counts_once_and_an_earlier_reply_does_not_count() -> None:
