@@ -29,7 +29,7 @@ COMMAND: Final = re.compile(r"^    \$ (.+)$", re.MULTILINE)
 WITHIN_S: Final = 240
 _COLUMNS: Final = "100"
 _ADDRESS: Final = re.compile(r"127\.0\.0\.1:\d+")
-_NUMBER: Final = re.compile(r"\S*\d\S*")
+_DIFFERS: Final = re.compile(r"\d|USDT|trend|fade|breakout|bear|baseline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +127,12 @@ def first_hour(folder: Path) -> list[Typed]:
 
 
 def words_of(text: str) -> set[str]:
-    """Return the lines of a page or of what was printed that have no number, such as heads and labels."""
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    return {line for line in lines if line and not _NUMBER.search(line)}
+    """Return the lines of a page or of what was printed that are the same at each run: titles, labels and sentences.
+
+    Numbers differ, and who trades what; how a table is laid out depends on both.
+    """
+    lines = (line.strip().removesuffix(": none") for line in text.splitlines())
+    return {line for line in lines if line and "  " not in line and not _DIFFERS.search(line)}
 
 
 def render(typed: list[Typed]) -> str:

@@ -36,7 +36,7 @@ def test_it_shows_traders_with_capital_limits_executor_and_schedule(tmp_path: Pa
     assert "    BTC/USDT:USDT; waits for `propdesk traders start`" in lines
     assert any("min_confidence 80, stop_loss_enabled true" in line for line in lines)
     assert "Tenant acme (takes manager, data and monitoring from the top of the file)" in lines
-    assert " ".join(result.stdout.split()).endswith("config.yaml: ok; 2 tenants, 2 accounts, 3 traders")
+    assert " ".join(result.stdout.split()).endswith("ok; 2 tenants, 2 accounts, 3 traders")
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
 
 

@@ -2,9 +2,8 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
@@ -62,7 +61,7 @@ class Doubted:
     wrong: dict[str, str]
     field: str
     words: str
-    right: Mapping[str, str] = MappingProxyType({})
+    right: Mapping[str, str] = field(default_factory=dict)
 
 
 def _live(second: str, testnet: str = "true") -> str:
