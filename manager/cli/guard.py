@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from manager.cli.printable import printable
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
+_NEGATIVE: Final = re.compile(r"-[\d.]")
 
 
 class Refused(Exception):
@@ -109,6 +111,13 @@ class Guarded(TyperGroup):
             return self._invoked(ctx)
         except typer.BadParameter as error:
             error.message = self._reworded(error.message)
+            raise
+        except TyperException as error:
+            option, inside = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+            if inside is not None and _NEGATIVE.fullmatch(option):
+                last = [one.metavar for one in inside.command.params if one.param_type_name == "argument"][-1:]
+                where = f"{last[0]} is above 0" if last else "it takes none"
+                error.message = f"{option}... is read as an option, and is no number to give here: {where}"
             raise
 
     def _invoked(self, ctx: Any) -> Any:

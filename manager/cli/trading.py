@@ -181,8 +181,9 @@ class _Switched:
     @property
     def told(self) -> str:
         row, before = self.row, self.before
-        if row.trading_state is before is TradingState.ACTIVE:
-            return f"{row.account_id} is active already; nothing is changed."
+        if row.trading_state is before:
+            why = f" ({row.state_reason})" if row.state_reason and before is not TradingState.ACTIVE else ""
+            return f"{row.account_id} is {before} already{why}; nothing is changed."
         said = f"{row.account_id} is {row.trading_state}: {row.state_reason}"
         match before, row.trading_state:
             case TradingState.HALTED, TradingState.REDUCING:
