@@ -231,13 +231,14 @@ class Manager:
         """Halt an account, let it only reduce, or resume it; entries obey from its next round on.
 
         Raises UnknownAccount, and StillBankrupt for a halted account that is to be resumed with equity at or below 0.
-        Nothing blocks a reduce, whatever the state. To resume an active account records nothing.
+        Nothing blocks a reduce, whatever the state. An account that is in that state already keeps its reason, and
+        nothing is recorded.
         """
         async with self._store.transaction(tenant) as tx:
             account = await tx.get(AccountRow, account_id)
             if account is None:
                 raise UnknownAccount(f"there is no account {account_id!r}; `propdesk status` names them")
-            if account.trading_state is state is TradingState.ACTIVE:
+            if account.trading_state is state:
                 return account
             if state is TradingState.ACTIVE and account.trading_state is TradingState.HALTED:
                 await self._refuse_bankrupt(tx, account)

@@ -27,9 +27,19 @@ LEGAL_MOVES: Mapping[TraderState, frozenset[TraderState]] = {
 }
 
 
+_TO_RUN: Mapping[TraderState, tuple[str, ...]] = {
+    _S.STOPPED: ("start",),
+    _S.PAUSED: ("resume",),
+    _S.ERROR: ("stop", "start"),
+    _S.ISOLATED: ("stop", "start"),
+}
+
+
 def move(trader_id: TraderId, current: TraderState, to: TraderState) -> TraderState:
-    """Return `to` when the move is legal; raise IllegalMove otherwise."""
+    """Return `to` when the move is legal; raise IllegalMove otherwise, which says what an operator can do."""
     if to in LEGAL_MOVES[current]:
         return to
-    legal = ", ".join(sorted(LEGAL_MOVES[current]))
-    raise IllegalMove(f"trader {trader_id} is {current} and cannot become {to}; from here it can become: {legal}")
+    if to is current:
+        raise IllegalMove(f"trader {trader_id} is {current} already; nothing is changed")
+    acts = ", then ".join(f"`propdesk traders {act} {trader_id}`" for act in _TO_RUN.get(current, ()))
+    raise IllegalMove(f"trader {trader_id} is {current} and cannot become {to}; to let it run: {acts}")

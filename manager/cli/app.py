@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from manager.cli.guard import run
 from manager.cli.later import LateGroup
 
 
@@ -114,4 +115,4 @@ def root(
 
 def main() -> None:
     """Run the command line; the exit code is 0 (ok), 1 (failed) or 2 (usage or bad input)."""
-    app()
+    run(app)

@@ -3,17 +3,20 @@
 import os
 import re
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from manager.cli.printable import printable
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
+_NEGATIVE: Final = re.compile(r"-[\d.]")
 
 
 class Refused(Exception):
@@ -65,6 +68,40 @@ def exit_code(error: Exception) -> int | None:
     return BAD_INPUT if isinstance(error, bad_input) else FAILED if isinstance(error, failed) else None
 
 
+def run(app: Callable[[], object]) -> None:
+    """Run the command line; where stdout takes no more, as on a full disk, say so in one line and fail."""
+    failed: OSError | None = None
+    try:
+        app()
+    except OSError as error:
+        failed = error
+    finally:
+        # What was written may be lost already, and a flush then succeeds: only new text tells whether it was stdout.
+        lost = _failure_of_stdout("\n" if failed else "")
+        if lost is not None:
+            if not isinstance(lost, BrokenPipeError):
+                why = f"stdout cannot be written ({lost.strerror}); make room there, or write it elsewhere"
+                sys.stderr.write(f"propdesk: {why}\n")
+            _leave_stdout()
+            sys.exit(FAILED)
+    if failed is not None:
+        raise failed
+
+
+def _failure_of_stdout(text: str) -> OSError | None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def _leave_stdout() -> None:
+    """Let nothing more reach stdout: otherwise the interpreter would complain once more while it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Guarded(TyperGroup):
     """Run the commands below it; a user's mistake ends in a message, a defect in the program in its traceback."""
 
@@ -74,6 +111,13 @@ class Guarded(TyperGroup):
             return self._invoked(ctx)
         except typer.BadParameter as error:
             error.message = self._reworded(error.message)
+            raise
+        except TyperException as error:
+            option, inside = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+            if inside is not None and _NEGATIVE.fullmatch(option):
+                last = [one.metavar for one in inside.command.params if one.param_type_name == "argument"][-1:]
+                where = f"{last[0]} is above 0" if last else "it takes none"
+                error.message = f"{option}... is read as an option, and is no number to give here: {where}"
             raise
 
     def _invoked(self, ctx: Any) -> Any:
@@ -86,8 +130,7 @@ class Guarded(TyperGroup):
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except BrokenPipeError:
-            # The reader has gone; without this the interpreter would complain once more while it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_stdout()
             raise typer.Exit(FAILED) from None
         except Exception as error:
             code = exit_code(error)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections import UserDict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from executor.baseline.styles import Style
 from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, JsonOption, taking
@@ -19,12 +20,29 @@ from manager.cli.render import print_json, say
 from manager.config import ConfigError, load_config
 from manager.config.draft import DEFAULT_STYLES, Draft
 from manager.config.fields import parse_duration, parse_id
+from manager.config.models import url_fault
 from manager.config.schema import OPENAI
 from manager.config.warnings import ConfigWarning, doubts_about
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _MOST_TRADERS: Final = 1000
+_MOST_USD: Final = 10**12
+_MOST_BPS: Final = 10_000
 _OPENAI_KEY: Final = "OPENAI_API_KEY"
+
+
+def _capital(text: str) -> Decimal:
+    amount = _number(text)
+    if not ZERO < amount <= _MOST_USD:
+        raise typer.BadParameter(f"{text!r} is out of bounds; write an amount above 0 and up to {_MOST_USD} USD")
+    return amount
+
+
+def _fee(text: str) -> Decimal:
+    fee = _number(text)
+    if not ZERO <= fee <= _MOST_BPS:
+        raise typer.BadParameter(f"{text!r} is out of bounds; write basis points from 0 to {_MOST_BPS}")
+    return fee
 
 
 def _number(text: str) -> Decimal:
@@ -37,8 +55,8 @@ def _number(text: str) -> Decimal:
     return number
 
 
-def _amount(help_text: str, name: str) -> Any:
-    return typer.Option(name, metavar="NUMBER", parser=_number, help=help_text)
+def _amount(help_text: str, name: str, parser: Callable[[str], Decimal] = _number) -> Any:
+    return typer.Option(name, metavar="NUMBER", parser=parser, help=help_text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +64,9 @@ class InitOptions:
     """Hold what `propdesk init` is given; None is what it asks for, or has a default for."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The config to write, a YAML file.")] = CONFIG_DEFAULT
-    capital: Annotated[Decimal | None, _amount("What the paper account starts with, in USD.", "--capital")] = None
+    capital: Annotated[
+        Decimal | None, _amount("What the paper account starts with, in USD.", "--capital", _capital)
+    ] = None
     traders: Annotated[
         str | None, typer.Option("--traders", metavar="N|IDS", help="How many traders, or their ids: trend_btc,bear.")
     ] = None
@@ -69,7 +89,9 @@ class InitOptions:
     interval: Annotated[
         str | None, typer.Option("--interval", metavar="DURATION", help="How often each decides, such as 30s or 3m.")
     ] = None
-    fee_bps: Annotated[Decimal | None, _amount("The fee of an order that takes, in basis points.", "--fee-bps")] = None
+    fee_bps: Annotated[
+        Decimal | None, _amount("The fee of an order that takes, in basis points.", "--fee-bps", _fee)
+    ] = None
     maker_fee_bps: Annotated[
         Decimal | None, _amount("The fee of an order that rests, in basis points.", "--maker-fee-bps")
     ] = None
@@ -128,10 +150,6 @@ def _drafted(options: InitOptions) -> Draft:
         raise Refused("--base-url and --key-env need --model NAME, the endpoint's name of the model")
     base_url = options.base_url or OPENAI
     key = options.key_env if options.key_env is not None else _OPENAI_KEY if base_url == OPENAI else ""
-    if key and not (key.isascii() and key.isidentifier()):
-        raise Refused(
-            "--key-env is no name of a variable; write the name, such as OPENAI_API_KEY, never the key itself"
-        )
     return Draft(
         ids=_ids(options.traders or ("1" if by_model else "4"), by_model=by_model),
         symbols=_symbols(options.symbols or "BTC,ETH"),
@@ -143,21 +161,42 @@ def _drafted(options: InitOptions) -> Draft:
         styles=DEFAULT_STYLES if options.style is None else (options.style,),
         model=options.model or "",
         base_url=base_url,
-        key_name=key,
+        key_name=_variable(key) if key else "",
     )
 
 
-def _asked() -> Draft:
-    def ask(question: str, default: str) -> str:
-        return str(typer.prompt(question, default=default)).strip()
+def _variable(name: str) -> str:
+    if not (name.isascii() and name.isidentifier()):
+        raise Refused(
+            "--key-env is no name of a variable; write the name, such as OPENAI_API_KEY, never the key itself"
+        )
+    return name
 
-    capital = _number(ask("Capital of the paper account in USD", "10000"))
-    fee = _number(ask("Fee of the account in basis points (1 is 0.01 %)", "4.5"))
-    by_model = ask("Who decides: rules in code, or a model? (rules/model)", "rules").lower().startswith("m")
+
+def _asked() -> Draft:
+    def ask(question: str, default: str, read: Callable[[str], Any] = str) -> Any:
+        """Ask until `read` takes the answer."""
+
+        def taken(answer: str) -> Any:
+            try:
+                return read(answer.strip())
+            except Refused as error:
+                raise typer.BadParameter(str(error)) from None
+
+        return typer.prompt(question, default=default, value_proc=taken)
+
+    def ids(answer: str) -> str:
+        _ids(answer, by_model=by_model)
+        return answer
+
+    capital = ask("Capital of the paper account in USD", "10000", _capital)
+    fee = ask("Fee of the account in basis points (1 is 0.01 %)", "4.5", _fee)
+    by_model = ask("Who decides: rules in code, or a model? (rules/model)", "rules", _is_model)
     model = ask("Name of the model at its endpoint", "gpt-5-mini") if by_model else None
-    url = ask("Address of its endpoint", OPENAI) if by_model else None
+    url = ask("Address of its endpoint", OPENAI, _url) if by_model else None
     key_default = _OPENAI_KEY if url == OPENAI else "MODEL_API_KEY"
-    key = ask("Variable of the environment with its key (never the key itself)", key_default) if by_model else None
+    question = "Variable of the environment with its key (never the key itself)"
+    key = ask(question, key_default, _variable) if by_model else None
     return _drafted(
         InitOptions(
             capital=capital,
@@ -165,11 +204,24 @@ def _asked() -> Draft:
             model=model,
             base_url=url,
             key_env=key,
-            traders=ask("Traders: how many, or their ids with commas", "1" if by_model else "4"),
+            traders=ask("Traders: how many, or their ids with commas", "1" if by_model else "4", ids),
             symbols=ask("Symbols", "BTC,ETH"),
-            interval=ask("How often each decides", "3m" if by_model else "20s"),
+            interval=ask("How often each decides", "3m" if by_model else "20s", _interval),
         )
     )
+
+
+def _is_model(answer: str) -> bool:
+    kinds = [kind for kind in ("rules", "model") if answer and kind.startswith(answer.lower())]
+    if not kinds:
+        raise Refused(f"{answer!r} is none of them; answer rules or model")
+    return kinds == ["model"]
+
+
+def _url(answer: str) -> str:
+    if fault := url_fault(answer, allow_private=True):
+        raise Refused(f"{answer!r}: {fault}")
+    return answer
 
 
 def _ids(given: str, *, by_model: bool) -> tuple[str, ...]:

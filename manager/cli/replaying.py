@@ -19,6 +19,8 @@ from manager.cli.render import print_json, say, show_table
 _FORMAT = "2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
 _TRADER_COLUMNS = (
     ("equity>", "equity"),
+    ("start>", "start_usd"),
+    ("moved>", "moved_usd"),
     ("pnl>", "pnl"),
     ("max dd %>", "max_drawdown_pct"),
     ("sharpe>", "sharpe"),
@@ -124,8 +126,7 @@ class ReplayText:
         """Print it."""
         result = self._result
         self._show_traders()
-        account = result["account"]
-        show_table("Account", [f"{name}>" for name in account], [[self._cell(value) for value in account.values()]])
+        self._show_account()
         if result["models"]:
             self._show_models(result["models"])
         for title in ("conflicts", "denials", "clamps"):
@@ -139,16 +140,28 @@ class ReplayText:
         if self._out is not None:
             say(f"Written to {self._out}")
 
+    def _show_account(self) -> None:
+        from manager.replay.page import adding_up
+
+        account = self._result["account"]
+        sums = adding_up(account)
+        rest = [name for name in account if name not in sums and name not in ("state", "state_reason")]
+        names = ["equity>", "start>", "moved>", "pnl>", *(f"{name}>" for name in rest), "state"]
+        cells = [*sums.values(), *(self._cell(account[name]) for name in rest), self._state(account)]
+        show_table("Account", names, [cells])
+
+    def _state(self, row: Mapping[str, Any]) -> str:
+        return f"{row['state']}: {row['state_reason']}" if row["state_reason"] else str(row["state"])
+
     def _show_traders(self) -> None:
+        from manager.replay.page import adding_up
+
         names = ["trader", *(name for name, _ in _TRADER_COLUMNS), "state"]
-        rows = [
-            [
-                row["id"],
-                *(self._cell(row[key]) for _, key in _TRADER_COLUMNS),
-                f"{row['state']}: {row['state_reason']}" if row["state_reason"] else row["state"],
-            ]
-            for row in self._result["traders"]
-        ]
+        rows = []
+        for row in self._result["traders"]:
+            sums = adding_up(row)
+            cells = (sums[key] if key in sums else self._cell(row[key]) for _, key in _TRADER_COLUMNS)
+            rows.append([row["id"], *cells, self._state(row)])
         show_table("Traders", names, rows)
         unread = f"--out DIR writes {DECISIONS}, which says why"
         for row in self._result["traders"]:

@@ -14,7 +14,7 @@ from executor.spec import ExecutorType
 from manager.cli.connect import DeskOptions, actor, manager_of
 from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, KeyOption, ReasonOption, act_key, read_config, taking
-from manager.cli.render import print_json, say, show_table, usd
+from manager.cli.render import price, print_json, say, show_table, usd
 from manager.cli.showing import show
 from manager.config import load_traders
 from manager.config.load import placed
@@ -23,7 +23,7 @@ from manager.manager import Manager
 from manager.roster.acts import TraderMoved
 from manager.roster.dismissal import Removal
 from manager.state import records
-from manager.state.records import AccountId, AccountRow, TraderRow, TradingState
+from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, TraderRow, TradingState
 from manager.state.store import Search, Store
 from manager.views.pages import jsonable
 from manager.views.trader import executor_text
@@ -45,14 +45,37 @@ class MoveOptions(DeskOptions):
     def move(self, act: Callable[..., Awaitable[TraderRow]]) -> None:
         """Let the manager act on the trader, and say what became of it."""
 
-        async def work(store: Store) -> TraderRow:
-            return await act(manager_of(store), self.owner, self.trader, actor=actor(), reason=self.reason)
+        async def work(store: Store) -> tuple[TraderRow, str]:
+            row = await act(manager_of(store), self.owner, self.trader, actor=actor(), reason=self.reason)
+            return row, await self.kept(store)
 
-        row = self.on_store(work)
+        row, kept = self.on_store(work)
         if self.as_json:
             print_json(row)
-        else:
-            say(f"{row.trader_id} is {row.state}.")
+            return
+        say(f"{row.trader_id} is {row.state}.")
+        if row.state is not records.TraderState.RUNNING:
+            self.tell(row.state, kept)
+
+    async def kept(self, store: Store) -> str:
+        """Return what the trader holds, each with the prices that close it."""
+        async with store.transaction(self.owner) as tx:
+            rows = await tx.find(records.PositionRow, {"trader_id": TraderId(self.trader)})
+        held = []
+        for row in sorted(rows, key=lambda row: row.symbol):
+            side = "long" if row.quantity > ZERO else "short"
+            prices = (("stop", row.stop_loss), ("take-profit", row.take_profit))
+            closed = ", ".join(f"{name} {price(at)}" for name, at in prices if at) or "no stop"
+            held.append(f"{price(abs(row.quantity).normalize())} {row.symbol} {side} ({closed})")
+        return ", ".join(held)
+
+    def tell(self, state: records.TraderState, kept: str) -> None:
+        """Say what becomes of the money and the positions of a trader that does not run."""
+        if state is not records.TraderState.PAUSED:
+            say("Its free capital is withdrawn.")
+        if kept:
+            of = "" if self.tenant == DEFAULT_TENANT else f" --tenant {self.tenant}"
+            say(f"It still holds {kept}. Stops and take-profits stay; to close now: `propdesk close {self.trader}{of}`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +181,9 @@ class _Switched:
     @property
     def told(self) -> str:
         row, before = self.row, self.before
-        if row.trading_state is before is TradingState.ACTIVE:
-            return f"{row.account_id} is active already; nothing is changed."
+        if row.trading_state is before:
+            why = f" ({row.state_reason})" if row.state_reason and before is not TradingState.ACTIVE else ""
+            return f"{row.account_id} is {before} already{why}; nothing is changed."
         said = f"{row.account_id} is {row.trading_state}: {row.state_reason}"
         match before, row.trading_state:
             case TradingState.HALTED, TradingState.REDUCING:
@@ -254,7 +278,7 @@ def resume_trader(options: MoveOptions) -> None:
 @app.command("stop")
 @taking(MoveOptions)
 def stop(options: MoveOptions) -> None:
-    """Stop a trader; its positions stay, protected, until their stop or take profit closes them."""
+    """Stop a trader and withdraw its free capital; its positions stay until a stop, a take-profit or you close them."""
     options.move(Manager.stop)
 
 
@@ -263,16 +287,18 @@ def stop(options: MoveOptions) -> None:
 def isolate(options: IsolateOptions) -> None:
     """Take no entries of a trader and withdraw what is free of it; it may still close, reduce and move stops."""
 
-    async def work(store: Store) -> TraderMoved:
+    async def work(store: Store) -> tuple[TraderMoved, str]:
         manager, trader_id = manager_of(store), TraderId(options.trader)
         by = {"actor": actor(), "reason": options.reason}
-        return await manager.isolate(options.owner, trader_id, **by, key=act_key(options.key))
+        moved = await manager.isolate(options.owner, trader_id, **by, key=act_key(options.key))
+        return moved, await options.kept(store)
 
-    row = options.on_store(work)
+    row, kept = options.on_store(work)
     if options.as_json:
         print_json(row)
     else:
-        say(f"{row.trader_id} is {row.state}: its entries are blocked, what it holds stays, protected.")
+        say(f"{row.trader_id} is {row.state}: its entries are blocked.")
+        options.tell(row.state, kept)
 
 
 @app.command("fund")

@@ -1,6 +1,7 @@
 """The text of a new config, with comments: what `propdesk init` writes. No secret is in it, only ${NAME}."""
 
 import json
+import re
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Final
@@ -15,6 +16,8 @@ DEFAULT_STYLES: Final = (Style.TREND, Style.MEAN_REVERSION, Style.BREAKOUT, Styl
 _DEALT_PCT: Final = Decimal("0.9")
 _SIZE: Final = Decimal("0.7")
 _LONGEST_S: Final = 30
+_PLAIN_ID: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_READ_AS_VALUES: Final = ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
 _TEMPLATE = """\
 # A desk of {count} on one paper account; written by `propdesk init`. Check it with `propdesk config check FILE`, run it
 # with `propdesk run -c FILE`. Every key is in docs/config.md; an unknown one is an error; durations are 30s, 3m, 1h or
@@ -115,7 +118,7 @@ class Draft:
     def _trader(self, index: int, name: str) -> str:
         style = self.styles[index % len(self.styles)]
         first = _TRADER.format(
-            id=name,
+            id=name if _PLAIN_ID.fullmatch(name) and name.lower() not in _READ_AS_VALUES else json.dumps(name),
             executor=self._asking() if self.model else f"{{type: baseline, style: {style}}}",
             prompt="    prompt_template: prompts/general.md\n" if self.model else "",
             symbols=json.dumps(list(self.symbols)),

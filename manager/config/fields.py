@@ -131,6 +131,8 @@ def _number_mend(value: object, expected: str) -> str:
         return f"expected {expected}; remove the quotes"
     if isinstance(value, str) and _GROUPED.fullmatch(value):
         return f"expected {expected}; write it without commas or blanks between its digits, and with a decimal point"
+    if isinstance(value, Decimal) and not value.is_finite():
+        return f"expected a finite number, such as {10000 if expected == 'a number' else 10}"
     return f"expected {expected}"
 
 

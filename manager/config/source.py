@@ -172,7 +172,7 @@ def read_source(path: Path) -> Source:
         # In a flow mapping the braces of ${NAME} would end the value, so they stand in disguise while YAML is parsed.
         node = YAML(typ="rt").compose(_REFERENCE.sub(rf"{_OPEN}\1{_CLOSE}", text))
     except FileNotFoundError:
-        source.report((), "", "no such file; pass the path of a config with -c FILE")
+        source.report((), "", "no such file; pass the path of a config that is there")
     except OSError as error:
         source.report((), "", f"cannot be read ({error.strerror}); pass a readable YAML, JSON or TOML file")
     except UnicodeDecodeError as error:

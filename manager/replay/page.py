@@ -1,6 +1,6 @@
 """Show a replay as one page without scripts: curves, traders, and what was refused or cut."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -18,6 +18,8 @@ _POINTS: Final = 60_000
 _SMALLEST_SHARE: Final = 1e-9
 _TRADER_COLUMNS: Final = (
     ("equity", "equity"),
+    ("start_usd", "start"),
+    ("moved_usd", "moved"),
     ("pnl", "PnL"),
     ("state", "state"),
     ("max_drawdown_pct", "max drawdown %"),
@@ -69,6 +71,8 @@ td:first-child,th:first-child,.text{text-align:left}
 </style></head><body>
 <h1>Replay</h1>
 <p>{{ begins }} to {{ ends }} UTC, {{ "{:,}".format(report.bars) }} bars.</p>
+<p{% if report.account.state != "active" %} class="bad"{% endif %}>The account is {{ report.account.state }}
+{%- if report.account.state_reason %}: {{ report.account.state_reason }}{% endif %}.</p>
 <dl class="figures">
 {% for name, value in figures %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
 {% endfor %}<div><dt>Invariants violated</dt><dd{% if report.invariants.violated %} class="bad"{% endif %}>
@@ -138,8 +142,12 @@ def page(report: dict[str, Any], equity: pl.DataFrame, span_ms: tuple[int, int])
     Money is rounded to cents, ratios to two digits; report.json has every digit.
     """
     account = report["account"]
+    whole = adding_up(account)
     figures = [
-        ("Account equity, USD", money(account["equity"])),
+        ("Account equity, USD", whole["equity"]),
+        ("Start, USD", whole["start_usd"]),
+        ("Moved, USD", whole["moved_usd"]),
+        ("PnL, USD", whole["pnl"]),
         ("Realized, USD", money(account["realized_pnl"])),
         ("Fees, USD", money(account["fees"])),
         ("Funding, USD", money(account["funding"])),
@@ -171,8 +179,17 @@ def money(amount: str) -> str:
     return f"{Decimal(amount):,.2f}"
 
 
+def adding_up(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row's equity, start, moved and PnL; the PnL gives way by a cent where the rounded would not add up."""
+    equity, start, moved = (round(Decimal(row[key]), 2) for key in ("equity", "start_usd", "moved_usd"))
+    told = {"equity": equity, "start_usd": start, "moved_usd": moved, "pnl": equity - start - moved}
+    return {key: f"{amount:z,.2f}" for key, amount in told.items()}
+
+
 def _shown(trader: dict[str, Any], key: str) -> str:
-    value = trader[key]
+    value, sums = trader[key], adding_up(trader)
+    if key in sums:
+        return sums[key]
     if value is None:
         return "-"
     if isinstance(value, int):

@@ -135,7 +135,7 @@ async def collect(replay: Replay) -> ReplayFacts:
 
 
 class Report:
-    """Sum up one replay; `as_json` has the keys that docs/concepts/replay.md lists, `pnl` is equity - capital."""
+    """Sum up one replay; `as_json` has the keys that docs/concepts/replay.md lists, `equity` is start + moved + PnL."""
 
     def __init__(self, replay: Replay, facts: ReplayFacts, tally: Tally) -> None:
         self._replay = replay
@@ -154,6 +154,8 @@ class Report:
     def as_json(self, wall_s: float) -> dict[str, Any]:
         """Return the report of a replay that took `wall_s` seconds."""
         facts, bars, heads = self._facts, self._replay.columns.bars, self._heads.values()
+        account = facts.desk.account
+        start = self._heads[UNALLOCATED].started_usd if UNALLOCATED in self._heads else ZERO
         verdicts = sorted(Counter((verdict.kind, verdict.code) for verdict in facts.verdicts).items())
         violations = self._violations()
         return {
@@ -163,7 +165,9 @@ class Report:
             "decisions_per_s": round(sum(self._counts.values()) / wall_s),
             "traders": [self._trader(row) for row in facts.desk.traders],
             "account": {
-                "equity": _money(facts.venue_equity),
+                "state": account.trading_state.value,
+                "state_reason": account.state_reason,
+                **self._sums(facts.venue_equity, start, sum((head.capital for head in heads), ZERO)),
                 "realized_pnl": _money(sum((head.realized for head in heads), ZERO)),
                 "fees": _money(sum((head.fees for head in heads), ZERO)),
                 "funding": _money(sum((head.funding for head in heads), ZERO)),
@@ -208,12 +212,21 @@ class Report:
             "realized_pnl": _money(head.realized),
             "fees": _money(head.fees),
             "funding": _money(head.funding),
-            "equity": _money(equity),
-            "pnl": _money(equity - head.capital),
+            **self._sums(equity, head.started_usd, head.capital),
             "max_drawdown_pct": _ratio(curve.max_drawdown * 100),
             "sharpe": _ratio(curve.sharpe),
             "win_rate": _ratio(curve.win_rate),
             "trades": curve.trades,
+        }
+
+    @staticmethod
+    def _sums(equity: Decimal, start: Decimal, capital: Decimal) -> dict[str, str]:
+        """Return equity with what it is the sum of: a reader never sees PnL without the capital that moved."""
+        return {
+            "equity": _money(equity),
+            "start_usd": _money(start),
+            "moved_usd": _money(capital - start),
+            "pnl": _money(equity - capital),
         }
 
     @cached_property

@@ -39,6 +39,8 @@ def test_a_loss_beyond_its_capital_stays_in_its_book_and_takes_what_the_account_
     assert capital(outcome) == {"a": Decimal(-1900), "b": Decimal(3240)}
     assert outcome.report["account"]["unallocated"] == "2260"
     a = outcome.trader("a")
+    b = outcome.trader("b")
+    assert (b["start_usd"], b["moved_usd"], b["pnl"]) == ("4500", "-1260", "0")
     assert (a["decisions"], a["fills"], a["max_drawdown_pct"]) == (1, 2, "100.0")
 
 
@@ -46,7 +48,11 @@ def test_an_account_below_zero_is_halted_and_moves_no_capital(tmp_path: Path) ->
     """400 sold at 10 cost 16000 at 50: the account is at -6000, and b keeps every cent without a trade."""
     outcome = judge(short_wiped_out("50"), tmp_path)
     assert capital(outcome) == {"a": Decimal(-11500), "b": Decimal(4500)}
-    assert outcome.report["account"] | {"equity": "-6000", "unallocated": "1000"} == outcome.report["account"]
+    account = outcome.report["account"]
+    assert account | {"equity": "-6000", "unallocated": "1000"} == account
+    assert (account["start_usd"], account["moved_usd"], account["pnl"]) == ("10000", "0", "-16000")
+    assert account["state"] == "halted"
+    assert account["state_reason"].startswith("the account's equity is -6000")
 
 
 def test_under_custom_the_share_of_a_bankrupt_is_not_dealt_to_others(tmp_path: Path) -> None:

@@ -236,6 +236,9 @@ def _compare_account(outcome: Outcome) -> None:
         _same(account["realized_pnl" if name == "realized" else name], total, ("account", name))
     total = sum((Decimal(row["equity"]) for row in outcome.report["traders"]), Decimal(account["unallocated"]))
     assert abs(total - Decimal(account["equity"])) < Decimal("0.005")
+    for row in (account, *outcome.report["traders"]):
+        parts = sum((Decimal(row[name]) for name in ("start_usd", "moved_usd", "pnl")), Decimal(0))
+        assert parts == Decimal(row["equity"]), row
 
 
 def _ms(at: datetime) -> int:

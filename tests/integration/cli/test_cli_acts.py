@@ -112,6 +112,8 @@ def test_close_says_what_it_asked_for_and_why_it_is_not_done(dsn: str) -> None:
         (("flatten", "--all", "--cancel"), 1, "no flatten of all accounts of the tenant is under way"),
         (("traders", "isolate", "x", "--reason", "r"), 2, "there is no trader 'x'"),
         (("traders", "fund", "a", "100", "--reason", "r"), 1, "it is not bankrupt"),
+        (("traders", "fund", "a", "-5", "--reason", "r"), 2, "AMOUNT is above 0"),
+        (("traders", "fund", "a", "-1500.50", "--reason", "r"), 2, "AMOUNT is above 0"),
         *(
             (
                 ("traders", "fund", "a", amount, "--reason", "r"),
@@ -159,11 +161,24 @@ def test_a_flatten_is_shown_joined_and_canceled(dsn: str) -> None:
     assert kinds
 
 
+def test_a_trader_that_is_stopped_or_paused_tells_what_it_still_holds(dsn: str) -> None:
+    prepared(dsn, held)
+    paused, stopped = (" ".join(propdesk("traders", act, "a").stdout.split()) for act in ("pause", "stop"))
+    kept = "It still holds 10 BTC/USDT:USDT long (stop 90), 5 ETH/USDT:USDT long (stop 90). "
+    kept += "Stops and take-profits stay; to close now: `propdesk close a`"
+    assert paused == f"a is paused. {kept}"
+    assert stopped == f"a is stopped. Its free capital is withdrawn. {kept}"
+    assert propdesk("traders", "stop", "b").stdout == "b is stopped.\nIts free capital is withdrawn.\n"
+    assert propdesk("traders", "start", "a").stdout == "a is running.\n"
+
+
 def test_isolate_and_its_key(dsn: str) -> None:
     prepared(dsn, held)
     for _ in range(2):
         said = propdesk("traders", "isolate", "a", "--reason", "odd trades", "--key", "k")
-        assert said.stdout == "a is isolated: its entries are blocked, what it holds stays, protected.\n"
+        assert said.stdout.startswith(
+            "a is isolated: its entries are blocked.\nIts free capital is withdrawn.\nIt still"
+        )
     assert "stands for another act" in propdesk("close", "a", "--key", "k", code=2).stderr
     assert (
         "a is isolated already (OPERATOR: odd trades)"

@@ -13,6 +13,7 @@ from manager.cli.app import app
 GIVEN = {
     "nothing": [],
     "ids and symbols": ["--traders", "trend_btc,bear", "--symbols", "sol, BTC/USDT:USDT", "--capital", "2500.5"],
+    "ids that YAML reads as values": ["--traders", "yes,no,null,1e3,0x1,2026-01-01,True,y"],
     "one style": ["--style", "breakout", "--traders", "1", "--interval", "5s"],
     "many": ["--traders", "60", "--fee-bps", "10", "--maker-fee-bps", "-1", "--slippage-bps", "0"],
     "a model": ["--model", "gpt-5-mini", "--interval", "20s"],
@@ -24,7 +25,10 @@ WRONG = {
     "--traders 99999": "expected 1 to 1000",
     "--traders a,a": "traders[1].id is 'a'",
     "--traders a/b": "expected 1 to 64 letters",
-    "--capital -5": "manager.total_equity_usd is -5: expected an amount above 0 USD",
+    "--capital -5": "write an amount above 0 and up to 1000000000000 USD",
+    "--capital 0": "'--capital': '0' is out of bounds",
+    "--capital 1e400": "'--capital': '1e400' is out of bounds",
+    "--fee-bps -1": "write basis points from 0 to 10000",
     "--capital nan": "no finite number",
     "--interval 5": "write 5s if these are seconds",
     "--symbols DOG": "account paper does not quote it",
@@ -117,4 +121,34 @@ def test_on_a_terminal_without_options_it_asks(tmp_path: Path, monkeypatch: pyte
     assert asked.exit_code == 0, asked.output
     text = (tmp_path / "config.yaml").read_text()
     for words in ("total_equity_usd: 5000", "fee_bps: 2", '"llama3"', "${LLM_KEY}", "id: model_2", "interval: 1m"):
+        assert words in text
+
+
+def test_a_wrong_answer_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initializing.InitOptions, "asks", True)
+    wrong_then_right = {
+        "ten": "is no number",
+        "0": "write an amount above 0",
+        "5000": "",
+        "-2": "from 0 to 10000",
+        "2": "",
+        "neither": "answer rules or model",
+        "MODEL": "",
+        "llama3": "",
+        "ftp://x": "ftp://x",
+        "http://127.0.0.1:11434/v1": "",
+        "sk-123": "never the key itself",
+        "LLM_KEY": "",
+        "a/b": "expected 1 to 64 letters",
+        "1": "",
+        "btc": "",
+        "soon": "--interval is 'soon'",
+        "1m": "",
+    }
+    asked = CliRunner().invoke(app, ["init"], input="".join(f"{answer}\n" for answer in wrong_then_right))
+    assert asked.exit_code == 0, asked.output
+    for told in wrong_then_right.values():
+        assert told in asked.output
+    text = (tmp_path / "config.yaml").read_text()
+    for words in ("total_equity_usd: 5000", "fee_bps: 2", '"llama3"', "${LLM_KEY}", "id: model_1", "interval: 1m"):
         assert words in text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config_files import changed, write_config
+from config_files import SOUND, changed, write_config
 
 pytestmark = pytest.mark.processes
 
@@ -25,7 +25,7 @@ def test_a_sound_config_is_ok_from_any_directory(tmp_path: Path) -> None:
     write_config(tmp_path)
     done = propdesk("config", "check", "config.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "config.yaml: ok; 1 tenant, 1 account, 2 traders"
+    assert done.stdout.endswith("config.yaml: ok; 1 tenant, 1 account, 2 traders\n")
 
 
 def test_a_mistake_is_on_stderr_with_code_2_and_without_a_traceback(tmp_path: Path) -> None:
@@ -41,6 +41,25 @@ def test_a_mistake_as_json_is_on_stdout(tmp_path: Path) -> None:
     done = propdesk("config", "check", "config.yaml", "--json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "")
     assert '"field": "traders[0].decision_interval"' in done.stdout
+
+
+@pytest.mark.parametrize("more", [0, 400], ids=["less", "more than stdout buffers"])
+@pytest.mark.parametrize(
+    "words", ["--help", "run --help", "config check config.yaml", "config check config.yaml --json"]
+)
+def test_a_full_disk_is_one_line_and_fails(tmp_path: Path, words: str, more: int) -> None:
+    keys = "exchange: paper, executor: {type: baseline, style: trend}, symbols: [BTC/USDT:USDT], decision_interval: 3m"
+    traders = (f"  - {{id: more_{number}, {keys}}}\n" for number in range(more))
+    write_config(tmp_path, SOUND + "".join(traders))
+    command = [sys.executable, "-c", MAIN, *words.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": ""}
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("propdesk: stdout cannot be written (No space left on device); "), done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:

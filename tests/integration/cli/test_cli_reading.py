@@ -297,7 +297,7 @@ def test_a_move_is_kept_with_who_and_why(store: MemoryStore) -> None:
     ("arguments", "code", "words"),
     [
         (["traders", "pause", "nobody"], 2, "there is no trader 'nobody'"),
-        (["traders", "pause", "bear"], 1, "is paused and cannot become paused"),
+        (["traders", "pause", "bear"], 1, "trader bear is paused already; nothing is changed"),
         (["traders", "remove", "bull"], 1, "holds BTC/USDT:USDT"),
         (["halt", "--account", "nope"], 2, "there is no account 'nope'"),
         (["operations", "--account", "nope"], 2, "there is no account 'nope'"),
@@ -320,6 +320,7 @@ def test_switching_says_what_changed_and_resuming_what_is_active_records_nothing
     assert propdesk("resume").stdout == "paper is active already; nothing is changed.\n"
     assert events(store, "trading_state") == []
     assert propdesk("halt").stdout == "paper is halted: by hand (was active)\n"
+    assert propdesk("halt").stdout == "paper is halted already (by hand); nothing is changed.\n"
     reduced = propdesk("reduce", "--reason", "calmer").stdout
     assert reduced == "paper is reducing: calmer (was halted; entries stay off)\n"
     assert "was reducing; entries stay off, and capital no longer moves" in propdesk("halt").stdout

@@ -99,10 +99,23 @@ def test_the_table_tells_why_a_trader_is_isolated(tmp_path: Path, capsys: pytest
     report["traders"][1] |= {"state": "isolated", "state_reason": "too many failed decisions"}
     ReplayText(report, None).show()
     header, first, state, _, second = capsys.readouterr().out.splitlines()[1:6]
-    assert header.split()[:3] == ["trader", "equity", "pnl"]
-    assert first.split()[2] == "-0.28"
+    assert header.split()[:5] == ["trader", "equity", "start", "moved", "pnl"]
+    assert first.split()[1:5] == ["4,499.72", "4,500.00", "0.00", "-0.28"]
     assert state.strip() == "state running"
     assert second.strip() == "state isolated: too many failed decisions"
+
+
+def test_the_account_tells_its_state_and_what_its_equity_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads(replayed(tmp_path, "--json").stdout)
+    report["account"] |= {"state": "halted", "state_reason": "it was liquidated"}
+    ReplayText(report, None).show()
+    told = capsys.readouterr().out.split("Account\n")[1]
+    header, cells = told.splitlines()[:2]
+    assert header.split()[:4] == ["equity", "start", "moved", "pnl"]
+    assert cells.split()[:4] == ["9,999.72", "10,000.00", "0.00", "-0.28"]
+    assert "halted: it was liquidated" in told
 
 
 def test_the_end_counts_decisions_and_gives_no_rate_that_is_nothing(

@@ -106,7 +106,7 @@ MISTAKES = {
         line=2,
         field="manager.total_equity_usd",
         value="NaN",
-        mend="expected a number",
+        mend="expected a finite number",
     ),
     "yes is no boolean": Mistake(
         old="allocation_strategy: fixed",
@@ -419,7 +419,7 @@ def test_a_file_that_is_no_config_is_one_message(tmp_path: Path, text: str, line
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file; pass the path of a config with -c FILE"):
+    with pytest.raises(ConfigError, match="no such file; pass the path of a config that is there"):
         load_config(tmp_path / "none.yaml", {})
     (tmp_path / "binary.yaml").write_bytes(b"\x80\x81\x82")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):

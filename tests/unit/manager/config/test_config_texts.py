@@ -30,8 +30,8 @@ NUMBERS = {
     "9" * 5000: "expected an amount above 0 USD",
     "0x" + "f" * 5000: "expected an amount above 0 USD",
     "1e400": "expected an amount above 0 USD",
-    ".nan": "expected a number",
-    "-.inf": "expected a number",
+    ".nan": "expected a finite number, such as 10000",
+    "-.inf": "expected a finite number",
     "-0": "expected an amount above 0 USD",
 }
 NAMES = {

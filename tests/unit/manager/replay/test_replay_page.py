@@ -17,6 +17,8 @@ def trader(name: str, **more: Any) -> dict[str, Any]:
         "state": "running",
         "state_reason": "",
         "equity": "1234.5678",
+        "start_usd": "1000",
+        "moved_usd": "234.692801",
         "pnl": "-0.125001",
         "max_drawdown_pct": "12.345678",
         "sharpe": None,
@@ -33,7 +35,9 @@ def trader(name: str, **more: Any) -> dict[str, Any]:
 
 
 def report(*traders: dict[str, Any], **more: Any) -> dict[str, Any]:
-    money = {"equity": "10000.129", "realized_pnl": "1", "fees": "2", "funding": "0", "unallocated": "5"}
+    money = {"equity": "10000.129", "start_usd": "10000", "moved_usd": "0", "pnl": "0.129"}
+    money |= {"realized_pnl": "1", "fees": "2", "funding": "0", "unallocated": "5"}
+    money |= {"state": "active", "state_reason": ""}
     return {
         "bars": 1000,
         "traders": list(traders),
@@ -68,8 +72,9 @@ def test_curves_begin_with_the_first_capital() -> None:
 def test_money_has_cents_and_what_is_important_comes_first() -> None:
     text = shown(report(trader("a", state="isolated", state_reason="Sharpe below")), {"a": [100.0, 90.0]})
     cells = re.findall(r"<td[^>]*>(.*?)</td>", text.split("Traders</h2>")[1])
-    assert cells[:5] == ["a", "1,234.57", "-0.13", 'isolated<span class="reason">Sharpe below</span>', "12.35"]
-    assert cells[5:8] == ["-", "33.3 %", "3"]
+    assert cells[:4] == ["a", "1,234.57", "1,000.00", "234.69"]
+    assert cells[4:7] == ["-0.12", 'isolated<span class="reason">Sharpe below</span>', "12.35"]
+    assert cells[7:10] == ["-", "33.3 %", "3"]
     assert "12,345" in cells
     assert "10,000.13" in text
 

@@ -20,6 +20,7 @@ from manager.manager import Manager
 from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
+from manager.state.kinds import EventKind
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -148,11 +149,32 @@ async def test_each_move_is_made_once_and_leaves_an_event(lives: Lives) -> None:
 
 async def test_an_illegal_move_and_an_unknown_trader_change_nothing(lives: Lives) -> None:
     before = await lives.find(EventRow)
-    with pytest.raises(IllegalMove, match="can become"):
+    with pytest.raises(IllegalMove, match="trader one is running already"):
         await lives.manager.start(DEFAULT_TENANT, TraderId("one"), actor="ann")
     with pytest.raises(UnknownTrader, match="nobody"):
         await lives.manager.pause(DEFAULT_TENANT, TraderId("nobody"), actor="ann")
     assert await lives.find(EventRow) == before
+
+
+async def test_what_leads_on_is_said_with_what_an_operator_can_do(lives: Lives) -> None:
+    one = TraderId("one")
+    await lives.manager.isolate(DEFAULT_TENANT, one, actor="ann", reason="odd")
+    way = "to let it run: `propdesk traders stop one`, then `propdesk traders start one`$"
+    for act in (lives.manager.start, lives.manager.resume, lives.manager.pause):
+        with pytest.raises(IllegalMove, match=way):
+            await act(DEFAULT_TENANT, one, actor="ann", reason="odd")
+    await lives.manager.stop(DEFAULT_TENANT, one, actor="ann", reason="odd")
+    with pytest.raises(IllegalMove, match=r"cannot become paused; to let it run: `propdesk traders start one`$"):
+        await lives.manager.pause(DEFAULT_TENANT, one, actor="ann", reason="odd")
+
+
+async def test_a_halted_account_is_not_halted_again(lives: Lives) -> None:
+    for reason in ("news", "later"):
+        row = await lives.manager.set_trading(
+            DEFAULT_TENANT, AccountId("paper"), TradingState.HALTED, actor="ann", reason=reason
+        )
+        assert (row.trading_state, row.state_reason) == (TradingState.HALTED, "news")
+    assert len([event for event in await lives.find(EventRow) if event.kind == EventKind.TRADING_STATE]) == 1
 
 
 async def test_one_that_resumes_makes_up_for_nothing_and_never_repeats_a_slot(lives: Lives) -> None:
