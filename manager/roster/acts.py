@@ -76,15 +76,25 @@ class CloseAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenAsked:
-    """Say what a flatten began, or which one it joined, begun `at`; `stopped` and `halted` are those that it moved."""
+class FlattenPart:
+    """Name one account's part of a flatten, begun `at`; one that was under way before has its own older id."""
 
+    account_id: AccountId
     flatten_id: FlattenId
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenAsked:
+    """Say what a flatten began, or what it joined; `stopped` and `halted` are those that it moved.
+
+    `joined` tells that a part of it was under way before.
+    """
+
     scope: FlattenScope
     afterwards: Afterwards
-    joined: bool
-    accounts: tuple[AccountId, ...]
+    joined: bool = False
+    parts: tuple[FlattenPart, ...] = ()
     positions: tuple[ClosingPosition, ...] = ()
     superseded: int = 0
     stopped: tuple[TraderId, ...] = ()
@@ -93,10 +103,9 @@ class FlattenAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenCanceled:
-    """Say which flatten an operator ended before its scope was flat."""
+    """Say which parts of a flatten an operator ended before its scope was flat."""
 
-    flatten_id: FlattenId
-    accounts: tuple[AccountId, ...]
+    parts: tuple[FlattenPart, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from executor.contract import OPENS, Action
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
 from manager.desk.plan.outcomes import plain
 from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
-from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled
+from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled, FlattenPart
 from manager.roster.lifecycle import event_of, transition
 from manager.state import records
 from manager.state.acts import FlattenId, FlattenRow, FlattenScope
@@ -132,20 +132,10 @@ class Flatten:
 
         Raises UnknownTrader or UnknownAccount. What is to stay afterwards is done at once, also when it is joined.
         """
-        scope, taken = self._scope, [await Closing.of(self._tx, one, self._by) for one in await self._accounts()]
-        open_ = [row for one in taken for row in one.desk.flattens if self._is_same(row)]
-        flatten_id = open_[0].flatten_id if open_ else FlattenId(f"f-{uuid4().hex[:12]}")
-        asked = FlattenAsked(
-            flatten_id=flatten_id,
-            at=min((row.at for row in open_), default=self._by.at),
-            scope=scope,
-            afterwards=afterwards,
-            joined=bool(open_),
-            accounts=tuple(one.desk.account.account_id for one in taken),
-        )
-        parts = {row.account_id for row in open_}
+        taken = [await Closing.of(self._tx, one, self._by) for one in await self._accounts()]
+        asked, new_id = FlattenAsked(scope=self._scope, afterwards=afterwards), FlattenId(f"f-{uuid4().hex[:12]}")
         for one in taken:
-            asked = await self._account(one, asked, begun=one.desk.account.account_id in parts)
+            asked = await self._account(one, asked, new_id)
         return asked
 
     async def cancel(self) -> FlattenCanceled:
@@ -162,7 +152,7 @@ class Flatten:
         for row in rows:
             await self._tx.patch(FlattenRow, (row.account_id, row.flatten_id), **ended)
             await self._tell(accounts[row.account_id], EventKind.FLATTEN_ENDED, FlattenState.CANCELED)
-        return FlattenCanceled(flatten_id=rows[0].flatten_id, accounts=tuple(row.account_id for row in rows))
+        return FlattenCanceled(parts=tuple(_part_of(row) for row in rows))
 
     async def _accounts(self) -> list[AccountId]:
         """Return the accounts of the scope in the order in which everybody takes them."""
@@ -183,38 +173,44 @@ class Flatten:
         mine = self._scope.name if self._scope.kind is ScopeKind.TRADER else ""
         return row.scope is self._scope.kind and row.trader_id == mine
 
-    async def _account(self, one: Closing, asked: FlattenAsked, *, begun: bool) -> FlattenAsked:
-        account, by, afterwards = one.desk.account, self._by, asked.afterwards
+    async def _account(self, one: Closing, asked: FlattenAsked, new_id: FlattenId) -> FlattenAsked:
+        account, afterwards = one.desk.account, asked.afterwards
         traders = [row for row in one.desk.traders if self._scope.kind is not ScopeKind.TRADER or self._is_of(row)]
         superseded, positions = asked.superseded, list(asked.positions)
         for row in traders:
             held = one.held(row.trader_id)
             superseded += await one.supersede(row.trader_id, held, entries=True)
             positions += await one.ask(row, held)
-        if not begun:
-            mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
-            flatten = FlattenRow(
-                tenant_id=account.tenant_id,
-                account_id=account.account_id,
-                flatten_id=asked.flatten_id,
-                scope=self._scope.kind,
-                afterwards=afterwards,
-                at=by.at,
-                actor=by.actor,
-                reason=by.reason,
-                trader_id=mine,
-            )
-            await self._tx.insert([flatten])
-            await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
+        open_ = [row for row in one.desk.flattens if self._is_same(row)]
+        part = open_[0] if open_ else await self._begun(account, afterwards, new_id)
         halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
         stops = afterwards is not Afterwards.STAND_BY and not halts
         return replace(
             asked,
+            joined=asked.joined or bool(open_),
+            parts=(*asked.parts, _part_of(part)),
             positions=tuple(positions),
             superseded=superseded,
             stopped=(*asked.stopped, *(await self._stop(traders) if stops else ())),
             halted=(*asked.halted, *(await self._halt(account) if halts else ())),
         )
+
+    async def _begun(self, account: AccountRow, afterwards: Afterwards, new_id: FlattenId) -> FlattenRow:
+        """Begin the account's part; an id is never used again, as a part that has ended keeps it."""
+        row = FlattenRow(
+            tenant_id=account.tenant_id,
+            account_id=account.account_id,
+            flatten_id=new_id,
+            scope=self._scope.kind,
+            afterwards=afterwards,
+            at=self._by.at,
+            actor=self._by.actor,
+            reason=self._by.reason,
+            trader_id=TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else ""),
+        )
+        await self._tx.insert([row])
+        await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
+        return row
 
     def _is_of(self, row: TraderRow) -> bool:
         return row.trader_id == self._scope.name
@@ -242,3 +238,7 @@ class Flatten:
         event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=self._by.reason)
         mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
         await self._tx.insert([replace(event, trader_id=mine, before=str(self._scope), after=after)])
+
+
+def _part_of(row: FlattenRow) -> FlattenPart:
+    return FlattenPart(account_id=row.account_id, flatten_id=row.flatten_id, at=row.at)
