@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from uuid import uuid4
 
 from exchanges.clock import Clock
 from exchanges.types import Symbol
@@ -10,7 +11,7 @@ from manager.config.values import Config
 from manager.desk.plan.isolation import Isolation
 from manager.errors import RegistrationError, StillBankrupt, UnknownAccount, UnknownTrader
 from manager.roster.acts import Acts, Call, CloseAsked, FlattenAsked, FlattenCanceled, TraderMoved
-from manager.roster.closing import By, Flatten, close
+from manager.roster.closing import By, Flatten, close, flatten_id_of
 from manager.roster.dismissal import Dismissal, Removal
 from manager.roster.funding import Funding
 from manager.roster.lifecycle import event_of, isolate, transition
@@ -18,8 +19,8 @@ from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.sync import ConfigSync, SyncReport
-from manager.state.acts import ActKey, FlattenScope
-from manager.state.kinds import ActKind, Afterwards, EventKind
+from manager.state.acts import ActKey, FlattenId, FlattenScope
+from manager.state.kinds import ActKind, Afterwards, EventKind, ScopeKind
 from manager.state.records import (
     AccountId,
     AccountRow,
@@ -183,14 +184,27 @@ class Manager:
     ) -> FlattenAsked:
         """Block the entries of a scope and close all that its traders hold, never EXTERNAL, until it is flat.
 
-        One of the same scope under way is joined. Raises UnknownTrader, UnknownAccount, ActKeyRefused.
+        One of the same scope under way is joined. Raises UnknownTrader, UnknownAccount, ActKeyRefused. The accounts of
+        a tenant are taken one after the other, each for the time of its own transaction only.
         """
+        by = By(actor=actor, reason=reason, at=self._clock.now())
 
         async def act(tx: Transaction) -> FlattenAsked:
-            return await Flatten(tx, scope, By(actor=actor, reason=reason, at=self._clock.now())).begin(afterwards)
+            return await Flatten(tx, scope, by).begin(afterwards, FlattenId(f"f-{uuid4().hex[:12]}"))
+
+        async def each(own: ActKey) -> FlattenAsked:
+            asked, flatten_id = FlattenAsked(scope=scope, afterwards=afterwards), flatten_id_of(own)
+            async with self._store.transaction(tenant) as tx:
+                accounts = await Flatten(tx, scope, by).accounts()
+            for account_id in accounts:
+                async with self._store.transaction(tenant) as tx:
+                    asked = await Flatten(tx, scope, by).add(asked, account_id, flatten_id)
+            return asked
 
         arguments = {"scope": scope.kind, "name": scope.name, "afterwards": afterwards, "reason": reason}
         call = Call(act=ActKind.FLATTEN, arguments=arguments, actor=actor, key=key)
+        if scope.kind is ScopeKind.TENANT:
+            return await self._acts.in_steps(tenant, call, FlattenAsked, each)
         return await self._acts.once(tenant, call, FlattenAsked, act)
 
     async def cancel_flatten(

@@ -194,7 +194,9 @@ def flatten(options: FlattenOptions) -> None:
     async def work(store: Store, is_alive: Callable[[], Awaitable[bool]]) -> tuple[FlattenAsked, CloseProgress]:
         manager, by = manager_of(store), {"actor": actor(), "reason": options.reason}
         asked = await manager.flatten(options.owner, scope, options.then, **by, key=act_key(options.key))
-        watches = [CloseWatch(account_id=one, since=asked.at, flatten_id=asked.flatten_id) for one in asked.accounts]
+        watches = [
+            CloseWatch(account_id=one.account_id, since=one.at, flatten_id=one.flatten_id) for one in asked.parts
+        ]
         return asked, await options.until_done(store, is_alive, watches)
 
     asked, progress = watching(options.data_dir, "waiting for the flatten", work)
@@ -248,7 +250,8 @@ def _say_asked(positions: Sequence[ClosingPosition], superseded: int) -> None:
 
 
 def _say_flatten(asked: FlattenAsked) -> None:
-    joined = f", under way since {asked.at:%Y-%m-%d %H:%M:%S} UTC, joined" if asked.joined else ""
+    since = min((part.at for part in asked.parts), default=None)
+    joined = f", under way since {since:%Y-%m-%d %H:%M:%S} UTC, joined" if asked.joined else ""
     say(f"Flatten of {asked.scope}{joined}; no entries of it until it is done.")
     _say_asked(asked.positions, asked.superseded)
     for trader_id in asked.stopped:
@@ -261,7 +264,7 @@ def _cancel(options: FlattenOptions, scope: FlattenScope) -> None:
     async def work(store: Store) -> tuple[str, ...]:
         by = {"actor": actor(), "reason": options.reason}
         done = await manager_of(store).cancel_flatten(options.owner, scope, **by, key=act_key(options.key))
-        return done.accounts
+        return tuple(part.account_id for part in done.parts)
 
     accounts = options.on_store(work)
     if options.as_json:

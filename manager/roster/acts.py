@@ -76,15 +76,25 @@ class CloseAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenAsked:
-    """Say what a flatten began, or which one it joined, begun `at`; `stopped` and `halted` are those that it moved."""
+class FlattenPart:
+    """Name one account's part of a flatten, begun `at`; one that was under way before has its own older id."""
 
+    account_id: AccountId
     flatten_id: FlattenId
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenAsked:
+    """Say what a flatten began, or what it joined; `stopped` and `halted` are those that it moved.
+
+    `joined` tells that a part of it was under way before.
+    """
+
     scope: FlattenScope
     afterwards: Afterwards
-    joined: bool
-    accounts: tuple[AccountId, ...]
+    joined: bool = False
+    parts: tuple[FlattenPart, ...] = ()
     positions: tuple[ClosingPosition, ...] = ()
     superseded: int = 0
     stopped: tuple[TraderId, ...] = ()
@@ -93,10 +103,9 @@ class FlattenAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenCanceled:
-    """Say which flatten an operator ended before its scope was flat."""
+    """Say which parts of a flatten an operator ended before its scope was flat."""
 
-    flatten_id: FlattenId
-    accounts: tuple[AccountId, ...]
+    parts: tuple[FlattenPart, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +156,41 @@ class Acts:
                 stored = await tx.get(ActRow, key)
             if stored is None:
                 raise
-        if (stored.act, stored.arguments) != (call.act, call.digest):
-            raise ActKeyRefused(
-                f"key {key!r} stands for another act ({stored.act} by {stored.actor} at {stored.at:%Y-%m-%d %H:%M:%S} "
-                "UTC, or other arguments); give each act a key of its own"
-            )
+        _check_same(stored, call)
         return TypeAdapter(result).validate_json(stored.result)
+
+    async def in_steps(
+        self, tenant: TenantId, call: Call, result: type[R], effect: Callable[[ActKey], Awaitable[R]]
+    ) -> R:
+        """Do an act of several transactions, each of which may be done again under the act's key without harm.
+
+        The row of the act comes first, its result last; who has its key carries on one that has not ended. Raises as
+        `once`.
+        """
+        key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
+        stored = await self._noted(tenant, key, call)
+        _check_same(stored, call)
+        if not stored.result:
+            done = await effect(key)
+            async with self._store.transaction(tenant) as tx:
+                await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
+            return done
+        return TypeAdapter(result).validate_json(stored.result)
+
+    async def _noted(self, tenant: TenantId, key: ActKey, call: Call) -> ActRow:
+        """Return the row of an act, a new one if it has none yet."""
+        new = self._row(tenant, key, call)
+        try:
+            async with self._store.transaction(tenant) as tx:
+                stored = await tx.get(ActRow, key)
+                if stored is None:
+                    if not await tx.find(AccountRow, {}, limit=1):
+                        raise UnknownAccount(f"tenant {tenant!r} has no accounts; start its desk with `propdesk run`")
+                    await tx.insert([new])
+        except DuplicateRow:
+            async with self._store.transaction(tenant) as tx:
+                stored = await tx.get(ActRow, key)
+        return stored or new
 
     def _row(self, tenant: TenantId, key: ActKey, call: Call) -> ActRow:
         return ActRow(
@@ -162,6 +200,14 @@ class Acts:
             arguments=call.digest,
             at=self._clock.now(),
             actor=call.actor,
+        )
+
+
+def _check_same(stored: ActRow, call: Call) -> None:
+    if (stored.act, stored.arguments) != (call.act, call.digest):
+        raise ActKeyRefused(
+            f"key {stored.key!r} stands for another act ({stored.act} by {stored.actor} at "
+            f"{stored.at:%Y-%m-%d %H:%M:%S} UTC, or other arguments); give each act a key of its own"
         )
 
 

@@ -1,11 +1,11 @@
 """Ask for closes in an operator's name: of one position, of all of a trader's, or of all in a flatten's scope."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import Final
-from uuid import uuid4
 
 from exchanges.clock import to_ms
 from exchanges.types import Symbol
@@ -13,10 +13,11 @@ from executor.contract import OPENS, Action
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
 from manager.desk.plan.outcomes import plain
 from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
-from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled
-from manager.roster.lifecycle import event_of, transition
+from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled, FlattenPart
+from manager.roster.lifecycle import event_of, stop_each
 from manager.state import records
-from manager.state.acts import FlattenId, FlattenRow, FlattenScope
+from manager.state.acts import ActKey, FlattenId, FlattenRow, FlattenScope
+from manager.state.keys import Row
 from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, ScopeKind, TradingState
 from manager.state.records import AccountId, AccountRow, PositionKey, TraderRow, TraderState
 from manager.state.store import AccountRows, Transaction
@@ -45,6 +46,9 @@ class Closing:
     def __init__(self, tx: Transaction, desk: AccountRows, ref: str, by: By) -> None:
         self._tx = tx
         self._desk = desk
+        self._held: dict[TraderId, dict[Symbol, Decimal]] = {}
+        for row in desk.positions:
+            self._held.setdefault(row.trader_id, {})[row.symbol] = row.quantity
         self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
 
     @classmethod
@@ -60,39 +64,49 @@ class Closing:
 
     def held(self, trader_id: TraderId) -> dict[Symbol, Decimal]:
         """Return what a trader holds, signed."""
-        return {row.symbol: row.quantity for row in self._desk.positions if row.trader_id == trader_id}
+        return dict(self._held.get(trader_id, {}))
 
-    async def supersede(self, trader_id: TraderId, symbols: Collection[Symbol], *, entries: bool = False) -> int:
-        """End what a trader itself waits for on these symbols, with `entries` its opens everywhere; return how many."""
-        ended = 0
-        for intent in self._desk.intents:
-            meant = intent.decision.symbol in symbols or (entries and intent.decision.action in _ENTERING)
-            if intent.trader_id == trader_id and not intent.asked_by and meant:
-                await self._tx.patch(records.IntentRow, (intent.intent_id,), status=IntentStatus.SUPERSEDED)
-                ended += 1
-        return ended
+    async def supersede(self, wanted: Mapping[TraderId, Collection[Symbol]], *, entries: bool = False) -> int:
+        """End what traders wait for themselves on these symbols, with `entries` all opens; return how many."""
+        ended = [
+            replace(intent, status=IntentStatus.SUPERSEDED)
+            for intent in self._desk.intents
+            if not intent.asked_by
+            and intent.trader_id in wanted
+            and (
+                intent.decision.symbol in wanted[intent.trader_id] or (entries and intent.decision.action in _ENTERING)
+            )
+        ]
+        keys = [(intent.intent_id,) for intent in ended]
+        await self._tx.patch_each(records.IntentRow, keys, status=IntentStatus.SUPERSEDED)
+        return len(ended)
 
-    async def ask(self, trader: TraderRow, held: dict[Symbol, Decimal]) -> tuple[ClosingPosition, ...]:
+    async def ask(self, *asks: tuple[TraderRow, dict[Symbol, Decimal]]) -> tuple[ClosingPosition, ...]:
         """Ask for the close of these quantities, each once: what an operator asked for before is not asked again."""
         asked = being_closed(self._desk.intents)
-        older = {s: asked[key] for s in held if (key := PositionKey(trader.trader_id, s)) in asked}
-        missing = {symbol: quantity for symbol, quantity in held.items() if symbol not in older}
-        intents = dict(older)
-        if missing:
-            decision, made = close_rows(trader, missing, self._ask)
-            await self._tx.insert([decision, *made])
-            intents |= {Symbol(intent.decision.symbol): intent for intent in made}
-        return tuple(
-            ClosingPosition(
-                account_id=trader.account_id,
-                trader_id=trader.trader_id,
-                symbol=symbol,
-                quantity=quantity,
-                intent_id=intents[symbol].intent_id,
-                asked_before=symbol in older,
-            )
-            for symbol, quantity in sorted(held.items())
-        )
+        rows: list[Row] = []
+        found: list[ClosingPosition] = []
+        for trader, held in asks:
+            older = {s: asked[key] for s in held if (key := PositionKey(trader.trader_id, s)) in asked}
+            missing = {symbol: quantity for symbol, quantity in held.items() if symbol not in older}
+            intents = dict(older)
+            if missing:
+                decision, made = close_rows(trader, missing, self._ask)
+                rows += [decision, *made]
+                intents |= {Symbol(intent.decision.symbol): intent for intent in made}
+            found += [
+                ClosingPosition(
+                    account_id=trader.account_id,
+                    trader_id=trader.trader_id,
+                    symbol=symbol,
+                    quantity=quantity,
+                    intent_id=intents[symbol].intent_id,
+                    asked_before=symbol in older,
+                )
+                for symbol, quantity in sorted(held.items())
+            ]
+        await self._tx.insert(rows)
+        return tuple(found)
 
 
 async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by: By) -> CloseAsked:
@@ -109,8 +123,8 @@ async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by:
         has = f"it holds {', '.join(sorted(held))}" if held else "it holds nothing"
         raise NothingHeld(f"trader {trader_id} has no position{f' in {symbol}' if symbol else ''} to close: {has}")
     wanted = held if symbol is None else {symbol: held[symbol]}
-    superseded = await closing.supersede(trader_id, wanted)
-    positions = await closing.ask(row, wanted)
+    superseded = await closing.supersede({trader_id: wanted})
+    positions = await closing.ask((row, wanted))
     event = event_of(row, by.at, kind=EventKind.CLOSE_ASKED, actor=by.actor, reason=by.reason)
     before = ", ".join(f"{plain(one.quantity)} {one.symbol}" for one in positions)
     await tx.insert([replace(event, before=before, after="asked to close")])
@@ -127,33 +141,27 @@ class Flatten:
         self._scope = scope
         self._by = by
 
-    async def begin(self, afterwards: Afterwards) -> FlattenAsked:
+    async def begin(self, afterwards: Afterwards, flatten_id: FlattenId) -> FlattenAsked:
         """Block the entries of the scope and ask for all its closes; one of the same scope under way is joined.
 
         Raises UnknownTrader or UnknownAccount. What is to stay afterwards is done at once, also when it is joined.
         """
-        scope, taken = self._scope, [await Closing.of(self._tx, one, self._by) for one in await self._accounts()]
-        open_ = [row for one in taken for row in one.desk.flattens if self._is_same(row)]
-        flatten_id = open_[0].flatten_id if open_ else FlattenId(f"f-{uuid4().hex[:12]}")
-        asked = FlattenAsked(
-            flatten_id=flatten_id,
-            at=min((row.at for row in open_), default=self._by.at),
-            scope=scope,
-            afterwards=afterwards,
-            joined=bool(open_),
-            accounts=tuple(one.desk.account.account_id for one in taken),
-        )
-        parts = {row.account_id for row in open_}
-        for one in taken:
-            asked = await self._account(one, asked, begun=one.desk.account.account_id in parts)
+        asked = FlattenAsked(scope=self._scope, afterwards=afterwards)
+        for account_id in await self.accounts():
+            asked = await self.add(asked, account_id, flatten_id)
         return asked
+
+    async def add(self, asked: FlattenAsked, account_id: AccountId, flatten_id: FlattenId) -> FlattenAsked:
+        """Return the flatten with one more account; to ask again under its id does nothing where that part ended."""
+        taken = await Closing.of(self._tx, account_id, self._by)
+        return await self._account(taken, asked, flatten_id)
 
     async def cancel(self) -> FlattenCanceled:
         """End the flatten of this scope where it is: what is asked for is closed still, entries are free again.
 
         Raises NoFlatten where none is under way.
         """
-        taken = [await Closing.of(self._tx, one, self._by) for one in await self._accounts()]
+        taken = [await Closing.of(self._tx, one, self._by) for one in await self.accounts()]
         rows = [row for one in taken for row in one.desk.flattens if self._is_same(row)]
         if not rows:
             raise NoFlatten(f"no flatten of {self._scope} is under way")
@@ -162,9 +170,9 @@ class Flatten:
         for row in rows:
             await self._tx.patch(FlattenRow, (row.account_id, row.flatten_id), **ended)
             await self._tell(accounts[row.account_id], EventKind.FLATTEN_ENDED, FlattenState.CANCELED)
-        return FlattenCanceled(flatten_id=rows[0].flatten_id, accounts=tuple(row.account_id for row in rows))
+        return FlattenCanceled(parts=tuple(_part_of(row) for row in rows))
 
-    async def _accounts(self) -> list[AccountId]:
+    async def accounts(self) -> list[AccountId]:
         """Return the accounts of the scope in the order in which everybody takes them."""
         kind, name = self._scope.kind, self._scope.name
         if kind is ScopeKind.TRADER:
@@ -183,51 +191,55 @@ class Flatten:
         mine = self._scope.name if self._scope.kind is ScopeKind.TRADER else ""
         return row.scope is self._scope.kind and row.trader_id == mine
 
-    async def _account(self, one: Closing, asked: FlattenAsked, *, begun: bool) -> FlattenAsked:
-        account, by, afterwards = one.desk.account, self._by, asked.afterwards
+    async def _account(self, one: Closing, asked: FlattenAsked, flatten_id: FlattenId) -> FlattenAsked:
+        account, afterwards = one.desk.account, asked.afterwards
+        open_ = [row for row in one.desk.flattens if self._is_same(row)]
+        if not open_ and (ended := await self._tx.get(FlattenRow, account.account_id, flatten_id)) is not None:
+            return replace(asked, parts=(*asked.parts, _part_of(ended)))
         traders = [row for row in one.desk.traders if self._scope.kind is not ScopeKind.TRADER or self._is_of(row)]
-        superseded, positions = asked.superseded, list(asked.positions)
-        for row in traders:
-            held = one.held(row.trader_id)
-            superseded += await one.supersede(row.trader_id, held, entries=True)
-            positions += await one.ask(row, held)
-        if not begun:
-            mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
-            flatten = FlattenRow(
-                tenant_id=account.tenant_id,
-                account_id=account.account_id,
-                flatten_id=asked.flatten_id,
-                scope=self._scope.kind,
-                afterwards=afterwards,
-                at=by.at,
-                actor=by.actor,
-                reason=by.reason,
-                trader_id=mine,
-            )
-            await self._tx.insert([flatten])
-            await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
+        wanted = {row.trader_id: one.held(row.trader_id) for row in traders}
+        superseded = await one.supersede(wanted, entries=True)
+        positions = await one.ask(*((row, wanted[row.trader_id]) for row in traders))
+        part = open_[0] if open_ else await self._begun(account, afterwards, flatten_id)
         halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
         stops = afterwards is not Afterwards.STAND_BY and not halts
         return replace(
             asked,
-            positions=tuple(positions),
-            superseded=superseded,
-            stopped=(*asked.stopped, *(await self._stop(traders) if stops else ())),
+            joined=asked.joined or part.flatten_id != flatten_id,
+            parts=(*asked.parts, _part_of(part)),
+            positions=(*asked.positions, *positions),
+            superseded=asked.superseded + superseded,
+            stopped=(*asked.stopped, *(await self._stop(one, traders) if stops else ())),
             halted=(*asked.halted, *(await self._halt(account) if halts else ())),
         )
+
+    async def _begun(self, account: AccountRow, afterwards: Afterwards, flatten_id: FlattenId) -> FlattenRow:
+        """Begin the account's part; an id is never used again, as a part that has ended keeps it."""
+        row = FlattenRow(
+            tenant_id=account.tenant_id,
+            account_id=account.account_id,
+            flatten_id=flatten_id,
+            scope=self._scope.kind,
+            afterwards=afterwards,
+            at=self._by.at,
+            actor=self._by.actor,
+            reason=self._by.reason,
+            trader_id=TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else ""),
+        )
+        await self._tx.insert([row])
+        await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
+        return row
 
     def _is_of(self, row: TraderRow) -> bool:
         return row.trader_id == self._scope.name
 
-    async def _stop(self, traders: Sequence[TraderRow]) -> list[TraderId]:
+    async def _stop(self, one: Closing, traders: Sequence[TraderRow]) -> list[TraderId]:
         """Stop those that decide; one that is isolated or in error stays so."""
-        by, moved = self._by, []
-        for row in traders:
-            if row.state in DECIDING:
-                to = TraderState.STOPPED
-                await transition(self._tx, row.trader_id, to, actor=by.actor, reason=by.reason, at=by.at)
-                moved.append(row.trader_id)
-        return moved
+        moved, by = [row for row in traders if row.state in DECIDING], self._by
+        schedules = {row.trader_id: row for row in one.desk.schedules}
+        event = event_of(one.desk.account, by.at, kind=EventKind.TRADER_STATE, actor=by.actor, reason=by.reason)
+        await stop_each(self._tx, moved, schedules, event)
+        return [row.trader_id for row in moved]
 
     async def _halt(self, account: AccountRow) -> list[AccountId]:
         if account.trading_state is TradingState.HALTED:
@@ -242,3 +254,12 @@ class Flatten:
         event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=self._by.reason)
         mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
         await self._tx.insert([replace(event, trader_id=mine, before=str(self._scope), after=after)])
+
+
+def _part_of(row: FlattenRow) -> FlattenPart:
+    return FlattenPart(account_id=row.account_id, flatten_id=row.flatten_id, at=row.at)
+
+
+def flatten_id_of(key: ActKey) -> FlattenId:
+    """Return the id of the parts that an act begins: the same whenever it is carried on."""
+    return FlattenId(f"f-{sha256(key.encode()).hexdigest()[:20]}")

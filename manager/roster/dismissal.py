@@ -63,7 +63,7 @@ class Dismissal:
         await self._supersede(lambda intent: not intent.asked_by)
         by = By(actor=actor, reason=reason, at=self._at)
         closing = Closing(self._tx, self._desk, ref.rpartition("/")[2], by)
-        await closing.ask(self._row, closing.held(trader_id))
+        await closing.ask((self._row, closing.held(trader_id)))
         return Removal.CLOSING
 
     async def _supersede(self, whose: Callable[[records.IntentRow], bool] = lambda _: True) -> None:

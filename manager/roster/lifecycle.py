@@ -1,5 +1,6 @@
 """Move a trader through its life: legal moves only, each an event with actor and reason."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -43,6 +44,22 @@ async def transition(
     event = event_of(row, at, kind=EventKind.TRADER_STATE, actor=actor, reason=reason)
     await tx.insert([replace(event, before=row.state, after=to)])
     return changed
+
+
+async def stop_each(
+    tx: Transaction, rows: Sequence[TraderRow], schedules: Mapping[TraderId, ScheduleRow], event: EventRow
+) -> None:
+    """Stop traders that run or pause, in few statements; each gets the event under an id of its own."""
+    told = {"state": TraderState.STOPPED, "state_reason": event.reason, "state_code": StateCode.NONE}
+    await tx.patch_each(TraderRow, [(row.trader_id,) for row in rows], **told, updated_at=event.at)
+    for row in rows:
+        await end_safe_mode(tx, schedules[row.trader_id], event.at)
+    events = [
+        event_of(row, event.at, kind=EventKind.TRADER_STATE, actor=event.actor, reason=event.reason) for row in rows
+    ]
+    await tx.insert(
+        [replace(one, before=row.state, after=TraderState.STOPPED) for one, row in zip(events, rows, strict=True)]
+    )
 
 
 async def isolate(tx: Transaction, isolation: Isolation, *, actor: str, at: datetime) -> TraderRow:

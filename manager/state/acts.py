@@ -57,8 +57,8 @@ class LeftPosition:
 class FlattenRow:
     """Hold one account's part of a flatten; while it is OPEN its scope takes no entry and the desk closes what is held.
 
-    Begun by the manager, ended by a pass over the account or by the manager. The parts of a tenant's flatten have one
-    id. `trader_id` is empty unless the scope is a trader.
+    Begun by the manager, ended by a pass over the account or by the manager. The parts that one act begins have one id.
+    `trader_id` is empty unless the scope is a trader.
     """
 
     tenant_id: TenantId

@@ -196,6 +196,10 @@ class Transaction(Protocol):
         """Change only these fields of one row, so that what others write to the rest stays; KeyError if absent."""
         ...
 
+    async def patch_each(self, kind: type[R], keys: Sequence[tuple[Any, ...]], /, **values: Any) -> None:
+        """Give all these rows the same values in these fields, in one statement; KeyError if one is absent."""
+        ...
+
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key (without the tenant) and return how many there were; a missing one is no error."""
         ...

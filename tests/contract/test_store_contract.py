@@ -210,6 +210,19 @@ async def test_11_patch_changes_only_what_it_names(store: Store) -> None:
     )
 
 
+async def test_11_each_of_several_rows_is_patched_or_none(store: Store) -> None:
+    await _seed(store, *make_trader("t1"), *make_trader("t2"), *make_trader("t3"))
+    async with store.transaction(DEFAULT_TENANT) as transaction:
+        await transaction.patch_each(TraderRow, [("t1",), ("t3",), ("t1",)], state_reason="why")
+        await transaction.patch_each(TraderRow, [], state_reason="nobody")
+    rows = [await _read(store, TraderRow, f"t{n}") for n in (1, 2, 3)]
+    assert [row.state_reason == "why" for row in rows] == [True, False, True]
+    with pytest.raises(KeyError):
+        async with store.transaction(DEFAULT_TENANT) as transaction:
+            await transaction.patch_each(TraderRow, [("t2",), ("nobody",)], state_reason="gone")
+    assert await _read(store, TraderRow, "t2") == rows[1]
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -144,6 +144,11 @@ class MemoryTransaction:
         self._check_parent(row)
         self._rows.put(table, _bare(key), row)
 
+    async def patch_each(self, kind: type[R], keys: Sequence[tuple[Any, ...]], /, **values: Any) -> None:
+        """Give all these rows the same values in these fields; raise KeyError if one is absent."""
+        for key in keys:
+            await self.patch(kind, key, **values)
+
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""
         self._writable()

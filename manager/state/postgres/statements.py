@@ -88,10 +88,10 @@ def writes(table: sa.Table, *, kept: Sequence[str] = (), generated: Sequence[str
     )
 
 
-def patch(kind: type[Any], names: Sequence[str]) -> sa.Update:
-    """Build an update of some columns of one row from the JSON parameter `rows`."""
+def patch(kind: type[Any], names: Sequence[str], *, each: bool = False) -> sa.Update:
+    """Build an update of some columns of one row, or of `each` of several, from the JSON parameter `rows`."""
     table = TABLES[kind]
-    given = recordset(table, one=True)
+    given = recordset(table, one=not each)
     matches = (table.c[name] == given.c[name] for name in KEYS[kind])
     return sa.update(table).values({name: given.c[name] for name in names}).where(table.c.tenant_id == TENANT, *matches)
 
@@ -385,7 +385,7 @@ class Statements:
     def __init__(self) -> None:
         self.tables = _Tables()
         self._found: dict[tuple[type[Any], Shape, str], Command] = {}
-        self._patches: dict[tuple[type[Any], tuple[str, ...]], Command] = {}
+        self._patches: dict[tuple[type[Any], tuple[str, ...], bool], Command] = {}
 
     def find(self, kind: type[Any], shape: Shape, newest_first: str) -> Command:
         """Return the search of a shape."""
@@ -395,9 +395,9 @@ class Statements:
             command = self._found[key] = Command.of(find(*key))
         return command
 
-    def patch(self, kind: type[Any], names: tuple[str, ...]) -> Command:
-        """Return the update of some columns."""
-        command = self._patches.get((kind, names))
+    def patch(self, kind: type[Any], names: tuple[str, ...], *, each: bool = False) -> Command:
+        """Return the update of some columns, of one row or of each of several."""
+        command = self._patches.get((kind, names, each))
         if command is None:
-            command = self._patches[kind, names] = Command.of(patch(kind, names))
+            command = self._patches[kind, names, each] = Command.of(patch(kind, names, each=each))
         return command

@@ -73,6 +73,24 @@ class PostgresTransaction:
 
     async def patch(self, kind: type[R], key: tuple[Any, ...], /, **values: Any) -> None:
         """Change only these fields of one row; raise KeyError if there is none."""
+        [changed], names = self._patches(kind, [key], values)
+        parameters = {"rows": json.dumps(changed), "tenant": self._tenant}
+        if (await self._execute(self._statements.patch(kind, names), parameters)).rowcount == 0:
+            raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
+
+    async def patch_each(self, kind: type[R], keys: Sequence[tuple[Any, ...]], /, **values: Any) -> None:
+        """Give all these rows the same values in these fields; raise KeyError if one is absent."""
+        changes, names = self._patches(kind, list(dict.fromkeys(keys)), values)
+        if not changes:
+            return
+        parameters = {"rows": json.dumps(changes), "tenant": self._tenant}
+        if (await self._execute(self._statements.patch(kind, names, each=True), parameters)).rowcount < len(changes):
+            raise KeyError(f"one {kind.__name__} of {keys!r} is unknown in tenant {self._tenant!r}")
+
+    def _patches(
+        self, kind: type[Any], keys: Sequence[tuple[Any, ...]], values: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """Return the changed fields of each row beside its key, and the names of those that change."""
         self._wrote = True
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, tuple(values))
@@ -83,10 +101,8 @@ class PostgresTransaction:
             self._guard(check_spec, values["spec"])
         codec = self._codecs[kind]
         changed = self._guard(codec.dump_fields, values)
-        keyed = self._guard(codec.dump_fields, dict(zip(KEYS[kind], key, strict=True)))
-        parameters = {"rows": json.dumps(changed | keyed), "tenant": self._tenant}
-        if (await self._execute(self._statements.patch(kind, tuple(changed)), parameters)).rowcount == 0:
-            raise KeyError(f"{kind.__name__} {key!r} is unknown in tenant {self._tenant!r}")
+        keyed = [self._guard(codec.dump_fields, dict(zip(KEYS[kind], key, strict=True))) for key in keys]
+        return [changed | one for one in keyed], tuple(changed)
 
     async def delete(self, kind: type[R], keys: Sequence[tuple[Any, ...]]) -> int:
         """Delete rows by key; a trader takes its schedule along, a parent with children is refused."""

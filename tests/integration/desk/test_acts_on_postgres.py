@@ -136,7 +136,7 @@ async def test_flattens_at_once_of_one_scope_are_one(kept: Store) -> None:
         return await manager_of(desk).flatten(DEFAULT_TENANT, OF_ACCOUNT, Afterwards.HALT, **by)
 
     results = await at_once(*(lambda n=n: flatten(f"op-{n}") for n in range(4)))
-    assert len({result.flatten_id for result in results}) == 1
+    assert len({result.parts for result in results}) == 1
     assert sorted(result.joined for result in results) == [False, True, True, True]
     for _ in range(3):
         desk.pass_time()

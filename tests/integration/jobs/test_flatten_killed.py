@@ -78,7 +78,7 @@ async def test_the_next_worker_ends_a_flatten(database: ScratchDatabase, tmp_pat
         await killed(config, database.dsn, place)
         assert not await has_ended(store)
         again = await flattened(desk, store)
-        assert (again.joined, again.flatten_id) == (True, asked.flatten_id)
+        assert (again.joined, again.parts) == (True, asked.parts)
         async with desk.trading(restless):
             await eventually(partial(has_ended, store), patience_s=_PATIENCE_S)
         async with store.transaction(DEFAULT_TENANT) as tx:
@@ -88,5 +88,5 @@ async def test_the_next_worker_ends_a_flatten(database: ScratchDatabase, tmp_pat
     finally:
         await store.close()
     assert (row.state, row.remaining, left) == (FlattenState.FLAT, (), ())
-    assert [one for one in orders if one.purpose is OrderPurpose.ENTRY and one.created_at >= asked.at] == []
+    assert [one for one in orders if one.purpose is OrderPurpose.ENTRY and one.created_at >= asked.parts[0].at] == []
     (await desk.settled()).assert_sound()

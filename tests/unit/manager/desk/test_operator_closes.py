@@ -82,7 +82,8 @@ async def flatten(
 async def progress(desk: FaultyDesk, asked: CloseAsked | FlattenAsked) -> CloseProgress:
     account = AccountId(ACCOUNT)
     if isinstance(asked, FlattenAsked):
-        watch = CloseWatch(account_id=account, since=asked.at, flatten_id=asked.flatten_id)
+        [part] = asked.parts
+        watch = CloseWatch(account_id=account, since=part.at, flatten_id=part.flatten_id)
     else:
         intents = tuple(one.intent_id for one in asked.positions)
         watch = CloseWatch(account_id=account, since=asked.at, intents=intents)
@@ -254,7 +255,7 @@ async def test_the_same_scope_is_joined_and_what_stays_can_only_grow() -> None:
     desk = await holding()
     first = await flatten(desk)
     second = await flatten(desk, afterwards=Afterwards.HALT)
-    assert (second.joined, second.flatten_id, second.halted) == (True, first.flatten_id, (ACCOUNT,))
+    assert (second.joined, second.parts, second.halted) == (True, first.parts, (ACCOUNT,))
     assert all(one.asked_before for one in second.positions)
     await run(desk, 2)
     assert len(await desk.find(OrderRow, purpose="reduce")) == 2

@@ -332,6 +332,8 @@ async def test_a_flatten_at_any_moment_ends_flat_or_tells_what_is_left(sky: str,
     await rough.settle()
     assert await watch.found() == []
     assert await broken(rough) == []
-    assert len({asked.flatten_id for asked in watch.asked if not asked.joined}) == len(await desk.find(FlattenRow))
+    assert len({part.flatten_id for asked in watch.asked if not asked.joined for part in asked.parts}) == len(
+        await desk.find(FlattenRow)
+    )
     if sky == "orders":
         assert [await desk.held(EXTERNAL, symbol) for symbol in (BTC, ETH)] == [0, 0]
