@@ -96,6 +96,14 @@ def marked(state: Performance, equity: Decimal) -> Performance:
     return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall))
 
 
+def shown(state: Performance, equity: Decimal | None) -> Performance:
+    """Return the curve to be shown beside `equity`, of the same instant; as sampled where that is not known.
+
+    A curve that was never sampled has not begun.
+    """
+    return state if equity is None or state.sampled_at is None else marked(state, equity)
+
+
 def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
     """Return the state with the last hour's return booked, if `at` is the first sample of a new hour."""
     if state.hour is None:
