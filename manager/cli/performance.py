@@ -113,11 +113,21 @@ def capital_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
 
 
 def pnl_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
-    """Return realized, fees, funding and unrealized in cents; realized gives way, so that they add up to the PnL."""
+    """Return realized, fees, funding and unrealized in cents, which add up to the PnL.
+
+    What was realized is told as it is. Unrealized, an estimate, takes the rounding; without any, what else there is.
+    """
     if book.unrealized is None or book.pnl_usd is None:
         return signed(book.realized), usd(book.fees), signed(book.funding), "-"
-    pnl, fees, funding, unrealized = (round(a, 2) for a in (book.pnl_usd, book.fees, book.funding, book.unrealized))
-    return signed(pnl + fees - funding - unrealized), usd(fees), signed(funding), signed(unrealized)
+    fees, funding, unrealized = (round(amount, 2) for amount in (book.fees, book.funding, book.unrealized))
+    rest = round(book.pnl_usd, 2) - (round(book.realized, 2) - fees + funding + unrealized)
+    if book.unrealized:
+        unrealized += rest
+    elif book.funding:
+        funding += rest
+    else:
+        fees -= rest
+    return signed(book.realized), usd(fees), signed(funding), signed(unrealized)
 
 
 def signed_percent(value: Decimal | float | None) -> str:
