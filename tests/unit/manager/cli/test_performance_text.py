@@ -1,12 +1,16 @@
 """What `propdesk performance` and `ranking` print of money adds up to the cent, and says nothing that is not so."""
 
+from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from manager.cli.performance import pnl_cells
-from manager.views.performance import BookPerformance
+from desk_history import AT, desk_with_history
+from manager.cli.performance import pnl_cells, ranking_cells, show_trader
+from manager.state.records import DEFAULT_TENANT
+from manager.views.performance import BookPerformance, PerformanceQuery, read_performance
 from traders.spec import TraderId
 
 ZERO, CENT = Decimal(0), Decimal("0.01")
@@ -34,3 +38,11 @@ def test_the_parts_of_a_pnl_add_up_and_what_was_realized_is_so(
     for cell, amount in zip(cells[1:], (fees, funding, unrealized), strict=True):
         assert abs(cell - amount) <= 2 * CENT + CENT / 2
         assert amount or not cell, "what is not there is not told"
+
+
+async def test_a_score_that_rounds_to_zero_has_no_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    page = await read_performance(await desk_with_history(), DEFAULT_TENANT, PerformanceQuery(now=AT))
+    one = replace(page.traders[0], score=-0.0001)
+    assert ranking_cells(one)[2] == "0.000"
+    show_trader(one, 2)
+    assert ", score 0.000\n" in capsys.readouterr().out
