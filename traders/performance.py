@@ -82,11 +82,26 @@ def sample(state: Performance, equity: Decimal, at: datetime) -> Performance:
     """Return the state after the curve stood at `equity` USD at `at`; a new hour books the return of the last one."""
     if state.units <= 0:
         return state
+    seen = marked(state, equity)
+    return replace(hour_passed(seen, seen.nav, at), sampled_at=at)
+
+
+def marked(state: Performance, equity: Decimal) -> Performance:
+    """Return the state as it is at `equity` USD: unit value, peak and drawdown; no sample is counted."""
+    if state.units <= 0:
+        return state
     nav = max(0.0, float(equity + state.released_usd) / state.units)
-    state = hour_passed(state, nav, at)
     peak = max(state.peak_nav, nav)
     fall = 1.0 - nav / peak if peak > 0 else 1.0
-    return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall), sampled_at=at)
+    return replace(state, nav=nav, peak_nav=peak, max_drawdown=max(state.max_drawdown, fall))
+
+
+def shown(state: Performance, equity: Decimal | None) -> Performance:
+    """Return the curve to be shown beside `equity`, of the same instant; as sampled where that is not known.
+
+    A curve that was never sampled has not begun.
+    """
+    return state if equity is None or state.sampled_at is None else marked(state, equity)
 
 
 def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
@@ -107,14 +122,17 @@ def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
 def flow(state: Performance, equity_before: Decimal, amount: Decimal, *, winding_down: bool = False) -> Performance:
     """Return the state after `amount` USD of capital came in (positive) or went out.
 
-    What goes out of a trader that is `winding_down` sells no units yet. A curve without capital stands still.
+    What goes out of a trader that is `winding_down` sells no units yet. A curve without capital stands still where
+    `equity_before` leaves it, and one that is at -100 % for good.
     """
     released = max(ZERO, state.released_usd - amount) if winding_down else ZERO
     before, after = float(equity_before + state.released_usd), float(equity_before + amount + released)
-    if after < MIN_CAPITAL:
-        return replace(state, units=0.0, released_usd=ZERO)
-    if state.units <= 0 or before < MIN_CAPITAL or state.nav <= 0:
-        return replace(state, units=after / state.nav if state.nav > 0 else after, released_usd=released)
+    if min(before, after) < MIN_CAPITAL or state.nav <= 0:
+        state = marked(state, equity_before)
+        units = after / state.nav if after >= MIN_CAPITAL and state.nav > 0 else 0.0
+        return replace(state, units=units, released_usd=released if units else ZERO)
+    if state.units <= 0:
+        return replace(state, units=after / state.nav, released_usd=released)
     return replace(state, units=state.units * (after / before), released_usd=released)
 
 

@@ -103,7 +103,7 @@ class ReplaySampler:
         if last <= self._next:
             return
         count = len(self._traders)
-        cash, bases = np.zeros(count), _Bases(units=np.zeros(count), released=np.zeros(count))
+        cash, bases = np.zeros(count), _Bases.empty(count)
         held: list[list[PositionRow]] = [[] for _ in self._traders]
         for head in rows.books:
             index = self._index.get(head.trader_id)
@@ -165,7 +165,7 @@ class ReplaySampler:
             return
         heads = session.state.heads
         cash = np.array([float(book.cash) for book in own])
-        bases = _Bases(units=np.zeros(len(own)), released=np.zeros(len(own)))
+        bases = _Bases.empty(len(own))
         for index, trader_id in enumerate(self._traders):
             if trader_id in heads:
                 bases.note(index, heads[trader_id].performance)
@@ -176,6 +176,7 @@ class ReplaySampler:
         equity = self._worth(held, first, last) + cash[:, None]
         if self._keep:
             self._kept.append((first, equity))
+        self._curves.stand(bases)
         self._curves.extend(bases.units, equity + bases.released[:, None], self._closes.instants[first:last])
 
     def _worth(
@@ -196,12 +197,21 @@ class ReplaySampler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bases:
-    """What the equity of each trader is measured against: its units, and what was released while it winds down."""
+    """What the equity of each trader is measured against: its units, and what was released while it winds down.
+
+    A curve without units stands still at `nav`, where its last flow left it.
+    """
 
     units: Floats
     released: Floats
+    nav: Floats
+
+    @classmethod
+    def empty(cls, count: int) -> "_Bases":
+        return cls(units=np.zeros(count), released=np.zeros(count), nav=np.ones(count))
 
     def note(self, index: int, curve: Performance) -> None:
+        self.nav[index] = curve.nav
         self.units[index], self.released[index] = curve.units, float(curve.released_usd)
 
 
@@ -227,6 +237,15 @@ class _Curves:
         found: list[int] = np.flatnonzero(self.changed).tolist()
         self.changed[:] = False
         return found
+
+    def stand(self, bases: _Bases) -> None:
+        """Take over where flows left the curves without units: what was lost between the last close and the flow."""
+        nav = np.where(bases.units > 0, self.nav, bases.nav)
+        moved = nav != self.nav
+        if moved.any():
+            self.changed |= moved
+            self.nav, self.peak = nav, np.maximum(self.peak, nav)
+            self.fall = np.maximum(self.fall, 1.0 - nav / self.peak)
 
     def extend(self, units: Floats, equity: Floats, instants: npt.NDArray[np.int64]) -> None:
         alive = units > 0

@@ -86,7 +86,7 @@ def ranking(options: RankingOptions) -> None:
     if options.as_json:
         print_json({"tenant": options.tenant, "traders": page.traders, "total": page.total, "next": page.next})
         return
-    show_table("Ranking", _RANKING_COLUMNS, [_ranking_cells(one) for one in page.traders])
+    show_table("Ranking", _RANKING_COLUMNS, [ranking_cells(one) for one in page.traders])
     _tell_total(page.total)
     if page.next:
         say(f"{page.total.traders - len(page.traders)} more are not shown; raise --limit")
@@ -95,7 +95,7 @@ def ranking(options: RankingOptions) -> None:
 def show_trader(one: view.TraderPerformance, of: int) -> None:
     """Print the performance of one trader, a line each; `of` is how many are ranked."""
     curve = one.performance
-    say(f"{one.id} ({one.name}) on {one.account_id}: {one.state}, rank {one.rank} of {of}, score {one.score:.3f}")
+    say(f"{one.id} ({one.name}) on {one.account_id}: {one.state}, rank {one.rank} of {of}, score {_score(one)}")
     _show_money(one.book, None if one.curve_since is None else curve.pnl_pct)
     _tell("Sharpe", _sharpe_text(curve.sharpe, one.hourly_returns, one.curve_since))
     trades = f"{percent(curve.win_rate)} of {curve.trades} closed trades" if curve.trades else "- (no closed trades)"
@@ -113,11 +113,21 @@ def capital_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
 
 
 def pnl_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
-    """Return realized, fees, funding and unrealized in cents; realized gives way, so that they add up to the PnL."""
+    """Return realized, fees, funding and unrealized in cents, which add up to the PnL.
+
+    What was realized is told as it is. Unrealized, an estimate, takes the rounding; without any, what else there is.
+    """
     if book.unrealized is None or book.pnl_usd is None:
         return signed(book.realized), usd(book.fees), signed(book.funding), "-"
-    pnl, fees, funding, unrealized = (round(a, 2) for a in (book.pnl_usd, book.fees, book.funding, book.unrealized))
-    return signed(pnl + fees - funding - unrealized), usd(fees), signed(funding), signed(unrealized)
+    fees, funding, unrealized = (round(amount, 2) for amount in (book.fees, book.funding, book.unrealized))
+    rest = round(book.pnl_usd, 2) - (round(book.realized, 2) - fees + funding + unrealized)
+    if book.unrealized:
+        unrealized += rest
+    elif book.funding:
+        funding += rest
+    else:
+        fees -= rest
+    return signed(book.realized), usd(fees), signed(funding), signed(unrealized)
 
 
 def signed_percent(value: Decimal | float | None) -> str:
@@ -161,11 +171,15 @@ def _sharpe_text(sharpe: float | None, returns: int, began: datetime | None) -> 
     since = "" if began is None else f" since {instant(began)} UTC"
     if sharpe is None:
         return f"- ({returns} of {MIN_RETURNS} hourly returns{since})"
-    return f"{sharpe:.2f} a year, of {returns} hourly returns{since}"
+    return f"{sharpe:z.2f} a year, of {returns} hourly returns{since}"
+
+
+def _score(one: view.TraderPerformance) -> str:
+    return f"{one.score:z.3f}"
 
 
 def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:z.2f}"
 
 
 def _trader_cells(one: view.TraderPerformance) -> list[str]:
@@ -178,11 +192,12 @@ def _trader_cells(one: view.TraderPerformance) -> list[str]:
     ]
 
 
-def _ranking_cells(one: view.TraderPerformance) -> list[str]:
+def ranking_cells(one: view.TraderPerformance) -> list[str]:
+    """Return the row of a trader in the ranking."""
     curve, parts = one.performance, one.score_parts
     start, moved, pnl, equity = capital_cells(one.book)
     return [
-        *(str(one.rank), one.id, f"{one.score:.3f}", signed_percent(curve.pnl_pct), pnl, moved, equity, one.state),
+        *(str(one.rank), one.id, _score(one), signed_percent(curve.pnl_pct), pnl, moved, equity, one.state),
         *(start, _ratio(curve.sharpe), percent(curve.win_rate), str(curve.trades)),
         *(f"{round(part, 3) + 0.0:+.3f}" for part in (parts.sharpe, parts.pnl, parts.win_rate)),
         one.account_id,

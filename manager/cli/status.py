@@ -219,8 +219,9 @@ class AccountText:
             f"  margin in use {usd(one.margin_usd)} ({percent(one.margin_pct)} of equity),"
             f" open positions {one.open_positions}, traders running {one.running} of {one.traders}"
         )
-        say(f"  unallocated {usd(account.unallocated)}{self._use(account.utilization)}")
-        say(f"  sampled {instant(account.sampled_at)} UTC, trading {account.trading_state}")
+        marks = f"at the marks of {instant(account.sampled_at)} UTC"
+        say(f"  unallocated {usd(account.unallocated)}; all {marks}, trading {account.trading_state}")
+        say(f"  {self._use(account.utilization)}")
         show_table("Traders, times in UTC", _TRADER_COLUMNS, [self._trader(trader) for trader in account.traders])
         show_table("Positions", _POSITION_COLUMNS, [self._position(position) for position in account.positions])
         if account.incidents:
@@ -234,10 +235,11 @@ class AccountText:
 
     def _use(self, report: UtilizationReport | None) -> str:
         if report is None:
-            return ", its use not sampled yet"
+            return "its use is not sampled yet"
         over = f"; over their allocation: {', '.join(report.over_allocated)}" if report.over_allocated else ""
         lacking = f", books below zero lack {usd(report.deficit)}" if report.deficit else ""
-        return f", reserve {usd(report.reserve)}, allocated {usd(report.allocated)}{lacking}{over}"
+        sums = f"reserve {usd(report.reserve)}, allocated {usd(report.allocated)}"
+        return f"as last sampled or rebalanced: {sums}{lacking}{over}"
 
     def _trader(self, trader: view.TraderStatus) -> list[str]:
         last, deciding = trader.last_decision, trader.deciding_since

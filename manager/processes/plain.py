@@ -16,6 +16,7 @@ from manager.desk.plan.operator_closes import operator_of
 from manager.state import records
 from manager.state.kinds import EventKind, OrderPurpose
 from manager.views.activity import Standing
+from manager.views.holdings import Totals
 
 _CENT: Final = Decimal("0.01")
 _SHOWN: Final = 3
@@ -188,13 +189,13 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
         f"Ran {lasting(ran_s)}: {counted(counts.decisions, 'decision')}{failed}, {counted(counts.orders, 'order')}, "
         f"{counted(counts.fills, 'fill')}."
     )
-    accounts = [(_named(tenant, one.account_id), one) for tenant, mine in standing.items() for one in mine]
-    rows = [(name, one.equity, one.capital, one.pnl) for name, one in accounts]
+    rows = [(_named(tenant, one.account_id), one.totals) for tenant, mine in standing.items() for one in mine]
     if len(rows) > 1:
-        equity, capital = (sum((amount for amount in column), ZERO) for column in list(zip(*rows, strict=True))[1:3])
-        rows.append(("in total", equity, capital, equity - capital))
-    for name, equity, capital, pnl in rows:
-        yield f"{name}: equity {usd(equity)} USD, capital moved {usd(capital)}, pnl {usd(pnl, signed=True)}"
+        rows.append(("in total", Totals.of(one for _, one in rows)))
+    for name, one in rows:
+        equity, start, moved = (round(amount, 2) for amount in (one.equity, one.start_usd, one.moved_usd))
+        pnl = usd(equity - start - moved, signed=True)  # so that what is printed adds up
+        yield f"{name}: equity {usd(equity)} USD = start {usd(start)} + moved {usd(moved)} + PnL {pnl}"
     if counts.model_usd or counts.unknown_usd:
         unknown = f", and up to {counts.unknown_usd:f} of unknown cost" if counts.unknown_usd else ""
         yield f"Models cost {counts.model_usd:f} USD{unknown}."

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
 
-from exchanges.types import ZERO
 from manager.state import records
 from manager.state.keys import KEYS
 from manager.state.records import AccountId, TenantId
 from manager.state.store import Search, Store, Transaction
+from manager.views.holdings import Holdings, Totals
 from traders.book import EXTERNAL
 
 _EACH: Final = 100
@@ -166,22 +165,15 @@ class _Incidents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Hold how an account stands: its PnL is its equity less the capital moved into it; `equity` is as of `at`."""
+    """Hold how an account stands: its books as they are now, as `propdesk status` sums them up."""
 
     account_id: AccountId
     venue: str
     trading_state: str
-    equity: Decimal
-    capital: Decimal
-    at: datetime | None
+    totals: Totals
     states: Sequence[tuple[str, int]]
     next_decisions: Sequence[tuple[datetime, str]]
     positions: Sequence[records.PositionRow]
-
-    @property
-    def pnl(self) -> Decimal:
-        """Return what was won or lost, fees and funding in it."""
-        return self.equity - self.capital
 
 
 async def read_standing(store: Store, tenant: TenantId) -> tuple[Standing, ...]:
@@ -204,9 +196,11 @@ async def read_standing(store: Store, tenant: TenantId) -> tuple[Standing, ...]:
                 account_id=account.account_id,
                 venue=account.venue,
                 trading_state=account.trading_state,
-                equity=account.equity,
-                capital=sum((row.capital for row in books if row.account_id == account.account_id), ZERO),
-                at=account.updated_at,
+                totals=Holdings(
+                    [row for row in books if row.account_id == account.account_id],
+                    [row for row in positions if row.account_id == account.account_id],
+                    account.marks,
+                ).totals(traders=len(mine), running=states.count(records.TraderState.RUNNING)),
                 states=[(state, states.count(state)) for state in dict.fromkeys(states)],
                 next_decisions=sorted(coming),
                 positions=[

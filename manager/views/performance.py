@@ -69,7 +69,7 @@ class TraderPerformance:
 
     `equity` and the PnL in USD are at the marks of the last sample, None while a position has none. `book` has them
     with what they come from; the PnL in percent, Sharpe (of so many hourly returns) and trades are of the curve that
-    began at `curve_since`, None before the first sample.
+    began at `curve_since`, None before the first sample. The curve goes up to that equity, whenever it was sampled.
     """
 
     rank: int
@@ -178,7 +178,7 @@ class Standings:
         """Return the view of a trader at its place."""
         row = self._rows[record.trader_id]
         head = self._book(row)
-        curve, book = head.performance, self._performance(head)
+        curve, book = performance.shown(head.performance, record.equity), self._performance(head)
         return TraderPerformance(
             rank=rank,
             id=row.trader_id,
@@ -206,7 +206,8 @@ class Standings:
         won, trades = sum(curve.wins for curve in curves), sum(curve.trades for curve in curves)
         bare = BookRow(tenant_id=row.tenant_id, account_id=row.account_id, trader_id=UNALLOCATED)
         common = mine.get(UNALLOCATED, bare)
-        sums, whole = _summed(books, common), common.performance
+        sums = _summed(books, common)
+        whole = performance.shown(common.performance, sums.equity)
         capital = sums.start_usd + sums.moved_usd
         return AccountPerformance(
             id=row.account_id,
@@ -232,7 +233,8 @@ class Standings:
         if row.trader_id not in self._books.get(row.account_id, {}):
             return TrackRecord(trader_id=row.trader_id, running=running)
         head = self._book(row)
-        book, curve = self._performance(head), head.performance
+        book = self._performance(head)
+        curve = performance.shown(head.performance, book.equity)
         return TrackRecord(
             trader_id=row.trader_id,
             running=running,

@@ -22,6 +22,7 @@ from manager.views.holdings import Holdings, PositionStatus, Totals, start_of
 from manager.views.incidents import Incident, current, current_searches
 from manager.views.lights import DESK, Condition, Light, LightCase, condition_of, light_of
 from manager.views.pages import cursor_of, parts_of
+from traders import performance
 from traders.spec import TraderId
 
 _VERDICTS_EACH: Final = 3
@@ -72,11 +73,11 @@ class Verdict:
 class TraderStatus:
     """Hold one trader; money in USD: `equity` = `start_usd` + `moved_usd` + `pnl_usd`, None without a mark.
 
-    `moved_usd` is the capital that came in less what went out since the start; `pnl_pct` is of its equity curve,
-    without flows, None before the first sample. `condition` is its state, but for one that runs and may open nothing.
-    `models_today` is None for a trader that asks no model. One that is not `watched` has no worker: whatever its
-    state, nobody decides for it or looks after its stops. Both times are None for one that nobody lets decide;
-    while it is deciding, `next_decision_at` is the one after.
+    `moved_usd` is the capital that came in less what went out since the start; `pnl_pct` is of its equity curve up to
+    that equity, without flows, None before the first sample. `condition` is its state, but for one that runs and may
+    open nothing. `models_today` is None for a trader that asks no model. One that is not `watched` has no worker:
+    whatever its state, nobody decides for it or looks after its stops. Both times are None for one that nobody lets
+    decide; while it is deciding, `next_decision_at` is the one after.
     """
 
     id: str
@@ -375,6 +376,7 @@ class _Traders:
         """Return the view of a trader."""
         row, book, schedule, equity = member.row, member.book, member.schedule, member.equity
         last, watched, start = self._decisions.get(row.trader_id), self._query.worker_alive, start_of(book)
+        sampled = book.performance.sampled_at is not None
         acting = schedule if watched and row.is_asked(holds=book.open_positions > 0) else None
         return TraderStatus(
             id=row.trader_id,
@@ -389,7 +391,7 @@ class _Traders:
             start_usd=start,
             moved_usd=book.capital - start,
             pnl_usd=None if equity is None else equity - book.capital,
-            pnl_pct=(book.performance.nav - 1.0) * 100 if book.performance.sampled_at else None,
+            pnl_pct=(performance.shown(book.performance, equity).nav - 1.0) * 100 if sampled else None,
             realized_pnl=book.realized,
             fees=book.fees,
             funding=book.funding,

@@ -82,7 +82,14 @@ def table(lines: list[str], title: str) -> list[dict[str, str]]:
 def capital(row: dict[str, str]) -> tuple[Decimal, Decimal, Decimal, Decimal]:
     start, moved, pnl, equity = (number(row[name]) for name in ("start", "moved", "PnL", "equity"))
     assert start + moved + pnl == equity, row
+    if not moved and row.get("PnL %", "-") != "-":
+        _check_percent(row["PnL %"], pnl, start)
     return start, moved, pnl, equity
+
+
+def _check_percent(told: str, pnl: Decimal, start: Decimal) -> None:
+    """Check that a percentage is that of the PnL beside it, both rounded."""
+    assert abs(number(told.removesuffix(" %")) - pnl * 100 / start) <= CENT / 2 + CENT * 100 / start, (told, pnl, start)
 
 
 @pytest.mark.usefixtures("traded")
@@ -109,6 +116,8 @@ def test_what_the_screens_print_adds_up() -> None:
     assert any(number(row["moved"]) for row in rows.values())
     _check_sums_of_trades(printed("trades", "--limit", "3"))
     _check_page_of_trader(printed("traders", "show", "t1"))
+    shown = {row["trader"]: capital(row) for row in table(printed("status"), "Traders, times in UTC")}
+    assert set(shown) == set(TRADERS)
 
 
 def _holds() -> bool:
@@ -119,6 +128,8 @@ def _check_account(lines: list[str], books: list[dict[str, str]]) -> None:
     start, moved, pnl, equity = (amount(lines, label) for label in ("start capital", "capital moved", "PnL ", "equity"))
     assert start + moved + pnl == equity
     assert (start, moved) == (Decimal(10_000), Decimal(0))
+    [line] = (line for line in lines if line.strip().startswith("PnL  "))
+    _check_percent(line.rpartition(", ")[2], pnl, start)
     for total, at in ((pnl, 2), (equity, 3)):
         assert abs(sum(capital(row)[at] for row in books) - total) <= CENT * (len(books) + 1) / 2
     assert EXTERNAL not in {row.get("trader") for row in books}

@@ -110,8 +110,9 @@ def test_status_in_a_pipe_is_plain_and_whole() -> None:
     result = propdesk("status")
     assert "paper (paper): stopped" in result.stdout
     told = on_a_line(result.stdout)
+    assert "unallocated 1,000.00; all at the marks of 2025-06-01 12:00:00 UTC, trading " in told
     use = "reserve 1,000.46, allocated 4,500.00; over their allocation: bear"
-    assert f"unallocated 1,000.00, {use}" in told
+    assert f"as last sampled or rebalanced: {use}" in told
     assert "margin in use 201.00 (2.01 % of equity), open positions 1, traders running 1 of 2" in told
     assert "\x1b[" not in result.stdout
     row = next(line for line in result.stdout.splitlines() if line.startswith("bull") and "open_long" in line)

@@ -20,6 +20,7 @@ from manager.processes.plain import fill_line, usd
 from manager.state.database import DatabasePlace
 from manager.state.records import DEFAULT_TENANT, AccountRow, BookRow, DecisionRow, FillPartRow, OrderRow, PositionRow
 from manager.state.store import Search
+from manager.views.holdings import Holdings
 
 pytestmark = [pytest.mark.processes, pytest.mark.database, pytest.mark.slow]
 
@@ -82,9 +83,9 @@ async def test_a_run_tells_each_fill_once_folds_a_failure_and_sums_up(tmp_path: 
         *(len(orders), len(parts)),
     ]
     [account] = accounts
-    capital = sum(row.capital for row in books)
-    pnl = usd(account.equity - capital, signed=True)
-    assert f"paper: equity {usd(account.equity)} USD, capital moved {usd(capital)}, pnl {pnl}" in lines
+    totals = Holdings(books, positions, account.marks).totals(traders=0, running=0)
+    pnl = usd(totals.equity - 10_000, signed=True)
+    assert f"paper: equity {usd(totals.equity)} USD = start 10,000.00 + moved 0.00 + PnL {pnl}" in lines
     assert any(line.startswith(f"{len(positions)} position") for line in lines) == bool(positions)
     assert not any(line.startswith("{") for line in out.read_text().splitlines()), "a log line on the terminal"
     logged = [json.loads(line) for line in (data / "logs" / "worker.log").read_text().splitlines()]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from exchanges.types import ZERO
 from traders.performance import Performance, flow, sample
 
 AT = datetime(2025, 5, 4, tzinfo=UTC)
@@ -64,6 +65,26 @@ def test_a_wiped_out_released_trader_may_start_again() -> None:
     assert sample(again, Decimal(1100), AT).nav > again.nav
 
 
+def test_a_loss_since_the_last_sample_is_kept_when_all_capital_goes() -> None:
+    gone = flow(started(4500), Decimal(2250), Decimal(-2250))
+    assert sample(gone, Decimal(0), AT) == gone
+    back = sample(flow(gone, Decimal(0), Decimal(4500)), Decimal(4500), AT)
+    assert (back.nav, back.drawdown, back.max_drawdown) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_loss_of_nearly_all_since_the_last_sample_is_kept_when_capital_comes() -> None:
+    back = sample(flow(started(1000), Decimal("0.005"), Decimal(1000)), Decimal("1000.005"), AT)
+    assert back.nav == pytest.approx(0.000005)
+    assert back.max_drawdown == pytest.approx(0.999995)
+
+
+def test_a_curve_that_lost_all_does_not_restart_with_new_capital() -> None:
+    for lost in (sample(started(), Decimal(0), AT), started()):
+        back = sample(flow(lost, Decimal(0), Decimal(1000)), Decimal(1200), AT)
+        assert (back.nav, back.drawdown, back.max_drawdown) == (0, 1, 1)
+        assert sample(flow(back, Decimal(1200), Decimal(500)), Decimal(1700), AT).nav == 0
+
+
 def test_a_curve_stored_before_releases_were_kept_still_loads() -> None:
     stored = TypeAdapter(Performance).dump_python(started(), mode="json")
     del stored["released_usd"]
@@ -105,3 +126,23 @@ def test_a_curve_follows_what_is_earned_whatever_flows_between(steps: list[tuple
             after = sample(state, equity, AT)
             assert after.nav == pytest.approx(nav)
             assert after.drawdown == pytest.approx(state.drawdown, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(min_value=0.2, max_value=3), AMOUNTS, st.booleans(), st.booleans()), max_size=20))
+def test_the_curve_is_what_the_equity_ratios_say_whether_or_not_it_is_sampled_between(
+    steps: list[tuple[float, Decimal, bool, bool]],
+) -> None:
+    state, equity, ratio, lowest = started(), Decimal(1000), 1.0, 1.0
+    for ratio_now, capital, sampled, leaves in steps:
+        after = (equity * Decimal(ratio_now)).quantize(Decimal("0.00000001"))
+        ratio *= float(after / equity) if equity else 1.0
+        if sampled:
+            state = sample(state, after, AT)
+        equity = ZERO if leaves and equity else capital
+        state = flow(state, after, equity - after)
+        if not equity or sampled:
+            lowest = min(lowest, ratio)
+            assert state.nav == pytest.approx(ratio)
+            assert state.max_drawdown >= 1 - ratio - 1e-9
+    assert sample(state, equity, AT).nav == pytest.approx(ratio)
+    assert state.max_drawdown >= 1 - lowest - 1e-9

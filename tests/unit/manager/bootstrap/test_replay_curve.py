@@ -60,20 +60,26 @@ def equity(head: BookRow, index: int) -> Decimal:
     return head.capital + Decimal("0.5") * PRICES[index] - 50
 
 
-def test_both_samplers_measure_a_wind_down_alike() -> None:
-    instants = [BEGIN + STEP * index for index in range(len(PRICES))]
+INSTANTS = [BEGIN + STEP * index for index in range(len(PRICES))]
+
+
+def replay_sampler() -> ReplaySampler:
     closes = Closes(
-        instants=np.array([to_ms(at) for at in instants]),
+        instants=np.array([to_ms(at) for at in INSTANTS]),
         symbols={BTC: 0},
         prices=np.array([PRICES], dtype=np.float64),
         contract_sizes={BTC: 1.0},
         maintenance={BTC: 0.005},
     )
-    sampler = ReplaySampler(closes, [TraderId("one")])
+    return ReplaySampler(closes, [TraderId("one")])
+
+
+def test_both_samplers_measure_a_wind_down_alike() -> None:
+    sampler = replay_sampler()
     head = book(Decimal(1000), flow(Performance(), Decimal(0), Decimal(1000)))
     moves = {30: Decimal(-970), 60: Decimal(-3), 90: Decimal(800)}
     curve = head.performance
-    for index, at in enumerate(instants):
+    for index, at in enumerate(INSTANTS):
         sampler.pass_to(at, rows(head))
         curve = sample(curve, equity(head, index), at)
         if index in moves:
@@ -87,3 +93,27 @@ def test_both_samplers_measure_a_wind_down_alike() -> None:
     assert columns.max_drawdown == pytest.approx(curve.max_drawdown)
     assert columns.sharpe == pytest.approx(curve.sharpe)
     assert 0 < columns.max_drawdown < 0.05
+
+
+def test_both_samplers_keep_what_is_lost_between_a_close_and_the_end_of_all_capital() -> None:
+    sampler = replay_sampler()
+    head = book(Decimal(1000), flow(Performance(), Decimal(0), Decimal(1000)))
+    curve = head.performance
+    for index, at in enumerate(INSTANTS):
+        sampler.pass_to(at, rows(head))
+        curve = sample(curve, equity(head, index), at)
+        if index == 30:  # between two closes half is lost, and the rest is taken out
+            left = equity(head, index) / 2
+            curve = flow(curve, left, -left)
+            head = replace(head, capital=Decimal(0), performance=flow(head.performance, left, -left))
+        if index == 60:
+            curve = flow(curve, Decimal(0), Decimal(500))
+            capital = 500 - equity(replace(head, capital=Decimal(0)), index)
+            head = replace(head, capital=capital, performance=flow(head.performance, Decimal(0), Decimal(500)))
+        if index == 59:
+            assert sampler.current(head).nav == curve.nav < 0.6
+    columns = sampler.current(head)
+    assert columns.nav == pytest.approx(curve.nav)
+    assert columns.max_drawdown == pytest.approx(curve.max_drawdown)
+    assert columns.max_drawdown > 0.5
+    assert columns.sharpe == pytest.approx(curve.sharpe)

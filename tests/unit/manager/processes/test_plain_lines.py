@@ -15,6 +15,7 @@ from manager.processes.telling import Speaker
 from manager.state.kinds import EventKind
 from manager.state.records import AccountId, DecisionRow, EventRow, FillPartRow, IncidentRow, PositionRow
 from manager.views.activity import Standing
+from manager.views.holdings import Totals
 from state_rows import AT, make_row
 
 OPEN = {
@@ -99,13 +100,12 @@ def test_a_failure_is_told_once_and_then_at_growing_distances() -> None:
     assert list(fold.rest()) == []
 
 
-def standing(name: str, equity: Decimal, capital: Decimal, *positions: PositionRow) -> Standing:
-    given: dict[str, Any] = {"venue": "paper", "trading_state": "active", "at": AT, "states": [("running", 2)]}
+def standing(name: str, equity: Decimal, start: Decimal, *positions: PositionRow, moved: int = 0) -> Standing:
+    given: dict[str, Any] = {"venue": "paper", "trading_state": "active", "states": [("running", 2)]}
+    totals = Totals(equity=equity, start_usd=start, moved_usd=Decimal(moved), pnl_usd=equity - start - moved)
     due = [(AT + timedelta(seconds=n), f"t{n}") for n in range(5)]
     account = AccountId(name)
-    return Standing(
-        account_id=account, equity=equity, capital=capital, next_decisions=due, positions=positions, **given
-    )
+    return Standing(account_id=account, totals=totals, next_decisions=due, positions=positions, **given)
 
 
 def test_the_sum_of_a_run_adds_up() -> None:
@@ -117,13 +117,13 @@ def test_the_sum_of_a_run_adds_up() -> None:
     short = make_row(PositionRow, trader_id="tom", quantity=Decimal(-1))
     accounts = {
         "default": [standing("a", Decimal("90.005"), Decimal(100), short)],
-        "acme": [standing("b", Decimal(50), Decimal(40))],
+        "acme": [standing("b", Decimal(50), Decimal(30), moved=10)],
     }
     assert list(plain.summary_lines(3_725, counts, accounts)) == [
         "Ran 1 h 2 min: 2 decisions (1 failed), 1 order, 2,000 fills.",
-        "a: equity 90.00 USD, capital moved 100.00, pnl -10.00",
-        "acme/b: equity 50.00 USD, capital moved 40.00, pnl +10.00",
-        "in total: equity 140.00 USD, capital moved 140.00, pnl 0.00",
+        "a: equity 90.00 USD = start 100.00 + moved 0.00 + PnL -10.00",
+        "acme/b: equity 50.00 USD = start 30.00 + moved 10.00 + PnL +10.00",
+        "in total: equity 140.00 USD = start 130.00 + moved 10.00 + PnL 0.00",
         "Models cost 0.02 USD, and up to 0.1 of unknown cost.",
         (
             "1 position stays open (tom short BTC/USDT:USDT), protected only while a worker runs: start it again, "

@@ -8,6 +8,7 @@ from typing import Any
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, FillPartRow, IncidentRow, OrderRow, PositionRow
 from manager.views.activity import Activity, ActivityReader, read_standing
+from manager.views.status import StatusQuery, read_status
 from state_rows import AT, make_account, make_row, make_trader
 
 SECOND = timedelta(seconds=1)
@@ -73,10 +74,13 @@ async def test_an_incident_is_raised_once_and_resolved_once() -> None:
     assert await told(replace(open_one, incident_id="old", at=AT - SECOND, resolved_at=AT - SECOND)) == (0, 0)
 
 
-async def test_the_pnl_of_an_account_is_its_equity_less_the_capital_moved() -> None:
+async def test_an_account_stands_as_its_books_do_and_not_as_it_was_sampled_last() -> None:
     held = make_row(PositionRow, account_id="acco", trader_id="trad", quantity=Decimal(2))
-    store = await store_with(*make_trader("idle", capital=Decimal(60)), held)
+    store = await store_with(*make_trader("idle", capital=Decimal(60), realized=Decimal(-3)), held)
     [found] = await read_standing(store, DEFAULT_TENANT)
-    assert (found.equity, found.capital, found.pnl) == (Decimal(90), Decimal(100), Decimal(-10))
+    [shown] = (await read_status(store, DEFAULT_TENANT, StatusQuery(now=AT))).accounts
+    assert found.totals == shown.totals
+    totals = found.totals
+    assert [totals.equity, totals.moved_usd, totals.pnl_usd] == [Decimal(97), Decimal(100), Decimal(-3)]
     assert (list(found.states), [name for _, name in found.next_decisions]) == ([("running", 2)], ["idle", "trad"])
     assert list(found.positions) == [held]

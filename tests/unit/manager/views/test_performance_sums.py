@@ -19,8 +19,9 @@ from manager.state.records import (
     TraderRow,
 )
 from manager.views.performance import PerformanceQuery, Standings, read_performance
+from manager.views.status import StatusQuery, read_status
 from state_rows import make_account, make_row, make_trader
-from traders.performance import Performance
+from traders.performance import Performance, flow, sample
 from traders.spec import TraderId
 
 ZERO = Decimal(0)
@@ -88,3 +89,26 @@ async def test_one_trader_has_its_rank_among_all_and_what_its_score_is_made_of()
     assert (account.won, account.traders.trades, account.average_loss) == (1, 4, Decimal(-1))
     with pytest.raises(UnknownTrader):
         await read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT, trader_id=TraderId("none")))
+
+
+async def test_pnl_in_percent_and_drawdown_are_of_the_equity_beside_them_not_of_the_last_sample() -> None:
+    capital = {"capital": Decimal(1000), "started_usd": Decimal(1000)}
+    sampled = sample(flow(Performance(), ZERO, Decimal(1000)), Decimal(1000), AT)
+    late = make_trader("late", account_id="paper", realized=Decimal(-100), performance=sampled, **capital)
+    unsampled = make_trader("new", account_id="paper", performance=flow(Performance(), ZERO, Decimal(1000)), **capital)
+    store = await desk_with_history(*late, *unsampled)
+    common = sample(flow(Performance(), ZERO, Decimal(100_000)), Decimal(100_000), AT)
+    async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.patch(BookRow, ("paper", UNALLOCATED), performance=common)
+    page = await read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT))
+    one = next(trader for trader in page.traders if trader.id == "late")
+    assert one.pnl_usd == one.performance.pnl_usd == -100
+    assert [one.performance.pnl_pct, one.performance.drawdown_pct] == pytest.approx([-10, 10])
+    assert one.performance.max_drawdown_pct == pytest.approx(10)
+    assert one.score == one.score_parts.pnl == pytest.approx(-0.03)
+    [account] = page.accounts
+    assert account.sums.equity is not None
+    assert account.drawdown_pct == pytest.approx(float(100 - account.sums.equity / 1000))
+    [status] = (await read_status(store, DEFAULT_TENANT, StatusQuery(now=AT))).accounts
+    told = {trader.id: trader.pnl_pct for trader in status.traders}
+    assert (told["late"], told["new"]) == (one.performance.pnl_pct, None)
