@@ -1,8 +1,9 @@
 """What is legal and surely wrong: each warning of the registry with a value that has it and one that has not."""
 
 import ast
+import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ class Doubted:
     wrong: dict[str, str]
     field: str
     words: str
-    right: Mapping[str, str] = field(default_factory=dict)
+    right: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _live(second: str, testnet: str = "true") -> str:
