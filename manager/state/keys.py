@@ -105,7 +105,9 @@ FIXED: Mapping[type[Any], tuple[str, ...]] = {
         "trigger_price",
         "reduce_only",
         "fired",
-    )
+    ),
+    acts.ActRow: ("act", "arguments", "at", "actor"),
+    acts.FlattenRow: ("scope", "afterwards", "at", "actor", "reason", "trader_id"),
 }
 """What of a row stays as it was inserted; PostgreSQL grants the update of its other columns only."""
 KEPT: Mapping[type[Any], tuple[str, ...]] = {**FIXED, records.AccountRow: OWNED_BY_ACQUIRE}

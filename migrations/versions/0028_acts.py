@@ -12,7 +12,8 @@ depends_on = None
 KEY = sa.Text(collation="C")
 INSTANT = sa.DateTime(timezone=True)
 OWN_TENANT = "tenant_id = current_setting('app.tenant', true)"
-TABLES = ("acts", "flattens")
+CHANGING = {"acts": "result", "flattens": "state, ended_at, remaining"}
+TABLES = tuple(CHANGING)
 
 
 def upgrade() -> None:
@@ -52,7 +53,7 @@ def upgrade() -> None:
             f"CREATE POLICY {table}_app ON {table} TO propdesk_app USING ({OWN_TENANT}) WITH CHECK ({OWN_TENANT})"
         )
         op.execute(f"CREATE POLICY {table}_service ON {table} FOR SELECT TO propdesk_service USING (true)")
-        op.execute(f"GRANT SELECT, INSERT, UPDATE ON {table} TO propdesk_app")
+        op.execute(f"GRANT SELECT, INSERT, UPDATE ({CHANGING[table]}) ON {table} TO propdesk_app")
         op.execute(f"GRANT SELECT ON {table} TO propdesk_service")
 
 

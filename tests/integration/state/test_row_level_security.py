@@ -1,7 +1,7 @@
 """PostgreSQL itself keeps tenants apart, whatever SQL is run in a tenant's role; the hot queries use their indexes."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 
 from database_fixtures import Database
 from exchanges.clock import EPOCH
+from manager.state.acts import ActRow, FlattenRow
 from manager.state.journal import EquityRow
 from manager.state.keys import FIXED, KEYS, Row
 from manager.state.postgres import searches, statements
@@ -186,17 +187,25 @@ def test_each_role_may_do_its_own_and_no_more(connection: psycopg.Connection[Any
         connection.execute(refused.encode())
 
 
-_ORDER_COLUMNS = """
+_COLUMNS = """
 SELECT attname, has_column_privilege('propdesk_app', attrelid, attnum, 'UPDATE') FROM pg_attribute
-WHERE attrelid = 'orders'::regclass AND attnum > 0 AND NOT attisdropped
+WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
 """
 
 
-def test_each_column_of_orders_is_fixed_or_may_be_changed(connection: psycopg.Connection[Any]) -> None:
-    fixed = {*FIXED[OrderRow], *KEYS[OrderRow], "tenant_id"}
-    assert {(name, changes) for name, changes in connection.execute(_ORDER_COLUMNS)} == {
-        (column.name, column.name not in fixed) for column in TABLES[OrderRow].columns
+@pytest.mark.parametrize("kind", list(FIXED), ids=lambda kind: kind.__name__)
+def test_each_column_is_fixed_or_may_be_changed(connection: psycopg.Connection[Any], kind: type[Any]) -> None:
+    fixed, table = {*FIXED[kind], *KEYS[kind], "tenant_id"}, TABLES[kind]
+    assert {(name, changes) for name, changes in connection.execute(_COLUMNS, (table.name,))} == {
+        (column.name, column.name not in fixed) for column in table.columns
     }
+
+
+def test_what_was_done_under_a_key_and_a_flatten_are_fixed() -> None:
+    assert {ActRow, FlattenRow} <= set(FIXED)
+    changing = {kind: {item.name for item in fields(kind)} - {*FIXED[kind], *KEYS[kind], "tenant_id"} for kind in FIXED}
+    assert changing[ActRow] == {"result"}
+    assert changing[FlattenRow] == {"state", "ended_at", "remaining"}
 
 
 def test_the_queue_may_use_its_tables(database: Database) -> None:
