@@ -12,7 +12,7 @@ from exchanges.clock import SystemClock
 from exchanges.types import ZERO, Symbol
 from manager.cli.connect import DeskOptions, actor, manager_of, watching
 from manager.cli.guard import Failed, Refused
-from manager.cli.options import KeyOption, act_key, taking
+from manager.cli.options import KeyOption, ReasonOption, act_key, taking
 from manager.cli.render import price, print_json, say, show_table, usd
 from manager.config.fields import parse_duration
 from manager.desk.plan.outcomes import plain
@@ -33,7 +33,7 @@ _LEFT_COLUMNS: Final = ("trader", "symbol", "quantity>", "why it stays")
 class ActOptions(DeskOptions):
     """Hold why an act is done, under which key, and how long to wait for its end."""
 
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")] = "by hand"
+    reason: ReasonOption = "by hand"
     wait: Annotated[
         str, typer.Option("--wait", metavar="TIME", help="Wait so long until it is done, such as 2m; 0: do not wait.")
     ] = "30s"

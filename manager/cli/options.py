@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
 
 from manager.cli.guard import Refused
+
+_LONGEST_REASON: Final = 1000
 
 if TYPE_CHECKING:
     from manager.config import Config
@@ -32,6 +34,14 @@ def setting(ctx: typer.Context, param: typer.CallbackParam, given: Any) -> Any:
     return given if source and source.name == "COMMANDLINE" else getattr(settings_with(), name)
 
 
+def printable_reason(given: str) -> str:
+    """Return a reason; raise Refused for what cannot be stored or shown, such as bytes that are no UTF-8."""
+    if given and (len(given) > _LONGEST_REASON or not given.isprintable()):
+        told = f"{given[:_LONGEST_REASON]!r} is none; give at most {_LONGEST_REASON} characters that can be printed"
+        raise Refused(f"--reason {told}")
+    return given
+
+
 ConfigOption = Annotated[
     Path,
     typer.Option(
@@ -50,7 +60,9 @@ DataDirOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; decimals are strings.")]
 TenantOption = Annotated[str, typer.Option("--tenant", metavar="ID", help="The tenant whose desk it is.")]
-ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", callback=printable_reason, help="Why; kept with the event.")
+]
 KeyOption = Annotated[
     str,
     typer.Option(

@@ -91,7 +91,7 @@ class RemoveOptions(MoveOptions):
 class IsolateOptions(MoveOptions):
     """Hold which trader to isolate and why."""
 
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")]
+    reason: ReasonOption
     key: KeyOption = ""
 
 
@@ -101,7 +101,7 @@ class FundOptions(DeskOptions):
 
     trader: Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
     amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="USD, out of what its account has free.")]
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the ledger entry.")]
+    reason: ReasonOption
     key: KeyOption = ""
 
     @property
@@ -148,7 +148,7 @@ class TradingOptions(DeskOptions):
     """Hold which accounts to switch and why."""
 
     account: Annotated[str, typer.Option("--account", metavar="NAME", help="Only this account; all by default.")] = ""
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")] = "by hand"
+    reason: ReasonOption = "by hand"
 
     def switch(self, state: TradingState) -> None:
         """Switch the accounts, and say of each how far it may trade now and before."""

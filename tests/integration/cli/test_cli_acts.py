@@ -130,6 +130,25 @@ def test_what_cannot_be_done_is_one_message(dsn: str, arguments: tuple[str, ...]
     assert found(dsn, ActRow) == []
 
 
+@pytest.mark.parametrize("reason", ["bad\udcff", "a\0b", "x" * 1001], ids=["bytes", "nul", "long"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("close", "a"),
+        ("flatten", "--all", "--yes"),
+        ("halt",),
+        *(("traders", act, "a") for act in ("isolate", "pause", "stop", "remove")),
+        ("traders", "fund", "a", "1"),
+        ("traders", "add", "none.yaml"),
+    ],
+    ids=" ".join,
+)
+def test_a_reason_that_is_no_text_is_refused(arguments: tuple[str, ...], reason: str) -> None:
+    said = propdesk(*arguments, "--reason", reason, code=2).stderr
+    assert said.startswith("propdesk: --reason ")
+    assert "give at most 1000 characters that can be printed" in said
+
+
 def test_a_dry_run_shows_what_would_be_closed_and_changes_nothing(dsn: str) -> None:
     prepared(dsn, held)
     shown = propdesk("flatten", "--all", "--dry-run").stdout
