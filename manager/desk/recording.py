@@ -10,6 +10,7 @@ import structlog
 from exchanges.types import ZERO
 from manager.desk.plan.attribution import attribute
 from manager.desk.plan.isolation import VIOLATIONS_WITHIN, is_violation, rules_of
+from manager.desk.plan.operator_closes import being_closed
 from manager.desk.plan.outcomes import Clamp, Conflict, Denial, NetPlan
 from manager.desk.plan.outstanding import close_is_done
 from manager.desk.plan.round import RoundPlan
@@ -31,7 +32,8 @@ class Recorder:
 
     def record(self, plan: RoundPlan, netted: NetPlan) -> None:
         """Add the round, its verdicts, conflicts and the intents' new states to the next boundary."""
-        state, denials = self._state, (*plan.denials, *netted.denials)
+        state, waiting = self._state, self._awaiting_entries()
+        denials = tuple(one for one in (*plan.denials, *netted.denials) if one.intent_id not in waiting)
         self._held_before = {reduce.key: abs(self._held(reduce.key)) for reduce in plan.reduces}
         for stop in plan.stops:
             state.protect(stop.key, stop.stop_loss, stop.take_profit)
@@ -67,9 +69,10 @@ class Recorder:
         """End the intents of reduces that did their work; an untouched one waits for the next round."""
         opening, waiting = netted.ordered(OrderPurpose.ENTRY), self._state.outstanding.reduces()
         taken, emptied = self._taken(plan, netted)
+        waits_for_entry = self._awaiting_entries()
         for reduce in plan.reduces:
             intent = self._state.intents.get(reduce.intent_id)
-            if intent is None or intent.status is not IntentStatus.PENDING:
+            if intent is None or intent.status is not IntentStatus.PENDING or intent.intent_id in waits_for_entry:
                 continue
             unsettled = intent.intent_id in opening or reduce.key in waiting
             held = ZERO if reduce.key in emptied else self._held(reduce.key)
@@ -135,6 +138,12 @@ class Recorder:
             left[reduce.key] -= taken.get(reduce.intent_id, ZERO)
         return taken, {key for key, quantity in left.items() if quantity <= ZERO}
 
+    def _awaiting_entries(self) -> set[IntentId]:
+        """Return the closes of operators whose position an entry may still make or widen: what it fills is theirs."""
+        entries = self._state.outstanding.entries()
+        asked = being_closed(self._state.intents.values()) if entries else {}
+        return {intent.intent_id for key, intent in asked.items() if key in entries}
+
     def _held(self, key: PositionKey) -> Decimal:
         return self._state.books[key.trader_id].quantity(key.symbol)
 
@@ -167,7 +176,8 @@ class Recorder:
 
     def _settle_intents(self, plan: RoundPlan, netted: NetPlan) -> None:
         """Settle what is decided now; a reduce is settled once it is done, and an entry behind it with it."""
-        denied: dict[IntentId, str] = {denial.intent_id: denial.code for denial in (*plan.denials, *netted.denials)}
+        waiting, found = self._awaiting_entries(), (*plan.denials, *netted.denials)
+        denied: dict[IntentId, str] = {one.intent_id: one.code for one in found if one.intent_id not in waiting}
         entered = {entry.candidate.intent.intent_id for entry in plan.entries}
         reducing, closing_first = {reduce.intent_id for reduce in plan.reduces}, netted.ordered(OrderPurpose.REDUCE)
         done = {*plan.done, *(stop.intent_id for stop in plan.stops)}

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Final
 
 from exchanges.clock import to_ms
-from exchanges.types import Symbol
+from exchanges.types import ZERO, Symbol
 from executor.contract import OPENS, Action
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
 from manager.desk.plan.outcomes import plain
@@ -18,7 +18,7 @@ from manager.roster.lifecycle import event_of, stop_each
 from manager.state import records
 from manager.state.acts import ActKey, FlattenId, FlattenRow, FlattenScope
 from manager.state.keys import Row
-from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, ScopeKind, TradingState
+from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, OrderPurpose, ScopeKind, TradingState
 from manager.state.records import AccountId, AccountRow, PositionKey, TraderRow, TraderState
 from manager.state.store import AccountRows, Transaction
 from traders.spec import TraderId
@@ -66,6 +66,15 @@ class Closing:
         """Return what a trader holds, signed."""
         return dict(self._held.get(trader_id, {}))
 
+    def entering(self, trader_id: TraderId) -> dict[Symbol, Decimal]:
+        """Return what entries of a trader may still fill, signed."""
+        found: dict[Symbol, Decimal] = {}
+        for order in self._desk.orders:
+            if order.state.live and order.purpose is OrderPurpose.ENTRY:
+                for share in (one for one in order.shares if one.trader_id == trader_id):
+                    found[order.symbol] = found.get(order.symbol, ZERO) + order.side.sign * share.quantity
+        return found
+
     async def supersede(self, wanted: Mapping[TraderId, Collection[Symbol]], *, entries: bool = False) -> int:
         """End what traders wait for themselves on these symbols, with `entries` all opens; return how many."""
         ended = [
@@ -112,13 +121,13 @@ class Closing:
 async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by: By) -> CloseAsked:
     """Ask for the close of one position of a trader, or of all; its own waiting intents there are superseded.
 
-    Raises UnknownTrader, and NothingHeld with what it holds.
+    What an entry that is under way still fills is closed too. Raises UnknownTrader, and NothingHeld with what it holds.
     """
     row = await tx.get(TraderRow, trader_id)
     if row is None:
         raise UnknownTrader.of(trader_id)
     closing = await Closing.of(tx, row.account_id, by)
-    held = closing.held(trader_id)
+    held = closing.entering(trader_id) | closing.held(trader_id)
     if not held or (symbol is not None and symbol not in held):
         has = f"it holds {', '.join(sorted(held))}" if held else "it holds nothing"
         raise NothingHeld(f"trader {trader_id} has no position{f' in {symbol}' if symbol else ''} to close: {has}")

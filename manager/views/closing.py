@@ -43,7 +43,7 @@ class ClosedPart:
 class CloseProgress:
     """Say whether all that was asked for is done, what was closed, and what is left and why.
 
-    `waits_for` are orders of a flatten's scope that may still fill: it does not end before that is known.
+    `waits_for` are orders in scope that may still fill: it does not end before that is known.
     Where nothing is `watched`, no worker runs and nothing goes on.
     """
 
@@ -144,8 +144,15 @@ class _Progress:
             if (asked := keys.get(PositionKey(row.trader_id, row.symbol))) is not None
             and (asked.status is IntentStatus.PENDING or row.dust)
         ]
+        pending = {key for key, one in keys.items() if one.status is IntentStatus.PENDING}
+        entries = [row for row in rows.orders if row.purpose is OrderPurpose.ENTRY]
         return CloseProgress(
-            done=all(one.status is not IntentStatus.PENDING for one in intents),
+            done=not pending,
+            waits_for=tuple(
+                _told_order(row)
+                for row in entries
+                if pending & {PositionKey(share.trader_id, row.symbol) for share in row.shares}
+            ),
             closed=await self._closed({one.trader_id for one in intents}, frozenset(keys)),
             left=await self._left(rows, left),
         )

@@ -41,6 +41,11 @@ class Outstanding:
                     waiting[key] = waiting.get(key, ZERO) + min(share.quantity, left)
         return waiting
 
+    def entries(self) -> set[PositionKey]:
+        """Return the positions that an entry may still make or widen."""
+        orders = [order for order in self._orders.values() if order.state.live and order.purpose is OrderPurpose.ENTRY]
+        return {PositionKey(share.trader_id, order.symbol) for order in orders for share in order.shares}
+
     def unresolved(self) -> list[OrderRow]:
         """Return the orders of which it is not known whether the venue has them."""
         return [order for order in self._orders.values() if order.state.unresolved]

@@ -146,6 +146,8 @@ class FillBooking:
             if intent is None or intent.status is not IntentStatus.PENDING:
                 continue
             key, decision = PositionKey(share.trader_id, order.symbol), intent.decision
+            if intent.asked_by and key in self._state.outstanding.entries():
+                continue
             held = self._state.books[share.trader_id].quantity(order.symbol)
             unsettled = bool(not held and decision.target_quantity) or key in self._state.outstanding.reduces()
             if close_is_done(decision, order.side, held, taken=taken, lot=lot, unsettled=unsettled):

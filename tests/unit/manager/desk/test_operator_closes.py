@@ -298,6 +298,27 @@ async def test_an_entry_under_way_that_fills_late_is_closed_too() -> None:
     assert (await progress(desk, asked)).done
 
 
+@pytest.mark.parametrize("holds", [True, False])
+async def test_a_close_is_not_done_while_an_entry_of_its_position_may_fill(holds: bool) -> None:
+    desk = await FaultyDesk.of()
+    if holds:
+        await desk.go("a", open_long(BTC, 300))
+    await desk.decide("a", open_long())
+    desk.venue.plan = when(Fault.LOST, "create_order", MARKET)
+    await desk.round()
+    [entry] = [one for one in desk.venue.sent if one.type is OrderType.MARKET][-1:]
+    desk.venue.plan = no_faults
+    asked = await asked_close(desk)
+    assert [one.quantity for one in asked.positions] == [D(3) if holds else D(10)]
+    await run(desk, 2)
+    found = await progress(desk, asked)
+    assert (await desk.held("a"), found.done, len(found.waits_for)) == (D(0), False, 1)
+    await desk.paper.create_order(entry)
+    await run(desk, 6)
+    assert (await desk.held("a"), await desk.net()) == (D(0), D(0))
+    assert (await progress(desk, asked)).done
+
+
 async def test_a_round_under_way_sends_no_further_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await FaultyDesk.of()
     await desk.decide("a", open_long(), open_long(ETH, 500))
