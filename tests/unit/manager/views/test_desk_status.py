@@ -233,6 +233,7 @@ async def test_a_switched_account_says_why_and_who_did_it(state: str, light: Lig
     account = await status_of(store)
     assert (account.light, account.switched_by) == (light, "desk")
     assert account.reasons == (f"{state} by the desk itself: the books differ",)
+    await change(store, AccountRow, "paper", trading_state=TradingState.ACTIVE, state_reason="")
     manager = Manager(store, ManualClock(AT), RegistrationCheck({}))
     key = (DEFAULT_TENANT, AccountId("paper"), TradingState(state))
     await manager.set_trading(*key, actor="cli:eve", reason="news")
