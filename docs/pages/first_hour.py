@@ -29,7 +29,8 @@ COMMAND: Final = re.compile(r"^    \$ (.+)$", re.MULTILINE)
 WITHIN_S: Final = 240
 _COLUMNS: Final = "100"
 _ADDRESS: Final = re.compile(r"127\.0\.0\.1:\d+")
-_DIFFERS: Final = re.compile(r"\d|USDT|trend|fade|breakout|bear|baseline")
+_DIFFERS: Final = re.compile(r"\d|USDT|trend|fade|breakout|bear|baseline|cli:")
+_DEEPER: Final = " " * 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +130,10 @@ def first_hour(folder: Path) -> list[Typed]:
 def words_of(text: str) -> set[str]:
     """Return the lines of a page or of what was printed that are the same at each run: titles, labels and sentences.
 
-    Numbers differ, and who trades what; how a table is laid out depends on both.
+    Numbers differ, who types and who trades what; how a table is laid out depends on them, so what is indented beyond
+    the page's own four columns is left out.
     """
-    lines = (line.strip().removesuffix(": none") for line in text.splitlines())
+    lines = (line.strip().removesuffix(": none") for line in text.splitlines() if not line.startswith(_DEEPER))
     return {line for line in lines if line and "  " not in line and not _DIFFERS.search(line)}
 
 
