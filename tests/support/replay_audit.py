@@ -147,7 +147,7 @@ def _check_funding(
 
 
 def _check_account(trades: list[dict[str, Any]], candles: dict[str, Candles], report: dict[str, Any]) -> None:
-    account = {name: Decimal(value) for name, value in report["account"].items()}
+    account = {name: Decimal(report["account"][name]) for name in ("equity", "unallocated", "fees", "funding")}
     fees = sum((Decimal(row["fee"]) for row in trades), ZERO)
     cash = sum((-Decimal(row["quantity"]) * Decimal(row["price"]) for row in trades), ZERO)
     worth = sum((Decimal(row["quantity"]) * candles[row["symbol"]].mark(2**62) for row in trades), ZERO)
