@@ -15,6 +15,10 @@ ManagerError
  +- PortTaken          the web's port is not free
  +- SettingsRefused    a variable of the environment cannot be used
  +- DatabaseUrlRefused DATABASE_URL names no PostgreSQL database
+ +- SecretKeyRefused   PROPDESK_SECRET_KEY or the file secret.key is no key, or others may read it
+ +- KeyRefused         an API key cannot be issued or changed so
+ |   +- UnknownKey     no API key has this id
+ +- UnknownTenant      no tenant has this id
  +- ReplayError        a replay cannot go on or be written
      +- ReplayInputError  config, candles, funding and decisions do not fit together
 """
@@ -118,6 +122,22 @@ class SettingsRefused(ManagerError):
 
 class DatabaseUrlRefused(ManagerError):
     """Report a DATABASE_URL that names no PostgreSQL database: its value without the password, and the mend."""
+
+
+class SecretKeyRefused(ManagerError):
+    """Report a service key that cannot be used, with where it is and the mend; its value is never in it."""
+
+
+class KeyRefused(ManagerError):
+    """Report why an API key cannot be issued or changed so."""
+
+
+class UnknownKey(KeyRefused):
+    """Report an id that no API key of the tenant has."""
+
+
+class UnknownTenant(ManagerError):
+    """Report a tenant id that nobody has."""
 
 
 class ReplayError(ManagerError):

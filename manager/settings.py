@@ -12,6 +12,7 @@ from manager.errors import SettingsRefused
 
 if TYPE_CHECKING:
     from manager.state.database import DatabasePlace
+    from manager.state.secrets import ServiceKey
 
 LogForm = Literal["json", "console", "plain"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
@@ -75,8 +76,11 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         default=SecretStr(""),
         validation_alias="PROPDESK_SECRET_KEY",
-        title="a text that nobody can guess",
-        description="It will encrypt the keys of venues and models in the database. Nothing reads it yet. Never shown.",
+        title="32 random bytes, as 64 hexadecimal digits or 43 characters of base64url",
+        description=(
+            "The service key: under it API keys are hashed, and keys of venues and models encrypted in the database. "
+            "Unset, the first start makes one in DATA_DIR/secret.key. Never shown."
+        ),
     )
 
     def place(self) -> "DatabasePlace":
@@ -84,6 +88,12 @@ class Settings(BaseSettings):
         from manager.state.database import DatabasePlace
 
         return DatabasePlace(data_dir=self.data_dir, url=self.database_url.get_secret_value())
+
+    def service_key(self) -> "ServiceKey":
+        """Return the service key, made in the data directory at the first call; raise SecretKeyRefused."""
+        from manager.state.secrets import service_key
+
+        return service_key(self.secret_key.get_secret_value(), self.data_dir)
 
     def secrets(self) -> tuple[str, ...]:
         """Return what no log may hold: the secret key, and what may be the database's password, written and decoded."""

@@ -8,6 +8,8 @@ StateError
  |   +- SchemaMoved    the database is of another version than this code
  |   +- CommitUnknown  the connection broke during the commit: read again before anything is repeated
  +- InvalidRow         a value must never be stored: NaN, infinity, a naive time
+ +- OtherServiceKey    what is stored was sealed under another service key than this host has
+ +- SecretDamaged      what is stored does not open: it was changed, or is of another place
 """
 
 
@@ -46,3 +48,18 @@ class CommitUnknown(StoreUnavailable):
 
 class InvalidRow(StateError):
     """Report a value that must never be stored, with its row type and field."""
+
+
+class OtherServiceKey(StateError):
+    """Report a service key that is not the one of the database, with the marks of both and the mend."""
+
+    def __init__(self, stored: str, given: str) -> None:
+        super().__init__(
+            f"this database was sealed under the service key {stored}, and this host has {given}: give it the key of "
+            "the host where the desk was first started, as PROPDESK_SECRET_KEY or as the file secret.key of its data "
+            "directory (these are marks of the keys, not the keys)"
+        )
+
+
+class SecretDamaged(StateError):
+    """Report a stored secret that does not open under the right key: enter it anew."""

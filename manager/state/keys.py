@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from manager.state import acts, funding, records, spending
+from manager.state import access, acts, funding, records, spending
 from manager.state.journal import ConflictRow, EquityRow
 
 Row = (
@@ -31,6 +31,9 @@ Row = (
     | EquityRow
     | acts.ActRow
     | acts.FlattenRow
+    | access.ApiKeyRow
+    | access.TenantKeyRow
+    | access.SecretRow
 )
 
 # Parents come before their children.
@@ -59,6 +62,9 @@ KEYS: Mapping[type[Any], tuple[str, ...]] = {
     EquityRow: ("account_id", "trader_id", "at"),
     acts.ActRow: ("key",),
     acts.FlattenRow: ("account_id", "flatten_id"),
+    access.ApiKeyRow: ("key_id",),
+    access.TenantKeyRow: ("key_id",),
+    access.SecretRow: ("kind", "owner", "name"),
 }
 TRADERS_IN: Mapping[type[Any], str] = {records.OrderRow: "shares", ConflictRow: "traders"}
 """Where rows name the traders that they are of, if there may be several; other rows have a `trader_id`."""
@@ -72,6 +78,9 @@ _OF_THE_TENANT = (
     spending.HoldRow,
     spending.BudgetRow,
     acts.ActRow,
+    access.ApiKeyRow,
+    access.TenantKeyRow,
+    access.SecretRow,
 )
 PARENTS: Mapping[type[Any], tuple[type[Any], tuple[str, ...]]] = {
     **{kind: (records.AccountRow, ("account_id",)) for kind in KEYS if kind not in _OF_THE_TENANT},
@@ -88,7 +97,7 @@ APPEND_ONLY = frozenset(
         records.VerdictRow,
     }
 )
-NEVER_DELETED = APPEND_ONLY | {records.OrderRow, acts.ActRow, acts.FlattenRow}
+NEVER_DELETED = APPEND_ONLY | {records.OrderRow, acts.ActRow, acts.FlattenRow, access.ApiKeyRow, access.TenantKeyRow}
 OWNED_BY_ACQUIRE = ("fencing_token", "holder")
 FIXED: Mapping[type[Any], tuple[str, ...]] = {
     records.OrderRow: (
@@ -108,6 +117,8 @@ FIXED: Mapping[type[Any], tuple[str, ...]] = {
     ),
     acts.ActRow: ("act", "arguments", "at", "actor"),
     acts.FlattenRow: ("scope", "afterwards", "at", "actor", "reason", "trader_id"),
+    access.ApiKeyRow: ("name", "role", "hash", "fingerprint", "created_at", "created_by", "expires_at"),
+    access.TenantKeyRow: ("created_at",),
 }
 """What of a row stays as it was inserted; PostgreSQL grants the update of its other columns only."""
 KEPT: Mapping[type[Any], tuple[str, ...]] = {**FIXED, records.AccountRow: OWNED_BY_ACQUIRE}

@@ -4,11 +4,41 @@ from enum import StrEnum
 
 
 class TradingState(StrEnum):
-    """Name how far an account or trader may trade; anything but ACTIVE stops entries only."""
+    """Name how far a scope may trade; anything but ACTIVE stops entries only."""
 
     ACTIVE = "active"
     REDUCING = "reducing"
     HALTED = "halted"
+
+    @property
+    def strictness(self) -> int:
+        """Return how strict it is, 0 for the least."""
+        return (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED).index(self)
+
+
+class SwitchScope(StrEnum):
+    """Name what a trading state is of, the widest first: what it says holds for all within it."""
+
+    SERVICE = "service"
+    TENANT = "tenant"
+    ACCOUNT = "account"
+    TRADER = "trader"
+
+
+class Role(StrEnum):
+    """Name what a key may do, each all that those before it may; a service admin manages tenants and the service."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    SERVICE_ADMIN = "service_admin"
+
+
+class SecretKind(StrEnum):
+    """Name whose secret it is: an exchange account's or a model's."""
+
+    ACCOUNT = "account"
+    MODEL = "model"
 
 
 class StateCode(StrEnum):
@@ -111,13 +141,14 @@ class LedgerKind(StrEnum):
 
 
 class ActKind(StrEnum):
-    """Name the acts of an operator that are done once for each key."""
+    """Name the acts that are done once for each key; FIRST_KEY is that of a desk's first start."""
 
     CLOSE = "close"
     FLATTEN = "flatten"
     END_FLATTEN = "end_flatten"
     ISOLATE = "isolate"
     FUND = "fund"
+    FIRST_KEY = "first_key"
 
 
 class ScopeKind(StrEnum):
@@ -161,7 +192,7 @@ class WhyLeft(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Name what is kept as events: acts on traders and accounts, and what becomes of the desk as a whole."""
+    """Name what is kept as events: acts on traders and accounts, what becomes of the desk as a whole, who came."""
 
     TRADER_REGISTERED = "trader_registered"
     TRADER_UPDATED = "trader_updated"
@@ -172,9 +203,16 @@ class EventKind(StrEnum):
     FLATTEN_BEGUN = "flatten_begun"
     FLATTEN_ENDED = "flatten_ended"
     TRADING_STATE = "trading_state"
+    TENANT_STATE = "tenant_state"
+    SERVICE_STATE = "service_state"
     REBALANCE = "rebalance"
     ACCOUNT_TERMS = "account_terms"
     DESK_STARTED = "desk_started"
     DESK_STOPPED = "desk_stopped"
     PROCESS_ENDED = "process_ended"
     CONFIG_CHANGED = "config_changed"
+    KEY_ISSUED = "key_issued"
+    KEY_ROTATED = "key_rotated"
+    KEY_REVOKED = "key_revoked"
+    LOGGED_IN = "logged_in"
+    ACCESS_REFUSED = "access_refused"

@@ -50,8 +50,7 @@ ROUNDING = TraderId("ROUNDING")
 class UtilizationReport:
     """Report the use of capital in USD: `utilized` is margin in use, `utilization_pct` its share of the allocated.
 
-    `over_allocated` are those that use more than their allocation; they get no entries. `deficit` is what books below
-    zero lack together.
+    `over_allocated` use more than their allocation and get no entries. `deficit` is what books below zero lack.
     """
 
     total: Decimal
@@ -124,6 +123,7 @@ class TraderRow:
     state_reason: str = ""
     state_code: StateCode = StateCode.NONE
     trading_state: TradingState = TradingState.ACTIVE
+    trading_reason: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from manager.state import records
+from manager.state.access import ApiKeyRow, KeyId
 from manager.state.acts import FlattenRow
 from manager.state.errors import FenceLost
 from manager.state.keys import TRADERS_IN, Row
 from manager.state.spending import SpendingRow
+from manager.state.switches import Switch, Switched, Switches
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -48,17 +50,22 @@ class AccountRows:
     orders: Sequence[records.OrderRow]
     incidents: Sequence[records.IncidentRow]
     flattens: Sequence[FlattenRow] = ()
+    switches: Switches = field(default_factory=Switches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraderRows:
-    """Hold all a decision reads of one trader; `verdicts` are those it was not told yet, at most VERDICTS_SHOWN."""
+    """Hold all a decision reads of one trader; `verdicts` are those it was not told yet, at most VERDICTS_SHOWN.
+
+    `switched` are the states of the scopes that it is in, the widest first.
+    """
 
     trader: records.TraderRow
     schedule: records.ScheduleRow
     book: records.BookRow
     positions: Sequence[records.PositionRow]
     verdicts: Sequence[records.VerdictRow]
+    switched: Sequence[Switched] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +273,14 @@ class Transaction(Protocol):
         """Return which of the venue's funding payments are booked."""
         ...
 
+    async def switches(self) -> Switches:
+        """Return how far the service and the tenant may trade."""
+        ...
+
+    async def switch(self, to: Switch) -> None:
+        """Say how far the tenant may trade; KeyError if it is unknown."""
+        ...
+
 
 class ServiceTransaction(Protocol):
     """Read and write across tenants what the scheduler needs, and nothing else."""
@@ -334,6 +349,21 @@ class ServiceTransaction(Protocol):
 
     async def next_due(self) -> datetime | None:
         """Return the earliest due time of any running trader that is not deciding."""
+        ...
+
+    async def api_keys(self, key_id: KeyId) -> Sequence[ApiKeyRow]:
+        """Return the API keys of an id, in whatever tenant; there is one at most unless somebody forged another."""
+        ...
+
+    async def key_mark(self, mark: str, *, instead_of: str = "") -> str:
+        """Return the mark of the service key that the installation uses: the first that is named becomes it.
+
+        `instead_of` names the one that gives way to this.
+        """
+        ...
+
+    async def switch(self, to: Switch, event: records.EventRow) -> Switch | None:
+        """Say how far the whole service may trade, with its event; return what was before, None if it stays so."""
         ...
 
 

@@ -20,6 +20,7 @@ NOT_IMPORTED = {
     "import-linter": ("Makefile", "lint-imports"),
     "mypy": ("Makefile", "/mypy"),
     "coverage": ("Makefile", "/coverage"),
+    "prometheus-client": ("pyproject.toml", "prometheus-client>="),  # the metrics that come next are its
     "pytest-timeout": ("Makefile", "PYTEST_TIMEOUT"),
     "pytest-xdist": ("Makefile", "-n $(WORKERS)"),
     "ruff": ("Makefile", "/ruff"),

@@ -463,7 +463,7 @@ async def test_26_what_is_no_row_or_field_is_refused(store: Store) -> None:
         async with store.transaction(DEFAULT_TENANT) as transaction:
             await transaction.find(Fence, {})
     assert issubclass(InvalidRow, StateError)
-    assert len(KEYS) == 24
+    assert len(KEYS) == 27
 
 
 async def test_27_desk_holds_the_open_incidents_of_the_account(store: Store) -> None:

@@ -25,8 +25,10 @@ from manager.state.records import (
     PositionRow,
     ScheduleRow,
     TraderRow,
+    TradingState,
 )
 from manager.state.store import AccountRows, Store
+from manager.state.switches import Switch
 from state_rows import AT, make_account, make_intent, make_row, make_trader
 
 pytestmark = [pytest.mark.database]
@@ -51,7 +53,8 @@ async def _fresh(database: Database) -> AsyncIterator[PostgresStore]:
 
 def _bare(rows: AccountRows) -> list[Any]:
     account = replace(rows.account, fencing_token=0, holder="")
-    return [account, *(sorted(map(repr, getattr(rows, name))) for name in rows.__slots__ if name != "account")]
+    listed = [name for name in rows.__slots__ if name not in ("account", "switches")]
+    return [account, rows.switches, *(sorted(map(repr, getattr(rows, name))) for name in listed)]
 
 
 async def _change(tx: Any, number: int, draw: random.Random) -> None:
@@ -99,6 +102,8 @@ async def test_a_store_that_remembers_reads_what_a_fresh_one_reads(
                         await tx.account_rows(ACCOUNT)
                     for part in range(draw.randrange(1, 4)):
                         await _change(tx, 1000 * part + number, draw)
+                    if draw.random() < 0.2:
+                        await tx.switch(Switch(state=draw.choice(list(TradingState)), reason=f"reason {number}"))
                     if draw.random() < 0.3:
                         await tx.account_rows(ACCOUNT)
                     if draw.random() < 0.2:

@@ -11,6 +11,7 @@ from manager.state.funding import FundingRow
 from manager.state.journal import EquityRow
 from manager.state.keys import KEYS, SORTED_BY
 from manager.state.kinds import FlattenState
+from manager.state.switches import Switch
 
 KEY_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in KEYS.items()}
 PLACE_OF: Mapping[type[Any], Callable[[Any], Any]] = {kind: attrgetter(*names) for kind, names in SORTED_BY.items()}
@@ -183,16 +184,32 @@ def _matches(row: Any, where: Mapping[str, Any]) -> bool:
     return True
 
 
-class TenantRows:
-    """Hold all tables of one tenant and undo what a transaction did to them."""
+class Slot:
+    """Hold the one value of its kind; it is put as the rows of a table are."""
 
-    __slots__ = ("_undo", "tables")
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def put(self, key: Any, value: Any) -> Any:
+        """Set the value and return what was there."""
+        del key
+        old, self.value = self.value, value
+        return old
+
+
+class TenantRows:
+    """Hold all tables of one tenant, and its Switch, and undo what a transaction did to them."""
+
+    __slots__ = ("_undo", "switch", "tables")
 
     def __init__(self) -> None:
         self.tables: dict[type[Any], Table] = {kind: Table(kind) for kind in KEYS}
-        self._undo: list[tuple[Table, Any, Any]] = []
+        self.switch = Slot(Switch())
+        self._undo: list[tuple[Table | Slot, Any, Any]] = []
 
-    def put(self, table: Table, key: Any, row: Any) -> None:
+    def put(self, table: Table | Slot, key: Any, row: Any) -> None:
         """Change a table so that `rollback` can take it back."""
         self._undo.append((table, key, table.put(key, row)))
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from exchanges.types import ZERO
 from manager.state import records
+from manager.state.access import ApiKeyRow, KeyId
 from manager.state.journal import EquityRow
-from manager.state.memory.rows import TenantRows
+from manager.state.memory.rows import Slot, TenantRows
 from manager.state.memory.transaction import MemoryTransaction, Retention
 from manager.state.records import ScheduleRow, TenantId, TraderRow
 from manager.state.spending import SpendingRow
@@ -27,6 +28,7 @@ from manager.state.store import (
     claim_of,
     fence_lost,
 )
+from manager.state.switches import Switch
 
 
 class MemoryStore:
@@ -40,6 +42,7 @@ class MemoryStore:
         self._tenants: dict[TenantId, TenantRows] = {}
         self._lock = asyncio.Lock()
         self._retention = Retention(keep_contexts=keep_contexts)
+        self._service = Service()
 
     def transaction(self, tenant: TenantId, *, fence: Fence | None = None) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction in a tenant; raise FenceLost at the start if the account's token has moved on."""
@@ -76,7 +79,11 @@ class _Block:
                 store._lock.release()
                 raise fence_lost(self._fence, account and account.fencing_token, account.holder if account else "")
         self._transaction = MemoryTransaction(
-            tenant=self._tenant, rows=self._rows, retention=store._retention, known=known is not None
+            tenant=self._tenant,
+            rows=self._rows,
+            retention=store._retention,
+            service=store._service.switch,
+            known=known is not None,
         )
         return self._transaction
 
@@ -104,7 +111,7 @@ class _ServiceBlock:
 
     async def __aenter__(self) -> ServiceTransaction:
         await self._store._lock.acquire()
-        self._transaction = MemoryServiceTransaction(self._store._tenants)
+        self._transaction = MemoryServiceTransaction(self._store._tenants, self._store._service)
         return self._transaction
 
     async def __aexit__(
@@ -117,11 +124,23 @@ class _ServiceBlock:
         self._store._lock.release()
 
 
+class Service:
+    """Hold what is of the whole installation: its Switch, and the mark of its service key."""
+
+    __slots__ = ("mark", "switch")
+
+    def __init__(self) -> None:
+        self.switch = Slot(Switch())
+        self.mark = Slot("")
+
+
 class MemoryServiceTransaction:
     """Read and write across tenants what the scheduler needs."""
 
-    def __init__(self, tenants: dict[TenantId, TenantRows]) -> None:
+    def __init__(self, tenants: dict[TenantId, TenantRows], service: Service) -> None:
         self._tenants = tenants
+        self._service = service
+        self._before = (service.switch.value, service.mark.value)
         self._created: list[TenantId] = []
 
     async def tenants(self) -> Sequence[TenantId]:
@@ -266,6 +285,28 @@ class MemoryServiceTransaction:
             default=None,
         )
 
+    async def api_keys(self, key_id: KeyId) -> Sequence[ApiKeyRow]:
+        """Return the API keys of an id, in whatever tenant."""
+        rows = (self._tenants[tenant].tables[ApiKeyRow].rows for tenant in sorted(self._tenants))
+        return [found[key_id] for found in rows if key_id in found]
+
+    async def key_mark(self, mark: str, *, instead_of: str = "") -> str:
+        """Return the mark of the service key that the installation uses: the first that is named becomes it."""
+        if self._service.mark.value in ("", instead_of):
+            self._service.mark.value = mark
+        stored: str = self._service.mark.value
+        return stored
+
+    async def switch(self, to: Switch, event: records.EventRow) -> Switch | None:
+        """Say how far the whole service may trade, with its event; return what was before, None if it stays so."""
+        before: Switch = self._service.switch.value
+        if before.state is to.state:
+            return None
+        self._service.switch.value = to
+        rows = self._tenants[event.tenant_id]
+        rows.put(rows.tables[records.EventRow], event.event_id, replace(event, before=before.state))
+        return before
+
     def commit(self) -> None:
         """Keep what was done."""
         for rows in self._tenants.values():
@@ -273,6 +314,7 @@ class MemoryServiceTransaction:
 
     def rollback(self) -> None:
         """Take back what was done."""
+        self._service.switch.value, self._service.mark.value = self._before
         for rows in self._tenants.values():
             rows.rollback()
         for tenant in self._created:

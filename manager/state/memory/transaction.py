@@ -13,9 +13,10 @@ from manager.state.checks import check_delete, check_fields, check_fixed, check_
 from manager.state.errors import DuplicateRow, InvalidRow, StateError
 from manager.state.funding import FundingRow
 from manager.state.keys import KEPT, KEYS, PARENTS, RANK, TRADERS_IN, Row
-from manager.state.memory.rows import Table, TenantRows
+from manager.state.memory.rows import Slot, Table, TenantRows
 from manager.state.spending import SpendingRow
 from manager.state.store import VERDICTS_SHOWN, AccountRows, Conclusion, EventPlace, Search, TraderRows
+from manager.state.switches import Switch, Switches, of_account, of_trader
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -86,12 +87,15 @@ class MemoryTransaction:
     After an error everything is rolled back, even if the block catches it: `failure` is raised at its end.
     """
 
-    __slots__ = ("_known", "_retention", "_rows", "_tenant", "closed", "failure")
+    __slots__ = ("_known", "_retention", "_rows", "_service", "_tenant", "closed", "failure")
 
-    def __init__(self, *, tenant: records.TenantId, rows: TenantRows, retention: Retention, known: bool) -> None:
+    def __init__(
+        self, *, tenant: records.TenantId, rows: TenantRows, retention: Retention, service: Slot, known: bool
+    ) -> None:
         self._tenant = tenant
         self._rows = rows
         self._retention = retention
+        self._service = service
         self._known = known
         self.closed = False
         self.failure: StateError | None = None
@@ -254,6 +258,7 @@ class MemoryTransaction:
             orders=tables[records.OrderRow].indices[0].bucket(account_id).ordered,
             incidents=tables[records.IncidentRow].indices[0].bucket(account_id).ordered,
             flattens=tables[FlattenRow].indices[0].bucket(account_id).ordered,
+            switches=self._switches,
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
@@ -270,6 +275,7 @@ class MemoryTransaction:
             book=book or records.BookRow(tenant_id=self._tenant, account_id=trader.account_id, trader_id=trader_id),
             positions=tables[records.PositionRow].indices[1].bucket(trader_id).ordered,
             verdicts=self._verdicts(schedule),
+            switched=self._switches.over(self._tenant, of_account(self._account(trader.account_id)), of_trader(trader)),
         )
 
     async def known_trades(self, account_id: records.AccountId, trade_ids: Sequence[str]) -> set[str]:
@@ -281,6 +287,21 @@ class MemoryTransaction:
         """Return which of the venue's funding payments are booked."""
         booked = self._rows.tables[FundingRow].rows
         return {payment for payment in payments if (account_id, payment) in booked}
+
+    async def switches(self) -> Switches:
+        """Return how far the service and the tenant may trade."""
+        return self._switches
+
+    async def switch(self, to: Switch) -> None:
+        """Say how far the tenant may trade; raise KeyError if it is unknown."""
+        self._writable()
+        if not self._known:
+            raise KeyError(f"tenant {self._tenant!r} is unknown")
+        self._rows.put(self._rows.switch, (), to)
+
+    @property
+    def _switches(self) -> Switches:
+        return Switches(service=self._service.value, tenant=self._rows.switch.value)
 
     def _searched(self, search: Search) -> list[Any]:
         if not search.each:

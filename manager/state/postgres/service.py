@@ -1,6 +1,7 @@
 """The scheduler's transaction on PostgreSQL."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import starmap
 from typing import Any
@@ -9,9 +10,12 @@ from sqlalchemy import Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from exchanges.clock import EPOCH
+from manager.state.access import ApiKeyRow, KeyId
+from manager.state.kinds import Role, TradingState
 from manager.state.postgres.connection import translated
-from manager.state.records import AccountId, TenantId
+from manager.state.records import AccountId, EventRow, TenantId
 from manager.state.store import AccountKey, Backlog, Claim, GateRoom
+from manager.state.switches import Switch
 from traders.spec import TraderId
 
 _TENANTS = text("SELECT tenant_id FROM tenants ORDER BY tenant_id")
@@ -66,6 +70,22 @@ _NEXT_DUE = text(
     "AND t.state = 'isolated' AND t.state_code <> 'FAILURES' AND b.open_positions > 0)) "
     "ORDER BY s.next_due_at LIMIT 1"
 )
+_API_KEYS = text("SELECT * FROM api_keys WHERE key_id = :key ORDER BY tenant_id")
+_SERVICE = text("""
+INSERT INTO service (one, trading_state, state_reason, switched_by, key_mark) VALUES (true, 'active', '', '', '')
+ON CONFLICT DO NOTHING
+""")
+_KEY_MARK = text("""
+UPDATE service SET key_mark = CASE WHEN key_mark IN ('', :given) THEN :mark ELSE key_mark END RETURNING key_mark
+""")
+_SWITCH = text("SELECT trading_state, state_reason, switched_by, switched_at FROM service FOR UPDATE")
+_SET_SWITCH = text(
+    "UPDATE service SET trading_state = :state, state_reason = :reason, switched_by = :actor, switched_at = :at"
+)
+_TELL = text("""
+INSERT INTO events (tenant_id, event_id, at, actor, kind, account_id, trader_id, before, after, reason)
+VALUES (:tenant_id, :event_id, :at, :actor, :kind, :account_id, :trader_id, :before, :after, :reason)
+""")
 # TraderRow.is_asked says who is asked.
 # The ranking sees all that is due, so that rows another worker has locked are skipped and not counted in the limit.
 _CLAIM = text("""
@@ -208,6 +228,28 @@ class PostgresServiceTransaction:
         """Return the earliest due time of any trader that is asked and not deciding."""
         found: datetime | None = (await self._execute(_NEXT_DUE)).scalar_one_or_none()
         return found
+
+    async def api_keys(self, key_id: KeyId) -> Sequence[ApiKeyRow]:
+        """Return the API keys of an id, in whatever tenant."""
+        found = (await self._execute(_API_KEYS, key=key_id)).mappings()
+        return [ApiKeyRow(**{**row, "role": Role(row["role"])}) for row in found]
+
+    async def key_mark(self, mark: str, *, instead_of: str = "") -> str:
+        """Return the mark of the service key that the installation uses: the first that is named becomes it."""
+        await self._execute(_SERVICE)
+        stored: str = (await self._execute(_KEY_MARK, mark=mark, given=instead_of)).scalar_one()
+        return stored
+
+    async def switch(self, to: Switch, event: EventRow) -> Switch | None:
+        """Say how far the whole service may trade, with its event; return what was before, None if it stays so."""
+        await self._execute(_SERVICE)
+        state, reason, actor, at = (await self._execute(_SWITCH)).one()
+        before = Switch(state=TradingState(state), reason=reason, actor=actor, at=at)
+        if before.state is to.state:
+            return None
+        await self._execute(_SET_SWITCH, **asdict(to))
+        await self._execute(_TELL, **asdict(replace(event, before=before.state)))
+        return before
 
     async def _execute(self, statement: Executable, **parameters: object) -> Any:
         with translated():

@@ -19,7 +19,7 @@ from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.spending import ADDED, SpendingRow
 from manager.state.store import VERDICTS_SHOWN
-from manager.state.tables import TABLES
+from manager.state.tables import SERVICE, TABLES, TENANTS
 from manager.state.tables.types import INSTANT
 
 TENANT = sa.bindparam("tenant", type_=sa.Text())
@@ -196,20 +196,59 @@ def desk() -> sa.Select[Any]:
     for number, kind in enumerate(DESK_KINDS):
         now, seen = stamps.c[f"stamp_{number}"], sa.bindparam(f"seen_{number}", type_=sa.Text())
         columns += [now, sa.case((now == seen, sa.null()), else_=listed(kind, *where[kind]))]
-    return sa.select(*columns).select_from(stamps)
+    return sa.select(*columns, switches_text()).select_from(stamps)
+
+
+def switches_text() -> sa.ColumnElement[str]:
+    """Return how far the service and the tenant may trade, as the text of a JSON object; null for what is not there."""
+
+    def switch(table: sa.Table, *where: Any) -> ScalarSelect[Any]:
+        names = {"state": "trading_state", "reason": "state_reason", "actor": "switched_by", "at": "switched_at"}
+        pairs: list[sa.ColumnElement[Any]] = []
+        for name, column in names.items():
+            pairs += [sa.literal_column(f"'{name}'"), table.c[column]]
+        return sa.select(sa.func.json_build_object(*pairs)).where(*where).scalar_subquery()
+
+    built = sa.func.json_build_object(
+        sa.literal_column("'service'"),
+        switch(SERVICE),
+        sa.literal_column("'tenant'"),
+        switch(TENANTS, TENANTS.c.tenant_id == TENANT),
+    )
+    return sa.cast(built, sa.Text())
+
+
+def switch() -> sa.Update:
+    """Build the change of how far a tenant may trade; parameters: `tenant`, `state`, `reason`, `actor`, `at`."""
+    given = {name: sa.bindparam(name, type_=sa.Text()) for name in ("state", "reason", "actor")}
+    return (
+        sa.update(TENANTS)
+        .where(TENANTS.c.tenant_id == TENANT)
+        .values(
+            trading_state=given["state"],
+            state_reason=given["reason"],
+            switched_by=given["actor"],
+            switched_at=sa.bindparam("at", type_=INSTANT),
+        )
+    )
 
 
 def trader() -> sa.Select[Any]:
     """Build the read of a decision: one statement and so one snapshot; parameters: `tenant`, `trader`.
 
-    The last column is the database's revision.
+    The last columns are of the account how far it may trade and why, the switches above it, the database's revision.
     """
+    accounts = TABLES[records.AccountRow]
     traders, schedules, books = TABLES[records.TraderRow], TABLES[records.ScheduleRow], TABLES[records.BookRow]
     positions, verdicts = TABLES[records.PositionRow], TABLES[records.VerdictRow]
     account = (
         sa.select(traders.c.account_id)
         .where(traders.c.tenant_id == TENANT, traders.c.trader_id == _TRADER)
         .scalar_subquery()
+    )
+    state, reason = (
+        sa.select(column).where(accounts.c.tenant_id == TENANT, accounts.c.account_id == account).scalar_subquery()
+        for column in (accounts.c.trading_state, accounts.c.state_reason)
     )
     since = (
         sa.select(sa.func.coalesce(schedules.c.told_at, sa.literal_column("'-infinity'::timestamptz")))
@@ -228,6 +267,9 @@ def trader() -> sa.Select[Any]:
             order=(verdicts.c.at.desc(), verdicts.c.round_id.desc(), verdicts.c.n.desc()),
             limit=VERDICTS_SHOWN,
         ),
+        state,
+        reason,
+        switches_text(),
         _REVISION,
     )
 
@@ -381,6 +423,8 @@ class Statements:
     fence = cached_property(lambda _: Command.of(fence()))
     add = cached_property(lambda _: Command.of(add()))
     conclude = cached_property(lambda _: Command.of(conclude()))
+    switches = cached_property(lambda _: Command.of(sa.select(switches_text())))
+    switch = cached_property(lambda _: Command.of(switch()))
 
     def __init__(self) -> None:
         self.tables = _Tables()

@@ -2,25 +2,30 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import psycopg
+from pydantic import TypeAdapter
 
 from manager.state import records
 from manager.state.acts import FlattenRow
 from manager.state.checks import check_delete, check_fields, check_fixed, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, RANK, Row
+from manager.state.kinds import SwitchScope
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.connection import translated
 from manager.state.postgres.searches import events_command, search_command, shapes_of
 from manager.state.postgres.statements import DESK_KINDS, Command, Statements, shape_of
 from manager.state.spending import SpendingRow
 from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
+from manager.state.switches import Switch, Switched, Switches, of_trader
 from manager.state.tables import REVISION
 from traders.spec import TraderId
 
 R = TypeVar("R")
+_SWITCH: TypeAdapter[Switch] = TypeAdapter(Switch)
 Desks = dict[tuple[records.TenantId, records.AccountId], dict[type[Any], tuple[str, Sequence[Any]]]]
 
 
@@ -206,7 +211,9 @@ class PostgresTransaction:
         key = (self._tenant, account_id)
         seen = {} if self._wrote else self._desks.get(key, {})
         stamps = {f"seen_{n}": seen[kind][0] if kind in seen else None for n, kind in enumerate(DESK_KINDS)}
-        row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id, **stamps})
+        *row, switched = await self._row(
+            self._statements.desk, {"tenant": self._tenant, "account": account_id, **stamps}
+        )
         found: dict[type[Any], tuple[str, Sequence[Any]]] = {
             kind: seen[kind] if text is None else (stamp, self._codecs[kind].load(text))
             for kind, stamp, text in zip(DESK_KINDS, row[::2], row[1::2], strict=True)
@@ -225,11 +232,14 @@ class PostgresTransaction:
             orders=found[records.OrderRow][1],
             incidents=found[records.IncidentRow][1],
             flattens=found[FlattenRow][1],
+            switches=_switches(switched),
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
         """Return what a decision reads."""
-        *row, revision = await self._row(self._statements.trader, {"tenant": self._tenant, "trader": trader_id})
+        *row, state, reason, switched, revision = await self._row(
+            self._statements.trader, {"tenant": self._tenant, "trader": trader_id}
+        )
         self._check_revision(revision)
         kinds = (records.TraderRow, records.ScheduleRow, records.BookRow, records.PositionRow, records.VerdictRow)
         found = [self._codecs[kind].load(text) for kind, text in zip(kinds, row, strict=True)]
@@ -237,6 +247,7 @@ class PostgresTransaction:
         if not traders or not schedules:
             raise KeyError(f"trader {trader_id!r} is unknown in tenant {self._tenant!r}")
         account_id = traders[0].account_id
+        account = Switched(scope=SwitchScope.ACCOUNT, name=account_id, state=records.TradingState(state), reason=reason)
         empty = records.BookRow(tenant_id=self._tenant, account_id=account_id, trader_id=trader_id)
         return TraderRows(
             trader=traders[0],
@@ -244,6 +255,7 @@ class PostgresTransaction:
             book=books[0] if books else empty,
             positions=positions,
             verdicts=sorted(verdicts, key=lambda verdict: (verdict.at, verdict.round_id, verdict.n)),
+            switched=_switches(switched).over(self._tenant, account, of_trader(traders[0])),
         )
 
     async def known_trades(self, account_id: records.AccountId, trade_ids: Sequence[str]) -> set[str]:
@@ -259,6 +271,16 @@ class PostgresTransaction:
             return set()
         parameters = {"tenant": self._tenant, "account": account_id, "payments": list(payments)}
         return {row[0] for row in await (await self._execute(self._statements.known_payments, parameters)).fetchall()}
+
+    async def switches(self) -> Switches:
+        """Return how far the service and the tenant may trade."""
+        return _switches((await self._row(self._statements.switches, {"tenant": self._tenant}))[0])
+
+    async def switch(self, to: Switch) -> None:
+        """Say how far the tenant may trade; raise KeyError if it is unknown."""
+        self._wrote = True
+        if (await self._execute(self._statements.switch, {**asdict(to), "tenant": self._tenant})).rowcount == 0:
+            raise KeyError(f"tenant {self._tenant!r} is unknown")
 
     def _grouped(self, rows: Sequence[Row]) -> Sequence[tuple[type[Any], list[Any]]]:
         groups: dict[type[Any], list[Any]] = {}
@@ -301,3 +323,8 @@ class PostgresTransaction:
         except StateError as error:
             self.failure = error
             raise
+
+
+def _switches(text: str) -> Switches:
+    given: dict[str, dict[str, Any] | None] = json.loads(text)
+    return Switches(**{name: _SWITCH.validate_python(one) for name, one in given.items() if one is not None})

@@ -6,13 +6,14 @@ from typing import Any, Final
 from sqlalchemy import MetaData, Table
 from sqlmodel import SQLModel
 
+from manager.state import access as access_rows
 from manager.state import acts as act_rows
 from manager.state import funding, records, spending
 from manager.state.journal import ConflictRow, EquityRow
-from manager.state.tables import acts, desk, journal, paper, trading
+from manager.state.tables import access, acts, desk, journal, paper, trading
 
 METADATA: MetaData = SQLModel.metadata
-REVISION: Final = "0029"
+REVISION: Final = "0030"
 
 
 def table_of(model: Any) -> Table:
@@ -46,7 +47,12 @@ TABLES: Mapping[type[Any], Table] = {
     EquityRow: table_of(journal.EquityTable),
     act_rows.ActRow: table_of(acts.ActTable),
     act_rows.FlattenRow: table_of(acts.FlattenTable),
+    access_rows.ApiKeyRow: table_of(access.ApiKeyTable),
+    access_rows.TenantKeyRow: table_of(access.TenantKeyTable),
+    access_rows.SecretRow: table_of(access.SecretTable),
 }
+TENANTS = table_of(desk.TenantTable)
+SERVICE = table_of(desk.ServiceTable)
 PAPER_TABLES = tuple(
     table_of(model)
     for model in (paper.PaperAccountTable, paper.PaperOrderTable, paper.PaperFillTable, paper.PaperFundingTable)

@@ -13,12 +13,30 @@ TO_ACCOUNT = (["tenant_id", "account_id"], ["accounts.tenant_id", "accounts.acco
 
 
 class TenantTable(Declared, table=True):
-    """Declare the tenants."""
+    """Declare the tenants, each with its Switch."""
 
     __tablename__ = "tenants"
     __table_args__ = (CheckConstraint("tenant_id <> ''", name="tenants_named"),)
 
     tenant_id: str = Field(sa_type=KEY, primary_key=True)
+    trading_state: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": "active"})
+    state_reason: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": ""})
+    switched_by: str = Field(sa_type=TEXT, sa_column_kwargs={"server_default": ""})
+    switched_at: datetime | None = Field(sa_type=INSTANT)
+
+
+class ServiceTable(Declared, table=True):
+    """Declare the one row of the installation: its Switch, and the mark of its service key, empty until it has one."""
+
+    __tablename__ = "service"
+    __table_args__ = (CheckConstraint("one", name="service_one"),)
+
+    one: bool = Field(primary_key=True)
+    trading_state: str = Field(sa_type=TEXT)
+    state_reason: str = Field(sa_type=TEXT)
+    switched_by: str = Field(sa_type=TEXT)
+    switched_at: datetime | None = Field(sa_type=INSTANT)
+    key_mark: str = Field(sa_type=TEXT)
 
 
 class AccountTable(Declared, table=True):
@@ -69,6 +87,7 @@ class TraderTable(Declared, table=True):
     state_reason: str = Field(sa_type=TEXT)
     state_code: str = Field(sa_type=TEXT)
     trading_state: str = Field(sa_type=TEXT)
+    trading_reason: str = Field(sa_type=TEXT)
     created_at: datetime | None = Field(sa_type=INSTANT)
     updated_at: datetime | None = Field(sa_type=INSTANT)
 

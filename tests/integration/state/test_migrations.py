@@ -101,6 +101,7 @@ def test_down_takes_everything_of_ours_away_and_up_brings_it_back(empty_database
         "0026",
         "0027",
         "0028",
+        "0029",
     ],
 )
 def test_each_step_goes_down_and_up_again(empty_database: Database, revision: str) -> None:

@@ -74,6 +74,7 @@ def _become(connection: psycopg.Connection[Any], role: str, tenant: str = "") ->
 async def _fill(store: PostgresStore) -> None:
     async with store.service() as service:
         await service.ensure_tenant(OTHER)
+        await service.key_mark("of the service key")
     for tenant in (DEFAULT_TENANT, OTHER):
         async with store.transaction(tenant) as transaction:
             await transaction.insert([make_account(tenant_id=tenant), make_row(RoundRow, tenant_id=tenant)])
@@ -141,6 +142,7 @@ async def test_without_a_tenant_there_is_nothing(
     await _fill(postgres_store)
     connection.execute(f"SET ROLE {APP}".encode())
     assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (0,)
+    assert connection.execute("SELECT count(trading_state) FROM service").fetchone() == (0,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("INSERT INTO rounds SELECT 'default', 'acco', 'x', now(), 1, '{}'")
     with psycopg.connect(database.owner_dsn) as owner:
@@ -172,6 +174,23 @@ async def test_role_and_tenant_do_not_leak_to_the_next_user_of_a_connection(post
         (APP, "UPDATE orders SET quantity = 0"),
         (APP, "UPDATE orders SET state = 'filled', shares = '[]'"),
         (APP, "INSERT INTO tenants VALUES ('new')"),
+        (APP, "UPDATE tenants SET tenant_id = 'mine'"),
+        (APP, "DELETE FROM api_keys"),
+        (APP, "UPDATE api_keys SET role = 'service_admin'"),
+        (APP, "UPDATE api_keys SET expires_at = NULL"),
+        (APP, "DELETE FROM tenant_keys"),
+        (APP, "UPDATE service SET trading_state = 'active'"),
+        (APP, "SELECT key_mark FROM service"),
+        (SERVICE, "UPDATE api_keys SET revoked_at = NULL"),
+        (SERVICE, "INSERT INTO api_keys SELECT * FROM api_keys"),
+        (SERVICE, "SELECT wrapped FROM tenant_keys"),
+        (SERVICE, "SELECT 1 FROM secrets"),
+        (SERVICE, "UPDATE tenants SET trading_state = 'active'"),
+        (
+            SERVICE,
+            "INSERT INTO events SELECT 'default', 'x', now(), '', 'key_issued', '', '', '', '', ''",
+        ),
+        (QUEUE, "SELECT 1 FROM api_keys"),
         (APP, "SELECT 1 FROM procrastinate_jobs"),
         (APP, "CREATE TABLE mine (id int)"),
         (SERVICE, "UPDATE accounts SET equity = 0"),
