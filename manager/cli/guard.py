@@ -54,6 +54,9 @@ def exit_code(error: Exception) -> int | None:
         errors.PortTaken,
         errors.SettingsRefused,
         errors.DatabaseUrlRefused,
+        errors.SecretKeyRefused,
+        errors.KeyRefused,
+        errors.UnknownTenant,
         DataDirRefused,
     )
     failed = (

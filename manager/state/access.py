@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NewType
 
-from manager.state.kinds import Role, SecretKind
+from manager.state.kinds import KeyState, Role, SecretKind
 from manager.state.records import TenantId
 
 KeyId = NewType("KeyId", str)
@@ -30,6 +30,14 @@ class ApiKeyRow:
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
     revoked_by: str = ""
+
+    def state(self, now: datetime) -> KeyState:
+        """Return whether it opens anything at an instant."""
+        if self.revoked_at is not None and self.revoked_at <= now:
+            return KeyState.REVOKED
+        if self.expires_at is not None and self.expires_at <= now:
+            return KeyState.EXPIRED
+        return KeyState.ACTIVE if self.revoked_at is None else KeyState.ENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

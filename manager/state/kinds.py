@@ -34,6 +34,20 @@ class Role(StrEnum):
     SERVICE_ADMIN = "service_admin"
 
 
+class KeyState(StrEnum):
+    """Name whether an API key still opens anything; one that is ENDING is revoked from a later instant on."""
+
+    ACTIVE = "active"
+    ENDING = "ending"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+    @property
+    def opens(self) -> bool:
+        """Tell whether the key opens anything."""
+        return self in (KeyState.ACTIVE, KeyState.ENDING)
+
+
 class SecretKind(StrEnum):
     """Name whose secret it is: an exchange account's or a model's."""
 

@@ -13,12 +13,14 @@ from pydantic import TypeAdapter
 from desk_history import AT, DECISION, ENTRY, STOP, desk_with_history, incident, round_trip
 from executor.contract import Action, Decision, FullDecision, Usage
 from executor.prompts.sample import sample_context
+from manager.state.access import ApiKeyRow
 from manager.state.records import DEFAULT_TENANT
 from manager.state.spending import BudgetRow
 from manager.state.store import Store
 from manager.views.costs import CostPage, CostQuery, read_model_costs
 from manager.views.events import EventPage, EventQuery, read_events
 from manager.views.incidents import IncidentPage, IncidentQuery, read_incidents
+from manager.views.keys import KeyPage, KeyQuery, read_keys
 from manager.views.operations import OperationPage, OperationQuery, read_operations
 from manager.views.pages import jsonable
 from manager.views.performance import PerformancePage, PerformanceQuery, read_performance
@@ -27,6 +29,7 @@ from manager.views.status import StatusPage, StatusQuery, read_status
 from manager.views.trader import TraderPage, TraderQuery, read_trader
 from manager.views.trades import TradePage, TradeQuery, read_trades
 from manager.views.why import Story, read_story
+from state_rows import make_row
 from traders.spec import TraderId
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -42,6 +45,7 @@ VIEWS: dict[str, Any] = {
     "performance": PerformancePage,
     "trades": TradePage,
     "trader": TraderPage,
+    "keys": KeyPage,
 }
 READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "status": lambda store: read_status(store, DEFAULT_TENANT, StatusQuery(now=AT + timedelta(seconds=5))),
@@ -55,6 +59,7 @@ READ: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "performance": lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)),
     "trader": lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("bull"))),
     "trades": lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(limit=1)),
+    "keys": lambda store: read_keys(store, DEFAULT_TENANT, KeyQuery(now=AT)),
     "trades-open": lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(open_only=True)),
 }
 
@@ -83,6 +88,7 @@ def test_the_schema_of_a_view_is_the_one_that_is_checked_in(view: str) -> None:
 async def test_what_a_view_prints_is_of_its_schema_and_reads_back_the_same(read: str) -> None:
     store = await desk_with_history(incident(), *round_trip("one", "bear", AT), *round_trip("two", "bull", AT))
     async with store.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert([make_row(ApiKeyRow, expires_at=AT, revoked_by="ann")])
         await tx.upsert([BudgetRow(tenant_id=DEFAULT_TENANT, scope="tenant", name="", usd=AT.year * Usage().cost_usd)])
     value = await READ[read](store)
     printed = json.dumps(jsonable(value), allow_nan=False)
