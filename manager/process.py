@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
-from manager.errors import DatabaseUrlRefused, RegistrationError, SettingsRefused, UnknownAccount
+from manager.errors import DatabaseUrlRefused, RegistrationError, SecretKeyRefused, SettingsRefused, UnknownAccount
 from manager.jobs.errors import JobsError
 from manager.processes.supervisor import BAD_INPUT
 from manager.settings import read_settings
@@ -30,6 +30,7 @@ _BAD_INPUT = (
     UnknownAccount,
     SettingsRefused,
     DatabaseUrlRefused,
+    SecretKeyRefused,
 )
 
 

@@ -20,6 +20,7 @@ from executor.prompts.library import PromptLibrary
 from executor.registry import ExecutorParts, ExecutorType, ModelClients
 from manager.bootstrap.assemble import Outside, account_runtimes, assemble
 from manager.bootstrap.executors import gates_of, is_one_gate, longest_decision_s
+from manager.bootstrap.first_key import give_first_key
 from manager.bootstrap.telling import told
 from manager.config.values import Config, ManagerSettings
 from manager.desk.sampling import LiveSampler
@@ -195,11 +196,13 @@ async def _work(config: Config, place: DatabasePlace, stop: asyncio.Event) -> No
 async def run_supervised(config: Config, settings: Settings) -> int:
     """Run a trading worker and the web on 127.0.0.1 until SIGINT or SIGTERM; return 0, 2 for bad input.
 
-    Raises DatabaseUrlRefused, DataDirRefused, PortTaken, and StoreUnavailable for a database that says no for good.
+    Raises DatabaseUrlRefused, SecretKeyRefused, DataDirRefused, PortTaken, and StoreUnavailable for a database that
+    says no for good.
     """
     settings.place().check()
     configure_logging(settings, config.secrets.values(), process="run")
     await asyncio.to_thread(settings.place().knock)
+    key = settings.service_key()
     with _listen(settings.port) as listener:
         web = f"http://{_LOOPBACK}:{listener.getsockname()[1]}"
         if not is_plain(settings):
@@ -208,13 +211,17 @@ async def run_supervised(config: Config, settings: Settings) -> int:
         async with stop_on_signals() as stop, told(config, settings, opening, stop):
             _LOG.info("desk_starts", web=web, config=str(config.path))
             ends = _Ends(config, settings.place())
-            writing = asyncio.create_task(ends.tell(), name="supervisor-events")
+            beside = {
+                asyncio.create_task(ends.tell(), name="supervisor-events"),
+                asyncio.create_task(give_first_key(settings, key), name="first-key"),
+            }
             try:
                 children = _children(config, settings.data_dir, listener)
                 return await Supervisor(children, SystemClock(), ended=ends).run(stop)
             finally:
-                writing.cancel()
-                await asyncio.wait({writing})
+                for task in beside:
+                    task.cancel()
+                await asyncio.wait(beside)
 
 
 class _Ends:

@@ -78,6 +78,7 @@ class Commands(LateGroup):
             "Take entries again after `propdesk halt` or `reduce`; a paused trader needs `propdesk traders resume`.",
         ),
         ("traders", "trading:app", "List traders and move them through their life."),
+        ("keys", "keys:app", "Make, list, replace and end the keys of the API."),
         ("config", "checking:configs", "Look at configs."),
         ("check", "probing:checks", "Check what the desk depends on."),
         ("prompts", "prompting:app", "Look at prompt templates and try them."),

@@ -12,7 +12,6 @@ from manager.state.embedded.environment import COMMON, least
 
 _NAMED: Final = re.compile(r"\$\{(\w+)\}")
 _DATABASE: Final = "DATABASE_URL"
-_KEY: Final = "PROPDESK_SECRET_KEY"
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "GRPC_PROXY")
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _GRPC: Final = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "GRPC_VERBOSITY")
@@ -20,9 +19,12 @@ _OUTSIDE: Final = frozenset((*_PROXIES, *_CERTIFICATES, *_GRPC))
 
 
 def web_environment(config: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what the web needs: the database and the settings, and nothing that the config names."""
+    """Return what the web needs: the database and the settings, the service key too, and nothing that the config names.
+
+    Under the service key it checks API keys and opens what is encrypted.
+    """
     named = _named(config)
-    wanted = {one.name for one in describe_settings()} - {_KEY}
+    wanted = {one.name for one in describe_settings()}
     return {name: value for name, value in _own(given, wanted).items() if name in COMMON or name not in named}
 
 

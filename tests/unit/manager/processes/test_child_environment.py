@@ -38,9 +38,10 @@ def test_the_worker_has_what_the_config_names_and_the_ways_out(config: Path) -> 
     assert set(worker_environment(config, GIVEN)) == ANY | more
 
 
-def test_the_web_has_no_key_whatever_its_name(config: Path) -> None:
+def test_the_web_has_the_service_key_and_no_other_whatever_its_name(config: Path) -> None:
     found = web_environment(config, GIVEN)
-    assert set(found) == ANY
+    assert set(found) == ANY | {"PROPDESK_SECRET_KEY"}
+    assert found.pop("PROPDESK_SECRET_KEY") == "sk-desk"
     assert "sk-" not in " ".join(found.values())
 
 
