@@ -1,7 +1,6 @@
 """Register, start, stop and dismiss traders, close, flatten and halt; each act is one transaction with its event."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from uuid import uuid4
 
@@ -9,21 +8,20 @@ from exchanges.clock import Clock
 from exchanges.types import Symbol
 from manager.config.values import Config
 from manager.desk.plan.isolation import Isolation
-from manager.errors import RegistrationError, StillBankrupt, UnknownAccount, UnknownTrader
+from manager.errors import RegistrationError, StillBankrupt, UnknownTrader
 from manager.roster.acts import Acts, Call, CloseAsked, FlattenAsked, FlattenCanceled, TraderMoved
 from manager.roster.closing import By, Flatten, close, flatten_id_of
 from manager.roster.dismissal import Dismissal, Removal
 from manager.roster.funding import Funding
-from manager.roster.lifecycle import event_of, isolate, transition
+from manager.roster.lifecycle import isolate, transition
 from manager.roster.registration import RegistrationCheck
 from manager.roster.registry import TraderChanges, TraderRegistry
 from manager.roster.schedules import FirstSchedule, spread
+from manager.roster.switching import Switching, TradingSet
 from manager.roster.sync import ConfigSync, SyncReport
 from manager.state.acts import ActKey, FlattenId, FlattenScope
-from manager.state.kinds import ActKind, Afterwards, EventKind, ScopeKind
+from manager.state.kinds import ActKind, Afterwards, ScopeKind
 from manager.state.records import (
-    AccountId,
-    AccountRow,
     BookRow,
     StateCode,
     TenantId,
@@ -32,6 +30,7 @@ from manager.state.records import (
     TradingState,
 )
 from manager.state.store import Store, Transaction
+from manager.state.switches import TradingScope
 from traders.errors import IllegalMove
 from traders.spec import TraderId, TraderSpec
 
@@ -47,6 +46,7 @@ class Manager:
         self._registry = TraderRegistry(store, clock, check, schedule)
         self._sync = ConfigSync(store, clock, check, schedule)
         self._acts = Acts(store, clock)
+        self._switching = Switching(store, clock)
 
     async def register(self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "") -> TraderRow:
         """Take a trader on, running when it is to start by itself; raise UnknownAccount or RegistrationError."""
@@ -240,38 +240,14 @@ class Manager:
             return await dismissal.dismiss(f"unregister/{token}", actor=actor, reason=reason, force=force)
 
     async def set_trading(
-        self, tenant: TenantId, account_id: AccountId, state: TradingState, *, actor: str, reason: str
-    ) -> AccountRow:
-        """Halt an account, let it only reduce, or resume it; entries obey from its next round on.
+        self, tenant: TenantId, scope: TradingScope, state: TradingState, *, actor: str, reason: str
+    ) -> TradingSet:
+        """Halt a scope, let it only reduce, or resume it; entries obey from the next round on, the strictest wins.
 
-        Raises UnknownAccount, and StillBankrupt for a halted account that is to be resumed with equity at or below 0.
-        Nothing blocks a reduce, whatever the state. An account that is in that state already keeps its reason, and
-        nothing is recorded.
+        Nothing blocks a reduce, whatever the state. A scope that is in that state already keeps its reason, and
+        nothing is recorded. Raises as `Switching.set`.
         """
-        async with self._store.transaction(tenant) as tx:
-            account = await tx.get(AccountRow, account_id)
-            if account is None:
-                raise UnknownAccount(f"there is no account {account_id!r}; `propdesk status` names them")
-            if account.trading_state is state:
-                return account
-            if state is TradingState.ACTIVE and account.trading_state is TradingState.HALTED:
-                await self._refuse_bankrupt(tx, account)
-            await tx.patch(AccountRow, (account_id,), trading_state=state, state_reason=reason)
-            event = event_of(account, self._clock.now(), kind=EventKind.TRADING_STATE, actor=actor, reason=reason)
-            await tx.insert([replace(event, before=account.trading_state, after=state)])
-            return replace(account, trading_state=state, state_reason=reason)
-
-    @staticmethod
-    async def _refuse_bankrupt(tx: Transaction, account: AccountRow) -> None:
-        """Raise StillBankrupt for an account that had money and has none; an account before its first is none."""
-        if account.updated_at is None or account.equity > 0:
-            return
-        books = await tx.find(BookRow, {"account_id": account.account_id}, limit=None)
-        if account.equity < 0 or any(book.cash or book.open_positions for book in books):
-            raise StillBankrupt(
-                f"account {account.account_id} stays halted: its equity was {account.equity} USD at "
-                f"{account.updated_at:%Y-%m-%d %H:%M:%S} UTC; deposit at the venue first, and let a worker see it"
-            )
+        return await self._switching.set(tenant, scope, state, actor=actor, reason=reason)
 
     async def _move(
         self, tenant: TenantId, trader_id: TraderId, to: TraderState, *, actor: str, reason: str

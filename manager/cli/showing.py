@@ -14,7 +14,7 @@ from manager.cli.performance import show_trader
 from manager.cli.render import instant, percent, price, print_json, say, show_table, usd
 from manager.cli.status import decided_text
 from manager.cli.trades import signed
-from manager.state.records import TraderState, TradingState
+from manager.state.records import TraderState
 from manager.state.store import Store
 from manager.views.holdings import PositionStatus
 from manager.views.trader import LimitUse, OpenOrder, TraderPage, TraderQuery, read_trader
@@ -69,11 +69,8 @@ def show_page(page: TraderPage) -> None:
 def _show_definition(page: TraderPage) -> None:
     why = f"{page.code}: {page.reason}" if page.code and page.state == TraderState.ISOLATED else page.reason
     _tell("state", f"{page.state}, {why}" if why and page.state != TraderState.RUNNING else page.state)
-    if page.trading_state != TradingState.ACTIVE:
-        _tell("", f"the trader takes no entries: it is {page.trading_state}")
-    if page.account_state != TradingState.ACTIVE:
-        reason = page.account_reason or "no reason given"
-        _tell("", f"account {page.account_id} takes no entries: it is {page.account_state}, {reason}")
+    for one in page.limited_by:
+        _tell("", f"no entries: {one}, {one.reason or 'no reason given'}")
     _tell("decides", f"{page.executor}, every {duration(page.decision_interval_s)}")
     deciding = f"deciding since {instant(page.deciding_since)} UTC" if page.deciding_since else ""
     _tell("next decision", deciding or f"{instant(page.next_decision_at)}{' UTC' if page.next_decision_at else ''}")

@@ -220,7 +220,8 @@ class AccountText:
             f" open positions {one.open_positions}, traders running {one.running} of {one.traders}"
         )
         marks = f"at the marks of {instant(account.sampled_at)} UTC"
-        say(f"  unallocated {usd(account.unallocated)}; all {marks}, trading {account.trading_state}")
+        whose = f" ({account.limited_by[0]})" if account.limited_by else ""
+        say(f"  unallocated {usd(account.unallocated)}; all {marks}, trading {account.trading_state}{whose}")
         say(f"  {self._use(account.utilization)}")
         show_table("Traders, times in UTC", _TRADER_COLUMNS, [self._trader(trader) for trader in account.traders])
         show_table("Positions", _POSITION_COLUMNS, [self._position(position) for position in account.positions])
@@ -245,6 +246,7 @@ class AccountText:
         last, deciding = trader.last_decision, trader.deciding_since
         verdict = trader.verdicts[0] if trader.verdicts else None
         coded = f"{trader.code}: " if trader.state == TraderState.ISOLATED and trader.code else ""
+        why = f"{coded}{trader.reason}" if trader.state != TraderState.RUNNING else ""
         return [
             trader.id,
             word(trader.condition) if trader.watched else f"{trader.condition} (no worker runs)",
@@ -256,7 +258,7 @@ class AccountText:
             f"deciding since {self._time(deciding)}" if deciding else self._time(trader.next_decision_at),
             cost_text(trader.models_today) if trader.models_today else "",
             f"{verdict.code} {verdict.symbol}" if verdict else "",
-            f"{coded}{trader.reason}" if trader.state != TraderState.RUNNING else "",
+            "; ".join(filter(None, (why, *(f"{one}: {one.reason}" for one in trader.limited_by)))),
         ]
 
     def _time(self, at: datetime | None) -> str:

@@ -22,9 +22,12 @@ from manager.errors import Fault, RegistrationError
 from manager.manager import Manager
 from manager.roster.acts import TraderMoved
 from manager.roster.dismissal import Removal
+from manager.roster.switching import TradingSet
 from manager.state import records
-from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, TraderRow, TradingState
+from manager.state.kinds import SwitchScope
+from manager.state.records import DEFAULT_TENANT, AccountRow, TenantId, TraderRow, TradingState
 from manager.state.store import Search, Store
+from manager.state.switches import Switched, TradingScope, limiting, of_account, of_trader
 from manager.views.pages import jsonable
 from manager.views.trader import executor_text
 from traders.spec import ManagedBy, TraderId, TraderSpec
@@ -32,6 +35,7 @@ from traders.spec import ManagedBy, TraderId, TraderSpec
 app = typer.Typer(no_args_is_help=True, help="List traders and move them through their life.")
 
 _MOST_DIGITS = 15
+_MOST_TOLD = 5
 _COLUMNS = ("trader", "name", "account", "state", "executor", "every>", "allocated USD>", "symbols", "from")
 
 
@@ -145,52 +149,124 @@ class AddOptions(DeskOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingOptions(DeskOptions):
-    """Hold which accounts to switch and why."""
+    """Hold what to switch and why."""
 
-    account: Annotated[str, typer.Option("--account", metavar="NAME", help="Only this account; all by default.")] = ""
+    tenant: Annotated[
+        str,
+        typer.Option(
+            "--tenant",
+            metavar="ID",
+            help="Alone: this tenant as a whole, with what is added to it later. Else the tenant of the trader or "
+            "account; `default` if it is not given.",
+        ),
+    ] = ""
+    account: Annotated[
+        str, typer.Option("--account", metavar="NAME", help="Only this account; without a scope each of the tenant.")
+    ] = ""
+    trader: Annotated[str, typer.Option("--trader", metavar="ID", help="Only this trader.")] = ""
+    service: Annotated[bool, typer.Option("--service", help="All tenants of this installation.")] = False
     reason: ReasonOption = "by hand"
 
+    @property
+    def owner(self) -> TenantId:
+        """Return the tenant whose desk it is."""
+        return TenantId(self.tenant or DEFAULT_TENANT)
+
+    @property
+    def scope(self) -> TradingScope | None:
+        """Return what is to be switched, None for each account of the tenant; raise Refused for more than one."""
+        kinds = {SwitchScope.TRADER: self.trader, SwitchScope.ACCOUNT: self.account}
+        named = [TradingScope(kind=kind, name=name) for kind, name in kinds.items() if name]
+        named += [TradingScope(kind=SwitchScope.SERVICE)] if self.service else []
+        if len(named) > 1 or (self.service and self.tenant):
+            raise Refused(
+                "name what is to be switched, and only one: --trader ID, --account NAME, --tenant ID, --service"
+            )
+        return named[0] if named else TradingScope(kind=SwitchScope.TENANT) if self.tenant else None
+
     def switch(self, state: TradingState) -> None:
-        """Switch the accounts, and say of each how far it may trade now and before."""
+        """Switch what is named, and say how far it may trade now and before, and what still stops its entries."""
+        scope = self.scope
 
-        async def work(store: Store) -> list[_Switched]:
-            manager = manager_of(store)
-            async with store.transaction(self.owner) as tx:
-                before = {row.account_id: row.trading_state for row in await tx.find(AccountRow, {})}
-            names = [AccountId(self.account)] if self.account else list(before)
-            rows = [
-                await manager.set_trading(self.owner, name, state, actor=actor(), reason=self.reason) for name in names
-            ]
-            return [_Switched(before=before[row.account_id], row=row) for row in rows]
+        async def work(store: Store) -> _Switching:
+            manager, by = manager_of(store), {"actor": actor(), "reason": self.reason}
+            scopes = [scope] if scope is not None else await _each_account(store, self.owner)
+            done = [await manager.set_trading(self.owner, one, state, **by) for one in scopes]
+            return await _Switching.read(store, self.owner, scope, done)
 
-        switched = self.on_store(work)
+        found = self.on_store(work)
         if self.as_json:
-            print_json({"tenant": self.tenant, "accounts": [one.row for one in switched]})
+            done = [{**jsonable(one.now), "before": one.before} for one in found.done]
+            given = {"tenant": self.owner, "accounts": found.accounts, "switched": done}
+            print_json({**given, "limited_by": found.limited_by})
             return
-        for one in switched:
-            say(one.told)
-        if not switched:
-            say(f"Tenant {self.tenant} has no accounts.")
+        for one in found.done:
+            say(_told(one))
+        if not found.done:
+            say(f"Tenant {self.owner} has no accounts.")
+        if state is TradingState.ACTIVE:
+            found.tell_rest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Switched:
-    before: TradingState
-    row: AccountRow
+class _Switching:
+    """Hold what was switched, its accounts, and what of the scopes around and within it stops entries."""
 
-    @property
-    def told(self) -> str:
-        row, before = self.row, self.before
-        if row.trading_state is before:
-            why = f" ({row.state_reason})" if row.state_reason and before is not TradingState.ACTIVE else ""
-            return f"{row.account_id} is {before} already{why}; nothing is changed."
-        said = f"{row.account_id} is {row.trading_state}: {row.state_reason}"
-        match before, row.trading_state:
-            case TradingState.HALTED, TradingState.REDUCING:
-                return f"{said} (was halted; entries stay off)"
-            case TradingState.REDUCING, TradingState.HALTED:
-                return f"{said} (was reducing; entries stay off, and capital no longer moves)"
-        return f"{said} (was {before})"
+    tenant: TenantId
+    done: Sequence[TradingSet]
+    accounts: Sequence[AccountRow]
+    limited_by: Sequence[Switched]
+
+    @classmethod
+    async def read(
+        cls, store: Store, tenant: TenantId, scope: TradingScope | None, done: Sequence[TradingSet]
+    ) -> "_Switching":
+        """Return how the tenant stands after it."""
+        async with store.transaction(tenant) as tx:
+            accounts, traders = await tx.search(Search(kind=AccountRow), Search(kind=TraderRow))
+            wide = (await tx.switches()).over(tenant)
+        if scope is not None and scope.kind is SwitchScope.TRADER:
+            traders = [row for row in traders if row.trader_id == scope.name]
+            accounts = [row for row in accounts if row.account_id in {one.account_id for one in traders}]
+        elif scope is not None and scope.kind is SwitchScope.ACCOUNT:
+            accounts = [row for row in accounts if row.account_id == scope.name]
+            traders = [row for row in traders if row.account_id == scope.name]
+        inner = (*map(of_account, accounts), *map(of_trader, traders))
+        named = {one.now.name for one in done if one.now.scope is SwitchScope.ACCOUNT}
+        shown = [row for row in accounts if row.account_id in named]
+        return cls(tenant=tenant, done=done, accounts=shown, limited_by=limiting((*wide, *inner)))
+
+    def tell_rest(self) -> None:
+        """Say what still stops entries, and what frees each."""
+        for one in self.limited_by[:_MOST_TOLD]:
+            scope = f"--{one.scope}{f' {one.name}' if one.name else ''}"
+            inner = one.scope in (SwitchScope.ACCOUNT, SwitchScope.TRADER)
+            scope += f" --tenant {self.tenant}" if inner and self.tenant != DEFAULT_TENANT else ""
+            say(f"Entries stay off: {one} ({one.reason or 'no reason given'}); `propdesk resume {scope}` frees that.")
+        if len(self.limited_by) > _MOST_TOLD:
+            say(f"So are {len(self.limited_by) - _MOST_TOLD} more; --json names them.")
+
+
+async def _each_account(store: Store, tenant: TenantId) -> list[TradingScope]:
+    async with store.transaction(tenant) as tx:
+        rows = await tx.find(AccountRow, {}, limit=None)
+    return [TradingScope(kind=SwitchScope.ACCOUNT, name=row.account_id) for row in rows]
+
+
+def _told(one: TradingSet) -> str:
+    """Say how far a scope may trade now and before; an account goes by its name alone."""
+    now, before = one.now, one.before
+    what = f"{now.name} is {now.state}" if now.scope is SwitchScope.ACCOUNT else str(now)
+    if not one.is_changed:
+        why = f" ({now.reason})" if now.reason and before is not TradingState.ACTIVE else ""
+        return f"{what} already{why}; nothing is changed."
+    said = f"{what}: {now.reason}"
+    match before, now.state:
+        case TradingState.HALTED, TradingState.REDUCING:
+            return f"{said} (was halted; entries stay off)"
+        case TradingState.REDUCING, TradingState.HALTED if now.scope is not SwitchScope.TRADER:
+            return f"{said} (was reducing; entries stay off, and capital no longer moves)"
+    return f"{said} (was {before})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

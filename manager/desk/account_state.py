@@ -22,6 +22,7 @@ from manager.state.acts import FlattenRow
 from manager.state.keys import Row
 from manager.state.kinds import IntentStatus, LedgerKind, OrderPurpose
 from manager.state.store import AccountRows, Transaction
+from manager.state.switches import Switched, of_account, strictest
 from traders import performance
 from traders.book import EXTERNAL, Book, BookFill, Position, apply_capital, apply_fill, apply_funding, with_protection
 from traders.spec import TraderId
@@ -75,6 +76,7 @@ class AccountState:
         self.orders: dict[records.OrderId, records.OrderRow] = {row.order_id: row for row in rows.orders}
         self.intents = {row.intent_id: row for row in rows.intents}
         self.flattens = {row.flatten_id: row for row in rows.flattens}
+        self.switches = rows.switches
         self.instruments = instruments
         self.books = self.remembered.books(rows)
         self.outstanding = Outstanding(self.orders, self.books)
@@ -82,6 +84,11 @@ class AccountState:
         self.version = 0
         self._dirty_heads: set[TraderId] = set()
         self._dirty_positions: set[records.PositionKey] = set()
+
+    @property
+    def switched(self) -> Switched:
+        """Return the strictest state of the scopes that the account is in, of equals the widest."""
+        return strictest(self.switches.over(self.account.tenant_id, of_account(self.account)))
 
     @property
     def dust(self) -> frozenset[records.PositionKey]:

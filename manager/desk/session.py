@@ -175,12 +175,13 @@ class Session:
         return all(symbol in marks for book in self.state.books.values() for symbol in book.positions)
 
     def _freeze(self, now: datetime) -> AccountView:
-        state, truth, freezer = self.state, self.truth, self._frozen_at_marks()
+        state, truth, freezer, switched = self.state, self.truth, self._frozen_at_marks(), self.state.switched
         reservations = freezer.reservations(state)
         return AccountView(
             at=now,
             account_id=self.runtime.account_id,
-            trading_state=state.account.trading_state,
+            trading_state=switched.state,
+            trading_scope=switched.scope,
             equity=freezer.equity(state.books),
             traders=freezer.traders(state, reservations),
             external=state.books[EXTERNAL],

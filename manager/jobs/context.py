@@ -12,6 +12,7 @@ from manager.config.models import asked_models
 from manager.state import records
 from manager.state.spending import MODEL, TENANT, TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Store, TraderRows, Transaction
+from manager.state.switches import limiting
 from traders.book import EXTERNAL
 from traders.context import MarketSymbol, OwnState, build_context, told_denial
 from traders.details import EarlierPositions, Holding, LiveEntry, OwnRecord, with_details
@@ -43,7 +44,7 @@ class ContextReader:
             book=rows.book.book(rows.positions),
             allocated=rows.book.allocated,
             performance=performance,
-            denials=(*self._isolation(), *await self._denials(with_record)),
+            denials=(*self._isolation(), *self._switched(), *await self._denials(with_record)),
         )
         context = build_context(spec, own, views, maintenance, now)
         if not with_record:
@@ -81,6 +82,15 @@ class ContextReader:
         why = f"{trader.state_code}: {trader.state_reason}"
         detail = f"you are isolated ({why}): opens are denied; close, reduce or move stops"
         return (told_denial("all symbols", "open", "TRADER_ISOLATED", detail),)
+
+    def _switched(self) -> tuple[Denial, ...]:
+        """Tell a trader whose opens are denied by a halt, its own or a wider one, which and why."""
+        found = limiting(self._rows.switched)
+        if not found:
+            return ()
+        why = f" ({found[0].reason})" if found[0].reason else ""
+        detail = f"{found[0]}{why}: opens and wider stops are denied; close, reduce or tighten stops"
+        return (told_denial("all symbols", "open", found[0].state.upper(), detail),)
 
     async def _denials(self, with_actions: bool) -> tuple[Denial, ...]:
         """Return the verdicts as their trader reads them: with the action it asked for and its numbers of the check."""

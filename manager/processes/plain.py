@@ -23,7 +23,15 @@ _SHOWN: Final = 3
 _LONGEST: Final = 160
 _AIMS: Final = {OrderPurpose.ENTRY: "to open", "external": "outside the desk", "correction": "in a late correction"}
 _CLOSED_BY: Final = (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT, OrderPurpose.LIQUIDATION)
-_TOLD: Final = (EventKind.TRADER_STATE, EventKind.TRADING_STATE, EventKind.TRADER_FUNDED, EventKind.TRADER_REMOVED)
+_TOLD: Final = (
+    EventKind.TRADER_STATE,
+    EventKind.TRADING_STATE,
+    EventKind.TENANT_STATE,
+    EventKind.SERVICE_STATE,
+    EventKind.TRADER_FUNDED,
+    EventKind.TRADER_REMOVED,
+)
+_WIDE: Final = {EventKind.TENANT_STATE: "the tenant", EventKind.SERVICE_STATE: "the service"}
 _SENTENCES: Final = {
     "child_died": "the {child} process ended by itself ({how}); it is started again in {restart_in_s} s",
     "child_killed": "the {child} process did not end within {after_s} s and was killed",
@@ -102,6 +110,7 @@ def event_line(row: records.EventRow) -> str:
     if row.kind not in _TOLD:
         return ""
     what = f"trader {row.trader_id}" if row.trader_id else f"account {row.account_id}"
+    what = next((wide for kind, wide in _WIDE.items() if kind == row.kind), what)
     became = row.after or row.kind.removeprefix("trader_")
     was = f" (was {row.before})" if row.before else ""
     why = f": {short(row.reason)}" if row.reason else ""

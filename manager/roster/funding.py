@@ -12,6 +12,7 @@ from manager.state import records
 from manager.state.kinds import EventKind, LedgerKind, StateCode, TradingState
 from manager.state.records import UNALLOCATED, TraderState
 from manager.state.store import AccountRows, Transaction
+from manager.state.switches import of_account, strictest
 from traders import performance
 from traders.spec import TraderId
 
@@ -56,8 +57,9 @@ class Funding:
             raise self._refused(f"it still holds {', '.join(held)}; wait until it is flat")
         if any(share.trader_id == trader_id for order in self._desk.orders for share in order.shares):
             raise self._refused("it has an order at the venue; wait until that has ended")
-        if account.trading_state is TradingState.HALTED:
-            raise self._refused(f"account {account.account_id} is halted ({account.state_reason}); resume it first")
+        switched = strictest(self._desk.switches.over(account.tenant_id, of_account(account)))
+        if switched.state is TradingState.HALTED:
+            raise self._refused(f"{switched} ({switched.reason}); resume it first")
         return book
 
     def _free_money(self) -> Decimal:

@@ -19,6 +19,14 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TradingScope:
+    """Name what is to be switched; `name` is of an account or a trader, empty for the tenant and for the service."""
+
+    kind: SwitchScope
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Switched:
     """Say how far one scope may trade and why; `name` is of its tenant, account or trader."""
 

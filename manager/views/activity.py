@@ -9,6 +9,7 @@ from manager.state import records
 from manager.state.keys import KEYS
 from manager.state.records import AccountId, TenantId
 from manager.state.store import Search, Store, Transaction
+from manager.state.switches import of_account, strictest
 from manager.views.holdings import Holdings, Totals
 from traders.book import EXTERNAL
 
@@ -177,10 +178,11 @@ class Standing:
 
 
 async def read_standing(store: Store, tenant: TenantId) -> tuple[Standing, ...]:
-    """Return the accounts of a tenant, read in one statement; positions are of its traders, not of EXTERNAL."""
+    """Return the accounts of a tenant, read in two statements; positions are of its traders, not of EXTERNAL."""
     kinds = (records.AccountRow, records.BookRow, records.TraderRow, records.ScheduleRow, records.PositionRow)
     async with store.transaction(tenant) as tx:
         accounts, books, traders, schedules, positions = await tx.search(*(Search(kind=kind) for kind in kinds))
+        switches = await tx.switches()
     due = {row.trader_id: row.next_due_at for row in schedules}
     standing = []
     for account in accounts:
@@ -195,7 +197,7 @@ async def read_standing(store: Store, tenant: TenantId) -> tuple[Standing, ...]:
             Standing(
                 account_id=account.account_id,
                 venue=account.venue,
-                trading_state=account.trading_state,
+                trading_state=strictest(switches.over(tenant, of_account(account))).state,
                 totals=Holdings(
                     [row for row in books if row.account_id == account.account_id],
                     [row for row in positions if row.account_id == account.account_id],

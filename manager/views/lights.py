@@ -1,15 +1,16 @@
 """What an operator is told in one word of an account and of a trader: which word, why, and in which colour."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from manager.desk.incidents.codes import Threat, threat_of
 from manager.desk.risk.trader import SAFE_MODE_FAILURES
-from manager.state.kinds import StateCode, TradingState
+from manager.state.kinds import StateCode, SwitchScope, TradingState
 from manager.state.records import AccountRow, ScheduleRow, TraderRow, TraderState
+from manager.state.switches import Switched, Switches, limiting, of_account
 from manager.views.incidents import Incident, IncidentState
 
 SILENT: Final = timedelta(seconds=60)
@@ -74,7 +75,8 @@ COLOURS: Final[Mapping[str, Colour]] = {
 class LightCase:
     """Hold what the light of an account is judged by.
 
-    `switched_by` is who turned its entries off, `under_way` tells what an operator has asked for and is not done.
+    `switched_by` is who turned its own entries off, `switches` what is above it; `under_way` tells what an operator has
+    asked for and is not done.
     """
 
     account: AccountRow
@@ -84,12 +86,23 @@ class LightCase:
     under_way: Sequence[str]
     worker_alive: bool
     now: datetime
+    switches: Switches = field(default_factory=Switches)
+
+    @property
+    def limited_by(self) -> tuple[Switched, ...]:
+        """Return what turns its entries off, the strictest first."""
+        return limiting(self.switches.over(self.account.tenant_id, of_account(self.account)))
+
+    def actor_of(self, scope: SwitchScope) -> str:
+        """Return who turned the entries of a scope off."""
+        wider = {SwitchScope.SERVICE: self.switches.service.actor, SwitchScope.TENANT: self.switches.tenant.actor}
+        return wider.get(scope, self.switched_by)
 
 
 def light_of(case: LightCase) -> tuple[Light, tuple[str, ...]]:
     """Return an account's light and every reason for it, the gravest first."""
     wrong = _told(case.incidents, red=True)
-    switched = [_switch(case)] if case.account.trading_state is not TradingState.ACTIVE else []
+    switched = [_switch(case, one) for one in case.limited_by]
     weak = _told(case.incidents, red=False) + [_ailing(row) for row in case.traders if _ails(row)]
     idle = [] if any(row.state is TraderState.RUNNING for row in case.traders) else ["no trader is running"]
     silent = _silence(case)
@@ -99,17 +112,17 @@ def light_of(case: LightCase) -> tuple[Light, tuple[str, ...]]:
     if wrong:
         return Light.ERROR, reasons
     if switched:
-        return Light(case.account.trading_state), reasons
+        return Light(case.limited_by[0].state), reasons
     if idle:
         return Light.PAUSED, reasons
     return (Light.DEGRADED if weak else Light.RUNNING), reasons
 
 
-def condition_of(row: TraderRow, account: AccountRow, schedule: ScheduleRow | None) -> Condition:
-    """Return how a trader is."""
+def condition_of(row: TraderRow, limited_by: Sequence[Switched], schedule: ScheduleRow | None) -> Condition:
+    """Return how a trader is; `limited_by` are the scopes around it and its own that stop entries."""
     if row.state is not TraderState.RUNNING:
         return Condition(row.state)
-    states = {account.trading_state, row.trading_state}
+    states = {one.state for one in limited_by}
     if TradingState.HALTED in states:
         return Condition.HALTED
     if TradingState.REDUCING in states:
@@ -128,10 +141,9 @@ def _silence(case: LightCase) -> list[str]:
     return [f"no worker has sampled the account; last time: {since}"]
 
 
-def _switch(case: LightCase) -> str:
-    account = case.account
-    by = "the desk itself" if case.switched_by == DESK else case.switched_by
-    return f"{account.trading_state} by {by}: {account.state_reason or 'no reason given'}"
+def _switch(case: LightCase, one: Switched) -> str:
+    by, what = case.actor_of(one.scope), one.state if one.scope is SwitchScope.ACCOUNT else str(one)
+    return f"{what} by {'the desk itself' if by == DESK else by}: {one.reason or 'no reason given'}"
 
 
 def _ails(row: TraderRow) -> bool:

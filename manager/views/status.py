@@ -16,6 +16,7 @@ from manager.state.kinds import EventKind, TradingState
 from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow, TraderState
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
 from manager.state.store import Search, Store
+from manager.state.switches import Switched, Switches, limiting, of_trader
 from manager.views.costs import ModelCost
 from manager.views.flattens import open_flattens, told_flatten
 from manager.views.holdings import Holdings, PositionStatus, Totals, start_of
@@ -106,15 +107,17 @@ class TraderStatus:
     created_at: datetime | None
     updated_at: datetime | None
     code: str = ""
+    limited_by: tuple[Switched, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
     """Hold one account with its traders and positions; money in USD, `incidents` open or of the last hour.
 
-    `totals` are of all its books, whatever is on this page. `switched_by` is who turned its entries off: an operator,
-    or "desk" for the desk itself, empty while they are on. `utilization` is None until the account's equity was sampled
-    first.
+    `totals` are of all its books, whatever is on this page. `limited_by` are the service, the tenant and the account
+    where they stop entries, the strictest first; `trading_state` is that of the first, `switched_by` who did it: an
+    operator, or "desk" for the desk itself, empty while entries are on. `utilization` is None until the account's
+    equity was sampled first.
     """
 
     id: str
@@ -131,6 +134,7 @@ class AccountStatus:
     traders: tuple[TraderStatus, ...]
     positions: tuple[PositionStatus, ...]
     incidents: tuple[Incident, ...]
+    limited_by: tuple[Switched, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,19 +194,19 @@ class _Entry(NamedTuple):
 
 class _Member(NamedTuple):
     row: TraderRow
-    account: AccountRow
     book: BookRow
     schedule: records.ScheduleRow | None
     equity: Decimal | None
+    limited_by: tuple[Switched, ...]
 
 
 async def read_status(store: Store, tenant: TenantId, query: StatusQuery) -> StatusPage:
-    """Return the accounts of a tenant, read in two statements, however many there are.
+    """Return the accounts of a tenant, read in three statements, however many there are.
 
     Raises UnknownAccount, UnknownTrader or UnknownCursor.
     """
     async with store.transaction(tenant) as tx:
-        desk = _Desk(query, _Rows(*await tx.search(*_of_accounts(query))))
+        desk = _Desk(query, _Rows(*await tx.search(*_of_accounts(query))), await tx.switches())
         entries, following = desk.page()
         newest = _Newest(*await tx.search(*_newest(entries, query.now))) if entries else _Newest()
     accounts = desk.accounts(entries, newest)
@@ -234,7 +238,7 @@ def _newest(entries: Sequence[_Entry], now: datetime) -> tuple[Search, ...]:
     switched = {one.account.account_id for one in entries if one.account.trading_state is not TradingState.ACTIVE}
     mine: dict[str, Any] = {"where": {"trader_id": names}, "each": ("trader_id",)}
     bulky = ("context", "reply", "reasoning", "prompt_cuts")
-    acts: dict[str, Any] = {"account_id": tuple(sorted(switched)), "kind": EventKind.TRADING_STATE}
+    acts = {"account_id": tuple(sorted(switched)), "trader_id": TraderId(""), "kind": EventKind.TRADING_STATE}
     return (
         Search(kind=records.DecisionRow, newest_first="decided_at", limit=1, omit=bulky, **mine),
         Search(kind=records.VerdictRow, newest_first="at", limit=_VERDICTS_EACH, **mine),
@@ -246,8 +250,9 @@ def _newest(entries: Sequence[_Entry], now: datetime) -> tuple[Search, ...]:
 class _Desk:
     """Put together what was read of accounts and traders."""
 
-    def __init__(self, query: StatusQuery, rows: _Rows) -> None:
+    def __init__(self, query: StatusQuery, rows: _Rows, switches: Switches) -> None:
         self._query = query
+        self._switches = switches
         self._accounts = rows.accounts
         self._of_desk = rows.of_desk
         self._traders = _grouped(sorted(rows.traders, key=lambda row: (row.seq, row.trader_id)), "account_id")
@@ -297,16 +302,17 @@ class _Desk:
         books = {book.trader_id: book for book in self._books.get(account_id, [])}
         incidents = current(self._standing.get(account_id, []), self._ended.get(account_id, []), self._query.now)
         members = self._traders.get(account_id, [])
-        by = traders.switched_by(row)
         case = LightCase(
             account=row,
             traders=members,
             incidents=incidents,
-            switched_by=by,
+            switched_by=traders.switched_by(row),
             under_way=[*map(told_flatten, self._flattens.get(account_id, ()))],
             worker_alive=self._query.worker_alive,
             now=self._query.now,
+            switches=self._switches,
         )
+        limited_by = case.limited_by
         light, reasons = light_of(case)
         holdings = Holdings([*books.values()], self._positions.get(account_id, []), row.marks)
         running = sum(one.state is TraderState.RUNNING for one in members)
@@ -317,8 +323,9 @@ class _Desk:
             venue=row.venue,
             light=light,
             reasons=reasons,
-            trading_state=row.trading_state,
-            switched_by=by,
+            trading_state=limited_by[0].state if limited_by else TradingState.ACTIVE,
+            switched_by=case.actor_of(limited_by[0].scope) if limited_by else "",
+            limited_by=limited_by,
             equity=totals.equity,
             totals=totals,
             unallocated=books.get(records.UNALLOCATED, empty).cash,
@@ -328,10 +335,10 @@ class _Desk:
                 traders.status(
                     _Member(
                         row=one,
-                        account=row,
                         book=books.get(one.trader_id, empty),
                         schedule=self._schedules.get(one.trader_id),
                         equity=holdings.equity(books.get(one.trader_id, empty)),
+                        limited_by=limiting((*limited_by, of_trader(one))),
                     )
                 )
                 for one in shown
@@ -382,7 +389,8 @@ class _Traders:
             id=row.trader_id,
             name=row.spec.name,
             state=row.state,
-            condition=condition_of(row, member.account, schedule),
+            condition=condition_of(row, member.limited_by, schedule),
+            limited_by=limiting([of_trader(row)]),
             reason=row.state_reason,
             code=row.state_code,
             watched=watched,

@@ -15,6 +15,7 @@ from manager.errors import UnknownTrader
 from manager.state import records
 from manager.state.records import AccountId, BookRow, OrderRow, TenantId, TraderRow
 from manager.state.store import Search, Store
+from manager.state.switches import Switched, limiting, of_account, of_trader
 from manager.views.holdings import PositionStatus
 from manager.views.performance import PerformanceQuery, TraderPerformance, read_performance
 from manager.views.status import LastDecision, Verdict
@@ -68,8 +69,9 @@ class OpenOrder:
 class TraderPage:
     """Hold one trader; money in USD, at the marks of its account's last sample.
 
-    `account_state` and its reason say how far its account may trade, `executor` in words what decides. Decisions and
-    verdicts are the newest few.
+    `account_state` and its reason say how far its account may trade by itself, `limited_by` which scopes stop entries,
+    from the service to the trader, the strictest first; `executor` in words what decides. Decisions and verdicts are
+    the newest few.
     """
 
     id: TraderId
@@ -100,10 +102,11 @@ class TraderPage:
     orders: tuple[OpenOrder, ...]
     performance: TraderPerformance
     ranked: int
+    limited_by: tuple[Switched, ...] = ()
 
 
 async def read_trader(store: Store, tenant: TenantId, query: TraderQuery) -> TraderPage:
-    """Return a trader as it is, read in three statements; raise UnknownTrader."""
+    """Return a trader as it is, read in four statements; raise UnknownTrader."""
     mine: dict[str, Any] = {"where": {"trader_id": query.trader_id}}
     async with store.transaction(tenant) as tx:
         rows, accounts, schedules, books, positions, decisions, verdicts = await tx.search(
@@ -115,7 +118,7 @@ async def read_trader(store: Store, tenant: TenantId, query: TraderQuery) -> Tra
         )
         if not rows:
             raise UnknownTrader.of(query.trader_id)
-        [row] = rows
+        [row], switches = rows, await tx.switches()
         live = {"account_id": row.account_id, "state": _LIVE}
         [orders] = await tx.search(Search(kind=OrderRow, where=live, about=row.trader_id))
     ranking = await read_performance(
@@ -160,6 +163,7 @@ async def read_trader(store: Store, tenant: TenantId, query: TraderQuery) -> Tra
         orders=tuple(found for order in orders for found in _open_orders(order, row.trader_id)),
         performance=ranking.traders[0],
         ranked=ranking.total.traders,
+        limited_by=limiting(switches.over(tenant, of_account(account), of_trader(row))),
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from exchanges.types import ZERO, Capabilities, Instrument, Symbol
+from manager.state.kinds import SwitchScope
 from manager.state.records import AccountId, IntentId, PositionKey, StateCode, TraderState, TradingState
 from traders.book import Book, Position
 from traders.spec import IsolationRules, TraderId, TraderSpec
@@ -143,6 +144,7 @@ class Reservation(OfPosition):
 class AccountView:
     """Freeze one account within a round: venue truth, books, marks and rules; `began_at` is when the round began.
 
+    `trading_state` is the strictest of the account's scopes, `trading_scope` whose it is.
     `departed_deficit` is what books of traders that were let go lack. `closing` are positions that an operator closes,
     `flattening` the traders in the scope of a flatten that is under way.
     """
@@ -162,6 +164,7 @@ class AccountView:
     liquidation_prices: Mapping[Symbol, Decimal] = field(default_factory=dict)
     open_orders: int = 0
     departed_deficit: Decimal = ZERO
+    trading_scope: SwitchScope = SwitchScope.ACCOUNT
     closing: frozenset[PositionKey] = frozenset()
     flattening: frozenset[TraderId] = frozenset()
     truth_at: datetime | None = None

@@ -17,11 +17,11 @@ LOCAL_RULES: tuple[Rule[OpenCase], ...] = (
     ),
     Rule(
         code="HALTED", stage=LOCAL, function=trader.halted, reach=Reach.WIDENING,
-        doc="The account or the trader is halted.",
+        doc="The service, the tenant, the account or the trader is halted.",
     ),
     Rule(
         code="REDUCING", stage=LOCAL, function=trader.reducing, reach=Reach.WIDENING,
-        doc="The account or the trader may only reduce.",
+        doc="The service, the tenant, the account or the trader may only reduce.",
     ),
     Rule(
         code="BEING_CLOSED", stage=LOCAL, function=trader.being_closed, reach=Reach.WIDENING,

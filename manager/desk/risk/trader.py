@@ -14,6 +14,7 @@ from manager.desk.plan.outcomes import plain
 from manager.desk.plan.values import AccountView, TraderView
 from manager.desk.risk.rule import Finding, cut_to, deny
 from manager.desk.risk.standing import OpenCase, sendable
+from manager.state.kinds import SwitchScope
 from manager.state.records import PositionKey, TraderState, TradingState
 
 HUNDRED = Decimal(100)
@@ -52,20 +53,22 @@ def trading_disabled(case: OpenCase) -> Finding | None:
 
 
 def halted(case: OpenCase) -> Finding | None:
-    """Deny while the account or the trader is halted."""
+    """Deny while the service, the tenant, the account or the trader is halted."""
     return _in_state(case.view, case.trader, TradingState.HALTED)
 
 
 def reducing(case: OpenCase) -> Finding | None:
-    """Deny while the account or the trader may only reduce."""
+    """Deny while the service, the tenant, the account or the trader may only reduce."""
     return _in_state(case.view, case.trader, TradingState.REDUCING)
 
 
 def _in_state(view: AccountView, trader: TraderView, state: TradingState) -> Finding | None:
     if view.trading_state is state:
-        return deny(f"account {view.account_id} is {state}", scope="account")
+        scope = view.trading_scope
+        whose = f"account {view.account_id}" if scope is SwitchScope.ACCOUNT else f"the {scope}"
+        return deny(f"{whose} is {state}", scope=scope)
     if trader.trading_state is state:
-        return deny(f"trader {trader.spec.id} is {state}", scope="trader")
+        return deny(f"trader {trader.spec.id} is {state}", scope=SwitchScope.TRADER)
     return None
 
 

@@ -329,6 +329,60 @@ def test_switching_says_what_changed_and_resuming_what_is_active_records_nothing
     assert len(events(store, "trading_state")) == 4
 
 
+@pytest.mark.parametrize(
+    ("given", "what", "kind"),
+    [
+        (["--trader", "bull"], "trader bull", "trading_state"),
+        (["--account", "paper"], "paper", "trading_state"),
+        (["--tenant", "default"], "tenant default", "tenant_state"),
+        (["--service"], "the service", "service_state"),
+    ],
+)
+def test_each_scope_is_switched_by_itself_with_its_event(
+    store: MemoryStore, given: list[str], what: str, kind: str
+) -> None:
+    assert propdesk("halt", *given, "--reason", "news").stdout == f"{what} is halted: news (was active)\n"
+    assert propdesk("halt", *given).stdout == f"{what} is halted already (news); nothing is changed.\n"
+    assert f"{what} is reducing: by hand (was halted; entries stay off)" in propdesk("reduce", *given).stdout
+    [switched] = read("resume", *given)["switched"]
+    assert (switched["scope"], switched["before"], switched["state"]) == (given[0][2:], "reducing", "active")
+    assert [event.after for event in events(store, kind)] == ["active", "reducing", "halted"]
+
+
+def test_a_resume_says_what_still_stops_entries_and_what_frees_it(store: MemoryStore) -> None:
+    for given in (["--service"], ["--tenant", "default"], ["--trader", "bull"]):
+        propdesk("halt", *given, "--reason", "news")
+    said = on_a_line(propdesk("resume").stdout)
+    for what, scope in (
+        ("the service", "--service"), ("tenant default", "--tenant default"), ("trader bull", "--trader bull"),
+    ):  # fmt: skip
+        assert f"Entries stay off: {what} is halted (news); `propdesk resume {scope}` frees that." in said
+    shown = on_a_line(propdesk("traders", "show", "bull").stdout)
+    assert "no entries: the service is halted, news no entries: tenant default is halted, news" in shown
+    assert "trading halted (the service is halted)" in on_a_line(propdesk("status").stdout)
+    propdesk("resume", "--service")
+    propdesk("resume", "--tenant", "default")
+    assert [one["name"] for one in read("resume", "--account", "paper")["limited_by"]] == ["bull"]
+    assert read("resume", "--trader", "bull")["limited_by"] == []
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--trader", "bull", "--account", "paper"], "only one: --trader ID, --account NAME, --tenant ID, --service"),
+        (["--service", "--tenant", "default"], "only one"),
+        (["--service", "--trader", "bull"], "only one"),
+        (["--trader", "nobody"], "there is no trader 'nobody'"),
+        (["--tenant", "acme"], "there is no tenant 'acme'"),
+    ],
+)
+def test_a_scope_that_is_none_is_refused(given: list[str], told: str) -> None:
+    result = propdesk("halt", *given)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
 def test_a_trader_is_taken_on_from_a_file_and_managed_by_the_api(store: MemoryStore, tmp_path: Path) -> None:
     config = write_config(tmp_path, changed("allocation_strategy: fixed", "allocation_strategy: equal"))
     file = tmp_path / "more.yaml"

@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.database, pytest.mark.slow]
 
 FEW, MANY = 3, 1_000
 READ: dict[str, tuple[Callable[[PostgresStore], Awaitable[Any]], int]] = {
-    "status": (lambda store: read_status(store, DEFAULT_TENANT, StatusQuery(now=AT)), 2),
+    "status": (lambda store: read_status(store, DEFAULT_TENANT, StatusQuery(now=AT)), 3),
     "operations": (lambda store: read_operations(store, DEFAULT_TENANT, OperationQuery()), 1),
     "operations of one": (
         lambda store: read_operations(store, DEFAULT_TENANT, OperationQuery(trader_id=TraderId("t1"))), 1,
@@ -60,7 +60,7 @@ READ: dict[str, tuple[Callable[[PostgresStore], Awaitable[Any]], int]] = {
     "events": (lambda store: read_events(store, DEFAULT_TENANT, EventQuery()), 1),
     "performance": (lambda store: read_performance(store, DEFAULT_TENANT, PerformanceQuery(now=AT)), 1),
     "trader": (
-        lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("t1"))), 3,
+        lambda store: read_trader(store, DEFAULT_TENANT, TraderQuery(now=AT, trader_id=TraderId("t1"))), 4,
     ),
     "trades": (lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(limit=2_000)), 3),
     "open trades": (lambda store: read_trades(store, DEFAULT_TENANT, TradeQuery(open_only=True, limit=2_000)), 3),

@@ -13,10 +13,10 @@ from manager.manager import Manager
 from manager.roster.acts import TraderMoved
 from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
+from manager.state.kinds import SwitchScope
 from manager.state.records import (
     DEFAULT_TENANT,
     UNALLOCATED,
-    AccountId,
     AccountRow,
     BookRow,
     EventRow,
@@ -28,6 +28,7 @@ from manager.state.records import (
     TraderState,
     TradingState,
 )
+from manager.state.switches import TradingScope
 from traders.spec import TraderId
 
 A, B = TraderId("a"), TraderId("b")
@@ -38,6 +39,7 @@ RECKLESS = replace(
     FREE_HAND, stop_loss_enabled=False, max_margin_usage_pct=Decimal(100), max_position_size_usd=Decimal(10**6)
 )
 EXACT = Decimal("1E-8")
+PAPER = TradingScope(kind=SwitchScope.ACCOUNT, name=ACCOUNT)
 
 
 async def wiped_out(*, price: int = 70, usd: int = 20_000, **rules: Any) -> FaultyDesk:
@@ -132,8 +134,8 @@ async def test_an_account_below_zero_is_halted_and_not_resumed() -> None:
         await tx.patch(AccountRow, (ACCOUNT,), updated_at=desk.clock.now())
     switch = manager_of(desk).set_trading
     with pytest.raises(StillBankrupt, match="its equity was -2000"):
-        await switch(DEFAULT_TENANT, AccountId(ACCOUNT), TradingState.ACTIVE, actor="ann", reason="")
-    await switch(DEFAULT_TENANT, AccountId(ACCOUNT), TradingState.REDUCING, actor="ann", reason="")
+        await switch(DEFAULT_TENANT, PAPER, TradingState.ACTIVE, actor="ann", reason="")
+    await switch(DEFAULT_TENANT, PAPER, TradingState.REDUCING, actor="ann", reason="")
     await desk.maintain(1)
     [account] = await desk.find(AccountRow)
     assert account.trading_state is TradingState.HALTED
@@ -186,7 +188,7 @@ async def test_one_that_still_holds_or_is_halted_is_not_funded() -> None:
         await fund(desk, "10")
     await desk.go("a", close())
     manager = manager_of(desk)
-    await manager.set_trading(DEFAULT_TENANT, AccountId(ACCOUNT), TradingState.HALTED, actor="ann", reason="news")
+    await manager.set_trading(DEFAULT_TENANT, PAPER, TradingState.HALTED, actor="ann", reason="news")
     with pytest.raises(FundingRefused, match=r"is halted .news.; resume it first"):
         await fund(desk, "10")
 

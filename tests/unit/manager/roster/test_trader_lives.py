@@ -20,7 +20,7 @@ from manager.manager import Manager
 from manager.roster.dismissal import Removal
 from manager.roster.registration import registration_check
 from manager.roster.registry import TraderChanges
-from manager.state.kinds import EventKind
+from manager.state.kinds import EventKind, SwitchScope
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
@@ -44,8 +44,11 @@ from manager.state.records import (
     TraderState,
     TradingState,
 )
+from manager.state.switches import TradingScope
 from traders.errors import IllegalMove
 from traders.spec import TraderId
+
+PAPER = TradingScope(kind=SwitchScope.ACCOUNT, name="paper")
 
 
 class Lives:
@@ -170,10 +173,8 @@ async def test_what_leads_on_is_said_with_what_an_operator_can_do(lives: Lives) 
 
 async def test_a_halted_account_is_not_halted_again(lives: Lives) -> None:
     for reason in ("news", "later"):
-        row = await lives.manager.set_trading(
-            DEFAULT_TENANT, AccountId("paper"), TradingState.HALTED, actor="ann", reason=reason
-        )
-        assert (row.trading_state, row.state_reason) == (TradingState.HALTED, "news")
+        done = await lives.manager.set_trading(DEFAULT_TENANT, PAPER, TradingState.HALTED, actor="ann", reason=reason)
+        assert (done.now.state, done.now.reason) == (TradingState.HALTED, "news")
     assert len([event for event in await lives.find(EventRow) if event.kind == EventKind.TRADING_STATE]) == 1
 
 
@@ -243,7 +244,7 @@ async def test_a_halt_outlives_what_a_round_under_way_writes_of_the_account(live
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
         state = AccountState(await tx.account_rows(AccountId("paper")), {})
     state.put_account(replace(state.account, equity=Decimal(7), updated_at=AT))
-    await lives.manager.set_trading(DEFAULT_TENANT, AccountId("paper"), TradingState.HALTED, actor="ann", reason="news")
+    await lives.manager.set_trading(DEFAULT_TENANT, PAPER, TradingState.HALTED, actor="ann", reason="news")
     writes = state.take()
     assert writes
     async with lives.store.transaction(DEFAULT_TENANT) as tx:
@@ -252,7 +253,7 @@ async def test_a_halt_outlives_what_a_round_under_way_writes_of_the_account(live
     assert (account.trading_state, account.state_reason, account.equity) == (TradingState.HALTED, "news", 7)
     with pytest.raises(UnknownAccount, match="elsewhere"):
         await lives.manager.set_trading(
-            DEFAULT_TENANT, AccountId("elsewhere"), TradingState.HALTED, actor="ann", reason=""
+            DEFAULT_TENANT, replace(PAPER, name="elsewhere"), TradingState.HALTED, actor="ann", reason=""
         )
 
 

@@ -12,10 +12,10 @@ from exchanges.clock import ManualClock
 from executor.registry import ExecutorSpec, ExecutorType
 from manager.manager import Manager
 from manager.roster.registration import RegistrationCheck
+from manager.state.kinds import SwitchScope
 from manager.state.memory.store import MemoryStore
 from manager.state.records import (
     DEFAULT_TENANT,
-    AccountId,
     AccountRow,
     PositionRow,
     ScheduleRow,
@@ -26,6 +26,7 @@ from manager.state.records import (
     TradingState,
 )
 from manager.state.spending import TRADER, BudgetRow, SpendingRow, day_of
+from manager.state.switches import TradingScope
 from manager.views.costs import CostQuery, ModelCost, read_model_costs
 from manager.views.lights import COLOURS, Colour, Condition, Light
 from manager.views.status import AccountStatus, StatusQuery, read_status
@@ -235,13 +236,37 @@ async def test_a_switched_account_says_why_and_who_did_it(state: str, light: Lig
     assert account.reasons == (f"{state} by the desk itself: the books differ",)
     await change(store, AccountRow, "paper", trading_state=TradingState.ACTIVE, state_reason="")
     manager = Manager(store, ManualClock(AT), RegistrationCheck({}))
-    key = (DEFAULT_TENANT, AccountId("paper"), TradingState(state))
+    key = (DEFAULT_TENANT, TradingScope(kind=SwitchScope.ACCOUNT, name="paper"), TradingState(state))
     await manager.set_trading(*key, actor="cli:eve", reason="news")
     account = await status_of(store)
     assert (account.light, account.reasons) == (light, (f"{state} by cli:eve: news",))
     assert [trader.condition for trader in account.traders] == [state, "paused"]
     await change(store, AccountRow, "paper", state_reason="the account was liquidated")
     assert (await status_of(store)).switched_by == "desk"
+
+
+async def test_a_wider_switch_is_told_with_whose_it_is_and_a_traders_own_with_it() -> None:
+    store = await desk_with_history()
+    manager = Manager(store, ManualClock(AT), RegistrationCheck({}))
+    by = {"actor": "cli:eve", "reason": "news"}
+    tenant, bull = TradingScope(kind=SwitchScope.TENANT), TradingScope(kind=SwitchScope.TRADER, name="bull")
+    await manager.set_trading(DEFAULT_TENANT, bull, TradingState.HALTED, actor="cli:bob", reason="odd")
+    account = await status_of(store)
+    assert (account.light, account.trading_state, account.limited_by) == (Light.RUNNING, "active", ())
+    assert [trader.condition for trader in account.traders] == ["halted", "paused"]
+    assert [[str(one) for one in trader.limited_by] for trader in account.traders] == [["trader bull is halted"], []]
+    await manager.set_trading(DEFAULT_TENANT, tenant, TradingState.REDUCING, **by)
+    account = await status_of(store)
+    assert (account.light, account.reasons) == (Light.REDUCING, ("tenant default is reducing by cli:eve: news",))
+    await change(store, AccountRow, "paper", trading_state=TradingState.HALTED, state_reason="liquidated")
+    account = await status_of(store)
+    assert (account.light, account.trading_state, account.switched_by) == (Light.HALTED, "halted", "desk")
+    assert account.reasons == ("halted by the desk itself: liquidated", "tenant default is reducing by cli:eve: news")
+    await manager.set_trading(
+        DEFAULT_TENANT, TradingScope(kind=SwitchScope.SERVICE), TradingState.HALTED, actor="cli:ann", reason="all"
+    )
+    account = await status_of(store)
+    assert (account.reasons[0], account.switched_by) == ("the service is halted by cli:ann: all", "cli:ann")
 
 
 async def test_failing_decisions_make_their_trader_yellow_and_not_the_account_red() -> None:
