@@ -3,9 +3,11 @@
 ManagerError
  +- UnknownTrader      no trader has this id
  +- UnknownAccount     no account has this name
+ +- UnknownReference   nothing that was kept has this id
  +- UnknownCursor      no page of this view ended there
  +- RegistrationError  the trader cannot be taken on as defined
  |   +- OtherDeskRuns  another config is at work on the same accounts
+ +- VersionMoved       the definition is no longer the one that a change was made from
  +- NotFlat            the trader holds positions and was not forced
  +- FundingRefused     the trader cannot be recapitalised, or not with this amount
  +- NothingHeld        there is no position to close
@@ -72,6 +74,18 @@ class UnknownAccount(ManagerError):
     """Report an account name that nobody has."""
 
 
+class UnknownReference(ManagerError):
+    """Report an id that no order, trade, intent or decision has."""
+
+    @staticmethod
+    def of(ref: str) -> "UnknownReference":
+        """Return the error of this id."""
+        return UnknownReference(
+            f"there is no order, trade, intent or decision {ref!r}, nor a trader that has decided; it is of another "
+            "tenant, was deleted by retention, or never was. `propdesk operations` lists orders and denied intents"
+        )
+
+
 class UnknownCursor(ManagerError):
     """Report a text that no page of the view has given as the cursor of the next."""
 
@@ -86,6 +100,10 @@ class RegistrationError(ManagerError):
 
 class OtherDeskRuns(RegistrationError):
     """Report two configs that would trade the same accounts, with both and how they differ."""
+
+
+class VersionMoved(ManagerError):
+    """Report a change that was made from a definition that others have changed since."""
 
 
 class NotFlat(ManagerError):

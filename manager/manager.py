@@ -1,7 +1,8 @@
 """Register, start, stop and dismiss traders, close, flatten and halt; each act is one transaction with its event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 from exchanges.clock import Clock
@@ -9,13 +10,13 @@ from exchanges.types import Symbol
 from manager.config.values import Config
 from manager.desk.plan.isolation import Isolation
 from manager.errors import RegistrationError, StillBankrupt, UnknownTrader
-from manager.roster.acts import Acts, Call, CloseAsked, FlattenAsked, FlattenCanceled, TraderMoved
+from manager.roster.acts import Acts, Call, CloseAsked, FlattenAsked, FlattenCanceled, TraderMoved, TraderTaken
 from manager.roster.closing import By, Flatten, close, flatten_id_of
 from manager.roster.dismissal import Dismissal, Removal
 from manager.roster.funding import Funding
 from manager.roster.lifecycle import isolate, transition
 from manager.roster.registration import RegistrationCheck
-from manager.roster.registry import TraderChanges, TraderRegistry
+from manager.roster.registry import TraderRegistry, again
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.switching import Switching, TradingSet
 from manager.roster.sync import ConfigSync, SyncReport
@@ -31,6 +32,7 @@ from manager.state.records import (
 )
 from manager.state.store import Store, Transaction
 from manager.state.switches import TradingScope
+from manager.views.definitions import version_of
 from traders.errors import IllegalMove
 from traders.spec import TraderId, TraderSpec
 
@@ -59,11 +61,48 @@ class Manager:
         """Take all of these traders on, or none if anything is wrong with one of them. Raises as `register`."""
         return await self._registry.register(tenant, specs, actor=actor, reason=reason)
 
+    async def take_on(
+        self, tenant: TenantId, spec: TraderSpec, *, actor: str, reason: str = "", key: ActKey | None = None
+    ) -> TraderTaken:
+        """Take a trader on once for each key. Raises as `register`, and ActKeyRefused."""
+        arguments = {"definition": version_of(spec), "reason": reason}
+        call = Call(act=ActKind.REGISTER, arguments=arguments, actor=actor, key=key)
+
+        async def attempt() -> TraderTaken:
+            take_on = await self._registry.prepared(tenant, [spec], actor=actor, reason=reason)
+
+            async def act(tx: Transaction) -> TraderTaken:
+                [row] = await take_on(tx)
+                return TraderTaken.of(row)
+
+            return await self._acts.once(tenant, call, TraderTaken, act, first=True)
+
+        try:
+            before = await self._acts.before(tenant, call, TraderTaken)
+            return await again(attempt, [spec.id]) if before is None else before
+        except RegistrationError:
+            # A twin of this call may have taken it on since.
+            before = await self._acts.before(tenant, call, TraderTaken)
+            if before is None:
+                raise
+            return before
+
     async def update(
-        self, tenant: TenantId, trader_id: TraderId, changes: TraderChanges, *, actor: str, reason: str = ""
-    ) -> TraderRow:
-        """Change what may change of a trader; raise UnknownTrader or RegistrationError."""
-        return await self._registry.update(tenant, trader_id, changes, actor=actor, reason=reason)
+        self,
+        tenant: TenantId,
+        trader_id: TraderId,
+        given: Mapping[str, Any],
+        *,
+        actor: str,
+        reason: str = "",
+        expected: str | None = None,
+    ) -> TraderTaken:
+        """Change what may change of a trader, by keys of the config; without an `expected` version whatever it is.
+
+        Raises UnknownTrader, ConfigError, RegistrationError or VersionMoved.
+        """
+        row = await self._registry.update(tenant, trader_id, given, actor=actor, reason=reason, expected=expected)
+        return TraderTaken.of(row)
 
     async def sync(
         self, config: Config, *, actor: str = "config", reason: str = "in the config", rivals: bool = False
@@ -74,12 +113,15 @@ class Manager:
         """
         return await self._sync.sync(config, actor=actor, reason=reason, rivals=rivals)
 
-    async def start(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
+    async def start(
+        self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", key: ActKey | None = None
+    ) -> TraderMoved:
         """Let a stopped trader decide; raise UnknownTrader, IllegalMove, RegistrationError if no config has it.
 
         A bankrupt one raises StillBankrupt: it must be funded first.
         """
-        async with self._store.transaction(tenant) as tx:
+
+        async def act(tx: Transaction) -> TraderMoved:
             row = await tx.get(TraderRow, trader_id)
             if row is not None and row.state_code is StateCode.REMOVED_FROM_CONFIG:
                 raise RegistrationError(
@@ -92,19 +134,32 @@ class Manager:
                     f"`propdesk traders fund {trader_id} AMOUNT --reason TEXT`"
                 )
             at = self._clock.now()
-            return await transition(tx, trader_id, TraderState.RUNNING, actor=actor, reason=reason, at=at)
+            moved = await transition(tx, trader_id, TraderState.RUNNING, actor=actor, reason=reason, at=at)
+            return TraderMoved.of(moved)
 
-    async def pause(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
+        call = Call(act=ActKind.START, arguments={"trader": trader_id, "reason": reason}, actor=actor, key=key)
+        return await self._acts.once(tenant, call, TraderMoved, act)
+
+    async def pause(
+        self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", key: ActKey | None = None
+    ) -> TraderMoved:
         """Stop a trader's decisions and entries; its positions stay, protected. Raises as `start`."""
-        return await self._move(tenant, trader_id, TraderState.PAUSED, actor=actor, reason=reason)
+        call = Call(act=ActKind.PAUSE, arguments={"trader": trader_id, "reason": reason}, actor=actor, key=key)
+        return await self._move(tenant, trader_id, TraderState.PAUSED, call, reason)
 
-    async def resume(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
+    async def resume(
+        self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", key: ActKey | None = None
+    ) -> TraderMoved:
         """Let a paused trader decide again. Raises as `start`."""
-        return await self._move(tenant, trader_id, TraderState.RUNNING, actor=actor, reason=reason)
+        call = Call(act=ActKind.RESUME, arguments={"trader": trader_id, "reason": reason}, actor=actor, key=key)
+        return await self._move(tenant, trader_id, TraderState.RUNNING, call, reason)
 
-    async def stop(self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "") -> TraderRow:
+    async def stop(
+        self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str = "", key: ActKey | None = None
+    ) -> TraderMoved:
         """Stop a trader; its free capital is withdrawn, its positions stay, protected. Raises as `start`."""
-        return await self._move(tenant, trader_id, TraderState.STOPPED, actor=actor, reason=reason)
+        call = Call(act=ActKind.STOP, arguments={"trader": trader_id, "reason": reason}, actor=actor, key=key)
+        return await self._move(tenant, trader_id, TraderState.STOPPED, call, reason)
 
     async def isolate(
         self, tenant: TenantId, trader_id: TraderId, *, actor: str, reason: str, key: ActKey | None = None
@@ -250,7 +305,10 @@ class Manager:
         return await self._switching.set(tenant, scope, state, actor=actor, reason=reason)
 
     async def _move(
-        self, tenant: TenantId, trader_id: TraderId, to: TraderState, *, actor: str, reason: str
-    ) -> TraderRow:
-        async with self._store.transaction(tenant) as tx:
-            return await transition(tx, trader_id, to, actor=actor, reason=reason, at=self._clock.now())
+        self, tenant: TenantId, trader_id: TraderId, to: TraderState, call: Call, reason: str
+    ) -> TraderMoved:
+        async def act(tx: Transaction) -> TraderMoved:
+            at = self._clock.now()
+            return TraderMoved.of(await transition(tx, trader_id, to, actor=call.actor, reason=reason, at=at))
+
+        return await self._acts.once(tenant, call, TraderMoved, act)

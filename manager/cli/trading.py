@@ -46,10 +46,10 @@ class MoveOptions(DeskOptions):
     trader: Annotated[str, typer.Argument(metavar="TRADER", help="The trader's id.")]
     reason: ReasonOption = ""
 
-    def move(self, act: Callable[..., Awaitable[TraderRow]]) -> None:
+    def move(self, act: Callable[..., Awaitable[TraderMoved]]) -> None:
         """Let the manager act on the trader, and say what became of it."""
 
-        async def work(store: Store) -> tuple[TraderRow, str]:
+        async def work(store: Store) -> tuple[TraderMoved, str]:
             row = await act(manager_of(store), self.owner, self.trader, actor=actor(), reason=self.reason)
             return row, await self.kept(store)
 

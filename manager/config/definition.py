@@ -75,10 +75,10 @@ def limits_of(risk: RiskSection) -> Limits:
     return Limits(**{one.name: values[one.name.removesuffix("_s")] for one in fields(Limits)})
 
 
-def misfit(spec: TraderSpec) -> Iterator[Fault]:
-    """Yield what is wrong in the definition's own fields, as the section of a config would find it."""
+def written(spec: TraderSpec) -> dict[str, Any]:
+    """Return the definition as a config would write it, but for its executor, which may hold what no config shows."""
     limits = asdict(spec.limits).items()
-    given = {
+    return {
         "id": spec.id,
         "name": spec.name,
         "exchange": spec.account,
@@ -92,8 +92,12 @@ def misfit(spec: TraderSpec) -> Iterator[Fault]:
         "author": spec.author,
         "risk_params": {n.removesuffix("_s"): f"{value}s" if n.endswith("_s") else value for n, value in limits},
     }
+
+
+def misfit(spec: TraderSpec) -> Iterator[Fault]:
+    """Yield what is wrong in the definition's own fields, as the section of a config would find it."""
     try:
-        TraderSection.model_validate(given)
+        TraderSection.model_validate(written(spec))
     except ValidationError as refused:
         yield from faults(TraderSection, (), refused)
 

@@ -56,6 +56,15 @@ def load_traders(
     """
     source = read_source(path)
     source.refuse_references(SECRET_FIELDS)
+    specs = traders_beside(source, _listed(source), config, tenant, env)
+    source.finish()
+    return tuple(replace(spec, managed_by=ManagedBy.API) for spec in specs)
+
+
+def traders_beside(
+    source: Source, listed: list[Any], config: Config, tenant: TenantId, env: Mapping[str, str]
+) -> tuple[TraderSpec, ...]:
+    """Return the traders listed in a source that fit accounts and models of `config`; notes what is wrong there."""
     manager = ManagerSection.model_construct(decision_timeout=config.manager.decision_timeout_s)
     root = RootSection.model_construct(manager=manager)
     reading = Reading(source=source, environment=Environment(variables=env, used={}), root=root)
@@ -63,9 +72,7 @@ def load_traders(
     ground = Ground(prompts=cache(config.prompt_library), replays=True)
     if known is not None:
         ground = replace(Ground.of(known, prompts=ground.prompts, replays=True), budgets=None)
-    specs = TraderReader(reading, ground, ()).read(_listed(source))
-    source.finish()
-    return tuple(replace(spec, managed_by=ManagedBy.API) for spec in specs)
+    return TraderReader(reading, ground, ()).read(listed)
 
 
 def placed(path: Path, fault: Fault) -> ConfigError:

@@ -19,6 +19,7 @@ from manager.state.errors import DuplicateRow
 from manager.state.kinds import ActKind, Afterwards, StateCode
 from manager.state.records import AccountId, AccountRow, IntentId, TenantId, TraderRow, TraderState
 from manager.state.store import Store, Transaction
+from manager.views.definitions import version_of
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -47,6 +48,21 @@ class TraderMoved:
             state_reason=row.state_reason,
             amount_usd=amount_usd,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderTaken:
+    """Say how a trader stands after it was taken on or changed; `version` is of its definition."""
+
+    trader_id: TraderId
+    account_id: AccountId
+    state: TraderState
+    version: str
+
+    @classmethod
+    def of(cls, row: TraderRow) -> "TraderTaken":
+        """Return how the trader of a row stands."""
+        return cls(trader_id=row.trader_id, account_id=row.account_id, state=row.state, version=version_of(row.spec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +147,17 @@ class Acts:
         self._clock = clock
 
     async def once(
-        self, tenant: TenantId, call: Call, result: type[R], effect: Callable[[Transaction], Awaitable[R]]
+        self,
+        tenant: TenantId,
+        call: Call,
+        result: type[R],
+        effect: Callable[[Transaction], Awaitable[R]],
+        *,
+        first: bool = False,
     ) -> R:
         """Return what `effect` makes of a transaction, which also stores it, or what it made of an earlier one.
+
+        With `first` it may be the first act of a tenant, which has no account before it.
 
         Raises UnknownAccount for a tenant without any, ActKeyRefused for a key that is none or stands for something
         else. What the effect raises is not stored, so the key may be used again.
@@ -144,7 +168,7 @@ class Acts:
             async with self._store.transaction(tenant) as tx:
                 stored = await tx.get(ActRow, key)
                 if stored is None:
-                    if not await tx.find(AccountRow, {}, limit=1):
+                    if not first and not await tx.find(AccountRow, {}, limit=1):
                         raise UnknownAccount(f"tenant {tenant!r} has no accounts; start its desk with `propdesk run`")
                     # The row comes first: whoever has the same key waits here until this transaction has ended.
                     await tx.insert([self._row(tenant, key, call)])
@@ -156,6 +180,17 @@ class Acts:
                 stored = await tx.get(ActRow, key)
             if stored is None:
                 raise
+        _check_same(stored, call)
+        return TypeAdapter(result).validate_json(stored.result)
+
+    async def before(self, tenant: TenantId, call: Call, result: type[R]) -> R | None:
+        """Return what the act of this key led to, None where there is none yet; raises ActKeyRefused as `once`."""
+        if call.key is None:
+            return None
+        async with self._store.transaction(tenant) as tx:
+            stored = await tx.get(ActRow, _checked(call.key))
+        if stored is None:
+            return None
         _check_same(stored, call)
         return TypeAdapter(result).validate_json(stored.result)
 

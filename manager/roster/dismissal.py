@@ -1,6 +1,7 @@
 """Let a trader go: a flat one with its money, one that holds by closing it first. No position is without an owner."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,6 +15,7 @@ from manager.state.kinds import EventKind
 from manager.state.records import UNALLOCATED, IntentStatus, LedgerKind, TraderState
 from manager.state.store import AccountRows, Transaction
 from traders.performance import flow
+from traders.spec import TraderId
 
 
 class Removal(StrEnum):
@@ -21,6 +23,14 @@ class Removal(StrEnum):
 
     REMOVED = "removed"
     CLOSING = "closing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dismissed:
+    """Say how far the dismissal of a trader has come."""
+
+    trader_id: TraderId
+    outcome: Removal
 
 
 class Dismissal:

@@ -1,46 +1,28 @@
 """Take traders on, and change what may change of them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from exchanges.clock import Clock
-from exchanges.types import Symbol
-from executor.contract import Limits
-from manager.errors import RegistrationError, UnknownTrader
+from manager.config.bodies import changed
+from manager.errors import RegistrationError, UnknownTrader, VersionMoved
 from manager.roster.registration import RegistrationCheck, id_of_another
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.writing import RosterAct, RosterWriter, has_grown, next_seq, roster_of
 from manager.state.errors import DuplicateRow
 from manager.state.records import StateCode, TenantId, TraderRow
-from manager.state.store import Store
+from manager.state.store import Store, Transaction
+from manager.views.definitions import version_of
 from traders.spec import TraderId, TraderSpec
 
+R = TypeVar("R")
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraderChanges:
-    """Name the fields of a definition that may change; None leaves one as it is. Id and account never change."""
-
-    name: str | None = None
-    symbols: tuple[Symbol, ...] | None = None
-    limits: Limits | None = None
-    decision_interval_s: int | None = None
-    allocation_pct: Decimal | None = None
-    prompt_template: str | None = None
-    description: str | None = None
-    author: str | None = None
-
-    def applied_to(self, spec: TraderSpec) -> TraderSpec:
-        """Return the definition with the changes."""
-        given = {name: getattr(self, name) for name in self.__slots__ if name != "prompt_template"}
-        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if self.prompt_template is not None:
-            changed["executor"] = replace(spec.executor, prompt_template=self.prompt_template)
-        return replace(spec, **changed)
+class RosterMoved(Exception):
+    """Say that others changed the traders meanwhile, so that what was checked no longer holds."""
 
 
 class TraderRegistry:
@@ -62,42 +44,68 @@ class TraderRegistry:
 
         Raises UnknownAccount or RegistrationError.
         """
-        for _ in range(_ATTEMPTS):
+
+        async def attempt() -> list[TraderRow]:
+            take_on = await self.prepared(tenant, specs, actor=actor, reason=reason)
             async with self._store.transaction(tenant) as tx:
-                known = await roster_of(tx)
-            self._check_new(tenant, specs, known)
-            act = replace(self._act(tenant, actor), crowd=len(specs))
-            first = next_seq(known)
-            newcomers = [act.newcomer(spec, first + place, reason) for place, spec in enumerate(specs)]
-            venues = {spec.account: self._check.venue(tenant, spec.account) for spec in specs}
-            async with self._store.service() as service:
-                await service.ensure_tenant(tenant)
-            with suppress(DuplicateRow):
-                async with self._store.transaction(tenant) as tx:
-                    if await has_grown(tx, known):
-                        continue
-                    writer = RosterWriter(tx, act)
-                    for account, venue in venues.items():
-                        await writer.ensure_account(account, venue)
-                    await writer.insert(newcomers)
-                    return [one.row for one in newcomers]
-        ids = ", ".join(repr(spec.id) for spec in specs)
-        raise RegistrationError(f"a trader id of {ids} was taken a moment ago; try again")
+                return await take_on(tx)
+
+        return await again(attempt, [spec.id for spec in specs])
+
+    async def prepared(
+        self, tenant: TenantId, specs: Sequence[TraderSpec], *, actor: str, reason: str = ""
+    ) -> Callable[[Transaction], Awaitable[list[TraderRow]]]:
+        """Return what takes these traders on within a transaction; they are checked here, while none is open.
+
+        Raises as `register`; what is returned raises RosterMoved or DuplicateRow where others were faster.
+        """
+        async with self._store.transaction(tenant) as tx:
+            known = await roster_of(tx)
+        self._check_new(tenant, specs, known)
+        act = replace(self._act(tenant, actor), crowd=len(specs))
+        first = next_seq(known)
+        newcomers = [act.newcomer(spec, first + place, reason) for place, spec in enumerate(specs)]
+        venues = {spec.account: self._check.venue(tenant, spec.account) for spec in specs}
+        async with self._store.service() as service:
+            await service.ensure_tenant(tenant)
+
+        async def take_on(tx: Transaction) -> list[TraderRow]:
+            if await has_grown(tx, known):
+                raise RosterMoved
+            writer = RosterWriter(tx, act)
+            for account, venue in venues.items():
+                await writer.ensure_account(account, venue)
+            await writer.insert(newcomers)
+            return [one.row for one in newcomers]
+
+        return take_on
 
     async def update(
-        self, tenant: TenantId, trader_id: TraderId, changes: TraderChanges, *, actor: str, reason: str = ""
+        self,
+        tenant: TenantId,
+        trader_id: TraderId,
+        given: Mapping[str, Any],
+        *,
+        actor: str,
+        reason: str = "",
+        expected: str | None = None,
     ) -> TraderRow:
-        """Change a trader's definition, effective from its next decision and round.
+        """Change a trader's definition by keys of the config, effective from its next decision and round.
 
-        The next start with a config that has the trader puts the config's values back. Raises UnknownTrader or
-        RegistrationError.
+        The next start with a config that has the trader puts the config's values back. Raises UnknownTrader,
+        ConfigError, RegistrationError, and VersionMoved where the definition is no longer the `expected` version.
         """
         async with self._store.transaction(tenant) as tx:
             known = await roster_of(tx)
             row = next((one for one in known if one.trader_id == trader_id), None)
             if row is None:
                 raise UnknownTrader.of(trader_id)
-            spec = changes.applied_to(row.spec)
+            if expected is not None and version_of(row.spec) != expected:
+                raise VersionMoved(
+                    f"the definition of trader {trader_id} is version {version_of(row.spec)} by now, not {expected}; "
+                    "read it again and make the change from there"
+                )
+            spec = changed(row.spec, given)
             self._check.beside(tenant, self._others(known, trader_id)).check(spec)
             return await RosterWriter(tx, self._act(tenant, actor)).change(row, spec, reason)
 
@@ -117,3 +125,11 @@ class TraderRegistry:
         """Return the definitions that count beside a trader's own: not those that a config no longer has."""
         removed = StateCode.REMOVED_FROM_CONFIG
         return [row.spec for row in known if row.trader_id != trader_id and row.state_code is not removed]
+
+
+async def again(attempt: Callable[[], Awaitable[R]], ids: Sequence[TraderId]) -> R:
+    """Return what an attempt to take traders on makes, tried anew while others are faster."""
+    for _ in range(_ATTEMPTS):
+        with suppress(DuplicateRow, RosterMoved):
+            return await attempt()
+    raise RegistrationError(f"a trader id of {', '.join(map(repr, ids))} was taken a moment ago; try again")

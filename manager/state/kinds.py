@@ -163,6 +163,11 @@ class ActKind(StrEnum):
     ISOLATE = "isolate"
     FUND = "fund"
     FIRST_KEY = "first_key"
+    REGISTER = "register"
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
 
 
 class ScopeKind(StrEnum):

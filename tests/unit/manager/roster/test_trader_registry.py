@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,6 @@ from manager.config import Config, load_config
 from manager.errors import RegistrationError, UnknownAccount, UnknownTrader
 from manager.manager import Manager
 from manager.roster.registration import registration_check
-from manager.roster.registry import TraderChanges
 from manager.spending.meter import Spending
 from manager.state.memory.store import MemoryStore
 from manager.state.records import DEFAULT_TENANT, EventRow, ScheduleRow, StateCode, TraderRow, TraderState
@@ -133,7 +131,7 @@ async def test_one_that_does_not_start_by_itself_has_no_due_time(desk: Desk) -> 
 async def test_the_allowed_fields_change_and_a_new_interval_moves_the_schedule(desk: Desk) -> None:
     await desk.sync()
     before = (await desk.rows(ScheduleRow))["one"]
-    changes = TraderChanges(name="First", symbols=(ETH,), decision_interval_s=7, allocation_pct=Decimal(10))
+    changes = {"name": "First", "symbols": [ETH], "decision_interval": "7s", "allocation_pct": 10}
     await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
     spec, schedule = (await desk.rows(TraderRow))["one"].spec, (await desk.rows(ScheduleRow))["one"]
     assert (spec.name, spec.symbols, spec.decision_interval_s, spec.allocation_pct) == ("First", (ETH,), 7, 10)
@@ -144,8 +142,12 @@ async def test_the_allowed_fields_change_and_a_new_interval_moves_the_schedule(d
 
 async def test_an_update_is_an_event_that_names_what_changed_in_plain_words(desk: Desk) -> None:
     await desk.sync()
-    limits = replace((await desk.rows(TraderRow))["one"].spec.limits, max_positions=2)
-    changes = TraderChanges(name="First", symbols=(ETH,), allocation_pct=Decimal("1E+1"), limits=limits)
+    changes = {
+        "name": "First",
+        "symbols": [ETH],
+        "allocation_pct": Decimal("1E+1"),
+        "risk_params": {"max_positions": 2},
+    }
     await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
         [event] = await tx.find(EventRow, {"kind": "trader_updated"})
@@ -164,11 +166,9 @@ async def test_an_update_is_an_event_that_names_what_changed_in_plain_words(desk
 async def test_an_update_is_checked_like_a_registration(desk: Desk) -> None:
     await desk.sync()
     with pytest.raises(RegistrationError, match="add up to 101 %"):
-        await desk.manager.update(
-            DEFAULT_TENANT, TraderId("one"), TraderChanges(allocation_pct=Decimal(61)), actor="test"
-        )
+        await desk.manager.update(DEFAULT_TENANT, TraderId("one"), {"allocation_pct": 61}, actor="test")
     with pytest.raises(UnknownTrader):
-        await desk.manager.update(DEFAULT_TENANT, TraderId("nobody"), TraderChanges(name="x"), actor="test")
+        await desk.manager.update(DEFAULT_TENANT, TraderId("nobody"), {"name": "x"}, actor="test")
     assert (await desk.rows(TraderRow))["one"].spec.allocation_pct == 60
 
 
@@ -178,7 +178,7 @@ async def test_no_words_of_an_operator_undo_his_own_stop(desk: Desk) -> None:
     assert (await desk.sync()).returned == ()
     row = (await desk.rows(TraderRow))["two"]
     assert (row.state, row.state_reason) == (TraderState.STOPPED, "no longer in the config")
-    changes = TraderChanges(allocation_pct=Decimal(61))
+    changes = {"allocation_pct": 61}
     with pytest.raises(RegistrationError, match="add up to 101 %"):
         await desk.manager.update(DEFAULT_TENANT, TraderId("one"), changes, actor="test")
     assert (await desk.manager.start(DEFAULT_TENANT, TraderId("two"), actor="me")).state is TraderState.RUNNING
