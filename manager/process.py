@@ -1,6 +1,6 @@
-"""A child of the supervisor: `python -m manager.process worker DESCRIPTOR DATA_DIR | web DESCRIPTOR DATA_DIR`.
+"""A child of the supervisor: `python -m manager.process worker CONFIG DATA_DIR | web CONFIG DATA_DIR SOCKET`.
 
-The worker reads its config from the descriptor, as the supervisor read it; the web listens on its own.
+Both read the config from the descriptor CONFIG, as the supervisor read it; the web listens on the other, SOCKET.
 
 Its standard input is the supervisor's pipe: at its end the supervisor is gone and the process stops.
 """
@@ -17,6 +17,7 @@ from exchanges.errors import ExchangeConfigError
 from executor.errors import ExecutorConfigError
 from manager.errors import DatabaseUrlRefused, RegistrationError, SecretKeyRefused, SettingsRefused, UnknownAccount
 from manager.jobs.errors import JobsError
+from manager.processes.handover import taken_over
 from manager.processes.supervisor import BAD_INPUT
 from manager.settings import read_settings
 from manager.state.embedded.server import EmbeddedPostgresError
@@ -29,6 +30,7 @@ _BAD_INPUT = (
     RegistrationError,
     UnknownAccount,
     SettingsRefused,
+    SecretKeyRefused,
     DatabaseUrlRefused,
     SecretKeyRefused,
 )
@@ -37,17 +39,16 @@ _BAD_INPUT = (
 def main(arguments: Sequence[str]) -> int:
     """Run one child; return 2 for input that a restart does not mend."""
     threading.Thread(target=_stop_when_orphaned, name="orphan-watch", daemon=True).start()
-    role, given, data_dir = arguments
+    role, given, data_dir, *listener = arguments
     try:
         settings = read_settings(data_dir=Path(data_dir))
         if role == "worker":
             from manager.bootstrap.live import run_worker
-            from manager.processes.handover import taken_over
 
             return asyncio.run(run_worker(taken_over(int(given)), settings))
         from manager.api.app import run_web
 
-        return asyncio.run(run_web(int(given), settings))
+        return asyncio.run(run_web(int(listener[0]), taken_over(int(given), secret=False), settings))
     except (*_BAD_INPUT, EmbeddedPostgresError) as error:
         sys.stderr.write(f"propdesk {role}: {error}\n")
         return BAD_INPUT

@@ -1,20 +1,15 @@
 """Say whether the desk is healthy: the database answers and a worker beats."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
 import psycopg
-import structlog
 from pydantic import BaseModel
 
 from manager.jobs.heartbeat import SILENT_S, heartbeat_age_s
-from manager.state.database import DatabasePlace
 
-_LOG = structlog.get_logger(__name__)
-_AGAIN_S = 2.0
 _CACHED_S = 1.0
 
 
@@ -35,6 +30,11 @@ class Health(BaseModel):
     worker_heartbeat_age_s: float | None
     version: str
 
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether a worker has given a sign of life of late."""
+        return self.status is Status.OK
+
 
 @dataclass(slots=True)
 class Probe:
@@ -45,18 +45,6 @@ class Probe:
     _last: "Health | None" = None
     _until_s: float = 0.0
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def find(self, place: DatabasePlace, stop: asyncio.Event) -> None:
-        """Seek the database for as long as it takes, and hold it until `stop` is set."""
-        while not stop.is_set():
-            try:
-                async with place.open(prepare=False) as database:
-                    self.dsn = database.queue_dsn
-                    await stop.wait()
-            except Exception as error:  # noqa: BLE001 - whatever keeps the database away, the web goes on and says so
-                _LOG.warning("web_has_no_database", error=str(error), again_s=_AGAIN_S)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _AGAIN_S)
 
     async def look(self) -> Health:
         """Return how the desk is, or was within the last second: any number of askers cost one connection."""

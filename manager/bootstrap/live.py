@@ -290,9 +290,9 @@ def _children(config: Config, data_dir: Path, listener: socket.socket) -> tuple[
     )
     web = ChildSpec(
         name="web",
-        arguments=("web", str(descriptor), data),
+        arguments=("web", str(handed), data, str(descriptor)),
         environment=partial(web_environment, config.path.resolve()),
-        descriptors=(descriptor,),
+        descriptors=(handed, descriptor),
     )
     return worker, web
 

@@ -21,11 +21,14 @@ def handed_over(config: Config) -> int:
     return descriptor
 
 
-def taken_over(descriptor: int, env: Mapping[str, str] = os.environ) -> Config:
-    """Return the config that the parent handed over, its secrets from `env`; KeyError for one that is not there."""
+def taken_over(descriptor: int, env: Mapping[str, str] = os.environ, *, secret: bool = True) -> Config:
+    """Return the config that the parent handed over, its secrets from `env`; KeyError for one that is not there.
+
+    Without `secret` it has none: who only checks definitions needs none.
+    """
     size = os.fstat(descriptor).st_size
     config: Config = pickle.loads(os.pread(descriptor, size, 0))  # noqa: S301 - from our own parent only
-    return replace(config, secrets={name: env[name] for name in config.secrets})
+    return replace(config, secrets={name: env[name] for name in config.secrets} if secret else {})
 
 
 def _unlinked_file() -> int:

@@ -8,9 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api_desk import SECRETS
 from config_files import SOUND, write_config
+from exchanges.clock import SystemClock
 from manager.api.app import create_app
-from manager.api.health import Probe
+from manager.api.desk import Desk
 from manager.bootstrap.live import _listen, _welcome
 from manager.cli.options import DATA_DEFAULT
 from manager.config import load_config
@@ -45,8 +47,9 @@ def test_answers_are_sent_at_once() -> None:
             assert child.getsockname() == listener.getsockname()
 
 
-async def test_the_bare_address_leads_to_the_health() -> None:
-    transport = httpx.ASGITransport(app=create_app(Probe()))
+async def test_the_bare_address_leads_to_the_health(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), {})
+    transport = httpx.ASGITransport(app=create_app(Desk(config=config, clock=SystemClock(), secrets=SECRETS)))
     async with httpx.AsyncClient(transport=transport, base_url="http://desk", follow_redirects=True) as client:
         answer = await client.get("/")
     assert str(answer.url) == "http://desk/healthz"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import psycopg
@@ -10,17 +11,21 @@ import pytest
 import uvicorn
 from fastapi import Body, Request
 
+from api_desk import SECRETS
+from exchanges.clock import SystemClock
 from executor.remote.http_door import Door, LimitedBodies
 from manager.api import app as web
 from manager.api import health
+from manager.api.desk import Desk
 from manager.api.health import Probe, Status
 
 _PATIENCE_S = 60
+_UNUSED: Any = None
 
 
 @asynccontextmanager
 async def _serving() -> AsyncIterator[int]:
-    app = web.create_app(Probe())
+    app = web.create_app(Desk(config=_UNUSED, clock=SystemClock(), secrets=SECRETS))
     app.user_middleware.clear()
     app.add_middleware(LimitedBodies, most_bytes=1_000, within_s=0.3)
 
