@@ -16,7 +16,7 @@ BENCHMARKS := $(filter-out benchmarks/twelve_traders.py benchmarks/many_traders.
 MEASURE := COVERAGE_FILE=$(CURDIR)/.coverage
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: setup run test coverage check lint types format docs first-hour bench lock clean
+.PHONY: setup run test coverage check lint types format docs first-hour api-tour bench lock clean
 
 setup: $(STAMP) $(GENERATED)
 
@@ -75,6 +75,9 @@ docs: setup
 
 first-hour: setup
 	PYTHONPATH=docs $(BIN)/python -m pages.first_hour
+
+api-tour: setup
+	PYTHONPATH=docs $(BIN)/python -m pages.api
 
 bench: setup
 	@$(PEER)/bin/python -c 'import nautilus_trader, backtesting, polars' 2>/dev/null || { \

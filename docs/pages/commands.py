@@ -5,15 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi.routing import APIRoute
 from typer.core import TyperArgument, TyperGroup, TyperOption
 from typer.main import get_command
 
-from manager.api.app import create_app
-from manager.api.health import Probe
 from manager.cli.app import app
 from manager.cli.later import Later
-from pages.markdown import table
 
 PAGE = Path(__file__).parents[1] / "commands.md"
 _HEAD = """\
@@ -34,22 +30,13 @@ def render() -> str:
     """Return the page."""
     parts = [_HEAD, "## Commands\n"]
     parts += [_command(path, command) for path, command in commands()]
-    parts.append("## Routes\n\nOf the web process that `propdesk run` starts on loopback.\n")
-    parts.append(table(("route", "answer"), ((f"`{path}`", text) for path, text in routes())))
+    parts.append("## Routes\n\nOf the web process that `propdesk run` starts on loopback: [api](api.md).\n")
     return "\n".join(parts)
 
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Yield every command with the words that call it, such as `propdesk traders add`."""
     yield from _below("propdesk", get_command(app))
-
-
-def routes() -> Iterator[tuple[str, str]]:
-    """Yield the path of every route with its first line of documentation."""
-    for route in create_app(Probe()).routes:
-        if isinstance(route, APIRoute):
-            doc = inspect.getdoc(route.endpoint) or ""
-            yield f"{', '.join(sorted(route.methods or ()))} {route.path}", doc.partition("\n")[0]
 
 
 def _below(path: str, command: Any) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from executor.contract import Decision, ItemError, Outcome, Usage
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
 from manager.state.journal import ConflictRow
-from manager.state.records import AccountId, AccountRow, BookRow, TenantId
+from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow
 from manager.state.store import Search, Store
 from manager.views.pages import Moment
 from traders.spec import TraderId
@@ -100,6 +100,9 @@ _SOURCES: Final[Mapping[JournalKind, _Source]] = {
 }
 
 
+_OWNERS: Final = (TraderRow, BookRow)
+
+
 async def read_journal(store: Store, tenant: TenantId, query: JournalQuery) -> JournalPage[Any]:
     """Return the newest rows that match, read in one statement; a trader is known as long as its book is.
 
@@ -118,12 +121,12 @@ async def read_journal(store: Store, tenant: TenantId, query: JournalQuery) -> J
     )
     mine = {"trader_id": query.trader_id} if query.trader_id else {}
     async with store.transaction(tenant) as tx:
-        rows, accounts, books = await tx.search(
-            search, Search(kind=AccountRow), Search(kind=BookRow, where=mine, limit=1)
+        rows, accounts, *owners = await tx.search(
+            search, Search(kind=AccountRow), *(Search(kind=kind, where=mine, limit=1) for kind in _OWNERS)
         )
     if query.account_id and query.account_id not in {row.account_id for row in accounts}:
         raise UnknownAccount(f"there is no account {query.account_id!r}; `propdesk status` names them")
-    if query.trader_id and not books:
+    if query.trader_id and not any(owners):
         raise UnknownTrader.of(query.trader_id)
     page, following = after.cut(rows, lambda row: getattr(row, source.time), query.limit)
     return JournalPage(rows=tuple(map(source.shown, page)), next=following)

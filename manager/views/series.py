@@ -9,7 +9,7 @@ from typing import Final
 from exchanges.clock import EPOCH
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state.journal import EquityRow
-from manager.state.records import AccountId, AccountRow, BookRow, TenantId
+from manager.state.records import AccountId, AccountRow, BookRow, TenantId, TraderRow
 from manager.state.store import Search, Store
 from traders.spec import TraderId
 
@@ -57,8 +57,9 @@ async def read_series(store: Store, tenant: TenantId, query: SeriesQuery) -> Ser
     step_s = max(query.step_s, -(-int(span_s) // MOST_POINTS))
     mine = {"account_id": query.account_id, "trader_id": query.trader_id}
     async with store.transaction(tenant) as tx:
-        accounts, books, rows = await tx.search(
+        accounts, traders, books, rows = await tx.search(
             Search(kind=AccountRow, where={"account_id": query.account_id}),
+            Search(kind=TraderRow, where=mine, limit=1),
             Search(kind=BookRow, where=mine, limit=1),
             Search(
                 kind=EquityRow, where=mine, newest_first="at", since=query.since, until=query.until, limit=_MOST_ROWS
@@ -66,7 +67,7 @@ async def read_series(store: Store, tenant: TenantId, query: SeriesQuery) -> Ser
         )
     if not accounts:
         raise UnknownAccount(f"there is no account {query.account_id!r}; `propdesk status` names them")
-    if query.trader_id and not books:
+    if query.trader_id and not (traders or books):
         raise UnknownTrader.of(query.trader_id)
     points = _stepped(rows, timedelta(seconds=step_s))
     return Series(

@@ -205,3 +205,13 @@ async def test_a_key_is_made_once_shown_and_never_above_the_role_of_its_maker(ap
     gone = await api.ask("POST", f"/keys/{rotated.split('_')[1]}/revoke", json={"reason": "lost"})
     assert (gone.status_code, gone.json()["state"]) == (200, "revoked")
     assert (await api.client.get("/api/v1/whoami", headers={"X-API-Key": rotated})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["decisions", "intents", "orders", "conflicts", "risk/verdicts", "trades", "operations"]
+)
+async def test_a_trader_is_known_before_it_has_a_book(api: ApiDesk, path: str) -> None:
+    await api.ask("POST", "/traders", json=NEW)
+    assert (await api.ask("GET", f"/{path}", params={"trader": "late"})).status_code == 200
+    assert (await api.ask("GET", f"/{path}", params={"trader": "nobody"})).status_code == 404
+    assert (await api.ask("GET", "/accounts/paper/series", params={"trader": "late"})).json()["points"] == []
