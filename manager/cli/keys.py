@@ -4,6 +4,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -17,6 +18,7 @@ from manager.cli.render import instant, print_json, say, show_table
 from manager.config.fields import parse_duration
 from manager.state.kinds import KeyState, Role
 from manager.state.records import DEFAULT_TENANT
+from manager.state.secrets import Vault, key_in
 from manager.state.store import Store
 from manager.views.keys import KeyPage, KeyQuery, ShownKey, read_keys
 
@@ -87,6 +89,16 @@ class RevokeOptions(DeskOptions):
     reason: ReasonOption = "by hand"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewrapOptions(DeskOptions):
+    """Hold where the service key is that goes."""
+
+    old: Annotated[
+        Path, typer.Option("--old", metavar="FILE", help="The file of the service key before: its secret.key.")
+    ]
+    reason: ReasonOption = "by hand"
+
+
 @app.command("create")
 @taking(CreateOptions)
 def create(options: CreateOptions) -> None:
@@ -137,6 +149,38 @@ def revoke(options: RevokeOptions) -> None:
         print_json({"tenant": options.tenant, "key": shown})
     else:
         say(f"Key {shown.key_id} {shown.name} is revoked; it opens nothing any more.")
+
+
+@app.command("rewrap")
+@taking(RewrapOptions)
+def rewrap(options: RewrapOptions) -> None:
+    """Go over to another service key: what is encrypted opens by the new one then; API keys must be made anew.
+
+    Stop the desk, give this host the new key (PROPDESK_SECRET_KEY, or move secret.key away and a new one is made), and
+    name the file of the old one. It may be done again when it was cut off.
+    """
+    try:
+        old = key_in(options.old)
+    except OSError as error:
+        raise Refused(f"--old {options.old} cannot be read ({error.strerror}); give the file of the old key") from None
+    key = settings_with(data_dir=options.data_dir).service_key()
+    if key == old:
+        raise Refused(f"--old {options.old} holds the key that this host has; give the file of the one before it")
+
+    async def work(store: Store) -> tuple[int, int]:
+        clock = SystemClock()
+        done = await Vault(store, key, clock).rewrap(old, actor=actor(), reason=options.reason)
+        pages = [await read_keys(store, tenant, KeyQuery(now=clock.now())) for tenant in done]
+        ended = [shown for page in pages for shown in page.keys if shown.state.opens and shown.service_key != key.mark]
+        return sum(done.values()), len(ended)
+
+    wrapped, ended = options.on_store(work)
+    if options.as_json:
+        print_json({"service_key": key.mark, "data_keys_wrapped": wrapped, "api_keys_void": ended})
+        return
+    say(f"The service key is {key.mark} now (this is its mark); {wrapped} data keys are wrapped by it.")
+    if ended:
+        say(f"{ended} API keys were made under the one before and open nothing any more: `propdesk keys create`.")
 
 
 async def _read(store: Store, options: DeskOptions) -> KeyPage:

@@ -3,6 +3,7 @@
 import logging
 import logging.config
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from manager.settings import LogForm, Settings
 
 HIDDEN: Final = "***"
+_API_KEY: Final = re.compile(r"(pd_[a-z2-7]{12}_)[A-Za-z0-9_-]{43}")
 _SHORTEST: Final = 4
 _SECRET_NAMES: Final = frozenset({"api_key", "api_secret", "password", "secret", "authorization", "alert_webhook"})
 _TOLD_ONCE: Final = {
@@ -47,7 +49,7 @@ _QUIET: Final = (
 
 
 class Redactor:
-    """Blank the known secret values, and whatever stands under a secret's name, in everything that is logged."""
+    """Blank the known secret values, API keys, and what stands under a secret's name, in everything that is logged."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True))
@@ -73,7 +75,7 @@ class Redactor:
         text = value if isinstance(value, str) else str(value)
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        return text
+        return _API_KEY.sub(rf"\1{HIDDEN}", text) if "pd_" in text else text
 
 
 def log_to_stderr() -> None:

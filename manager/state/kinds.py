@@ -235,3 +235,4 @@ class EventKind(StrEnum):
     KEY_REVOKED = "key_revoked"
     LOGGED_IN = "logged_in"
     ACCESS_REFUSED = "access_refused"
+    SERVICE_KEY_CHANGED = "service_key_changed"

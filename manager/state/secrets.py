@@ -29,8 +29,8 @@ from exchanges.clock import Clock
 from manager.errors import SecretKeyRefused
 from manager.state.access import SecretRow, TenantKeyRow
 from manager.state.errors import DuplicateRow, OtherServiceKey, SecretDamaged
-from manager.state.kinds import SecretKind
-from manager.state.records import TenantId
+from manager.state.kinds import EventKind, SecretKind
+from manager.state.records import AccountId, EventRow, TenantId
 from manager.state.store import Store
 
 KEY_BYTES: Final = 32
@@ -99,10 +99,15 @@ def service_key(given: str, data_dir: Path) -> ServiceKey:
     try:
         if not path.exists():
             _make(path)
-        return _parsed(_read(path), f"{path} holds", "; restore the file, without it what is encrypted is lost")
+        return key_in(path)
     except OSError as error:
         mend = f"make room or mend its folder, or set {VARIABLE}"
         raise SecretKeyRefused(f"{path} cannot be used ({error.strerror}); {mend}") from None
+
+
+def key_in(path: Path) -> ServiceKey:
+    """Return the key that a private file holds; raise SecretKeyRefused, or OSError for one that cannot be read."""
+    return _parsed(_read(path), f"{path} holds", "; restore the file, without it what is encrypted is lost")
 
 
 def write_private(path: Path, text: str) -> None:
@@ -210,26 +215,42 @@ class Vault:
         except InvalidTag:
             raise SecretDamaged(f"{place} was changed in the database; enter it anew") from None
 
-    async def rewrap(self, old: ServiceKey) -> Mapping[TenantId, int]:
+    async def rewrap(self, old: ServiceKey, *, actor: str, reason: str = "") -> Mapping[TenantId, int]:
         """Wrap all data keys, which `old` wrapped, by the key of this vault; return how many of each tenant.
 
-        What a run that was cut off has done already is left as it is; no ciphertext is touched.
+        What a run that was cut off has done already is left as it is; no ciphertext is touched. Raises OtherServiceKey
+        if `old` is not the key of the installation, before anything is changed.
         """
         async with self._store.service() as service:
-            tenants = await service.tenants()
-        done = {}
-        for tenant in tenants:
-            async with self._store.transaction(tenant) as tx:
-                rows = [row for row in await tx.find(TenantKeyRow, {}) if row.fingerprint != self._key.mark]
-                for row in rows:
-                    wrapped = self._key.wrap(tenant, old.unwrap(row))
-                    await tx.patch(TenantKeyRow, (row.key_id,), wrapped=wrapped, fingerprint=self._key.mark)
-            done[tenant] = len(rows)
-        async with self._store.service() as service:
-            stored = await service.key_mark(self._key.mark, instead_of=old.mark)
-        if stored != self._key.mark:
+            stored, tenants = await service.key_mark(old.mark), await service.tenants()
+        if stored not in (old.mark, self._key.mark):
             raise OtherServiceKey(stored, old.mark)
+        done = {tenant: await self._rewrap(tenant, old, actor, reason) for tenant in tenants}
+        async with self._store.service() as service:
+            await service.key_mark(self._key.mark, instead_of=old.mark)
         return done
+
+    async def _rewrap(self, tenant: TenantId, old: ServiceKey, actor: str, reason: str) -> int:
+        at = self._clock.now()
+        async with self._store.transaction(tenant) as tx:
+            rows = [row for row in await tx.find(TenantKeyRow, {}) if row.fingerprint != self._key.mark]
+            for row in rows:
+                wrapped = self._key.wrap(tenant, old.unwrap(row))
+                await tx.patch(TenantKeyRow, (row.key_id,), wrapped=wrapped, fingerprint=self._key.mark)
+            if rows:
+                event = EventRow(
+                    tenant_id=tenant,
+                    event_id=f"access/{at.isoformat()}/{EventKind.SERVICE_KEY_CHANGED}/{token_hex(4)}",
+                    at=at,
+                    actor=actor,
+                    kind=EventKind.SERVICE_KEY_CHANGED,
+                    account_id=AccountId(""),
+                    before=old.mark,
+                    after=self._key.mark,
+                    reason=reason,
+                )
+                await tx.insert([event])
+        return len(rows)
 
     async def _data_key(self, tenant: TenantId) -> bytes:
         async with self._store.transaction(tenant) as tx:

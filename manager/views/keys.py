@@ -23,7 +23,7 @@ class KeyQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownKey:
-    """Hold what may be shown of a key; `last_used_at` is good to a minute."""
+    """Hold what may be shown of a key; `last_used_at` is good to a minute, `service_key` the mark of what hashed it."""
 
     key_id: KeyId
     name: str
@@ -35,12 +35,14 @@ class ShownKey:
     last_used_at: datetime | None
     revoked_at: datetime | None
     revoked_by: str
+    service_key: str
 
     @classmethod
     def of(cls, row: ApiKeyRow, now: datetime) -> "ShownKey":
         """Return what may be shown of a row."""
-        shown: dict[str, Any] = {one.name: getattr(row, one.name) for one in fields(cls) if one.name != "state"}
-        return cls(**shown, state=row.state(now))
+        names = {one.name for one in fields(cls)} - {"state", "service_key"}
+        shown: dict[str, Any] = {name: getattr(row, name) for name in names}
+        return cls(**shown, state=row.state(now), service_key=row.fingerprint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

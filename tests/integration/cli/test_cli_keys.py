@@ -5,6 +5,7 @@ import json
 import re
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from manager.access.keys import Caller, Issued, Keys, NewKey
 from manager.bootstrap.first_key import give_first_key, tell
 from manager.cli.app import app
 from manager.settings import Settings, read_settings
-from manager.state.kinds import Role
+from manager.state.errors import OtherServiceKey
+from manager.state.kinds import Role, SecretKind
 from manager.state.memory.store import MemoryStore
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT
-from manager.state.secrets import ServiceKey
+from manager.state.secrets import SecretPlace, ServiceKey, Vault, key_in, service_key
 from state_rows import AT
 
 KEY = re.compile(r"pd_[a-z2-7]{12}_[A-Za-z0-9_-]{43}")
@@ -110,6 +112,34 @@ def test_another_service_key_is_told_with_the_mend(keys: Callable[..., Result]) 
     [line] = keys(*made, code=2, PROPDESK_SECRET_KEY="no-key-at-all").stderr.splitlines()
     assert "PROPDESK_SECRET_KEY is no key (13 characters)" in line
     assert "no-key-at-all" not in line
+
+
+@pytest.mark.database
+def test_another_service_key_is_gone_over_to(keys: Callable[..., Result], place: Path) -> None:
+    made = keys("create", "--role", "viewer", "--name", "a").stdout.strip()
+    old = place / "old.key"
+    [line] = keys("rewrap", "--old", str(place / "secret.key"), code=2).stderr.splitlines()
+    assert "holds the key that this host has" in line
+    [line] = keys("rewrap", "--old", str(old), code=2).stderr.splitlines()
+    assert "cannot be read (No such file or directory); give the file of the old key" in line
+    (place / "secret.key").rename(old)
+    asyncio.run(sealed(place, service_key("", place / "wrong"), OtherServiceKey))
+    asyncio.run(sealed(place, key_in(old)))
+    said = json.loads(keys("rewrap", "--old", str(old), "--json").stdout)
+    assert (said["data_keys_wrapped"], said["api_keys_void"]) == (1, 1)
+    assert "0 data keys are wrapped by it" in keys("rewrap", "--old", str(old)).stdout
+    assert asyncio.run(opened(place, made)) is None
+    assert asyncio.run(opened(place, keys("create", "--role", "viewer", "--name", "a").stdout.strip())) is not None
+
+
+async def sealed(place: Path, key: ServiceKey, refused: type[Exception] | None = None) -> None:
+    store = PostgresStore.open(settings_of(place).place().url)
+    secret = SecretPlace(tenant_id=DEFAULT_TENANT, kind=SecretKind.MODEL, owner="gpt", name="api_key")
+    try:
+        with pytest.raises(refused) if refused else nullcontext():
+            await Vault(store, key, SystemClock()).seal(secret, "sk", actor="ann")
+    finally:
+        await store.close()
 
 
 @pytest.mark.database

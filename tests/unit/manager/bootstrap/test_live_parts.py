@@ -180,3 +180,11 @@ async def test_a_venue_that_does_not_answer_at_the_start_keeps_no_other_from_sta
         runtimes = await account_runtimes(config, ManualClock(AT), lambda _: MemoryPaperLedger())
     runtime = runtimes[(DEFAULT_TENANT, AccountId("paper"))]
     assert (runtime.timeout_s, runtime.instruments) == (1.0, {})
+
+
+def test_of_an_api_key_only_the_id_is_logged(logged: io.StringIO) -> None:
+    configure_logging(read_settings(log_form="json"), stream=logged)
+    secret = "A-_z" * 10 + "abc"
+    structlog.get_logger("test").warning("asked", header=f"Bearer pd_abcdefghij23_{secret}", path=[f"/?k=pd_{secret}"])
+    [line] = logged.getvalue().splitlines()
+    assert json.loads(line)["header"] == f"Bearer pd_abcdefghij23_{HIDDEN}"

@@ -17,9 +17,9 @@ from exchanges.clock import ManualClock
 from manager.errors import SecretKeyRefused
 from manager.state.access import TenantKeyRow
 from manager.state.errors import OtherServiceKey, SecretDamaged
-from manager.state.kinds import SecretKind
+from manager.state.kinds import EventKind, SecretKind
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.state.records import DEFAULT_TENANT, EventRow, TenantId
 from manager.state.secrets import FILE, Purpose, SecretPlace, ServiceKey, Vault, claim_mark, service_key
 from source_files import ROOT
 from state_rows import AT
@@ -169,9 +169,16 @@ async def test_a_rotation_wraps_anew_and_touches_no_ciphertext(store: MemoryStor
     places = [replace(API_SECRET, tenant_id=tenant) for tenant in (DEFAULT_TENANT, OTHER)]
     rows = [await vault(store).seal(place, place.tenant_id, actor="ann") for place in places]
     with pytest.raises(OtherServiceKey):
-        await vault(store, TWO).rewrap(ServiceKey(value=bytes(32)))
-    assert await vault(store, TWO).rewrap(ONE) == {DEFAULT_TENANT: 1, OTHER: 1}
-    assert await vault(store, TWO).rewrap(ONE) == {DEFAULT_TENANT: 0, OTHER: 0}
+        await vault(store, TWO).rewrap(ServiceKey(value=bytes(32)), actor="ann")
+    for done in (1, 0):
+        assert await vault(store, TWO).rewrap(ONE, actor="ann") == {DEFAULT_TENANT: done, OTHER: done}
+    for tenant in (DEFAULT_TENANT, OTHER):
+        async with store.transaction(tenant) as tx:
+            [event] = await tx.find(EventRow, {})
+        assert (event.kind, event.actor, event.before, event.after) == (
+            *(EventKind.SERVICE_KEY_CHANGED, "ann"),
+            *(ONE.mark, TWO.mark),
+        )
     assert [await vault(store, TWO).open(row) for row in rows] == [DEFAULT_TENANT, OTHER]
     await claim_mark(store, TWO)
     with pytest.raises(OtherServiceKey):
@@ -184,7 +191,7 @@ async def test_a_rotation_that_was_cut_off_is_carried_on(store: MemoryStore) -> 
         [data_key] = await tx.find(TenantKeyRow, {})
         wrapped = TWO.wrap(DEFAULT_TENANT, ONE.unwrap(data_key))
         await tx.patch(TenantKeyRow, (data_key.key_id,), wrapped=wrapped, fingerprint=TWO.mark)
-    assert await vault(store, TWO).rewrap(ONE) == {DEFAULT_TENANT: 0, OTHER: 0}
+    assert await vault(store, TWO).rewrap(ONE, actor="ann") == {DEFAULT_TENANT: 0, OTHER: 0}
     await claim_mark(store, TWO)
     assert await vault(store, TWO).open(row) == "sk"
 
