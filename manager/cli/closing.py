@@ -74,6 +74,8 @@ class ActOptions(DeskOptions):
         show_left("Still held" if progress.done else "Not closed yet", progress.left)
         for told in progress.waits_for:
             say(f"Waits for an order: {told}.")
+        for account in progress.unserved:
+            say(f"Not done on {account.told}.")
         if progress.done:
             say("Done: flat but for what stays above." if progress.left else "Done: flat.", "green")
 
@@ -82,6 +84,9 @@ class ActOptions(DeskOptions):
         if not progress.done and self.wait_s:
             if not progress.watched:
                 raise Failed("not done: no worker runs; the desk does it as soon as one does (`propdesk run`)")
+            if progress.unserved:
+                names = ", ".join(one.account_id for one in progress.unserved)
+                raise Failed(f"not done: no worker serves {names}, as told above; the desk goes on with what it serves")
             raise Failed("not done yet; the desk goes on by itself, and `propdesk status` shows how far it is")
 
 

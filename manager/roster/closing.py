@@ -10,6 +10,7 @@ from typing import Final
 from exchanges.clock import to_ms
 from exchanges.types import ZERO, Symbol
 from executor.contract import OPENS, Action
+from manager.desk.plan.leftovers import waited_for
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
 from manager.desk.plan.outcomes import plain
 from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
@@ -21,6 +22,7 @@ from manager.state.keys import Row
 from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, OrderPurpose, ScopeKind, TradingState
 from manager.state.records import AccountId, AccountRow, PositionKey, TraderRow, TraderState
 from manager.state.store import AccountRows, Transaction
+from manager.views.lights import silence_of
 from traders.spec import TraderId
 
 _HOLDER: Final = "manager"
@@ -210,6 +212,7 @@ class Flatten:
         superseded = await one.supersede(wanted, entries=True)
         positions = await one.ask(*((row, wanted[row.trader_id]) for row in traders))
         part = open_[0] if open_ else await self._begun(account, afterwards, flatten_id)
+        await self._end_unserved(one.desk, part, wanted)
         halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
         stops = afterwards is not Afterwards.STAND_BY and not halts
         return replace(
@@ -239,6 +242,16 @@ class Flatten:
         await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
         return row
 
+    async def _end_unserved(self, desk: AccountRows, part: FlattenRow, held: Mapping[TraderId, object]) -> None:
+        """End a part that no pass would end: no worker serves the account, which has nothing that could be closed."""
+        silent = silence_of(desk.account, self._by.at)
+        if not silent or any(held.values()) or waited_for(part, desk.orders, held, ()):
+            return
+        ended = {"state": FlattenState.FLAT, "ended_at": self._by.at}
+        await self._tx.patch(FlattenRow, (part.account_id, part.flatten_id), **ended)
+        told = f"flat: it holds nothing and has no order; no worker serves it, last time: {silent}"
+        await self._tell(desk.account, EventKind.FLATTEN_ENDED, FlattenState.FLAT, f"{told}; {self._by.reason}")
+
     def _is_of(self, row: TraderRow) -> bool:
         return row.trader_id == self._scope.name
 
@@ -259,8 +272,8 @@ class Flatten:
         await self._tx.insert([replace(event, before=account.trading_state, after=halted)])
         return [account.account_id]
 
-    async def _tell(self, account: AccountRow, kind: EventKind, after: FlattenState) -> None:
-        event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=self._by.reason)
+    async def _tell(self, account: AccountRow, kind: EventKind, after: FlattenState, reason: str = "") -> None:
+        event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=reason or self._by.reason)
         mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
         await self._tx.insert([replace(event, trader_id=mine, before=str(self._scope), after=after)])
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from exchanges.types import ZERO, Side, Symbol
-from manager.desk.plan.leftovers import CloseFacts
+from manager.desk.plan.leftovers import CloseFacts, told_order, waited_for
 from manager.desk.plan.outcomes import plain
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
@@ -17,7 +17,7 @@ from manager.state.kinds import FlattenState, IntentStatus, OrderPurpose, OrderS
 from manager.state.records import AccountId, AccountRow, IntentId, OrderRow, PositionKey, PositionRow, TenantId
 from manager.state.store import AccountRows, Search, Store, Transaction
 from manager.views.flattens import open_flattens
-from manager.views.lights import SILENT
+from manager.views.lights import silence_of
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
@@ -25,6 +25,7 @@ _ORDERS_READ: Final = 200
 _PARTS_READ: Final = 1000
 _REFUSED: Final = (OrderState.REJECTED, OrderState.DENIED)
 _BPS: Final = Decimal(10_000)
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +41,27 @@ class ClosedPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnservedAccount:
+    """Name an account that no worker has sampled for a minute, `since` None for never, with what is not done there."""
+
+    account_id: AccountId
+    since: datetime | None
+    told: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseProgress:
     """Say whether all that was asked for is done, what was closed, and what is left and why.
 
-    `waits_for` are orders in scope that may still fill: it does not end before that is known.
-    Where nothing is `watched`, no worker runs and nothing goes on.
+    `waits_for` are orders in scope that may still fill: it does not end before that is known. Where nothing is
+    `watched`, no worker runs and nothing goes on; on an `unserved` account it does not while others do.
     """
 
     done: bool
     closed: tuple[ClosedPart, ...]
     left: tuple[LeftPosition, ...]
     waits_for: tuple[str, ...] = ()
+    unserved: tuple[UnservedAccount, ...] = ()
     watched: bool = True
 
 
@@ -70,8 +81,11 @@ class CloseWatch:
 
     def is_looked_after(self, account: AccountRow) -> bool:
         """Tell whether a worker is at work on this very account."""
-        sampled, now = account.updated_at, self.now
-        return self.watched and (now is None or (sampled is not None and now - sampled <= SILENT))
+        return self.watched and not self.silence_of(account)
+
+    def silence_of(self, account: AccountRow) -> str:
+        """Say since when no worker has sampled the account; empty while one does, or where nobody asks."""
+        return "" if self.now is None else silence_of(account, self.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +124,7 @@ async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseW
         closed=tuple(part for one in found for part in one.closed),
         left=tuple(left for one in found for left in one.left),
         waits_for=tuple(told for one in found for told in one.waits_for),
+        unserved=tuple(account for one in found for account in one.unserved),
         watched=all(watch.watched for watch in watches),
     )
 
@@ -133,9 +148,16 @@ class _Progress:
             if flatten.state is not FlattenState.OPEN:
                 return CloseProgress(done=True, closed=closed, left=flatten.remaining)
             held = [row for row in rows.positions if row.trader_id in mine]
-            orders = [row for row in rows.orders if not row.purpose.protects]
-            waits_for = tuple(_told_order(row) for row in orders if mine & {share.trader_id for share in row.shares})
-            return CloseProgress(done=False, closed=closed, left=await self._left(rows, held), waits_for=waits_for)
+            guarded = {PositionKey(row.trader_id, row.symbol) for row in held}
+            orders = waited_for(flatten, rows.orders, known, guarded)
+            cancel = f"`propdesk flatten {_option_of(flatten)} --cancel`"
+            return CloseProgress(
+                done=False,
+                closed=closed,
+                left=await self._left(rows, held),
+                waits_for=tuple(map(told_order, orders)),
+                unserved=self._unserved(rows.account, held, orders, f", or end it with {cancel}"),
+            )
         intents = await self._tx.find(records.IntentRow, {"intent_id": watch.intents}, limit=None)
         keys = {PositionKey(one.trader_id, Symbol(one.decision.symbol)): one for one in intents}
         left = [
@@ -145,17 +167,36 @@ class _Progress:
             and (asked.status is IntentStatus.PENDING or row.dust)
         ]
         pending = {key for key, one in keys.items() if one.status is IntentStatus.PENDING}
-        entries = [row for row in rows.orders if row.purpose is OrderPurpose.ENTRY]
+        entries = [
+            row
+            for row in rows.orders
+            if row.purpose is OrderPurpose.ENTRY
+            and pending & {PositionKey(share.trader_id, row.symbol) for share in row.shares}
+        ]
         return CloseProgress(
             done=not pending,
-            waits_for=tuple(
-                _told_order(row)
-                for row in entries
-                if pending & {PositionKey(share.trader_id, row.symbol) for share in row.shares}
-            ),
+            waits_for=tuple(map(told_order, entries)),
+            unserved=self._unserved(rows.account, left, entries) if pending else (),
             closed=await self._closed({one.trader_id for one in intents}, frozenset(keys)),
             left=await self._left(rows, left),
         )
+
+    def _unserved(
+        self, account: AccountRow, held: Sequence[PositionRow], orders: Sequence[OrderRow], mend: str = ""
+    ) -> tuple[UnservedAccount, ...]:
+        silent = self._watch.silence_of(account)
+        if not silent:
+            return ()
+        since = f"since {silent}" if account.updated_at else "and none ever did"
+        what = "it holds nothing now: ask again and it ends there"
+        if held:
+            what = f"it holds {_first([f'{plain(row.quantity)} {row.symbol} of {row.trader_id}' for row in held])}"
+        elif orders:
+            what = f"an order may still fill ({_first([*map(told_order, orders)])})"
+        if held or orders:
+            what += f": put it back into the config and start the desk (`propdesk run`){mend}"
+        told = f"account {account.account_id}: no worker serves it {since}; {what}"
+        return (UnservedAccount(account_id=account.account_id, since=account.updated_at, told=told),)
 
     async def _closed(self, traders: set[TraderId], keys: frozenset[PositionKey] | None) -> tuple[ClosedPart, ...]:
         where = {"account_id": self._watch.account_id, "trader_id": tuple(sorted(traders))}
@@ -254,10 +295,19 @@ def _stays(row: PositionRow) -> LeftPosition:
     )
 
 
-def _told_order(row: OrderRow) -> str:
-    of = ", ".join(share.trader_id for share in row.shares)
-    known = "it is looked up until its end is known" if row.state.unresolved else f"{plain(row.filled)} of it filled"
-    return f"{row.purpose} of {of}: {row.side} {plain(row.quantity)} {row.symbol} is {row.state}; {known}"
+def _first(told: Sequence[str]) -> str:
+    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+    return f"{', '.join(told[:_NAMED])}{more}"
+
+
+def _option_of(flatten: FlattenRow) -> str:
+    match flatten.scope:
+        case ScopeKind.TRADER:
+            return f"--trader {flatten.trader_id}"
+        case ScopeKind.ACCOUNT:
+            return f"--account {flatten.account_id}"
+        case ScopeKind.TENANT:
+            return "--all"
 
 
 def _summed(key: PositionKey, parts: Sequence[records.FillPartRow]) -> ClosedPart:

@@ -1,34 +1,65 @@
 """A flatten of several accounts: each has its own part, and what has ended on one does not stand in another's way."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from faulty_desk import ACCOUNT, FaultyDesk, open_long
+from exchanges.types import Side
+from faulty_desk import ACCOUNT, BTC, FaultyDesk, open_long
 from manager.manager import Manager
 from manager.roster.acts import FlattenAsked
 from manager.roster.registration import registration_check
 from manager.state.acts import ActKey, FlattenRow, FlattenScope
-from manager.state.kinds import Afterwards, FlattenState, ScopeKind, TradingState
+from manager.state.keys import Row
+from manager.state.kinds import Afterwards, EventKind, FlattenState, OrderPurpose, OrderState, ScopeKind, TradingState
 from manager.state.memory.store import MemoryStore
 from manager.state.memory.transaction import MemoryTransaction
-from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, TenantId
+from manager.state.records import (
+    DEFAULT_TENANT,
+    AccountId,
+    AccountRow,
+    EventRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    Share,
+    TenantId,
+)
+from manager.views.closing import CloseProgress, CloseWatch, read_progress
+from state_rows import make_row, make_trader
+from traders.spec import TraderId
 
 D = Decimal
 SECOND = AccountId("second")
 ALL = FlattenScope(kind=ScopeKind.TENANT)
+X = TraderId("x")
 
 
-async def two_accounts() -> FaultyDesk:
-    """Return a desk whose trader a holds something, and beside its account one that nobody looks after."""
+async def two_accounts(*, unserved: bool = False, rows: Sequence[Row] = ()) -> FaultyDesk:
+    """Return a desk whose trader a holds something, and beside its account one that nobody looks after any more.
+
+    Trader x, whose `rows` these are, is on that one, which is not `unserved` while its last sample is of late.
+    """
     desk = await FaultyDesk.of()
     await desk.go("a", open_long())
+    await desk.maintain()
     [account] = await desk.find(AccountRow)
+    sampled = desk.clock.now() - (timedelta(minutes=5) if unserved else timedelta())
     async with desk.store.transaction(DEFAULT_TENANT) as tx:
-        await tx.insert([replace(account, account_id=SECOND)])
+        await tx.insert([replace(account, account_id=SECOND, updated_at=sampled), *make_trader("x", account_id=SECOND)])
+        await tx.insert(rows)
     return desk
+
+
+async def progress(desk: FaultyDesk, asked: FlattenAsked) -> CloseProgress:
+    """Return how far it is on the second account."""
+    [part] = [one for one in asked.parts if one.account_id == SECOND]
+    watch = CloseWatch(account_id=SECOND, since=part.at, flatten_id=part.flatten_id, now=desk.clock.now())
+    return await read_progress(desk.store, DEFAULT_TENANT, [watch])
 
 
 async def flatten(desk: FaultyDesk, afterwards: Afterwards = Afterwards.STAND_BY, key: str = "") -> FlattenAsked:
@@ -105,3 +136,76 @@ async def test_one_that_broke_off_is_carried_on_under_its_key_and_then_done_no_m
     assert {row.trading_state for row in await desk.find(AccountRow)} == {TradingState.HALTED}
     assert await flatten(desk, Afterwards.HALT, key="k") == first
     assert len(await desk.find(FlattenRow)) == 2
+
+
+def held(quantity: int = 3) -> PositionRow:
+    row: PositionRow = make_row(PositionRow, account_id=SECOND, trader_id=X, symbol=BTC, quantity=D(quantity))
+    return row
+
+
+def order(purpose: OrderPurpose, state: OrderState) -> OrderRow:
+    of = {"account_id": SECOND, "symbol": BTC, "side": Side.SELL, "quantity": D(3), "filled": D(0)}
+    shares = (Share(trader_id=X, quantity=D(3)),)
+    row: OrderRow = make_row(OrderRow, **of, purpose=purpose, state=state, shares=shares)
+    return row
+
+
+@pytest.mark.parametrize("afterwards", list(Afterwards))
+async def test_a_part_of_an_unserved_account_that_has_nothing_ends_at_once(afterwards: Afterwards) -> None:
+    desk = await two_accounts(unserved=True, rows=[order(OrderPurpose.STOP, OrderState.CANCELED)])
+    asked = await flatten(desk, afterwards)
+    [row] = await desk.find(FlattenRow, account_id=SECOND)
+    assert (row.state, row.ended_at, row.remaining) == (FlattenState.FLAT, desk.clock.now(), ())
+    [served] = await desk.find(FlattenRow, account_id=ACCOUNT)
+    assert served.state is FlattenState.OPEN
+    [begun, ended] = [one for one in await desk.find(EventRow, account_id=SECOND) if one.kind.startswith("flatten_")]
+    assert (begun.kind, ended.kind) == (EventKind.FLATTEN_BEGUN, EventKind.FLATTEN_ENDED)
+    assert ended.reason.startswith("flat: it holds nothing and has no order; no worker serves it, last time: 2025-")
+    found = await progress(desk, asked)
+    assert (found.done, found.left, found.unserved) == (True, (), ())
+    [second] = await desk.find(AccountRow, account_id=SECOND)
+    assert (second.trading_state is TradingState.HALTED) == (afterwards is Afterwards.HALT)
+
+
+@pytest.mark.parametrize("state", [OrderState.ACCEPTED, OrderState.UNKNOWN, OrderState.PENDING])
+@pytest.mark.parametrize("purpose", list(OrderPurpose))
+async def test_an_unserved_account_with_an_order_is_named_with_it(purpose: OrderPurpose, state: OrderState) -> None:
+    desk = await two_accounts(unserved=True, rows=[order(purpose, state)])
+    asked = await flatten(desk)
+    found = await progress(desk, asked)
+    assert (found.done, found.left, len(found.waits_for)) == (False, (), 1)
+    assert found.waits_for[0].startswith(f"{purpose} of x: sell 3 {BTC} is {state}")
+    [unserved] = found.unserved
+    assert (unserved.account_id, unserved.since) == (SECOND, desk.clock.now() - timedelta(minutes=5))
+    assert found.waits_for[0] in unserved.told
+
+
+async def test_an_unserved_account_that_holds_something_is_named_until_it_is_canceled() -> None:
+    desk = await two_accounts(unserved=True, rows=[held(), order(OrderPurpose.STOP, OrderState.ACCEPTED)])
+    asked = await flatten(desk)
+    await run(desk, 3)
+    found = await progress(desk, asked)
+    assert (found.done, [one.symbol for one in found.left], found.waits_for) == (False, [BTC], ())
+    [unserved] = found.unserved
+    assert unserved.told.startswith("account second: no worker serves it since 2025-")
+    assert unserved.told.endswith(
+        f"; it holds 3 {BTC} of x: put it back into the config and start the desk (`propdesk run`), or end it with "
+        "`propdesk flatten --all --cancel`"
+    )
+    again = await flatten(desk)
+    assert again.joined
+    assert len(await desk.find(IntentRow, account_id=SECOND)) == 1
+    manager = Manager(desk.store, desk.clock, registration_check(desk.config))
+    await manager.cancel_flatten(DEFAULT_TENANT, ALL, actor="ann", reason="gone")
+    assert (await progress(desk, asked)).unserved == ()
+
+
+async def test_one_under_way_ends_when_it_is_asked_for_again_where_nothing_is_left() -> None:
+    desk = await two_accounts()
+    first = await flatten(desk)
+    desk.pass_time(300)
+    await desk.maintain()
+    [stale] = (await progress(desk, first)).unserved
+    assert stale.told.endswith("; it holds nothing now: ask again and it ends there")
+    await flatten(desk)
+    assert (await progress(desk, first)).done

@@ -34,6 +34,7 @@ from manager.state.records import (
     DecisionId,
     DecisionRow,
     EventRow,
+    IncidentRow,
     IntentId,
     IntentRow,
     IntentStatus,
@@ -337,6 +338,8 @@ async def test_a_round_under_way_sends_no_further_entry(monkeypatch: pytest.Monk
     found = await progress(desk, asked[0])
     assert (found.done, found.left) == (False, ())
     assert [told.startswith("entry of a: buy 5") for told in found.waits_for] == [True]
+    [told] = [row.detail for row in await desk.find(IncidentRow) if row.code == "FLATTEN_INCOMPLETE"]
+    assert told.endswith(f"not closed yet: waits for an order: {found.waits_for[0]}")
     await run(desk, 30)
     assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
     assert (await progress(desk, asked[0])).done
