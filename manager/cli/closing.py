@@ -20,7 +20,8 @@ from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked
 from manager.state.acts import FlattenScope, LeftPosition
 from manager.state.kinds import Afterwards, ScopeKind
 from manager.state.store import Store
-from manager.views.closing import CloseProgress, CloseWatch, FlattenPreview, read_preview, read_progress
+from manager.views.closed import CloseWatch
+from manager.views.closing import CloseProgress, FlattenPreview, read_preview, read_progress
 from traders.spec import TraderId
 
 _LOOK_S: Final = 0.5
@@ -162,9 +163,7 @@ def close(options: CloseOptions) -> None:
         symbol = Symbol(options.symbol) if options.symbol else None
         trader_id = TraderId(options.trader)
         asked = await manager.close(options.owner, trader_id, symbol, **by, key=act_key(options.key))
-        intents = tuple(one.intent_id for one in asked.positions)
-        watch = CloseWatch(account_id=asked.account_id, since=asked.at, intents=intents)
-        return asked, await options.until_done(store, is_alive, [watch])
+        return asked, await options.until_done(store, is_alive, asked.watches)
 
     asked, progress = watching(options.data_dir, "waiting for the close", work)
     if options.as_json:
@@ -199,10 +198,7 @@ def flatten(options: FlattenOptions) -> None:
     async def work(store: Store, is_alive: Callable[[], Awaitable[bool]]) -> tuple[FlattenAsked, CloseProgress]:
         manager, by = manager_of(store), {"actor": actor(), "reason": options.reason}
         asked = await manager.flatten(options.owner, scope, options.then, **by, key=act_key(options.key))
-        watches = [
-            CloseWatch(account_id=one.account_id, since=one.at, flatten_id=one.flatten_id) for one in asked.parts
-        ]
-        return asked, await options.until_done(store, is_alive, watches)
+        return asked, await options.until_done(store, is_alive, asked.watches)
 
     asked, progress = watching(options.data_dir, "waiting for the flatten", work)
     if options.as_json:

@@ -1,8 +1,8 @@
 """An operator's acts, each done once for each key: its result is stored with its effect, in one transaction."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -19,6 +19,7 @@ from manager.state.errors import DuplicateRow
 from manager.state.kinds import ActKind, Afterwards, StateCode
 from manager.state.records import AccountId, AccountRow, IntentId, TenantId, TraderRow, TraderState
 from manager.state.store import Store, Transaction
+from manager.views.closed import BookedUntil, CloseWatch, Opened
 from traders.spec import TraderId
 
 R = TypeVar("R")
@@ -53,7 +54,8 @@ class TraderMoved:
 class ClosingPosition:
     """Hold one position that is to be closed, its signed quantity then, and the intent that asks for it.
 
-    One that an operator had asked for before has that older intent: nothing was asked again.
+    One that an operator had asked for before has that older intent: nothing was asked again. `opened_at` is the
+    position's, None for what is only under way.
     """
 
     account_id: AccountId
@@ -62,26 +64,46 @@ class ClosingPosition:
     quantity: Decimal
     intent_id: IntentId
     asked_before: bool = False
+    opened_at: datetime | None = None
+
+    @property
+    def opened(self) -> Opened:
+        """Return the name of the position until it is flat."""
+        return Opened(self.trader_id, self.symbol, self.opened_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseAsked:
-    """Say what a close asked for and when, and how many of the trader's own waiting intents it replaced."""
+    """Say what a close asked for and when, and how many of the trader's own waiting intents it replaced.
+
+    `booked` is the newest fill that was booked then.
+    """
 
     at: datetime
     trader_id: TraderId
     account_id: AccountId
     positions: tuple[ClosingPosition, ...]
     superseded: int = 0
+    booked: BookedUntil | None = None
+
+    @property
+    def watches(self) -> tuple[CloseWatch, ...]:
+        """Return what to look at until it is done."""
+        watch = CloseWatch(account_id=self.account_id, since=self.at, booked=self.booked)
+        return (_watching(watch, self.positions),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenPart:
-    """Name one account's part of a flatten, begun `at`; one that was under way before has its own older id."""
+    """Name one account's part of a flatten, begun `at`; one that was under way before has its own older id.
+
+    `booked` is the newest fill that was booked when it was asked for.
+    """
 
     account_id: AccountId
     flatten_id: FlattenId
     at: datetime
+    booked: BookedUntil | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +121,18 @@ class FlattenAsked:
     superseded: int = 0
     stopped: tuple[TraderId, ...] = ()
     halted: tuple[AccountId, ...] = ()
+
+    @property
+    def watches(self) -> tuple[CloseWatch, ...]:
+        """Return what to look at until it is done, one for each part."""
+        mine: dict[AccountId, list[ClosingPosition]] = {}
+        for one in self.positions:
+            mine.setdefault(one.account_id, []).append(one)
+        watches = (
+            CloseWatch(account_id=one.account_id, since=one.at, booked=one.booked, flatten_id=one.flatten_id)
+            for one in self.parts
+        )
+        return tuple(_watching(watch, mine.get(watch.account_id, ())) for watch in watches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +235,11 @@ class Acts:
             at=self._clock.now(),
             actor=call.actor,
         )
+
+
+def _watching(watch: CloseWatch, positions: Iterable[ClosingPosition]) -> CloseWatch:
+    opened = frozenset(one.opened for one in positions if one.opened_at is not None)
+    return replace(watch, intents=frozenset(one.intent_id for one in positions), opened=opened)
 
 
 def _check_same(stored: ActRow, call: Call) -> None:

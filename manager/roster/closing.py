@@ -22,6 +22,7 @@ from manager.state.keys import Row
 from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, OrderPurpose, ScopeKind, TradingState
 from manager.state.records import AccountId, AccountRow, PositionKey, TraderRow, TraderState
 from manager.state.store import AccountRows, Transaction
+from manager.views.closed import BookedUntil
 from manager.views.lights import silence_of
 from traders.spec import TraderId
 
@@ -51,7 +52,9 @@ class Closing:
         self._held: dict[TraderId, dict[Symbol, Decimal]] = {}
         for row in desk.positions:
             self._held.setdefault(row.trader_id, {})[row.symbol] = row.quantity
-        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
+        self._opened = {PositionKey(row.trader_id, row.symbol): row.opened_at for row in desk.positions}
+        self._ref = ref
+        self._by = by
 
     @classmethod
     async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":
@@ -92,8 +95,15 @@ class Closing:
         await self._tx.patch_each(records.IntentRow, keys, status=IntentStatus.SUPERSEDED)
         return len(ended)
 
-    async def ask(self, *asks: tuple[TraderRow, dict[Symbol, Decimal]]) -> tuple[ClosingPosition, ...]:
-        """Ask for the close of these quantities, each once: what an operator asked for before is not asked again."""
+    async def ask(
+        self, *asks: tuple[TraderRow, dict[Symbol, Decimal]], flatten_id: FlattenId | None = None
+    ) -> tuple[ClosingPosition, ...]:
+        """Ask for the close of these quantities, each once: what an operator asked for before is not asked again.
+
+        The intents of a flatten bear its id.
+        """
+        by, ref = self._by, self._ref if flatten_id is None else f"{flatten_id}.{self._ref}"
+        ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
         asked = being_closed(self._desk.intents)
         rows: list[Row] = []
         found: list[ClosingPosition] = []
@@ -102,7 +112,7 @@ class Closing:
             missing = {symbol: quantity for symbol, quantity in held.items() if symbol not in older}
             intents = dict(older)
             if missing:
-                decision, made = close_rows(trader, missing, self._ask)
+                decision, made = close_rows(trader, missing, ask)
                 rows += [decision, *made]
                 intents |= {Symbol(intent.decision.symbol): intent for intent in made}
             found += [
@@ -113,6 +123,7 @@ class Closing:
                     quantity=quantity,
                     intent_id=intents[symbol].intent_id,
                     asked_before=symbol in older,
+                    opened_at=self._opened.get(PositionKey(trader.trader_id, symbol)),
                 )
                 for symbol, quantity in sorted(held.items())
             ]
@@ -140,7 +151,12 @@ async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by:
     before = ", ".join(f"{plain(one.quantity)} {one.symbol}" for one in positions)
     await tx.insert([replace(event, before=before, after="asked to close")])
     return CloseAsked(
-        at=by.at, trader_id=trader_id, account_id=row.account_id, positions=positions, superseded=superseded
+        at=by.at,
+        trader_id=trader_id,
+        account_id=row.account_id,
+        positions=positions,
+        superseded=superseded,
+        booked=BookedUntil.of(closing.desk.account),
     )
 
 
@@ -210,15 +226,15 @@ class Flatten:
         traders = [row for row in one.desk.traders if self._scope.kind is not ScopeKind.TRADER or self._is_of(row)]
         wanted = {row.trader_id: one.held(row.trader_id) for row in traders}
         superseded = await one.supersede(wanted, entries=True)
-        positions = await one.ask(*((row, wanted[row.trader_id]) for row in traders))
         part = open_[0] if open_ else await self._begun(account, afterwards, flatten_id)
+        positions = await one.ask(*((row, wanted[row.trader_id]) for row in traders), flatten_id=part.flatten_id)
         await self._end_unserved(one.desk, part, wanted)
         halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
         stops = afterwards is not Afterwards.STAND_BY and not halts
         return replace(
             asked,
             joined=asked.joined or part.flatten_id != flatten_id,
-            parts=(*asked.parts, _part_of(part)),
+            parts=(*asked.parts, _part_of(part, BookedUntil.of(account))),
             positions=(*asked.positions, *positions),
             superseded=asked.superseded + superseded,
             stopped=(*asked.stopped, *(await self._stop(one, traders) if stops else ())),
@@ -278,8 +294,8 @@ class Flatten:
         await self._tx.insert([replace(event, trader_id=mine, before=str(self._scope), after=after)])
 
 
-def _part_of(row: FlattenRow) -> FlattenPart:
-    return FlattenPart(account_id=row.account_id, flatten_id=row.flatten_id, at=row.at)
+def _part_of(row: FlattenRow, booked: BookedUntil | None = None) -> FlattenPart:
+    return FlattenPart(account_id=row.account_id, flatten_id=row.flatten_id, at=row.at, booked=booked)
 
 
 def flatten_id_of(key: ActKey) -> FlattenId:

@@ -12,32 +12,19 @@ from manager.desk.plan.leftovers import CloseFacts, told_order, waited_for
 from manager.desk.plan.outcomes import plain
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
-from manager.state.acts import FlattenId, FlattenRow, FlattenScope, LeftPosition
+from manager.state.acts import FlattenRow, FlattenScope, LeftPosition
 from manager.state.kinds import FlattenState, IntentStatus, OrderPurpose, OrderState, ScopeKind, WhyLeft
-from manager.state.records import AccountId, AccountRow, IntentId, OrderRow, PositionKey, PositionRow, TenantId
+from manager.state.records import AccountId, AccountRow, OrderRow, PositionKey, PositionRow, TenantId
 from manager.state.store import AccountRows, Search, Store, Transaction
+from manager.views.closed import ClosedPart, CloseWatch, read_closed
 from manager.views.flattens import open_flattens
-from manager.views.lights import silence_of
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 _ORDERS_READ: Final = 200
-_PARTS_READ: Final = 1000
 _REFUSED: Final = (OrderState.REJECTED, OrderState.DENIED)
 _BPS: Final = Decimal(10_000)
 _NAMED: Final = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedPart:
-    """Sum what was closed of a position since it was asked for, by whatever closed it; money in USD, gross of fees."""
-
-    trader_id: TraderId
-    symbol: Symbol
-    quantity: Decimal
-    price: Decimal
-    realized_pnl: Decimal
-    fees: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,29 +50,6 @@ class CloseProgress:
     waits_for: tuple[str, ...] = ()
     unserved: tuple[UnservedAccount, ...] = ()
     watched: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseWatch:
-    """Name the closes of one account to look at: their intents, or a flatten, and since when.
-
-    `watched` tells whether a worker has given a sign of life; with `now` the account must have been sampled of late.
-    """
-
-    account_id: AccountId
-    since: datetime
-    intents: tuple[IntentId, ...] = ()
-    flatten_id: FlattenId | None = None
-    watched: bool = True
-    now: datetime | None = None
-
-    def is_looked_after(self, account: AccountRow) -> bool:
-        """Tell whether a worker is at work on this very account."""
-        return self.watched and not self.silence_of(account)
-
-    def silence_of(self, account: AccountRow) -> str:
-        """Say since when no worker has sampled the account; empty while one does, or where nobody asks."""
-        return "" if self.now is None else silence_of(account, self.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +108,8 @@ class _Progress:
                 return CloseProgress(done=True, closed=(), left=())
             known = {row.trader_id for row in rows.traders}
             mine = {owner for owner in known if flatten.covers(owner)}
-            closed = await self._closed(mine, None)
+            ended_at = None if flatten.state is FlattenState.CANCELED else flatten.ended_at
+            closed = await read_closed(self._tx, watch, mine, ended_at)
             if flatten.state is not FlattenState.OPEN:
                 return CloseProgress(done=True, closed=closed, left=flatten.remaining)
             held = [row for row in rows.positions if row.trader_id in mine]
@@ -158,7 +123,7 @@ class _Progress:
                 waits_for=tuple(map(told_order, orders)),
                 unserved=self._unserved(rows.account, held, orders, f", or end it with {cancel}"),
             )
-        intents = await self._tx.find(records.IntentRow, {"intent_id": watch.intents}, limit=None)
+        intents = await self._tx.find(records.IntentRow, {"intent_id": tuple(sorted(watch.intents))}, limit=None)
         keys = {PositionKey(one.trader_id, Symbol(one.decision.symbol)): one for one in intents}
         left = [
             row
@@ -177,7 +142,7 @@ class _Progress:
             done=not pending,
             waits_for=tuple(map(told_order, entries)),
             unserved=self._unserved(rows.account, left, entries) if pending else (),
-            closed=await self._closed({one.trader_id for one in intents}, frozenset(keys)),
+            closed=await read_closed(self._tx, watch, {one.trader_id for one in intents}),
             left=await self._left(rows, left),
         )
 
@@ -197,19 +162,6 @@ class _Progress:
             what += f": put it back into the config and start the desk (`propdesk run`){mend}"
         told = f"account {account.account_id}: no worker serves it {since}; {what}"
         return (UnservedAccount(account_id=account.account_id, since=account.updated_at, told=told),)
-
-    async def _closed(self, traders: set[TraderId], keys: frozenset[PositionKey] | None) -> tuple[ClosedPart, ...]:
-        where = {"account_id": self._watch.account_id, "trader_id": tuple(sorted(traders))}
-        search = Search(
-            kind=records.FillPartRow, where=where, newest_first="at", since=self._watch.since, limit=_PARTS_READ
-        )
-        [parts] = await self._tx.search(search)
-        sums: dict[PositionKey, list[records.FillPartRow]] = {}
-        for part in parts:
-            key = PositionKey(part.trader_id, part.symbol)
-            if part.purpose != OrderPurpose.ENTRY and (keys is None or key in keys):
-                sums.setdefault(key, []).append(part)
-        return tuple(_summed(key, found) for key, found in sorted(sums.items()))
 
     async def _left(self, rows: AccountRows, held: Sequence[PositionRow]) -> tuple[LeftPosition, ...]:
         if not held:
@@ -308,16 +260,3 @@ def _option_of(flatten: FlattenRow) -> str:
             return f"--account {flatten.account_id}"
         case ScopeKind.TENANT:
             return "--all"
-
-
-def _summed(key: PositionKey, parts: Sequence[records.FillPartRow]) -> ClosedPart:
-    quantity = sum((abs(part.quantity) for part in parts), ZERO)
-    worth = sum((abs(part.quantity) * part.price for part in parts), ZERO)
-    return ClosedPart(
-        trader_id=key.trader_id,
-        symbol=key.symbol,
-        quantity=-sum((part.quantity for part in parts), ZERO),
-        price=worth / quantity if quantity else ZERO,
-        realized_pnl=sum((part.realized for part in parts), ZERO),
-        fees=sum((part.fee for part in parts), ZERO),
-    )

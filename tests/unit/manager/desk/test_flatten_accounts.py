@@ -29,7 +29,7 @@ from manager.state.records import (
     Share,
     TenantId,
 )
-from manager.views.closing import CloseProgress, CloseWatch, read_progress
+from manager.views.closing import CloseProgress, read_progress
 from state_rows import make_row, make_trader
 from traders.spec import TraderId
 
@@ -57,8 +57,7 @@ async def two_accounts(*, unserved: bool = False, rows: Sequence[Row] = ()) -> F
 
 async def progress(desk: FaultyDesk, asked: FlattenAsked) -> CloseProgress:
     """Return how far it is on the second account."""
-    [part] = [one for one in asked.parts if one.account_id == SECOND]
-    watch = CloseWatch(account_id=SECOND, since=part.at, flatten_id=part.flatten_id, now=desk.clock.now())
+    [watch] = [replace(one, now=desk.clock.now()) for one in asked.watches if one.account_id == SECOND]
     return await read_progress(desk.store, DEFAULT_TENANT, [watch])
 
 
