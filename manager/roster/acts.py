@@ -22,12 +22,29 @@ from manager.state.store import Store, Transaction
 from manager.views.closed import BookedUntil, CloseWatch, Opened
 from traders.spec import TraderId
 
-R = TypeVar("R")
 _LONGEST_KEY: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraderMoved:
+class Earlier:
+    """Say when and by whom an act was done whose key is used again."""
+
+    at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActResult:
+    """Say what an act led to; `repeated_of` tells that it did not act, as its key was used before."""
+
+    repeated_of: Earlier | None = None
+
+
+R = TypeVar("R", bound=ActResult)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderMoved(ActResult):
     """Say how a trader stands after it was isolated or funded; `amount_usd` is what it was given."""
 
     trader_id: TraderId
@@ -73,7 +90,7 @@ class ClosingPosition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloseAsked:
+class CloseAsked(ActResult):
     """Say what a close asked for and when, and how many of the trader's own waiting intents it replaced.
 
     `booked` is the newest fill that was booked then.
@@ -107,7 +124,7 @@ class FlattenPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenAsked:
+class FlattenAsked(ActResult):
     """Say what a flatten began, or what it joined; `stopped` and `halted` are those that it moved.
 
     `joined` tells that a part of it was under way before.
@@ -136,7 +153,7 @@ class FlattenAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenCanceled:
+class FlattenCanceled(ActResult):
     """Say which parts of a flatten an operator ended before its scope was flat."""
 
     parts: tuple[FlattenPart, ...]
@@ -169,8 +186,8 @@ class Acts:
     ) -> R:
         """Return what `effect` makes of a transaction, which also stores it, or what it made of an earlier one.
 
-        Raises UnknownAccount for a tenant without any, ActKeyRefused for a key that is none or stands for something
-        else. What the effect raises is not stored, so the key may be used again.
+        The latter names that one in `repeated_of`. Raises UnknownAccount for a tenant without any, ActKeyRefused for a
+        key that is none or stands for something else. What the effect raises is not stored: the key may be used again.
         """
         key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
         stored: ActRow | None
@@ -191,7 +208,7 @@ class Acts:
             if stored is None:
                 raise
         _check_same(stored, call)
-        return TypeAdapter(result).validate_json(stored.result)
+        return _repeated(stored, result)
 
     async def in_steps(
         self, tenant: TenantId, call: Call, result: type[R], effect: Callable[[ActKey], Awaitable[R]]
@@ -209,7 +226,7 @@ class Acts:
             async with self._store.transaction(tenant) as tx:
                 await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
             return done
-        return TypeAdapter(result).validate_json(stored.result)
+        return _repeated(stored, result)
 
     async def _noted(self, tenant: TenantId, key: ActKey, call: Call) -> ActRow:
         """Return the row of an act, a new one if it has none yet."""
@@ -248,6 +265,11 @@ def _check_same(stored: ActRow, call: Call) -> None:
             f"key {stored.key!r} stands for another act ({stored.act} by {stored.actor} at "
             f"{stored.at:%Y-%m-%d %H:%M:%S} UTC, or other arguments); give each act a key of its own"
         )
+
+
+def _repeated(stored: ActRow, result: type[R]) -> R:
+    done = TypeAdapter(result).validate_json(stored.result)
+    return replace(done, repeated_of=Earlier(at=stored.at, actor=stored.actor))
 
 
 def _checked(key: ActKey) -> ActKey:

@@ -28,6 +28,15 @@ _NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPosition:
+    """Hold one position of a trader, its quantity signed."""
+
+    trader_id: TraderId
+    symbol: Symbol
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnservedAccount:
     """Name an account that no worker has sampled for a minute, `since` None for never, with what is not done there."""
 
@@ -40,15 +49,19 @@ class UnservedAccount:
 class CloseProgress:
     """Say whether all that was asked for is done, what was closed, and what is left and why.
 
-    `waits_for` are orders in scope that may still fill: it does not end before that is known. Where nothing is
-    `watched`, no worker runs and nothing goes on; on an `unserved` account it does not while others do.
+    `waits_for` are orders in scope that may still fill: it does not end before that is known. `held` is what its
+    traders hold now beside that: what was not asked for, or was opened since. Where nothing is `watched`, no worker
+    runs and nothing goes on; on an `unserved` account it does not while others do. On a `canceled` one an operator
+    ended the flatten before it was flat.
     """
 
     done: bool
     closed: tuple[ClosedPart, ...]
     left: tuple[LeftPosition, ...]
     waits_for: tuple[str, ...] = ()
+    held: tuple[HeldPosition, ...] = ()
     unserved: tuple[UnservedAccount, ...] = ()
+    canceled: tuple[AccountId, ...] = ()
     watched: bool = True
 
 
@@ -88,7 +101,9 @@ async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseW
         closed=tuple(part for one in found for part in one.closed),
         left=tuple(left for one in found for left in one.left),
         waits_for=tuple(told for one in found for told in one.waits_for),
+        held=tuple(position for one in found for position in one.held),
         unserved=tuple(account for one in found for account in one.unserved),
+        canceled=tuple(name for one in found for name in one.canceled),
         watched=all(watch.watched for watch in watches),
     )
 
@@ -110,9 +125,15 @@ class _Progress:
             mine = {owner for owner in known if flatten.covers(owner)}
             ended_at = None if flatten.state is FlattenState.CANCELED else flatten.ended_at
             closed = await read_closed(self._tx, watch, mine, ended_at)
-            if flatten.state is not FlattenState.OPEN:
-                return CloseProgress(done=True, closed=closed, left=flatten.remaining)
             held = [row for row in rows.positions if row.trader_id in mine]
+            if flatten.state is not FlattenState.OPEN:
+                return CloseProgress(
+                    done=True,
+                    closed=closed,
+                    left=flatten.remaining,
+                    held=_beside(held, flatten.remaining),
+                    canceled=(watch.account_id,) if flatten.state is FlattenState.CANCELED else (),
+                )
             guarded = {PositionKey(row.trader_id, row.symbol) for row in held}
             orders = waited_for(flatten, rows.orders, known, guarded)
             cancel = f"`propdesk flatten {_option_of(flatten)} --cancel`"
@@ -125,6 +146,7 @@ class _Progress:
             )
         intents = await self._tx.find(records.IntentRow, {"intent_id": tuple(sorted(watch.intents))}, limit=None)
         keys = {PositionKey(one.trader_id, Symbol(one.decision.symbol)): one for one in intents}
+        traders = {one.trader_id for one in intents}
         left = [
             row
             for row in rows.positions
@@ -138,12 +160,14 @@ class _Progress:
             if row.purpose is OrderPurpose.ENTRY
             and pending & {PositionKey(share.trader_id, row.symbol) for share in row.shares}
         ]
+        told = await self._left(rows, left)
         return CloseProgress(
             done=not pending,
             waits_for=tuple(map(told_order, entries)),
+            held=_beside([row for row in rows.positions if row.trader_id in traders], told),
             unserved=self._unserved(rows.account, left, entries) if pending else (),
-            closed=await read_closed(self._tx, watch, {one.trader_id for one in intents}),
-            left=await self._left(rows, left),
+            closed=await read_closed(self._tx, watch, traders),
+            left=told,
         )
 
     def _unserved(
@@ -153,7 +177,7 @@ class _Progress:
         if not silent:
             return ()
         since = f"since {silent}" if account.updated_at else "and none ever did"
-        what = "it holds nothing now: ask again and it ends there"
+        what = f"it holds nothing of it now{': ask again and it ends there' if mend else ''}"
         if held:
             what = f"it holds {_first([f'{plain(row.quantity)} {row.symbol} of {row.trader_id}' for row in held])}"
         elif orders:
@@ -244,6 +268,15 @@ def _stays(row: PositionRow) -> LeftPosition:
         quantity=row.quantity,
         why=WhyLeft.EXTERNAL if external else WhyLeft.DUST,
         detail="no trader owns it, so the desk never touches it" if external else dust,
+    )
+
+
+def _beside(held: Sequence[PositionRow], left: Sequence[LeftPosition]) -> tuple[HeldPosition, ...]:
+    told = {(one.trader_id, one.symbol, one.quantity) for one in left}
+    return tuple(
+        HeldPosition(trader_id=row.trader_id, symbol=row.symbol, quantity=row.quantity)
+        for row in held
+        if (row.trader_id, row.symbol, row.quantity) not in told
     )
 
 

@@ -1,6 +1,7 @@
 """What an operator closes: in any state, once, before what the trader wants; a flatten goes on until all is flat."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +25,7 @@ from faulty_desk import (
 )
 from manager.errors import ActKeyRefused, NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
 from manager.manager import Manager
-from manager.roster.acts import CloseAsked, FlattenAsked
+from manager.roster.acts import CloseAsked, Earlier, FlattenAsked
 from manager.roster.registration import registration_check
 from manager.state.acts import ActKey, ActRow, FlattenRow, FlattenScope
 from manager.state.kinds import Afterwards, EventKind, FlattenState, OrderState, ScopeKind, WhyLeft
@@ -113,7 +114,7 @@ async def test_a_close_works_in_every_state(state: TraderState, trading: Trading
     await desk.round()
     assert (await desk.held("a"), await desk.held("a", ETH)) == (D(0), D(5))
     found = await progress(desk, asked)
-    assert (found.done, found.left) == (True, ())
+    assert (found.done, found.left, [one.symbol for one in found.held]) == (True, (), [ETH])
     assert [(part.symbol, part.quantity) for part in found.closed] == [(BTC, D(10))]
     assert [row.actor for row in await desk.find(EventRow) if row.kind == EventKind.CLOSE_ASKED] == ["ann"]
 
@@ -146,7 +147,14 @@ async def test_the_same_key_acts_once_and_other_arguments_are_refused() -> None:
     first = await asked_close(desk, BTC, key=key)
     await desk.round()
     await desk.go("a", open_long())
-    assert await asked_close(desk, BTC, key=key, actor="bob") == first
+    again = await asked_close(desk, BTC, key=key, actor="bob")
+    assert again == replace(first, repeated_of=Earlier(at=first.at, actor="ann"))
+    found = await progress(desk, again)
+    assert (found.done, found.left, [(one.symbol, one.quantity) for one in found.held]) == (
+        True,
+        (),
+        [(BTC, D(10)), (ETH, D(5))],
+    )
     await desk.round()
     assert await desk.held("a") == 10
     assert len(await desk.find(ActRow)) == 1
