@@ -215,8 +215,8 @@ class Acts:
     ) -> R:
         """Do an act of several transactions, each of which may be done again under the act's key without harm.
 
-        The row of the act comes first, its result last; who has its key carries on one that has not ended. Raises as
-        `once`.
+        The row of the act comes first, its result last; who has its key carries on one that has not ended. Of callers
+        at once each acts, and the first to end stores what it met. Raises as `once`.
         """
         key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
         stored = await self._noted(tenant, key, call)
@@ -224,8 +224,10 @@ class Acts:
         if not stored.result:
             done = await effect(key)
             async with self._store.transaction(tenant) as tx:
-                await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
-            return done
+                stored = await tx.get(ActRow, key) or stored
+                if not stored.result:
+                    await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
+                    return done
         return _repeated(stored, result)
 
     async def _noted(self, tenant: TenantId, key: ActKey, call: Call) -> ActRow:

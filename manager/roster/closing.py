@@ -11,7 +11,7 @@ from exchanges.clock import to_ms
 from exchanges.types import ZERO, Symbol
 from executor.contract import OPENS, Action
 from manager.desk.plan.leftovers import waited_for
-from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
+from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows, is_asked_by
 from manager.desk.plan.outcomes import plain
 from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
 from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled, FlattenPart
@@ -227,7 +227,10 @@ class Flatten:
         wanted = {row.trader_id: one.held(row.trader_id) for row in traders}
         superseded = await one.supersede(wanted, entries=True)
         part = open_[0] if open_ else await self._begun(account, afterwards, flatten_id)
-        positions = await one.ask(*((row, wanted[row.trader_id]) for row in traders), flatten_id=part.flatten_id)
+        closes = await one.ask(*((row, wanted[row.trader_id]) for row in traders), flatten_id=part.flatten_id)
+        positions = (
+            replace(c, asked_before=c.asked_before and not is_asked_by(c.intent_id, flatten_id)) for c in closes
+        )
         await self._end_unserved(one.desk, part, wanted)
         halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
         stops = afterwards is not Afterwards.STAND_BY and not halts

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from manager.state.postgres.store import PostgresStore
 from manager.state.records import (
     DEFAULT_TENANT,
     UNALLOCATED,
+    AccountId,
     AccountRow,
     BookRow,
     EventRow,
@@ -178,3 +180,37 @@ async def test_a_round_under_way_sends_no_further_entry(kept: Store, monkeypatch
         await desk.round()
     assert [one.symbol for one in desk.venue.sent if one.type is OrderType.MARKET and not one.reduce_only] == [BTC]
     assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
+
+
+async def test_callers_at_once_flatten_a_tenant_once(kept: Store) -> None:
+    desk = await holding(kept)
+    [account] = await desk.find(AccountRow)
+    others = [AccountId(name) for name in ("p2", "p3")]
+    old = desk.clock.now() - timedelta(minutes=5)
+    async with kept.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert([replace(account, account_id=name, updated_at=old) for name in others])
+    scope = FlattenScope(kind=ScopeKind.TENANT)
+
+    async def flatten() -> Any:
+        return await manager_of(desk).flatten(DEFAULT_TENANT, scope, Afterwards.HALT, **ANN, key=KEY)
+
+    results = await at_once(*(flatten for _ in range(4)))
+    assert len({tuple((part.account_id, part.flatten_id) for part in result.parts) for result in results}) == 1
+    assert {result.joined for result in results} == {False}
+    last = await flatten()
+    assert last.repeated_of is not None
+    assert replace(last, repeated_of=None) in [replace(result, repeated_of=None) for result in results]
+    rows = {row.account_id: row.state for row in await desk.find(FlattenRow)}
+    assert rows == {ACCOUNT: FlattenState.OPEN, "p2": FlattenState.FLAT, "p3": FlattenState.FLAT}
+    assert len([row for row in await desk.find(IntentRow) if row.asked_by]) == 2
+    events = [row for row in await desk.find(EventRow) if row.actor == "ann"]
+    told = sorted((row.account_id, row.kind) for row in events)
+    ended = [(name, EventKind.FLATTEN_ENDED) for name in others]
+    begun = [(name, kind) for name in (ACCOUNT, *others) for kind in (EventKind.FLATTEN_BEGUN, EventKind.TRADING_STATE)]
+    assert told == sorted([*ended, *begun])
+    for _ in range(3):
+        desk.pass_time()
+        await desk.maintain()
+        await desk.round()
+    assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
+    assert len(await desk.find(OrderRow, purpose="reduce")) == 2

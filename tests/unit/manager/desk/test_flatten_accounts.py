@@ -1,6 +1,7 @@
 """A flatten of several accounts: each has its own part, and what has ended on one does not stand in another's way."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -13,7 +14,7 @@ from faulty_desk import ACCOUNT, BTC, FaultyDesk, open_long
 from manager.manager import Manager
 from manager.roster.acts import FlattenAsked
 from manager.roster.registration import registration_check
-from manager.state.acts import ActKey, FlattenRow, FlattenScope
+from manager.state.acts import ActKey, ActRow, FlattenRow, FlattenScope
 from manager.state.keys import Row
 from manager.state.kinds import Afterwards, EventKind, FlattenState, OrderPurpose, OrderState, ScopeKind, TradingState
 from manager.state.memory.store import MemoryStore
@@ -23,12 +24,14 @@ from manager.state.records import (
     AccountId,
     AccountRow,
     EventRow,
+    FillPartRow,
     IntentRow,
     OrderRow,
     PositionRow,
     Share,
     TenantId,
 )
+from manager.state.store import Fence, Store, Transaction
 from manager.views.closing import CloseProgress, read_progress
 from state_rows import make_row, make_trader
 from traders.spec import TraderId
@@ -209,3 +212,84 @@ async def test_one_under_way_ends_when_it_is_asked_for_again_where_nothing_is_le
     assert stale.told.endswith("; it holds nothing of it now: ask again and it ends there")
     await flatten(desk)
     assert (await progress(desk, first)).done
+
+
+class Broken(Exception):
+    """Stand for the end of the process."""
+
+
+class BreakingStore(MemoryStore):
+    """Break off at the end of one transaction, the `nth`: before it is committed, or right after."""
+
+    def __init__(self, inner: Store, nth: int, *, committed: bool) -> None:
+        self._inner = inner
+        self._nth = nth
+        self._committed = committed
+        self.begun = 0
+
+    @asynccontextmanager
+    async def transaction(self, tenant: TenantId, *, fence: Fence | None = None) -> AsyncIterator[Transaction]:
+        self.begun += 1
+        breaks = self.begun == self._nth
+        async with self._inner.transaction(tenant, fence=fence) as tx:
+            yield tx
+            if breaks and not self._committed:
+                raise Broken
+        if breaks:
+            raise Broken
+
+
+async def three_accounts() -> FaultyDesk:
+    """Return a desk with trader a on a served account, x on one that no worker serves, and a third with nothing."""
+    desk = await two_accounts(unserved=True, rows=[held()])
+    [account] = await desk.find(AccountRow, account_id=SECOND)
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        await tx.insert([replace(account, account_id=AccountId("third"))])
+    return desk
+
+
+async def end_of(desk: FaultyDesk) -> dict[str, Any]:
+    """Return what there is when the served account is flat, without what each run names anew."""
+    await run(desk, 3)
+    intents = [row for row in await desk.find(IntentRow) if row.asked_by]
+    events = [row for row in await desk.find(EventRow) if row.actor in ("ann", "desk")]
+    return {
+        "parts": [(row.account_id, row.state) for row in await desk.find(FlattenRow)],
+        "asked": sorted((row.trader_id, row.decision.symbol) for row in intents),
+        "orders": sorted((row.trader_id, row.symbol, row.quantity) for row in await desk.find(FillPartRow)),
+        "events": sorted((row.account_id, row.kind, row.before, row.after) for row in events),
+        "trading": [(row.account_id, row.trading_state) for row in await desk.find(AccountRow)],
+        "held": sorted((row.trader_id, row.symbol, row.quantity) for row in await desk.find(PositionRow)),
+        "acts": len(await desk.find(ActRow)),
+    }
+
+
+async def flatten_on(desk: FaultyDesk, store: Store) -> FlattenAsked:
+    manager = Manager(store, desk.clock, registration_check(desk.config))
+    return await manager.flatten(DEFAULT_TENANT, ALL, Afterwards.HALT, actor="ann", reason="news", key=ActKey("k"))
+
+
+@pytest.mark.parametrize("trades_on", [False, True], ids=["at_once", "later"])
+@pytest.mark.parametrize("committed", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("nth", range(1, 7))
+async def test_one_that_breaks_off_anywhere_is_carried_on_and_ends_the_same(
+    nth: int, committed: bool, trades_on: bool
+) -> None:
+    whole = await three_accounts()
+    counted = BreakingStore(whole.store, 0, committed=False)
+    first = await flatten_on(whole, counted)
+    assert counted.begun == 6
+    desk = await three_accounts()
+    with pytest.raises(Broken):
+        await flatten_on(desk, BreakingStore(desk.store, nth, committed=committed))
+    if trades_on:
+        await run(desk, 3)
+    again = await flatten_on(desk, desk.store)
+    assert (again.repeated_of is not None) == (committed and nth == 6)
+    assert [(part.account_id, part.flatten_id) for part in again.parts] == [
+        (part.account_id, part.flatten_id) for part in first.parts
+    ]
+    assert (again.joined, not any(one.asked_before for one in again.positions)) == (False, True)
+    assert await end_of(desk) == await end_of(whole)
+    assert (await flatten_on(desk, desk.store)).repeated_of is not None
+    assert await end_of(desk) == await end_of(whole)
