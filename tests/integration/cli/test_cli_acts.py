@@ -166,8 +166,6 @@ def test_close_says_what_it_asked_for_and_why_it_is_not_done(dsn: str) -> None:
         (("flatten", "--all", "--cancel"), 1, "no flatten of all accounts of the tenant is under way"),
         (("traders", "isolate", "x", "--reason", "r"), 2, "there is no trader 'x'"),
         (("traders", "fund", "a", "100", "--reason", "r"), 1, "it is not bankrupt"),
-        (("traders", "fund", "a", "-5", "--reason", "r"), 2, "AMOUNT is above 0"),
-        (("traders", "fund", "a", "-1500.50", "--reason", "r"), 2, "AMOUNT is above 0"),
         *(
             (
                 ("traders", "fund", "a", amount, "--reason", "r"),
