@@ -58,7 +58,8 @@ class Closing:
 
     @classmethod
     async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":
-        """Take the account."""
+        """Take the account; it is read before, so that it is held for a shorter time: only news is read then."""
+        await tx.account_rows(account_id)
         token = await tx.acquire(account_id, _HOLDER)
         return cls(tx, await tx.account_rows(account_id), str(token), by)
 

@@ -21,6 +21,7 @@ from manager.state.acts import ActKey, FlattenRow, FlattenScope
 from manager.state.kinds import Afterwards, EventKind, FlattenState, ScopeKind
 from manager.state.memory.store import MemoryStore
 from manager.state.postgres.store import PostgresStore
+from manager.state.postgres.transaction import PostgresTransaction
 from manager.state.records import (
     DEFAULT_TENANT,
     UNALLOCATED,
@@ -28,15 +29,19 @@ from manager.state.records import (
     AccountRow,
     BookRow,
     EventRow,
+    IncidentRow,
     IntentRow,
     LedgerKind,
     LedgerRow,
     OrderRow,
+    ScheduleRow,
     StateCode,
+    TraderRow,
     TraderState,
     TradingState,
 )
 from manager.state.store import Store
+from state_rows import make_row
 from traders.spec import TraderId
 
 pytestmark = pytest.mark.database
@@ -214,3 +219,56 @@ async def test_callers_at_once_flatten_a_tenant_once(kept: Store) -> None:
         await desk.round()
     assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
     assert len(await desk.find(OrderRow, purpose="reduce")) == 2
+
+
+async def each_holds_in_safe_mode(desk: FaultyDesk, traders: str) -> None:
+    """Let these traders hold something each and fail, and no other run."""
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        for row in await tx.find(TraderRow, {}):
+            state = TraderState.RUNNING if row.trader_id in traders else TraderState.STOPPED
+            await tx.patch(TraderRow, (row.trader_id,), state=state)
+            await tx.patch(ScheduleRow, (row.trader_id,), failed_decisions=0)
+    for name in traders:
+        await desk.go(name, open_long(usd=100), open_long(ETH, 100))
+    of: dict[str, Any] = {"account_id": AccountId(ACCOUNT), "code": "SAFE_MODE", "resolved_at": None}
+    async with desk.store.transaction(DEFAULT_TENANT) as tx:
+        for name in traders:
+            incident: IncidentRow = make_row(
+                IncidentRow, incident_id=f"{traders}/{name}", trader_id=TraderId(name), **of
+            )
+            await tx.insert([incident])
+            await tx.patch(ScheduleRow, (name,), failed_decisions=3)
+
+
+@pytest.mark.parametrize("scope", [OF_ACCOUNT, FlattenScope(kind=ScopeKind.TENANT)], ids=lambda scope: scope.kind)
+async def test_a_flatten_takes_no_more_statements_for_more_traders(
+    database: Database, monkeypatch: pytest.MonkeyPatch, scope: FlattenScope
+) -> None:
+    store = PostgresStore.open(database.dsn, pool_size=2)
+    execute, statements = PostgresTransaction._execute, 0
+
+    async def counted(tx: PostgresTransaction, *given: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return await execute(tx, *given)
+
+    try:
+        desk = await FaultyDesk.of(store=store, traders=tuple("abcdef"), limits=FREE_HAND, account_limits=WIDE)
+        monkeypatch.setattr(PostgresTransaction, "_execute", counted)
+        counts = []
+        for traders in ("ab", "abcdef"):
+            await each_holds_in_safe_mode(desk, traders)
+            statements = 0
+            asked = await manager_of(desk).flatten(DEFAULT_TENANT, scope, Afterwards.STOP, **ANN)
+            counts.append(statements)
+            assert (asked.stopped, len(asked.positions) >= len(traders)) == (tuple(traders), True)
+            assert [
+                row for row in await desk.find(IncidentRow) if row.code == "SAFE_MODE" and not row.resolved_at
+            ] == []
+            for _ in range(3):
+                desk.pass_time()
+                await desk.maintain()
+                await desk.round()
+        assert counts[0] == counts[1] > 0
+    finally:
+        await store.close()
