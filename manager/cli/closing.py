@@ -293,4 +293,4 @@ def _cancel(options: FlattenOptions, scope: FlattenScope) -> None:
         accounts = [part.account_id for part in done.parts]
         print_json({"tenant": options.tenant, "canceled": accounts, "repeated_of": done.repeated_of})
     elif not said_before(done):
-        say(f"Flatten of {scope} is ended; what it closed stays closed, what it halted or stopped stays so.")
+        say(f"Flatten of {scope} is ended; what it asked for is closed still, what it halted or stopped stays so.")

@@ -179,7 +179,7 @@ class _Progress:
         since = f"since {silent}" if account.updated_at else "and none ever did"
         what = f"it holds nothing of it now{': ask again and it ends there' if mend else ''}"
         if held:
-            what = f"it holds {_first([f'{plain(row.quantity)} {row.symbol} of {row.trader_id}' for row in held])}"
+            what = f"it holds {_first([*map(_told_position, held)])}"
         elif orders:
             what = f"an order may still fill ({_first([*map(told_order, orders)])})"
         if held or orders:
@@ -278,6 +278,11 @@ def _beside(held: Sequence[PositionRow], left: Sequence[LeftPosition]) -> tuple[
         for row in held
         if (row.trader_id, row.symbol, row.quantity) not in told
     )
+
+
+def _told_position(row: PositionRow) -> str:
+    side = "long" if row.quantity > ZERO else "short"
+    return f"{plain(abs(row.quantity))} {row.symbol} {side} of {row.trader_id}"
 
 
 def _first(told: Sequence[str]) -> str:

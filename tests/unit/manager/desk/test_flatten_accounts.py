@@ -192,8 +192,8 @@ async def test_an_unserved_account_that_holds_something_is_named_until_it_is_can
     [unserved] = found.unserved
     assert unserved.told.startswith("account second: no worker serves it since 2025-")
     assert unserved.told.endswith(
-        f"; it holds 3 {BTC} of x: put it back into the config and start the desk (`propdesk run`), or end it with "
-        "`propdesk flatten --all --cancel`"
+        f"; it holds 3 {BTC} long of x: put it back into the config and start the desk (`propdesk run`), or end "
+        "it with `propdesk flatten --all --cancel`"
     )
     again = await flatten(desk)
     assert again.joined
