@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import Response
 
 from manager.api.problems import HttpProblem
+from manager.roster.acts import ActResult
 from manager.views.pages import jsonable
 
 _JSON: Final = "application/json"
@@ -15,8 +17,14 @@ _ANY: Final = "*"
 
 
 def answer(value: Any, status: HTTPStatus = HTTPStatus.OK, *, version: str = "", location: str = "") -> Response:
-    """Return a view as JSON; `version` becomes its ETag, `location` says where what was made is."""
+    """Return a view as JSON; `version` becomes its ETag, `location` says where what was made is.
+
+    The result of an act whose key was used before is the same again, and a header says so.
+    """
     headers = {name: given for name, given in (("ETag", f'"{version}"'), ("Location", location)) if given.strip('"')}
+    if isinstance(value, ActResult) and value.repeated_of is not None:
+        value = replace(value, repeated_of=None)
+        headers["Idempotency-Replayed"] = "true"
     return Response(json.dumps(jsonable(value), allow_nan=False), status, headers, _JSON)
 
 

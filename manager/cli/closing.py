@@ -14,16 +14,19 @@ from manager.cli.connect import DeskOptions, actor, manager_of, watching
 from manager.cli.guard import Failed, Refused
 from manager.cli.options import KeyOption, ReasonOption, act_key, taking
 from manager.cli.render import price, print_json, say, show_table, usd
+from manager.cli.repeats import said_before
 from manager.config.fields import parse_duration
 from manager.desk.plan.outcomes import plain
-from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked
+from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled
 from manager.state.acts import FlattenScope, LeftPosition
 from manager.state.kinds import Afterwards, ScopeKind
 from manager.state.store import Store
-from manager.views.closing import CloseProgress, CloseWatch, FlattenPreview, read_preview, read_progress
+from manager.views.closed import CloseWatch
+from manager.views.closing import CloseProgress, FlattenPreview, read_preview, read_progress
 from traders.spec import TraderId
 
 _LOOK_S: Final = 0.5
+_NAMED: Final = 10
 _WORD: Final = "flatten"
 _COLUMNS: Final = ("trader", "symbol", "side", "quantity>", "mark>", "notional USD>", "fee USD>")
 _LEFT_COLUMNS: Final = ("trader", "symbol", "quantity>", "why it stays")
@@ -74,14 +77,21 @@ class ActOptions(DeskOptions):
         show_left("Still held" if progress.done else "Not closed yet", progress.left)
         for told in progress.waits_for:
             say(f"Waits for an order: {told}.")
+        for account in progress.unserved:
+            say(f"Not done on {account.told}.")
         if progress.done:
-            say("Done: flat but for what stays above." if progress.left else "Done: flat.", "green")
+            say(_told_end(progress), "yellow" if progress.held else "green")
 
     def check_end(self, progress: CloseProgress) -> None:
-        """Raise Failed where it is not done in the time that was given."""
+        """Raise Failed where it is not done in the time that was given, or an operator has canceled it."""
+        if progress.done and progress.canceled:
+            raise Failed(f"not done: an operator canceled it on {', '.join(progress.canceled)}")
         if not progress.done and self.wait_s:
             if not progress.watched:
                 raise Failed("not done: no worker runs; the desk does it as soon as one does (`propdesk run`)")
+            if progress.unserved:
+                names = ", ".join(one.account_id for one in progress.unserved)
+                raise Failed(f"not done: no worker serves {names}, as told above; the desk goes on with what it serves")
             raise Failed("not done yet; the desk goes on by itself, and `propdesk status` shows how far it is")
 
 
@@ -157,15 +167,14 @@ def close(options: CloseOptions) -> None:
         symbol = Symbol(options.symbol) if options.symbol else None
         trader_id = TraderId(options.trader)
         asked = await manager.close(options.owner, trader_id, symbol, **by, key=act_key(options.key))
-        intents = tuple(one.intent_id for one in asked.positions)
-        watch = CloseWatch(account_id=asked.account_id, since=asked.at, intents=intents)
-        return asked, await options.until_done(store, is_alive, [watch])
+        return asked, await options.until_done(store, is_alive, asked.watches)
 
     asked, progress = watching(options.data_dir, "waiting for the close", work)
     if options.as_json:
         print_json({"tenant": options.tenant, "asked": asked, "progress": progress})
     else:
-        _say_asked(asked.positions, asked.superseded)
+        if not said_before(asked):
+            _say_asked(asked.positions, asked.superseded)
         if wait_s or progress.done:
             options.show_end(progress)
     options.check_end(progress)
@@ -194,16 +203,14 @@ def flatten(options: FlattenOptions) -> None:
     async def work(store: Store, is_alive: Callable[[], Awaitable[bool]]) -> tuple[FlattenAsked, CloseProgress]:
         manager, by = manager_of(store), {"actor": actor(), "reason": options.reason}
         asked = await manager.flatten(options.owner, scope, options.then, **by, key=act_key(options.key))
-        watches = [
-            CloseWatch(account_id=one.account_id, since=one.at, flatten_id=one.flatten_id) for one in asked.parts
-        ]
-        return asked, await options.until_done(store, is_alive, watches)
+        return asked, await options.until_done(store, is_alive, asked.watches)
 
     asked, progress = watching(options.data_dir, "waiting for the flatten", work)
     if options.as_json:
         print_json({"tenant": options.tenant, "asked": asked, "progress": progress, "external": preview.stays})
     else:
-        _say_flatten(asked)
+        if not said_before(asked):
+            _say_flatten(asked)
         options.show_end(progress)
     options.check_end(progress)
 
@@ -240,6 +247,22 @@ def show_left(title: str, left: Sequence[LeftPosition]) -> None:
         show_table(title, _LEFT_COLUMNS, rows)
 
 
+def _told_end(progress: CloseProgress) -> str:
+    """Say how what was asked for ended, and what the traders hold now, whatever it is by."""
+    ended = "Canceled before it was done" if progress.canceled else "Done: closed" if progress.held else "Done: flat"
+    stays = " but for what stays above" if progress.left else ""
+    if not progress.held:
+        return f"{ended}{stays}."
+    of: dict[TraderId, list[str]] = {}
+    for one in progress.held:
+        side = "long" if one.quantity > 0 else "short"
+        of.setdefault(one.trader_id, []).append(f"{plain(abs(one.quantity))} {one.symbol} {side}")
+    held = [f"{trader_id} holds {', '.join(positions)}" for trader_id, positions in of.items()]
+    more = f" and {len(held) - _NAMED} traders more hold something" if len(held) > _NAMED else ""
+    why = "what was asked for is closed still" if progress.canceled else "which this did not ask to close"
+    return f"{ended}{stays}. Not flat: {'; '.join(held[:_NAMED])}{more}, {why}."
+
+
 def _say_asked(positions: Sequence[ClosingPosition], superseded: int) -> None:
     for one in positions:
         before = " (an operator has asked for it before)" if one.asked_before else ""
@@ -261,13 +284,13 @@ def _say_flatten(asked: FlattenAsked) -> None:
 
 
 def _cancel(options: FlattenOptions, scope: FlattenScope) -> None:
-    async def work(store: Store) -> tuple[str, ...]:
+    async def work(store: Store) -> FlattenCanceled:
         by = {"actor": actor(), "reason": options.reason}
-        done = await manager_of(store).cancel_flatten(options.owner, scope, **by, key=act_key(options.key))
-        return tuple(part.account_id for part in done.parts)
+        return await manager_of(store).cancel_flatten(options.owner, scope, **by, key=act_key(options.key))
 
-    accounts = options.on_store(work)
+    done = options.on_store(work)
     if options.as_json:
-        print_json({"tenant": options.tenant, "canceled": accounts})
-    else:
-        say(f"Flatten of {scope} is ended; what it closed stays closed, what it halted or stopped stays so.")
+        accounts = [part.account_id for part in done.parts]
+        print_json({"tenant": options.tenant, "canceled": accounts, "repeated_of": done.repeated_of})
+    elif not said_before(done):
+        say(f"Flatten of {scope} is ended; what it asked for is closed still, what it halted or stopped stays so.")

@@ -3,8 +3,9 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any, Final
 
 import typer
@@ -16,7 +17,10 @@ from manager.cli.printable import printable
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
-_NEGATIVE: Final = re.compile(r"-[\d.]")
+_NEGATIVE: Final = re.compile(r"-[\d.].*")
+_NUMBERS: Final = {"AMOUNT": "USD above 0, such as 1500.50", "[SECONDS]": "seconds above 0, such as 2"}
+_GIVEN: Final = "propdesk.given"
+_INPUT: Final = "Input"
 
 
 class Refused(Exception):
@@ -108,19 +112,22 @@ def _leave_stdout() -> None:
 class Guarded(TyperGroup):
     """Run the commands below it; a user's mistake ends in a message, a defect in the program in its traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Take the arguments apart, and remember how they were given."""
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command and map what it raised."""
         try:
             return self._invoked(ctx)
         except typer.BadParameter as error:
-            error.message = self._reworded(error.message)
+            error.message = self._reworded(error)
             raise
         except TyperException as error:
             option, inside = getattr(error, "option_name", ""), getattr(error, "ctx", None)
             if inside is not None and _NEGATIVE.fullmatch(option):
-                last = [one.metavar for one in inside.command.params if one.param_type_name == "argument"][-1:]
-                where = f"{last[0]} is above 0" if last else "it takes none"
-                error.message = f"{option}... is read as an option, and is no number to give here: {where}"
+                error.message = self._negative(ctx.meta[_GIVEN], option, inside.command.params)
             raise
 
     def _invoked(self, ctx: Any) -> Any:
@@ -142,9 +149,22 @@ class Guarded(TyperGroup):
             self._complain(error)
             raise typer.Exit(code) from None
 
-    def _reworded(self, message: str) -> str:
-        """Leave out whose exception it was, and add the choice that was meant."""
-        message = message.removeprefix("Value error, ")
+    def _negative(self, given: Sequence[str], option: str, params: Sequence[Any]) -> str:
+        """Name a number below 0 whole: its error has the first character only, as options of one may stand together."""
+        taking = {name for one in params if not getattr(one, "is_flag", True) for name in one.opts}
+        loose = (arg for before, arg in pairwise(("", *given)) if before not in taking)
+        whole = next((arg for arg in loose if arg.startswith(option)), option)
+        name = next((one.metavar for one in params if one.metavar in _NUMBERS), "")
+        mend = f"; give {_NUMBERS[name]}" if name else ", and there is none of this name here"
+        of = f"{name} {whole!r}".strip()
+        return f"{of} begins with a minus, so it is read as an option{mend}"
+
+    def _reworded(self, error: typer.BadParameter) -> str:
+        """Leave out whose exception it was, and add the value that was given and the choice that was meant."""
+        message = error.message.removeprefix("Value error, ")
+        invalid = getattr(error.__cause__, "errors", None)
+        if invalid is not None and message.startswith(_INPUT):
+            message = f"{invalid()[0]['input']!r}{message.removeprefix(_INPUT)}"
         given, of, known = message.partition(" is not one of ")
         near = get_close_matches(given.strip("'"), re.findall(r"'([^']*)'", known), 1) if of else []
         return f"{message} Did you mean {near[0]!r}?" if near else message

@@ -15,6 +15,7 @@ from manager.cli.connect import DeskOptions, actor, manager_of
 from manager.cli.guard import Refused
 from manager.cli.options import CONFIG_DEFAULT, ConfigOption, KeyOption, ReasonOption, act_key, read_config, taking
 from manager.cli.render import price, print_json, say, show_table, usd
+from manager.cli.repeats import said_before, told_now
 from manager.cli.showing import show
 from manager.config import load_traders
 from manager.config.load import placed
@@ -363,15 +364,21 @@ def stop(options: MoveOptions) -> None:
 def isolate(options: IsolateOptions) -> None:
     """Take no entries of a trader and withdraw what is free of it; it may still close, reduce and move stops."""
 
-    async def work(store: Store) -> tuple[TraderMoved, str]:
+    async def work(store: Store) -> tuple[TraderMoved, TraderRow | None, str]:
         manager, trader_id = manager_of(store), TraderId(options.trader)
         by = {"actor": actor(), "reason": options.reason}
         moved = await manager.isolate(options.owner, trader_id, **by, key=act_key(options.key))
-        return moved, await options.kept(store)
+        kept = await options.kept(store)
+        async with store.transaction(options.owner) as tx:
+            return moved, await tx.get(TraderRow, trader_id), kept
 
-    row, kept = options.on_store(work)
+    row, now, kept = options.on_store(work)
     if options.as_json:
         print_json(row)
+    elif said_before(row):
+        say(told_now(row, now))
+        if now is not None and now.state is not records.TraderState.RUNNING:
+            options.tell(now.state, kept)
     else:
         say(f"{row.trader_id} is {row.state}: its entries are blocked.")
         options.tell(row.state, kept)
@@ -382,14 +389,18 @@ def isolate(options: IsolateOptions) -> None:
 def fund(options: FundOptions) -> None:
     """Give a bankrupt trader new capital, once it is flat; it is stopped then, and its curve begins anew."""
 
-    async def work(store: Store) -> TraderMoved:
+    async def work(store: Store) -> tuple[TraderMoved, TraderRow | None]:
         manager, trader_id = manager_of(store), TraderId(options.trader)
         by = {"actor": actor(), "reason": options.reason}
-        return await manager.fund(options.owner, trader_id, options.usd, **by, key=act_key(options.key))
+        moved = await manager.fund(options.owner, trader_id, options.usd, **by, key=act_key(options.key))
+        async with store.transaction(options.owner) as tx:
+            return moved, await tx.get(TraderRow, trader_id)
 
-    row = options.on_store(work)
+    row, now = options.on_store(work)
     if options.as_json:
         print_json(row)
+    elif said_before(row):
+        say(told_now(row, now))
     else:
         say(
             f"{row.trader_id} is {row.state}: {row.state_reason}. `propdesk traders start {row.trader_id}` lets it run."

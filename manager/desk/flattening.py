@@ -8,13 +8,13 @@ from typing import Final
 from exchanges.clock import to_ms
 from exchanges.types import Symbol
 from executor.contract import OPENS, Action
-from manager.desk.plan.leftovers import CloseFacts
+from manager.desk.plan.leftovers import CloseFacts, told_order, waited_for
 from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
 from manager.desk.plan.outcomes import plain
 from manager.desk.session import Session
 from manager.state.acts import FlattenRow, LeftPosition
 from manager.state.kinds import EventKind, FlattenState, IntentStatus
-from manager.state.records import EventRow, PositionKey, PositionRow
+from manager.state.records import EventRow, OrderRow, PositionKey, PositionRow
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
@@ -37,28 +37,20 @@ class Flattening:
         for row in list(self._state.flattens.values()):
             held = self._held(row)
             open_ = [position for position in held if not position.dust]
-            if not open_ and not self._may_fill(row):
+            keys = {PositionKey(position.trader_id, position.symbol) for position in held}
+            waits = waited_for(row, self._state.orders.values(), self._state.traders, keys)
+            if not open_ and not waits:
                 self._end(row, tuple(self._facts().why_left(position) for position in held))
                 continue
             self._ask(row, open_)
-            if open_ and self._session.clock.now() - row.at > _PATIENCE:
-                self._tell(row, [self._facts().why_left(position) for position in open_])
+            if self._session.clock.now() - row.at > _PATIENCE:
+                self._tell(row, [self._facts().why_left(position) for position in open_], waits)
 
     def _held(self, row: FlattenRow) -> list[PositionRow]:
         state = self._state
         mine = (trader_id for trader_id in sorted(state.traders) if row.covers(trader_id))
         keys = [PositionKey(owner, symbol) for owner in mine for symbol in sorted(state.books[owner].positions)]
         return [state.position_row(key) for key in keys]
-
-    def _may_fill(self, row: FlattenRow) -> bool:
-        dust = self._state.dust
-        orders = (order for order in self._state.orders.values() if order.state.live)
-        live = [order for order in orders if not (order.purpose.protects and order.guards in dust)]
-        return any(
-            row.covers(share.trader_id) and share.trader_id in self._state.traders
-            for order in live
-            for share in order.shares
-        )
 
     def _ask(self, row: FlattenRow, held: list[PositionRow]) -> None:
         state, asked = self._state, being_closed(self._state.intents.values())
@@ -80,9 +72,10 @@ class Flattening:
             external={symbol: position.quantity for symbol, position in external.items()},
         )
 
-    def _tell(self, row: FlattenRow, left: list[LeftPosition]) -> None:
-        told = "; ".join(f"{one.trader_id} {one.symbol} {plain(one.quantity)}: {one.detail}" for one in left)
-        detail = f"begun at {row.at:%Y-%m-%d %H:%M:%S} UTC by {row.actor}, not closed yet: {told}"
+    def _tell(self, row: FlattenRow, left: list[LeftPosition], waits: tuple[OrderRow, ...]) -> None:
+        told = [f"{one.trader_id} {one.symbol} {plain(one.quantity)}: {one.detail}" for one in left]
+        told += [f"waits for an order: {told_order(order)}" for order in waits]
+        detail = f"begun at {row.at:%Y-%m-%d %H:%M:%S} UTC by {row.actor}, not closed yet: {'; '.join(told)}"
         self._session.incident("FLATTEN_INCOMPLETE", detail, which=row.flatten_id)
 
     def _end(self, row: FlattenRow, left: tuple[LeftPosition, ...]) -> None:

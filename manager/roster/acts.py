@@ -1,8 +1,8 @@
 """An operator's acts, each done once for each key: its result is stored with its effect, in one transaction."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -19,15 +19,33 @@ from manager.state.errors import DuplicateRow
 from manager.state.kinds import ActKind, Afterwards, StateCode
 from manager.state.records import AccountId, AccountRow, IntentId, TenantId, TraderRow, TraderState
 from manager.state.store import Store, Transaction
+from manager.views.closed import BookedUntil, CloseWatch, Opened
 from manager.views.definitions import version_of
 from traders.spec import TraderId
 
-R = TypeVar("R")
 _LONGEST_KEY: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraderMoved:
+class Earlier:
+    """Say when and by whom an act was done whose key is used again."""
+
+    at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActResult:
+    """Say what an act led to; `repeated_of` tells that it did not act, as its key was used before."""
+
+    repeated_of: Earlier | None = None
+
+
+R = TypeVar("R", bound=ActResult)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraderMoved(ActResult):
     """Say how a trader stands after it was isolated or funded; `amount_usd` is what it was given."""
 
     trader_id: TraderId
@@ -51,7 +69,7 @@ class TraderMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraderTaken:
+class TraderTaken(ActResult):
     """Say how a trader stands after it was taken on or changed; `version` is of its definition."""
 
     trader_id: TraderId
@@ -69,7 +87,8 @@ class TraderTaken:
 class ClosingPosition:
     """Hold one position that is to be closed, its signed quantity then, and the intent that asks for it.
 
-    One that an operator had asked for before has that older intent: nothing was asked again.
+    One that an operator had asked for before has that older intent: nothing was asked again. `opened_at` is the
+    position's, None for what is only under way.
     """
 
     account_id: AccountId
@@ -78,30 +97,50 @@ class ClosingPosition:
     quantity: Decimal
     intent_id: IntentId
     asked_before: bool = False
+    opened_at: datetime | None = None
+
+    @property
+    def opened(self) -> Opened:
+        """Return the name of the position until it is flat."""
+        return Opened(self.trader_id, self.symbol, self.opened_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloseAsked:
-    """Say what a close asked for and when, and how many of the trader's own waiting intents it replaced."""
+class CloseAsked(ActResult):
+    """Say what a close asked for and when, and how many of the trader's own waiting intents it replaced.
+
+    `booked` is the newest fill that was booked then.
+    """
 
     at: datetime
     trader_id: TraderId
     account_id: AccountId
     positions: tuple[ClosingPosition, ...]
     superseded: int = 0
+    booked: BookedUntil | None = None
+
+    @property
+    def watches(self) -> tuple[CloseWatch, ...]:
+        """Return what to look at until it is done."""
+        watch = CloseWatch(account_id=self.account_id, since=self.at, booked=self.booked)
+        return (_watching(watch, self.positions),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenPart:
-    """Name one account's part of a flatten, begun `at`; one that was under way before has its own older id."""
+    """Name one account's part of a flatten, begun `at`; one that was under way before has its own older id.
+
+    `booked` is the newest fill that was booked when it was asked for.
+    """
 
     account_id: AccountId
     flatten_id: FlattenId
     at: datetime
+    booked: BookedUntil | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenAsked:
+class FlattenAsked(ActResult):
     """Say what a flatten began, or what it joined; `stopped` and `halted` are those that it moved.
 
     `joined` tells that a part of it was under way before.
@@ -116,9 +155,21 @@ class FlattenAsked:
     stopped: tuple[TraderId, ...] = ()
     halted: tuple[AccountId, ...] = ()
 
+    @property
+    def watches(self) -> tuple[CloseWatch, ...]:
+        """Return what to look at until it is done, one for each part."""
+        mine: dict[AccountId, list[ClosingPosition]] = {}
+        for one in self.positions:
+            mine.setdefault(one.account_id, []).append(one)
+        watches = (
+            CloseWatch(account_id=one.account_id, since=one.at, booked=one.booked, flatten_id=one.flatten_id)
+            for one in self.parts
+        )
+        return tuple(_watching(watch, mine.get(watch.account_id, ())) for watch in watches)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenCanceled:
+class FlattenCanceled(ActResult):
     """Say which parts of a flatten an operator ended before its scope was flat."""
 
     parts: tuple[FlattenPart, ...]
@@ -157,10 +208,9 @@ class Acts:
     ) -> R:
         """Return what `effect` makes of a transaction, which also stores it, or what it made of an earlier one.
 
-        With `first` it may be the first act of a tenant, which has no account before it.
-
-        Raises UnknownAccount for a tenant without any, ActKeyRefused for a key that is none or stands for something
-        else. What the effect raises is not stored, so the key may be used again.
+        The latter names that one in `repeated_of`. With `first` it may be the first act of a tenant, which has no
+        account before it. Raises UnknownAccount for a tenant without any, ActKeyRefused for a key that is none or
+        stands for something else. What the effect raises is not stored: the key may be used again.
         """
         key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
         stored: ActRow | None
@@ -181,7 +231,7 @@ class Acts:
             if stored is None:
                 raise
         _check_same(stored, call)
-        return TypeAdapter(result).validate_json(stored.result)
+        return _repeated(stored, result)
 
     async def before(self, tenant: TenantId, call: Call, result: type[R]) -> R | None:
         """Return what the act of this key led to, None where there is none yet; raises ActKeyRefused as `once`."""
@@ -192,15 +242,15 @@ class Acts:
         if stored is None:
             return None
         _check_same(stored, call)
-        return TypeAdapter(result).validate_json(stored.result)
+        return _repeated(stored, result)
 
     async def in_steps(
         self, tenant: TenantId, call: Call, result: type[R], effect: Callable[[ActKey], Awaitable[R]]
     ) -> R:
         """Do an act of several transactions, each of which may be done again under the act's key without harm.
 
-        The row of the act comes first, its result last; who has its key carries on one that has not ended. Raises as
-        `once`.
+        The row of the act comes first, its result last; who has its key carries on one that has not ended. Of callers
+        at once each acts, and the first to end stores what it met. Raises as `once`.
         """
         key = ActKey(uuid4().hex) if call.key is None else _checked(call.key)
         stored = await self._noted(tenant, key, call)
@@ -208,9 +258,11 @@ class Acts:
         if not stored.result:
             done = await effect(key)
             async with self._store.transaction(tenant) as tx:
-                await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
-            return done
-        return TypeAdapter(result).validate_json(stored.result)
+                stored = await tx.get(ActRow, key) or stored
+                if not stored.result:
+                    await tx.patch(ActRow, (key,), result=TypeAdapter(result).dump_json(done).decode())
+                    return done
+        return _repeated(stored, result)
 
     async def _noted(self, tenant: TenantId, key: ActKey, call: Call) -> ActRow:
         """Return the row of an act, a new one if it has none yet."""
@@ -238,12 +290,22 @@ class Acts:
         )
 
 
+def _watching(watch: CloseWatch, positions: Iterable[ClosingPosition]) -> CloseWatch:
+    opened = frozenset(one.opened for one in positions if one.opened_at is not None)
+    return replace(watch, intents=frozenset(one.intent_id for one in positions), opened=opened)
+
+
 def _check_same(stored: ActRow, call: Call) -> None:
     if (stored.act, stored.arguments) != (call.act, call.digest):
         raise ActKeyRefused(
             f"key {stored.key!r} stands for another act ({stored.act} by {stored.actor} at "
             f"{stored.at:%Y-%m-%d %H:%M:%S} UTC, or other arguments); give each act a key of its own"
         )
+
+
+def _repeated(stored: ActRow, result: type[R]) -> R:
+    done = TypeAdapter(result).validate_json(stored.result)
+    return replace(done, repeated_of=Earlier(at=stored.at, actor=stored.actor))
 
 
 def _checked(key: ActKey) -> ActKey:

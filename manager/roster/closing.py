@@ -10,7 +10,8 @@ from typing import Final
 from exchanges.clock import to_ms
 from exchanges.types import ZERO, Symbol
 from executor.contract import OPENS, Action
-from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows
+from manager.desk.plan.leftovers import waited_for
+from manager.desk.plan.operator_closes import OperatorAsk, being_closed, close_rows, is_asked_by
 from manager.desk.plan.outcomes import plain
 from manager.errors import NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
 from manager.roster.acts import CloseAsked, ClosingPosition, FlattenAsked, FlattenCanceled, FlattenPart
@@ -21,6 +22,8 @@ from manager.state.keys import Row
 from manager.state.kinds import Afterwards, EventKind, FlattenState, IntentStatus, OrderPurpose, ScopeKind, TradingState
 from manager.state.records import AccountId, AccountRow, PositionKey, TraderRow, TraderState
 from manager.state.store import AccountRows, Transaction
+from manager.views.closed import BookedUntil
+from manager.views.lights import silence_of
 from traders.spec import TraderId
 
 _HOLDER: Final = "manager"
@@ -49,11 +52,14 @@ class Closing:
         self._held: dict[TraderId, dict[Symbol, Decimal]] = {}
         for row in desk.positions:
             self._held.setdefault(row.trader_id, {})[row.symbol] = row.quantity
-        self._ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
+        self._opened = {PositionKey(row.trader_id, row.symbol): row.opened_at for row in desk.positions}
+        self._ref = ref
+        self._by = by
 
     @classmethod
     async def of(cls, tx: Transaction, account_id: AccountId, by: By) -> "Closing":
-        """Take the account."""
+        """Take the account; it is read before, so that it is held for a shorter time: only news is read then."""
+        await tx.account_rows(account_id)
         token = await tx.acquire(account_id, _HOLDER)
         return cls(tx, await tx.account_rows(account_id), str(token), by)
 
@@ -90,8 +96,15 @@ class Closing:
         await self._tx.patch_each(records.IntentRow, keys, status=IntentStatus.SUPERSEDED)
         return len(ended)
 
-    async def ask(self, *asks: tuple[TraderRow, dict[Symbol, Decimal]]) -> tuple[ClosingPosition, ...]:
-        """Ask for the close of these quantities, each once: what an operator asked for before is not asked again."""
+    async def ask(
+        self, *asks: tuple[TraderRow, dict[Symbol, Decimal]], flatten_id: FlattenId | None = None
+    ) -> tuple[ClosingPosition, ...]:
+        """Ask for the close of these quantities, each once: what an operator asked for before is not asked again.
+
+        The intents of a flatten bear its id.
+        """
+        by, ref = self._by, self._ref if flatten_id is None else f"{flatten_id}.{self._ref}"
+        ask = OperatorAsk(actor=by.actor, reason=by.reason, at=by.at, ref=f"{to_ms(by.at)}/{by.actor}.{ref}")
         asked = being_closed(self._desk.intents)
         rows: list[Row] = []
         found: list[ClosingPosition] = []
@@ -100,7 +113,7 @@ class Closing:
             missing = {symbol: quantity for symbol, quantity in held.items() if symbol not in older}
             intents = dict(older)
             if missing:
-                decision, made = close_rows(trader, missing, self._ask)
+                decision, made = close_rows(trader, missing, ask)
                 rows += [decision, *made]
                 intents |= {Symbol(intent.decision.symbol): intent for intent in made}
             found += [
@@ -111,6 +124,7 @@ class Closing:
                     quantity=quantity,
                     intent_id=intents[symbol].intent_id,
                     asked_before=symbol in older,
+                    opened_at=self._opened.get(PositionKey(trader.trader_id, symbol)),
                 )
                 for symbol, quantity in sorted(held.items())
             ]
@@ -138,7 +152,12 @@ async def close(tx: Transaction, trader_id: TraderId, symbol: Symbol | None, by:
     before = ", ".join(f"{plain(one.quantity)} {one.symbol}" for one in positions)
     await tx.insert([replace(event, before=before, after="asked to close")])
     return CloseAsked(
-        at=by.at, trader_id=trader_id, account_id=row.account_id, positions=positions, superseded=superseded
+        at=by.at,
+        trader_id=trader_id,
+        account_id=row.account_id,
+        positions=positions,
+        superseded=superseded,
+        booked=BookedUntil.of(closing.desk.account),
     )
 
 
@@ -208,14 +227,18 @@ class Flatten:
         traders = [row for row in one.desk.traders if self._scope.kind is not ScopeKind.TRADER or self._is_of(row)]
         wanted = {row.trader_id: one.held(row.trader_id) for row in traders}
         superseded = await one.supersede(wanted, entries=True)
-        positions = await one.ask(*((row, wanted[row.trader_id]) for row in traders))
         part = open_[0] if open_ else await self._begun(account, afterwards, flatten_id)
+        closes = await one.ask(*((row, wanted[row.trader_id]) for row in traders), flatten_id=part.flatten_id)
+        positions = (
+            replace(c, asked_before=c.asked_before and not is_asked_by(c.intent_id, flatten_id)) for c in closes
+        )
+        await self._end_unserved(one.desk, part, wanted)
         halts = afterwards is Afterwards.HALT and self._scope.kind is not ScopeKind.TRADER
         stops = afterwards is not Afterwards.STAND_BY and not halts
         return replace(
             asked,
             joined=asked.joined or part.flatten_id != flatten_id,
-            parts=(*asked.parts, _part_of(part)),
+            parts=(*asked.parts, _part_of(part, BookedUntil.of(account))),
             positions=(*asked.positions, *positions),
             superseded=asked.superseded + superseded,
             stopped=(*asked.stopped, *(await self._stop(one, traders) if stops else ())),
@@ -239,6 +262,16 @@ class Flatten:
         await self._tell(account, EventKind.FLATTEN_BEGUN, FlattenState.OPEN)
         return row
 
+    async def _end_unserved(self, desk: AccountRows, part: FlattenRow, held: Mapping[TraderId, object]) -> None:
+        """End a part that no pass would end: no worker serves the account, which has nothing that could be closed."""
+        silent = silence_of(desk.account, self._by.at)
+        if not silent or any(held.values()) or waited_for(part, desk.orders, held, ()):
+            return
+        ended = {"state": FlattenState.FLAT, "ended_at": self._by.at}
+        await self._tx.patch(FlattenRow, (part.account_id, part.flatten_id), **ended)
+        told = f"flat: it holds nothing and has no order; no worker serves it, last time: {silent}"
+        await self._tell(desk.account, EventKind.FLATTEN_ENDED, FlattenState.FLAT, f"{told}; {self._by.reason}")
+
     def _is_of(self, row: TraderRow) -> bool:
         return row.trader_id == self._scope.name
 
@@ -259,14 +292,14 @@ class Flatten:
         await self._tx.insert([replace(event, before=account.trading_state, after=halted)])
         return [account.account_id]
 
-    async def _tell(self, account: AccountRow, kind: EventKind, after: FlattenState) -> None:
-        event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=self._by.reason)
+    async def _tell(self, account: AccountRow, kind: EventKind, after: FlattenState, reason: str = "") -> None:
+        event = event_of(account, self._by.at, kind=kind, actor=self._by.actor, reason=reason or self._by.reason)
         mine = TraderId(self._scope.name if self._scope.kind is ScopeKind.TRADER else "")
         await self._tx.insert([replace(event, trader_id=mine, before=str(self._scope), after=after)])
 
 
-def _part_of(row: FlattenRow) -> FlattenPart:
-    return FlattenPart(account_id=row.account_id, flatten_id=row.flatten_id, at=row.at)
+def _part_of(row: FlattenRow, booked: BookedUntil | None = None) -> FlattenPart:
+    return FlattenPart(account_id=row.account_id, flatten_id=row.flatten_id, at=row.at, booked=booked)
 
 
 def flatten_id_of(key: ActKey) -> FlattenId:

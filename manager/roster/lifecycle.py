@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from manager.desk.incidents.safe_mode import end_safe_mode
+from manager.desk.incidents.safe_mode import end_safe_mode, end_safe_modes
 from manager.desk.plan.isolation import Isolation
 from manager.errors import UnknownTrader
 from manager.roster.schedules import asked_every, first_due
@@ -52,8 +52,7 @@ async def stop_each(
     """Stop traders that run or pause, in few statements; each gets the event under an id of its own."""
     told = {"state": TraderState.STOPPED, "state_reason": event.reason, "state_code": StateCode.NONE}
     await tx.patch_each(TraderRow, [(row.trader_id,) for row in rows], **told, updated_at=event.at)
-    for row in rows:
-        await end_safe_mode(tx, schedules[row.trader_id], event.at)
+    await end_safe_modes(tx, [schedules[row.trader_id] for row in rows], event.at)
     events = [
         event_of(row, event.at, kind=EventKind.TRADER_STATE, actor=event.actor, reason=event.reason) for row in rows
     ]

@@ -8,70 +8,61 @@ from decimal import Decimal
 from typing import Final
 
 from exchanges.types import ZERO, Side, Symbol
-from manager.desk.plan.leftovers import CloseFacts
+from manager.desk.plan.leftovers import CloseFacts, told_order, waited_for
 from manager.desk.plan.outcomes import plain
 from manager.errors import UnknownAccount, UnknownTrader
 from manager.state import records
-from manager.state.acts import FlattenId, FlattenRow, FlattenScope, LeftPosition
+from manager.state.acts import FlattenRow, FlattenScope, LeftPosition
 from manager.state.kinds import FlattenState, IntentStatus, OrderPurpose, OrderState, ScopeKind, WhyLeft
-from manager.state.records import AccountId, AccountRow, IntentId, OrderRow, PositionKey, PositionRow, TenantId
+from manager.state.records import AccountId, AccountRow, OrderRow, PositionKey, PositionRow, TenantId
 from manager.state.store import AccountRows, Search, Store, Transaction
+from manager.views.closed import ClosedPart, CloseWatch, read_closed
 from manager.views.flattens import open_flattens
-from manager.views.lights import SILENT
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
 _ORDERS_READ: Final = 200
-_PARTS_READ: Final = 1000
 _REFUSED: Final = (OrderState.REJECTED, OrderState.DENIED)
 _BPS: Final = Decimal(10_000)
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedPart:
-    """Sum what was closed of a position since it was asked for, by whatever closed it; money in USD, gross of fees."""
+class HeldPosition:
+    """Hold one position of a trader, its quantity signed."""
 
     trader_id: TraderId
     symbol: Symbol
     quantity: Decimal
-    price: Decimal
-    realized_pnl: Decimal
-    fees: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnservedAccount:
+    """Name an account that no worker has sampled for a minute, `since` None for never, with what is not done there."""
+
+    account_id: AccountId
+    since: datetime | None
+    told: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseProgress:
     """Say whether all that was asked for is done, what was closed, and what is left and why.
 
-    `waits_for` are orders in scope that may still fill: it does not end before that is known.
-    Where nothing is `watched`, no worker runs and nothing goes on.
+    `waits_for` are orders in scope that may still fill: it does not end before that is known. `held` is what its
+    traders hold now beside that: what was not asked for, or was opened since. Where nothing is `watched`, no worker
+    runs and nothing goes on; on an `unserved` account it does not while others do. On a `canceled` one an operator
+    ended the flatten before it was flat.
     """
 
     done: bool
     closed: tuple[ClosedPart, ...]
     left: tuple[LeftPosition, ...]
     waits_for: tuple[str, ...] = ()
+    held: tuple[HeldPosition, ...] = ()
+    unserved: tuple[UnservedAccount, ...] = ()
+    canceled: tuple[AccountId, ...] = ()
     watched: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseWatch:
-    """Name the closes of one account to look at: their intents, or a flatten, and since when.
-
-    `watched` tells whether a worker has given a sign of life; with `now` the account must have been sampled of late.
-    """
-
-    account_id: AccountId
-    since: datetime
-    intents: tuple[IntentId, ...] = ()
-    flatten_id: FlattenId | None = None
-    watched: bool = True
-    now: datetime | None = None
-
-    def is_looked_after(self, account: AccountRow) -> bool:
-        """Tell whether a worker is at work on this very account."""
-        sampled, now = account.updated_at, self.now
-        return self.watched and (now is None or (sampled is not None and now - sampled <= SILENT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +101,9 @@ async def read_progress(store: Store, tenant: TenantId, watches: Sequence[CloseW
         closed=tuple(part for one in found for part in one.closed),
         left=tuple(left for one in found for left in one.left),
         waits_for=tuple(told for one in found for told in one.waits_for),
+        held=tuple(position for one in found for position in one.held),
+        unserved=tuple(account for one in found for account in one.unserved),
+        canceled=tuple(name for one in found for name in one.canceled),
         watched=all(watch.watched for watch in watches),
     )
 
@@ -129,15 +123,30 @@ class _Progress:
                 return CloseProgress(done=True, closed=(), left=())
             known = {row.trader_id for row in rows.traders}
             mine = {owner for owner in known if flatten.covers(owner)}
-            closed = await self._closed(mine, None)
-            if flatten.state is not FlattenState.OPEN:
-                return CloseProgress(done=True, closed=closed, left=flatten.remaining)
+            ended_at = None if flatten.state is FlattenState.CANCELED else flatten.ended_at
+            closed = await read_closed(self._tx, watch, mine, ended_at)
             held = [row for row in rows.positions if row.trader_id in mine]
-            orders = [row for row in rows.orders if not row.purpose.protects]
-            waits_for = tuple(_told_order(row) for row in orders if mine & {share.trader_id for share in row.shares})
-            return CloseProgress(done=False, closed=closed, left=await self._left(rows, held), waits_for=waits_for)
-        intents = await self._tx.find(records.IntentRow, {"intent_id": watch.intents}, limit=None)
+            if flatten.state is not FlattenState.OPEN:
+                return CloseProgress(
+                    done=True,
+                    closed=closed,
+                    left=flatten.remaining,
+                    held=_beside(held, flatten.remaining),
+                    canceled=(watch.account_id,) if flatten.state is FlattenState.CANCELED else (),
+                )
+            guarded = {PositionKey(row.trader_id, row.symbol) for row in held}
+            orders = waited_for(flatten, rows.orders, known, guarded)
+            cancel = f"`propdesk flatten {_option_of(flatten)} --cancel`"
+            return CloseProgress(
+                done=False,
+                closed=closed,
+                left=await self._left(rows, held),
+                waits_for=tuple(map(told_order, orders)),
+                unserved=self._unserved(rows.account, held, orders, f", or end it with {cancel}"),
+            )
+        intents = await self._tx.find(records.IntentRow, {"intent_id": tuple(sorted(watch.intents))}, limit=None)
         keys = {PositionKey(one.trader_id, Symbol(one.decision.symbol)): one for one in intents}
+        traders = {one.trader_id for one in intents}
         left = [
             row
             for row in rows.positions
@@ -145,30 +154,38 @@ class _Progress:
             and (asked.status is IntentStatus.PENDING or row.dust)
         ]
         pending = {key for key, one in keys.items() if one.status is IntentStatus.PENDING}
-        entries = [row for row in rows.orders if row.purpose is OrderPurpose.ENTRY]
+        entries = [
+            row
+            for row in rows.orders
+            if row.purpose is OrderPurpose.ENTRY
+            and pending & {PositionKey(share.trader_id, row.symbol) for share in row.shares}
+        ]
+        told = await self._left(rows, left)
         return CloseProgress(
             done=not pending,
-            waits_for=tuple(
-                _told_order(row)
-                for row in entries
-                if pending & {PositionKey(share.trader_id, row.symbol) for share in row.shares}
-            ),
-            closed=await self._closed({one.trader_id for one in intents}, frozenset(keys)),
-            left=await self._left(rows, left),
+            waits_for=tuple(map(told_order, entries)),
+            held=_beside([row for row in rows.positions if row.trader_id in traders], told),
+            unserved=self._unserved(rows.account, left, entries) if pending else (),
+            closed=await read_closed(self._tx, watch, traders),
+            left=told,
         )
 
-    async def _closed(self, traders: set[TraderId], keys: frozenset[PositionKey] | None) -> tuple[ClosedPart, ...]:
-        where = {"account_id": self._watch.account_id, "trader_id": tuple(sorted(traders))}
-        search = Search(
-            kind=records.FillPartRow, where=where, newest_first="at", since=self._watch.since, limit=_PARTS_READ
-        )
-        [parts] = await self._tx.search(search)
-        sums: dict[PositionKey, list[records.FillPartRow]] = {}
-        for part in parts:
-            key = PositionKey(part.trader_id, part.symbol)
-            if part.purpose != OrderPurpose.ENTRY and (keys is None or key in keys):
-                sums.setdefault(key, []).append(part)
-        return tuple(_summed(key, found) for key, found in sorted(sums.items()))
+    def _unserved(
+        self, account: AccountRow, held: Sequence[PositionRow], orders: Sequence[OrderRow], mend: str = ""
+    ) -> tuple[UnservedAccount, ...]:
+        silent = self._watch.silence_of(account)
+        if not silent:
+            return ()
+        since = f"since {silent}" if account.updated_at else "and none ever did"
+        what = f"it holds nothing of it now{': ask again and it ends there' if mend else ''}"
+        if held:
+            what = f"it holds {_first([*map(_told_position, held)])}"
+        elif orders:
+            what = f"an order may still fill ({_first([*map(told_order, orders)])})"
+        if held or orders:
+            what += f": put it back into the config and start the desk (`propdesk run`){mend}"
+        told = f"account {account.account_id}: no worker serves it {since}; {what}"
+        return (UnservedAccount(account_id=account.account_id, since=account.updated_at, told=told),)
 
     async def _left(self, rows: AccountRows, held: Sequence[PositionRow]) -> tuple[LeftPosition, ...]:
         if not held:
@@ -254,20 +271,30 @@ def _stays(row: PositionRow) -> LeftPosition:
     )
 
 
-def _told_order(row: OrderRow) -> str:
-    of = ", ".join(share.trader_id for share in row.shares)
-    known = "it is looked up until its end is known" if row.state.unresolved else f"{plain(row.filled)} of it filled"
-    return f"{row.purpose} of {of}: {row.side} {plain(row.quantity)} {row.symbol} is {row.state}; {known}"
-
-
-def _summed(key: PositionKey, parts: Sequence[records.FillPartRow]) -> ClosedPart:
-    quantity = sum((abs(part.quantity) for part in parts), ZERO)
-    worth = sum((abs(part.quantity) * part.price for part in parts), ZERO)
-    return ClosedPart(
-        trader_id=key.trader_id,
-        symbol=key.symbol,
-        quantity=-sum((part.quantity for part in parts), ZERO),
-        price=worth / quantity if quantity else ZERO,
-        realized_pnl=sum((part.realized for part in parts), ZERO),
-        fees=sum((part.fee for part in parts), ZERO),
+def _beside(held: Sequence[PositionRow], left: Sequence[LeftPosition]) -> tuple[HeldPosition, ...]:
+    told = {(one.trader_id, one.symbol, one.quantity) for one in left}
+    return tuple(
+        HeldPosition(trader_id=row.trader_id, symbol=row.symbol, quantity=row.quantity)
+        for row in held
+        if (row.trader_id, row.symbol, row.quantity) not in told
     )
+
+
+def _told_position(row: PositionRow) -> str:
+    side = "long" if row.quantity > ZERO else "short"
+    return f"{plain(abs(row.quantity))} {row.symbol} {side} of {row.trader_id}"
+
+
+def _first(told: Sequence[str]) -> str:
+    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+    return f"{', '.join(told[:_NAMED])}{more}"
+
+
+def _option_of(flatten: FlattenRow) -> str:
+    match flatten.scope:
+        case ScopeKind.TRADER:
+            return f"--trader {flatten.trader_id}"
+        case ScopeKind.ACCOUNT:
+            return f"--account {flatten.account_id}"
+        case ScopeKind.TENANT:
+            return "--all"

@@ -99,6 +99,14 @@ class LightCase:
         return wider.get(scope, self.switched_by)
 
 
+def silence_of(account: AccountRow, now: datetime) -> str:
+    """Say since when no worker has sampled an account, "never" for none ever; empty while one does."""
+    last = account.updated_at
+    if last is not None and now - last <= SILENT:
+        return ""
+    return "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def light_of(case: LightCase) -> tuple[Light, tuple[str, ...]]:
     """Return an account's light and every reason for it, the gravest first."""
     wrong = _told(case.incidents, red=True)
@@ -134,11 +142,8 @@ def condition_of(row: TraderRow, limited_by: Sequence[Switched], schedule: Sched
 def _silence(case: LightCase) -> list[str]:
     if not case.worker_alive:
         return ["no worker runs; stops are not watched"]
-    last = case.account.updated_at
-    if last is not None and case.now - last <= SILENT:
-        return []
-    since = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
-    return [f"no worker has sampled the account; last time: {since}"]
+    since = silence_of(case.account, case.now)
+    return [f"no worker has sampled the account; last time: {since}"] if since else []
 
 
 def _switch(case: LightCase, one: Switched) -> str:

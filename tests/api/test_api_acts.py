@@ -105,7 +105,8 @@ async def test_no_key_and_no_variable_of_the_host_enters_by_a_definition(api: Ap
 async def test_a_key_does_its_act_once_and_nothing_else(api: ApiDesk) -> None:
     once: dict[str, Any] = {"headers": {"Idempotency-Key": "k-1"}, "json": {"reason": "lunch"}}
     first, second = [await api.ask("POST", "/traders/one/pause", **once) for _ in range(2)]
-    assert (first.status_code, second.status_code) == (200, 200)
+    assert (first.status_code, second.status_code, second.json()) == (200, 200, first.json())
+    assert (first.headers.get("Idempotency-Replayed"), second.headers["Idempotency-Replayed"]) == (None, "true")
     other = await api.ask("POST", "/traders/one/pause", headers={"Idempotency-Key": "k-1"}, json={"reason": "dinner"})
     assert (other.status_code, other.json()["type"]) == (422, "/problems/act-key-refused")
     events = [event for event in await rows(api, EventRow, trader_id="one") if event.kind == EventKind.TRADER_STATE]

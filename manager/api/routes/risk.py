@@ -19,7 +19,8 @@ from manager.roster.switching import TradingSet
 from manager.state.acts import FlattenId, FlattenScope
 from manager.state.kinds import Afterwards, Role, ScopeKind, SwitchScope, TradingState
 from manager.state.switches import TradingScope
-from manager.views.closing import CloseProgress, CloseWatch, FlattenPreview, read_preview, read_progress
+from manager.views.closed import CloseWatch
+from manager.views.closing import CloseProgress, FlattenPreview, read_preview, read_progress
 from manager.views.flattens import read_parts
 from manager.views.trading import TradingStates, read_trading
 

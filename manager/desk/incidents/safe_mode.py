@@ -1,6 +1,6 @@
 """The incident of a trader whose decisions keep failing: raised once, ended when it decides again or is moved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -40,16 +40,22 @@ def log_changes(changed: Sequence[IncidentRow]) -> None:
 
 async def end_safe_mode(tx: Transaction, schedule: ScheduleRow, at: datetime) -> list[IncidentRow]:
     """Resolve the trader's incident if one is open and return it; it costs nothing outside safe mode."""
-    if schedule.failed_decisions < SAFE_MODE_FAILURES:
+    return await end_safe_modes(tx, [schedule], at)
+
+
+async def end_safe_modes(tx: Transaction, schedules: Iterable[ScheduleRow], at: datetime) -> list[IncidentRow]:
+    """Resolve the open incidents of these traders, in two statements however many they are, and return them."""
+    failing = [one for one in schedules if one.failed_decisions >= SAFE_MODE_FAILURES]
+    if not failing:
         return []
-    incidents = await _open(tx, schedule.account_id, schedule.trader_id)
-    for incident in incidents:
-        await tx.patch(IncidentRow, (incident.incident_id,), resolved_at=at)
+    accounts, traders = {one.account_id for one in failing}, {one.trader_id for one in failing}
+    incidents = await _open(tx, tuple(sorted(accounts)), tuple(sorted(traders)))
+    await tx.patch_each(IncidentRow, [(incident.incident_id,) for incident in incidents], resolved_at=at)
     return [replace(incident, resolved_at=at) for incident in incidents]
 
 
 async def _raise(tx: Transaction, decision: DecisionRow) -> list[IncidentRow]:
-    if await _open(tx, decision.account_id, decision.trader_id):
+    if await _open(tx, (decision.account_id,), (decision.trader_id,)):
         return []
     errors = "; ".join(f"{error.path}: {error.message}" for error in decision.errors)
     why = errors or decision.reasoning or decision.outcome
@@ -70,6 +76,6 @@ async def _raise(tx: Transaction, decision: DecisionRow) -> list[IncidentRow]:
     return [incident]
 
 
-async def _open(tx: Transaction, account_id: AccountId, trader_id: TraderId) -> list[IncidentRow]:
-    where = {"account_id": account_id, "trader_id": trader_id, "code": SAFE_MODE, "resolved_at": None}
-    return list(await tx.find(IncidentRow, where))
+async def _open(tx: Transaction, accounts: tuple[AccountId, ...], traders: tuple[TraderId, ...]) -> list[IncidentRow]:
+    where = {"account_id": accounts, "trader_id": traders, "code": SAFE_MODE, "resolved_at": None}
+    return list(await tx.find(IncidentRow, where, limit=None))

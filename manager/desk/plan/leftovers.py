@@ -1,14 +1,42 @@
-"""Why a position that an operator wants closed is not closed yet, or stays."""
+"""Why a position that an operator wants closed is not closed yet, or stays, and which orders are waited for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from exchanges.types import ZERO, Symbol
 from manager.desk.plan.outcomes import plain
-from manager.state.acts import LeftPosition
+from manager.state.acts import FlattenRow, LeftPosition
 from manager.state.kinds import WhyLeft
 from manager.state.records import IncidentRow, OrderRow, PositionKey, PositionRow
+from traders.spec import TraderId
+
+
+def waited_for(
+    flatten: FlattenRow, orders: Iterable[OrderRow], traders: Collection[TraderId], held: Collection[PositionKey]
+) -> tuple[OrderRow, ...]:
+    """Return the orders that may still fill in a flatten's scope: it does not end before their end is known.
+
+    Stops and take-profits of what is `held` are not among them: they go with their position, or stay with dust.
+    """
+    return tuple(
+        order
+        for order in orders
+        if order.state.live
+        and not (order.purpose.protects and order.guards in held)
+        and any(flatten.covers(share.trader_id) and share.trader_id in traders for share in order.shares)
+    )
+
+
+def told_order(order: OrderRow) -> str:
+    """Say which order is waited for, and what is known of it."""
+    of = ", ".join(share.trader_id for share in order.shares)
+    known = f"{plain(order.filled)} of it filled"
+    if order.state.unresolved:
+        known = "it is looked up until its end is known"
+    elif order.purpose.protects:
+        known = "its position is gone, it is canceled next"
+    return f"{order.purpose} of {of}: {order.side} {plain(order.quantity)} {order.symbol} is {order.state}; {known}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Final
 from exchanges.types import ZERO, Symbol
 from executor.contract import Action, Decision, Outcome
 from manager.state import records
+from manager.state.acts import FlattenId
 from manager.state.records import IntentRow, IntentStatus, PositionKey, TraderRow
 
 _OPERATOR: Final = "operator:"
@@ -69,6 +70,11 @@ def close_rows(
         for number, close in enumerate(closes)
     )
     return decision, intents
+
+
+def is_asked_by(intent_id: records.IntentId, flatten_id: FlattenId) -> bool:
+    """Tell whether a flatten asked for a close: its id, which no other has, is in those of its intents."""
+    return f"{flatten_id}." in intent_id
 
 
 def being_closed(intents: Iterable[IntentRow]) -> dict[PositionKey, IntentRow]:

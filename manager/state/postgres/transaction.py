@@ -9,7 +9,7 @@ import psycopg
 from pydantic import TypeAdapter
 
 from manager.state import records
-from manager.state.acts import FlattenRow
+from manager.state.acts import ActRow, FlattenRow
 from manager.state.checks import check_delete, check_fields, check_fixed, check_rewrite, check_row, check_spec
 from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, RANK, Row
@@ -96,7 +96,7 @@ class PostgresTransaction:
         self, kind: type[Any], keys: Sequence[tuple[Any, ...]], values: Mapping[str, Any]
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """Return the changed fields of each row beside its key, and the names of those that change."""
-        self._wrote = True
+        self._wrote |= kind is not ActRow
         self._guard(check_rewrite, kind)
         self._guard(check_fields, kind, tuple(values))
         self._guard(check_fixed, kind, tuple(values))
@@ -206,7 +206,7 @@ class PostgresTransaction:
         """Return what a round reads; what nobody has written since this process read it last is not read again.
 
         A row that this transaction wrote, and may write again, bears the same stamp before and after: the account's own
-        is always read, and nothing is kept where anything else was written before.
+        is always read, and nothing is kept where anything else but an act's row was written before.
         """
         key = (self._tenant, account_id)
         seen = {} if self._wrote else self._desks.get(key, {})
@@ -290,7 +290,7 @@ class PostgresTransaction:
         return sorted(groups.items(), key=lambda group: RANK[group[0]])
 
     def _dump(self, kind: type[Any], rows: Sequence[Any]) -> str:
-        self._wrote = True
+        self._wrote |= kind is not ActRow
         dumped: str = self._guard(self._codecs[kind].dump, rows)
         return dumped
 

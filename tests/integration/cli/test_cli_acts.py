@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,13 +13,16 @@ from typer.testing import CliRunner, Result
 
 from database_fixtures import Database
 from exchanges.types import Side
-from faulty_desk import ACCOUNT, ETH, FREE_HAND, FaultyDesk, open_long
+from faulty_desk import ACCOUNT, BTC, ETH, FREE_HAND, FaultyDesk, open_long
 from manager.cli.app import app
 from manager.desk.plan.values import GlobalLimits
-from manager.state.acts import ActRow, FlattenRow
-from manager.state.kinds import FlattenState
+from manager.manager import Manager
+from manager.roster.registration import registration_check
+from manager.state.acts import ActKey, ActRow, FlattenRow, FlattenScope
+from manager.state.kinds import Afterwards, FlattenState, ScopeKind
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT, UNALLOCATED, AccountRow, BookRow, IntentRow, TraderRow
+from traders.spec import TraderId
 
 pytestmark = pytest.mark.database
 
@@ -82,6 +86,56 @@ def propdesk(*arguments: str, code: int = 0) -> Result:
     return result
 
 
+def assert_said_before(said: Result, told: str, *, ends: bool = False) -> None:
+    first, _, rest = " ".join(said.stdout.split()).partition("; nothing was asked again. ")
+    assert first.startswith("Done before, at 20")
+    assert first.rpartition(" UTC by ")[2].split(":")[0] in ("cli", "ann")
+    assert rest.startswith(told)
+    assert rest == told or not ends
+
+
+async def closed_by_ann(desk: FaultyDesk, *, opened_again: bool) -> None:
+    """Let ann close BTC under a key and flatten all under another, each carried out before the next."""
+    await held(desk)
+    manager = Manager(desk.store, desk.clock, registration_check(desk.config))
+    by: dict[str, Any] = {"actor": "ann", "reason": "news"}
+    await manager.close(DEFAULT_TENANT, TraderId("a"), BTC, **by, key=ActKey("close"))
+    await desk.round()
+    scope = FlattenScope(kind=ScopeKind.TENANT)
+    if opened_again:
+        await desk.go("a", open_long(usd=300))
+    else:
+        await manager.flatten(DEFAULT_TENANT, scope, Afterwards.STAND_BY, **by, key=ActKey("flatten"))
+        for _ in range(2):
+            await desk.round()
+            await desk.maintain(1)
+
+
+def test_a_close_of_one_symbol_tells_what_is_held_beside_it_whenever_it_is_asked_for(dsn: str) -> None:
+    prepared(dsn, partial(closed_by_ann, opened_again=True))
+    given = ("close", "a", "BTC/USDT:USDT", "--reason", "news", "--key", "close")
+    assert_said_before(
+        propdesk(*given),
+        "a: sold 10 BTC/USDT:USDT at 100, realized 0.00 USD, fees 0.00 USD. Done: closed. Not flat: a holds 3 "
+        "BTC/USDT:USDT long, 5 ETH/USDT:USDT long, which this did not ask to close.",
+        ends=True,
+    )
+    told = json.loads(propdesk(*given, "--json").stdout)
+    assert told["asked"]["repeated_of"]["actor"] == "ann"
+    assert [(one["symbol"], D(one["quantity"])) for one in told["progress"]["held"]] == [
+        ("BTC/USDT:USDT", D(3)),
+        ("ETH/USDT:USDT", D(5)),
+    ]
+
+
+def test_a_flatten_asked_for_again_under_its_key_tells_what_it_closed(dsn: str) -> None:
+    prepared(dsn, partial(closed_by_ann, opened_again=False))
+    given = ("flatten", "--all", "--then", "stand_by", "--reason", "news", "--key", "flatten", "--yes")
+    told = "a: sold 5 ETH/USDT:USDT at 100, realized 0.00 USD, fees 0.00 USD. Done: flat."
+    assert_said_before(propdesk(*given), told, ends=True)
+    assert len(found(dsn, FlattenRow)) == 1
+
+
 def test_close_says_what_it_asked_for_and_why_it_is_not_done(dsn: str) -> None:
     prepared(dsn, held)
     said = propdesk("close", "a", "BTC/USDT:USDT", "--reason", "news", code=1)
@@ -112,8 +166,6 @@ def test_close_says_what_it_asked_for_and_why_it_is_not_done(dsn: str) -> None:
         (("flatten", "--all", "--cancel"), 1, "no flatten of all accounts of the tenant is under way"),
         (("traders", "isolate", "x", "--reason", "r"), 2, "there is no trader 'x'"),
         (("traders", "fund", "a", "100", "--reason", "r"), 1, "it is not bankrupt"),
-        (("traders", "fund", "a", "-5", "--reason", "r"), 2, "AMOUNT is above 0"),
-        (("traders", "fund", "a", "-1500.50", "--reason", "r"), 2, "AMOUNT is above 0"),
         *(
             (
                 ("traders", "fund", "a", amount, "--reason", "r"),
@@ -193,11 +245,11 @@ def test_a_trader_that_is_stopped_or_paused_tells_what_it_still_holds(dsn: str) 
 
 def test_isolate_and_its_key(dsn: str) -> None:
     prepared(dsn, held)
-    for _ in range(2):
-        said = propdesk("traders", "isolate", "a", "--reason", "odd trades", "--key", "k")
-        assert said.stdout.startswith(
-            "a is isolated: its entries are blocked.\nIts free capital is withdrawn.\nIt still"
-        )
+    given = ("traders", "isolate", "a", "--reason", "odd trades", "--key", "k")
+    assert propdesk(*given).stdout.startswith(
+        "a is isolated: its entries are blocked.\nIts free capital is withdrawn.\nIt still"
+    )
+    assert_said_before(propdesk(*given), "a was isolated then; it is isolated now. Its free capital is withdrawn.")
     assert "stands for another act" in propdesk("close", "a", "--key", "k", code=2).stderr
     assert (
         "a is isolated already (OPERATOR: odd trades)"
@@ -205,6 +257,9 @@ def test_isolate_and_its_key(dsn: str) -> None:
     )
     [row, _] = found(dsn, TraderRow)
     assert (row.state, row.state_code) == ("isolated", "OPERATOR")
+    propdesk("traders", "stop", "a")
+    propdesk("traders", "start", "a")
+    assert_said_before(propdesk(*given), "a was isolated then; it is running now.", ends=True)
 
 
 def test_fund_and_its_key(dsn: str) -> None:
@@ -217,7 +272,10 @@ def test_fund_and_its_key(dsn: str) -> None:
     prepared(dsn, with_free_money)
     given = ("traders", "fund", "a", "1500.50", "--reason", "second chance", "--key", "k", "--json")
     first, second = (json.loads(propdesk(*given).stdout) for _ in range(2))
+    assert second.pop("repeated_of")["actor"].startswith("cli:")
+    assert first.pop("repeated_of") is None
     assert first == second
+    assert_said_before(propdesk(*given[:-1]), "a got 1500.50 USD then; it is stopped now.", ends=True)
     assert (first["state"], first["amount_usd"], first["state_code"]) == ("stopped", "1500.50", "funded")
     [own] = [row for row in found(dsn, BookRow) if row.trader_id == "a"]
     assert (own.cash, own.bankrupt_at) == (D("500.50"), None)

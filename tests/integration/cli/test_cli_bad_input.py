@@ -67,6 +67,31 @@ def test_a_choice_that_is_none_names_the_nearest(arguments: tuple[str, ...], tol
     assert "Value error" not in said
 
 
+READ_AS_OPTION = "begins with a minus, so it is read as an option"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        *(
+            (f"traders fund a {amount} --reason r", f"AMOUNT '{amount}' {READ_AS_OPTION}; give USD above 0, such as")
+            for amount in ("-5", "-1500.50", "-.5", "-1e9")
+        ),
+        ("traders fund a --reason r --key -1 -1500", f"AMOUNT '-1500' {READ_AS_OPTION}; give USD above 0, such as"),
+        ("status --watch -2.5", f"[SECONDS] '-2.5' {READ_AS_OPTION}; give seconds above 0, such as 2"),
+        ("performance -12", f"'-12' {READ_AS_OPTION}, and there is none of this name here"),
+        ("trades --limit -15", "Invalid value for '--limit': '-15' should be greater than or equal to 1"),
+        ("operations --limit ten", "Invalid value for '--limit': 'ten' should be a valid integer"),
+        ("run --port -80", "Invalid value for '--port': '-80' should be greater than or equal to 0"),
+        ("close a --wait -5", "--wait '-5': expected a duration such as 30s"),
+    ],
+)
+def test_a_number_that_is_none_is_named_whole(tmp_path: Path, arguments: str, told: str) -> None:
+    result = propdesk(*arguments.split(), *(() if "run" in arguments else ("--data-dir", tmp_path)))
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
 def assert_one_message(result: Result, *words: str) -> None:
     assert result.exit_code == 2, result.output
     assert result.stdout == ""

@@ -1,5 +1,7 @@
 """What an operator closes: in any state, once, before what the trader wants; a flatten goes on until all is flat."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +25,7 @@ from faulty_desk import (
 )
 from manager.errors import ActKeyRefused, NoFlatten, NothingHeld, UnknownAccount, UnknownTrader
 from manager.manager import Manager
-from manager.roster.acts import CloseAsked, FlattenAsked
+from manager.roster.acts import CloseAsked, Earlier, FlattenAsked
 from manager.roster.registration import registration_check
 from manager.state.acts import ActKey, ActRow, FlattenRow, FlattenScope
 from manager.state.kinds import Afterwards, EventKind, FlattenState, OrderState, ScopeKind, WhyLeft
@@ -34,6 +36,8 @@ from manager.state.records import (
     DecisionId,
     DecisionRow,
     EventRow,
+    FillPartRow,
+    IncidentRow,
     IntentId,
     IntentRow,
     IntentStatus,
@@ -44,7 +48,7 @@ from manager.state.records import (
     TradingState,
 )
 from manager.state.store import Conclusion
-from manager.views.closing import CloseProgress, CloseWatch, read_preview, read_progress
+from manager.views.closing import CloseProgress, read_preview, read_progress
 from traders.book import EXTERNAL
 from traders.spec import TraderId
 
@@ -80,14 +84,7 @@ async def flatten(
 
 
 async def progress(desk: FaultyDesk, asked: CloseAsked | FlattenAsked) -> CloseProgress:
-    account = AccountId(ACCOUNT)
-    if isinstance(asked, FlattenAsked):
-        [part] = asked.parts
-        watch = CloseWatch(account_id=account, since=part.at, flatten_id=part.flatten_id)
-    else:
-        intents = tuple(one.intent_id for one in asked.positions)
-        watch = CloseWatch(account_id=account, since=asked.at, intents=intents)
-    return await read_progress(desk.store, DEFAULT_TENANT, [watch])
+    return await read_progress(desk.store, DEFAULT_TENANT, asked.watches)
 
 
 async def state_of(desk: FaultyDesk) -> FlattenState:
@@ -117,7 +114,7 @@ async def test_a_close_works_in_every_state(state: TraderState, trading: Trading
     await desk.round()
     assert (await desk.held("a"), await desk.held("a", ETH)) == (D(0), D(5))
     found = await progress(desk, asked)
-    assert (found.done, found.left) == (True, ())
+    assert (found.done, found.left, [one.symbol for one in found.held]) == (True, (), [ETH])
     assert [(part.symbol, part.quantity) for part in found.closed] == [(BTC, D(10))]
     assert [row.actor for row in await desk.find(EventRow) if row.kind == EventKind.CLOSE_ASKED] == ["ann"]
 
@@ -150,7 +147,14 @@ async def test_the_same_key_acts_once_and_other_arguments_are_refused() -> None:
     first = await asked_close(desk, BTC, key=key)
     await desk.round()
     await desk.go("a", open_long())
-    assert await asked_close(desk, BTC, key=key, actor="bob") == first
+    again = await asked_close(desk, BTC, key=key, actor="bob")
+    assert again == replace(first, repeated_of=Earlier(at=first.at, actor="ann"))
+    found = await progress(desk, again)
+    assert (found.done, found.left, [(one.symbol, one.quantity) for one in found.held]) == (
+        True,
+        (),
+        [(BTC, D(10)), (ETH, D(5))],
+    )
     await desk.round()
     assert await desk.held("a") == 10
     assert len(await desk.find(ActRow)) == 1
@@ -161,6 +165,35 @@ async def test_the_same_key_acts_once_and_other_arguments_are_refused() -> None:
     for bad in ("", "x" * 201, "a\nb"):
         with pytest.raises(ActKeyRefused, match="is none"):
             await asked_close(desk, BTC, key=ActKey(bad))
+
+
+@pytest.mark.parametrize("act", [asked_close, flatten])
+async def test_what_was_closed_stays_as_it_was_when_a_key_is_asked_again(act: Callable[..., Any]) -> None:
+    desk = await holding()
+    first = await act(desk, key=ActKey("k"))
+    await run(desk, 3)
+    closed = (await progress(desk, first)).closed
+    assert [(one.symbol, one.quantity) for one in closed] == [(BTC, D(10)), (ETH, D(5))]
+    for _ in range(2):
+        desk.pass_time()
+        await desk.go("a", open_long(BTC, 300))
+        desk.pass_time()
+        await desk.go("a", close(BTC))
+    assert (await progress(desk, await act(desk, key=ActKey("k")))).closed == closed
+
+
+async def test_a_stop_that_closes_it_first_is_told_and_one_before_is_not() -> None:
+    desk = await holding()
+    await desk.go("a", close(BTC, "0.5"))
+    desk.pass_time()
+    asked = await asked_close(desk, BTC)
+    desk.price(80)
+    await run(desk, 3)
+    found = await progress(desk, asked)
+    assert (found.done, await desk.held("a")) == (True, D(0))
+    [closed] = found.closed
+    assert (closed.symbol, closed.quantity) == (BTC, D(5))
+    assert {row.purpose for row in await desk.find(FillPartRow, symbol=BTC)} == {"entry", "reduce", "stop"}
 
 
 async def test_a_key_of_an_act_that_failed_may_be_used_again() -> None:
@@ -337,6 +370,8 @@ async def test_a_round_under_way_sends_no_further_entry(monkeypatch: pytest.Monk
     found = await progress(desk, asked[0])
     assert (found.done, found.left) == (False, ())
     assert [told.startswith("entry of a: buy 5") for told in found.waits_for] == [True]
+    [told] = [row.detail for row in await desk.find(IncidentRow) if row.code == "FLATTEN_INCOMPLETE"]
+    assert told.endswith(f"not closed yet: waits for an order: {found.waits_for[0]}")
     await run(desk, 30)
     assert (await desk.net(), await desk.net(ETH)) == (D(0), D(0))
     assert (await progress(desk, asked[0])).done

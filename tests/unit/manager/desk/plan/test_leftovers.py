@@ -4,9 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exchanges.types import Side, Symbol
-from manager.desk.plan.leftovers import CloseFacts
+from manager.desk.plan.leftovers import CloseFacts, told_order, waited_for
+from manager.state.acts import FlattenRow
 from manager.state.kinds import OrderPurpose, OrderState, WhyLeft
 from manager.state.records import IncidentRow, OrderRow, PositionKey, PositionRow, Share
 from state_rows import BTC, make_row
@@ -69,3 +72,25 @@ def test_the_first_reason_that_holds_is_told(facts: dict[str, Any], why: WhyLeft
     found = told(**facts)
     assert found[0] is why
     assert words in found[1]
+
+
+@given(
+    purpose=st.sampled_from(OrderPurpose),
+    state=st.sampled_from(OrderState),
+    owners=st.sets(st.sampled_from("abz"), min_size=1),
+    holds=st.booleans(),
+    scope=st.sampled_from(["", "a", "b"]),
+)
+def test_what_may_fill_in_scope_is_waited_for_unless_it_guards_what_is_held(
+    purpose: OrderPurpose, state: OrderState, owners: set[str], holds: bool, scope: str
+) -> None:
+    shares = tuple(Share(trader_id=TraderId(owner), quantity=D(2)) for owner in sorted(owners))
+    one = order(state, purpose=purpose, shares=shares)
+    flatten: FlattenRow = make_row(FlattenRow, trader_id=TraderId(scope))
+    held = {PositionKey(TraderId(owner), BTC) for owner in owners if holds}
+    found = waited_for(flatten, [one], {A, TraderId("b")}, held)
+    in_scope = owners & ({scope} if scope else {"a", "b"})
+    guards = holds and purpose in (OrderPurpose.STOP, OrderPurpose.TAKE_PROFIT)
+    live = state in (OrderState.ACCEPTED, OrderState.UNKNOWN, OrderState.PENDING)
+    assert found == ((one,) if live and in_scope and not guards else ())
+    assert all(f"{purpose} of" in told_order(told) and state in told_order(told) for told in found)
