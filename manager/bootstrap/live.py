@@ -202,8 +202,8 @@ async def run_supervised(config: Config, settings: Settings) -> int:
     settings.place().check()
     configure_logging(settings, config.secrets.values(), process="run")
     await asyncio.to_thread(settings.place().knock)
-    key = settings.service_key()
     with _listen(settings.port) as listener:
+        key = settings.service_key()
         web = f"http://{_LOOPBACK}:{listener.getsockname()[1]}"
         if not is_plain(settings):
             sys.stderr.write(f"{_welcome(config, settings.data_dir)}\n")

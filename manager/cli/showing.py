@@ -70,7 +70,7 @@ def _show_definition(page: TraderPage) -> None:
     why = f"{page.code}: {page.reason}" if page.code and page.state == TraderState.ISOLATED else page.reason
     _tell("state", f"{page.state}, {why}" if why and page.state != TraderState.RUNNING else page.state)
     for one in page.limited_by:
-        _tell("", f"no entries: {one}, {one.reason or 'no reason given'}")
+        _tell("", f"no entries: {one}, {one.why}")
     _tell("decides", f"{page.executor}, every {duration(page.decision_interval_s)}")
     deciding = f"deciding since {instant(page.deciding_since)} UTC" if page.deciding_since else ""
     _tell("next decision", deciding or f"{instant(page.next_decision_at)}{' UTC' if page.next_decision_at else ''}")

@@ -258,7 +258,7 @@ class AccountText:
             f"deciding since {self._time(deciding)}" if deciding else self._time(trader.next_decision_at),
             cost_text(trader.models_today) if trader.models_today else "",
             f"{verdict.code} {verdict.symbol}" if verdict else "",
-            "; ".join(filter(None, (why, *(f"{one}: {one.reason}" for one in trader.limited_by)))),
+            "; ".join(filter(None, (why, *(f"{one}: {one.why}" for one in trader.limited_by)))),
         ]
 
     def _time(self, at: datetime | None) -> str:

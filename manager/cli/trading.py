@@ -243,7 +243,7 @@ class _Switching:
             scope = f"--{one.scope}{f' {one.name}' if one.name else ''}"
             inner = one.scope in (SwitchScope.ACCOUNT, SwitchScope.TRADER)
             scope += f" --tenant {self.tenant}" if inner and self.tenant != DEFAULT_TENANT else ""
-            say(f"Entries stay off: {one} ({one.reason or 'no reason given'}); `propdesk resume {scope}` frees that.")
+            say(f"Entries stay off: {one} ({one.why}); `propdesk resume {scope}` frees that.")
         if len(self.limited_by) > _MOST_TOLD:
             say(f"So are {len(self.limited_by) - _MOST_TOLD} more; --json names them.")
 

@@ -59,7 +59,7 @@ class Funding:
             raise self._refused("it has an order at the venue; wait until that has ended")
         switched = strictest(self._desk.switches.over(account.tenant_id, of_account(account)))
         if switched.state is TradingState.HALTED:
-            raise self._refused(f"{switched} ({switched.reason}); resume it first")
+            raise self._refused(f"{switched} ({switched.why}); resume it first")
         return book
 
     def _free_money(self) -> Decimal:

@@ -39,6 +39,11 @@ class Switched:
         """Return it in words, without the reason."""
         return f"{f'{self.scope} {self.name}' if self.name else f'the {self.scope}'} is {self.state}"
 
+    @property
+    def why(self) -> str:
+        """Return the reason, in words where none was given."""
+        return self.reason or "no reason given"
+
 
 def of_account(row: AccountRow) -> Switched:
     """Return how far an account may trade by itself."""

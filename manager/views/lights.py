@@ -148,7 +148,7 @@ def _silence(case: LightCase) -> list[str]:
 
 def _switch(case: LightCase, one: Switched) -> str:
     by, what = case.actor_of(one.scope), one.state if one.scope is SwitchScope.ACCOUNT else str(one)
-    return f"{what} by {'the desk itself' if by == DESK else by}: {one.reason or 'no reason given'}"
+    return f"{what} by {'the desk itself' if by == DESK else by}: {one.why}"
 
 
 def _ails(row: TraderRow) -> bool:

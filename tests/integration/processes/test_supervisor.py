@@ -175,7 +175,7 @@ def _environment(pid: int) -> dict[str, str]:
 async def test_each_child_is_given_the_least_environment(place: Path) -> None:
     named = "models: {some: {base_url: 'http://127.0.0.1:9', model: m, api_key: '${MODEL_KEY}'}}\n"
     write_config(place, named + LIVELY)
-    keys = {"MODEL_KEY": "sk-model", "OTHER_KEY": "sk-other", "PROPDESK_SECRET_KEY": "sk-desk", "PGPASSWORD": "sk-pg"}
+    keys = {"MODEL_KEY": "sk-model", "OTHER_KEY": "sk-other", "PROPDESK_SECRET_KEY": "5d" * 32, "PGPASSWORD": "sk-pg"}
     ways = {"https_proxy": "http://127.0.0.1:1", "SSL_CERT_DIR": "/certs", "PROPDESK_LOG_LEVEL": "info"}
     with _run(place, **keys, **ways, TZ="UTC") as run:
         await eventually(partial(run.says, "ok"), patience_s=_PATIENCE_S)
@@ -183,13 +183,15 @@ async def test_each_child_is_given_the_least_environment(place: Path) -> None:
         pid_file = (place / "data" / "postgres" / "data").resolve() / "postmaster.pid"
         postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
         served = [_environ(one.pid) for one in (postmaster, *postmaster.children())]
-    assert keys.items() & worker.items() == {("MODEL_KEY", "sk-model"), ("PROPDESK_SECRET_KEY", "sk-desk")}
+    service_key = ("PROPDESK_SECRET_KEY", "5d" * 32)
+    assert keys.items() & worker.items() == {("MODEL_KEY", "sk-model"), service_key}
+    assert keys.items() & web.items() == {service_key}
     assert ways.items() <= worker.items()
     assert web["PROPDESK_LOG_LEVEL"] == "info"
     assert (web["PATH"], web["TZ"]) == (os.environ["PATH"], "UTC")
     assert "sk-" not in " ".join(web.values())
     assert len(served) > 3
-    assert b"sk-" not in b"".join(served)
+    assert not any(given in b"".join(served) for given in (b"sk-", b"5d5d"))
 
 
 def test_a_taken_port_and_a_bad_config_end_at_once_with_a_message(place: Path) -> None:
