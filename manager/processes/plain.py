@@ -16,6 +16,7 @@ from manager.desk.plan.operator_closes import operator_of
 from manager.state import records
 from manager.state.kinds import EventKind, OrderPurpose
 from manager.views.activity import Standing
+from manager.views.adding_up import InCents
 from manager.views.holdings import Totals
 
 _CENT: Final = Decimal("0.01")
@@ -36,8 +37,10 @@ _GAPS_S: Final = (10.0, 60.0, 300.0, 900.0, 3600.0)
 _KINDS_KEPT: Final = 500
 
 
-def usd(amount: Decimal, *, signed: bool = False) -> str:
-    """Return dollars and cents."""
+def usd(amount: Decimal | None, *, signed: bool = False) -> str:
+    """Return dollars and cents, with a dash for what is not known."""
+    if amount is None:
+        return "-"
     rounded = amount.quantize(_CENT) or ZERO.quantize(_CENT)
     return f"{rounded:+,f}" if signed and rounded else f"{rounded:,f}"
 
@@ -193,9 +196,9 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
     if len(rows) > 1:
         rows.append(("in total", Totals.of(one for _, one in rows)))
     for name, one in rows:
-        equity, start, moved = (round(amount, 2) for amount in (one.equity, one.start_usd, one.moved_usd))
-        pnl = usd(equity - start - moved, signed=True)  # so that what is printed adds up
-        yield f"{name}: equity {usd(equity)} USD = start {usd(start)} + moved {usd(moved)} + PnL {pnl}"
+        start, moved, pnl, equity = InCents.of(one)
+        sums = f"start {usd(start)} + moved {usd(moved)} + PnL {usd(pnl, signed=True)}"
+        yield f"{name}: equity {usd(equity)} USD = {sums}"
     if counts.model_usd or counts.unknown_usd:
         unknown = f", and up to {counts.unknown_usd:f} of unknown cost" if counts.unknown_usd else ""
         yield f"Models cost {counts.model_usd:f} USD{unknown}."
