@@ -37,8 +37,23 @@ class DeskOptions:
         return TenantId(self.tenant)
 
     def on_store(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Return what `work` makes of the desk's store; raises as `with_store`."""
-        return with_store(self.data_dir, work)
+        """Return what `work` makes of the desk's store; raises as `with_store`, and Refused for an unknown tenant."""
+
+        async def on_known(store: Store) -> T:
+            await self.check_tenant(store)
+            return await work(store)
+
+        return with_store(self.data_dir, on_known)
+
+    async def check_tenant(self, store: Store) -> None:
+        """Raise Refused for a tenant that is not there; the default one is, even before its first start."""
+        if self.tenant == DEFAULT_TENANT:
+            return
+        async with store.service() as service:
+            known = sorted(await service.tenants())
+        if self.tenant not in known:
+            told = f"there are {', '.join(known)}" if known else "there is none yet: start the desk with `propdesk run`"
+            raise Refused(f"--tenant {self.tenant} is no tenant of this desk; {told}")
 
 
 def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:

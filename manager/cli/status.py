@@ -111,6 +111,7 @@ def status(options: StatusOptions) -> None:
 
     async def read(store: Store, worker_alive: bool) -> Seen:
         now = clock.now()
+        await options.check_tenant(store)
         tenants = await _tenants(store) if options.all_tenants else (options.owner,)
         return Seen(now, tuple([await _desk(store, tenant, now, worker_alive) for tenant in tenants]))
 
