@@ -87,10 +87,10 @@ class OpenDesk(NamedTuple):
 @asynccontextmanager
 async def opened(data_dir: Path) -> AsyncIterator[OpenDesk]:
     """Keep an existing desk open; raises as `with_store`."""
-    from manager.state.postgres.store import PostgresStore
+    from manager.state.postgres.command_store import CommandStore
 
     async with _existing(data_dir).open(prepare=False) as database:
-        store = PostgresStore.open(database.dsn)
+        store = CommandStore(database.dsn)
         try:
             yield OpenDesk(store, database)
         finally:
@@ -126,7 +126,7 @@ def manager_of(store: Store, config: "Config | None" = None) -> "Manager":
 
 async def _is_worker_alive(database: "Database") -> bool:
     from manager.jobs.heartbeat import is_worker_alive
-    from manager.state.postgres.connection import translated
+    from manager.state.postgres.refusals import translated
 
     with translated(opening=True):
         return await is_worker_alive(database.queue_dsn)
@@ -145,11 +145,11 @@ def _existing(data_dir: Path) -> "DatabasePlace":
 async def _opened(
     place: "DatabasePlace", work: Callable[[Store, "Database"], Awaitable[T]], doing: str = "waiting for the database"
 ) -> T:
-    from manager.state.postgres.store import PostgresStore
+    from manager.state.postgres.command_store import CommandStore
 
     with progress(doing) as meter:
         async with ticking(meter), place.open(prepare=False) as database:
-            store = PostgresStore.open(database.dsn)
+            store = CommandStore(database.dsn)
             try:
                 return await work(store, database)
             finally:
