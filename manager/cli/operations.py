@@ -83,13 +83,29 @@ def _short_length(ids: Sequence[str]) -> int:
     return next((n for n in range(_SHORT_ID, longest) if len({one[:n] for one in ids}) == len(set(ids))), longest)
 
 
+def _tail(ref: str) -> str:
+    """Return the end of an event's or an incident's id that is long enough to tell it from others of its time."""
+    parts = ref.split("/")
+    ends = ("/".join(parts[n:]) for n in range(len(parts) - 1, -1, -1))
+    return next((end for end in ends if len(end) >= _SHORT_ID), ref)
+
+
+def shown_id(one: Operation, length: int | None) -> str:
+    """Return as much of an id as tells it from others, `length` characters of an order's; all of it without one."""
+    if length is None:
+        return one.ref
+    if one.kind is OperationKind.ORDER:
+        return one.ref[:length]
+    return _tail(one.ref) if one.kind in (OperationKind.EVENT, OperationKind.INCIDENT) else one.ref
+
+
 def _cells(one: Operation, length: int | None, *, today: bool) -> list[str]:
     is_order = one.kind is OperationKind.ORDER
     resting = is_order and one.average_price is None and one.trigger_price is not None
     paid = f"({price(one.trigger_price)})" if resting else price(one.average_price)
     return [
         f"{one.at:%H:%M:%S}" if today else instant(one.at),
-        one.ref[:length] if is_order else one.ref,
+        shown_id(one, length),
         ", ".join(one.traders),
         one.symbol,
         one.what,

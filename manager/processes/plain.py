@@ -192,7 +192,8 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
         f"Ran {lasting(ran_s)}: {counted(counts.decisions, 'decision')}{failed}, {counted(counts.orders, 'order')}, "
         f"{counted(counts.fills, 'fill')}."
     )
-    rows = [(_named(tenant, one.account_id), one.totals) for tenant, mine in standing.items() for one in mine]
+    several = len(standing) > 1
+    rows = [(_named(tenant, one.account_id, several), one.totals) for tenant, mine in standing.items() for one in mine]
     if len(rows) > 1:
         rows.append(("in total", Totals.of(one for _, one in rows)))
     for name, one in rows:
@@ -204,10 +205,10 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
         yield f"Models cost {counts.model_usd:f} USD{unknown}."
     held = [(tenant, position) for tenant, mine in standing.items() for one in mine for position in one.positions]
     if held:
-        named = [f"{_named(tenant, one.trader_id)} {_side(one)} {one.symbol}" for tenant, one in held[:_SHOWN]]
+        told = [f"{_named(tenant, one.trader_id, several)} {_side(one)} {one.symbol}" for tenant, one in held[:_SHOWN]]
         more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
         yield (
-            f"{counted(len(held), 'position stays', 'positions stay')} open ({', '.join(named)}{more}), protected only "
+            f"{counted(len(held), 'position stays', 'positions stay')} open ({', '.join(told)}{more}), protected only "
             "while a worker runs: start it again, or close them."
         )
 
@@ -216,8 +217,8 @@ def _side(row: records.PositionRow) -> str:
     return "long" if row.quantity > ZERO else "short"
 
 
-def _named(tenant: str, name: str) -> str:
-    return name if tenant == records.DEFAULT_TENANT else f"{tenant}/{name}"
+def _named(tenant: str, name: str, several: bool) -> str:
+    return f"{tenant}/{name}" if several else name
 
 
 class Fold:
