@@ -6,12 +6,15 @@ A command that looks imports, connects and ends; a pool, an engine and the table
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+
+from psycopg import sql
 
 from manager.state.postgres.codec import LateCodecs
-from manager.state.postgres.limits import BoundedConnection
+from manager.state.postgres.limits import PROMPT_S, BoundedConnection
 from manager.state.postgres.opening import beginning, connected
 from manager.state.postgres.refusals import translated
+from manager.state.postgres.roles import QUEUE
 from manager.state.postgres.transaction import PostgresTransaction
 from manager.state.records import TenantId
 from manager.state.store import Fence, ServiceTransaction, Transaction
@@ -19,6 +22,8 @@ from manager.state.store import Fence, ServiceTransaction, Transaction
 if TYPE_CHECKING:
     from manager.state.postgres.statements import Statements
     from manager.state.postgres.store import PostgresStore
+
+_AS_QUEUE: Final = sql.SQL("BEGIN; SET LOCAL ROLE {role}; {query}; COMMIT")
 
 
 class CommandStore:
@@ -52,6 +57,20 @@ class CommandStore:
         """Open a scheduler transaction across tenants."""
         return self._whole.service()
 
+    async def queue_value(self, query: LiteralString) -> Any:
+        """Return the first value of a query as the role of the queue, in one round trip; it reads only.
+
+        Raises StateError.
+        """
+        words = _AS_QUEUE.format(role=sql.Identifier(QUEUE), query=sql.SQL(query))
+        async with self._connection() as connection:
+            with translated(opening=True), connection.promptly(PROMPT_S):
+                cursor = await connection.execute(words, prepare=False)
+                while cursor.description is None and cursor.nextset():
+                    continue
+                row = await cursor.fetchone()
+        return None if row is None else row[0]
+
     async def close(self) -> None:
         """Release connections."""
         for connection in self._idle:
@@ -63,11 +82,8 @@ class CommandStore:
     @asynccontextmanager
     async def _transaction(self, tenant: TenantId, fence: Fence | None) -> AsyncIterator[Transaction]:
         begin = beginning(tenant)
-        with translated(opening=True):
-            connection = self._idle.pop() if self._idle else await connected(self._dsn)
-        done = False
-        try:
-            with translated(opening=True):
+        async with self._connection() as connection:
+            with translated(opening=True), connection.promptly(PROMPT_S):
                 await connection.execute(begin, prepare=False)
             transaction = PostgresTransaction(
                 connection, tenant, codecs=self._codecs, statements=lambda: self._statements, desks={}
@@ -79,9 +95,17 @@ class CommandStore:
                 raise transaction.failure
             with translated(committing=True):
                 await connection.commit()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[BoundedConnection]:
+        """Give a connection that is idle, or a new one; where the block fails it is closed, which rolls back."""
+        with translated(opening=True):
+            connection = self._idle.pop() if self._idle else await connected(self._dsn)
+        done = False
+        try:
+            yield connection
             done = True
         finally:
-            # A connection that is closed rolls back what it had begun.
             if done:
                 self._idle.append(connection)
             else:

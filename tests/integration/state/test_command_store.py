@@ -6,8 +6,10 @@ from decimal import Decimal
 import pytest
 
 from database_fixtures import Database
-from manager.state.errors import DatabaseAway, DuplicateRow, FenceLost, InvalidRow
+from manager.jobs.heartbeat import NEWEST_BEAT
+from manager.state.errors import DatabaseAway, DuplicateRow, FenceLost, InvalidRow, StoreUnavailable
 from manager.state.postgres.command_store import CommandStore
+from manager.state.postgres.roles import QUEUE
 from manager.state.postgres.store import PostgresStore
 from manager.state.records import DEFAULT_TENANT, AccountId, AccountRow, BookRow, TenantId, TraderRow
 from manager.state.store import Fence, Search, Store
@@ -96,4 +98,15 @@ async def test_a_server_that_is_not_there_is_away() -> None:
     store = CommandStore("postgresql://propdesk@127.0.0.1:1/propdesk")
     with pytest.raises(DatabaseAway):
         await _equity(store)
+    await store.close()
+
+
+async def test_what_the_queue_knows_is_asked_as_its_role_on_the_same_connection(database: Database) -> None:
+    store = await _seeded(database)
+    assert await store.queue_value(NEWEST_BEAT) is None
+    with pytest.raises(StoreUnavailable, match="permission denied"):
+        await store.queue_value("SELECT count(*) FROM accounts")
+    assert await store.queue_value("SELECT current_user::text") == QUEUE
+    assert await _equity(store) == Decimal("10.005")
+    assert len(store._idle) == 1
     await store.close()
