@@ -53,7 +53,7 @@ class DeskOptions:
         async with store.service() as service:
             known = sorted(await service.tenants())
         if self.tenant not in known:
-            told = f"there are {', '.join(known)}" if known else "there is none yet: start the desk with `propdesk run`"
+            told = f"it has {', '.join(known)}" if known else "it has none yet: start it with `propdesk run`"
             raise Refused(f"--tenant {self.tenant} is no tenant of this desk; {told}")
 
 

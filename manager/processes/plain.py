@@ -193,7 +193,7 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
         f"{counted(counts.fills, 'fill')}."
     )
     several = len(standing) > 1
-    rows = [(_named(tenant, one.account_id, several), one.totals) for tenant, mine in standing.items() for one in mine]
+    rows = [(named(tenant, one.account_id, several), one.totals) for tenant, mine in standing.items() for one in mine]
     if len(rows) > 1:
         rows.append(("in total", Totals.of(one for _, one in rows)))
     for name, one in rows:
@@ -205,7 +205,7 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
         yield f"Models cost {counts.model_usd:f} USD{unknown}."
     held = [(tenant, position) for tenant, mine in standing.items() for one in mine for position in one.positions]
     if held:
-        told = [f"{_named(tenant, one.trader_id, several)} {_side(one)} {one.symbol}" for tenant, one in held[:_SHOWN]]
+        told = [f"{named(tenant, one.trader_id, several)} {_side(one)} {one.symbol}" for tenant, one in held[:_SHOWN]]
         more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
         yield (
             f"{counted(len(held), 'position stays', 'positions stay')} open ({', '.join(told)}{more}), protected only "
@@ -217,7 +217,8 @@ def _side(row: records.PositionRow) -> str:
     return "long" if row.quantity > ZERO else "short"
 
 
-def _named(tenant: str, name: str, several: bool) -> str:
+def named(tenant: str, name: str, several: bool) -> str:
+    """Return the name of an account or a trader, with its tenant where there are several."""
     return f"{tenant}/{name}" if several else name
 
 

@@ -418,4 +418,4 @@ def test_a_file_of_traders_is_taken_on_whole_or_not_at_all(
 def test_an_unknown_tenant_is_refused_and_the_known_ones_are_named(command: str) -> None:
     result = propdesk(*command.split(), "--tenant", "typo")
     assert result.exit_code == 2
-    assert "propdesk: --tenant typo is no tenant of this desk; there are default" in on_a_line(result.stderr)
+    assert "propdesk: --tenant typo is no tenant of this desk; it has default" in on_a_line(result.stderr)
