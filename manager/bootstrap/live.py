@@ -44,8 +44,8 @@ from manager.state.database import Database, DatabasePlace
 from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import CommitUnknown, DatabaseAway, StateError
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
-from manager.state.postgres.refusals import translated
 from manager.state.postgres.store import PostgresStore
+from manager.state.postgres.translation import translated
 from manager.state.store import Store
 
 _LOG = structlog.get_logger(__name__)

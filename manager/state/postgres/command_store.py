@@ -13,9 +13,9 @@ from psycopg import sql
 from manager.state.postgres.codec import LateCodecs
 from manager.state.postgres.limits import PROMPT_S, BoundedConnection
 from manager.state.postgres.opening import beginning, connected
-from manager.state.postgres.refusals import translated
 from manager.state.postgres.roles import QUEUE
 from manager.state.postgres.transaction import PostgresTransaction
+from manager.state.postgres.translation import translated
 from manager.state.records import TenantId
 from manager.state.store import Fence, ServiceTransaction, Transaction
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from manager.state.errors import DatabaseAway
 from manager.state.postgres.limits import PROMPT_S, BoundedConnection
 from manager.state.postgres.opening import beginning, connected
-from manager.state.postgres.refusals import translated
+from manager.state.postgres.translation import translated
 from manager.state.records import TenantId
 
 _PROBE = text("SELECT 1")

@@ -9,7 +9,7 @@ from sqlalchemy import Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from exchanges.clock import EPOCH
-from manager.state.postgres.refusals import translated
+from manager.state.postgres.translation import translated
 from manager.state.records import AccountId, TenantId
 from manager.state.store import AccountKey, Backlog, Claim, GateRoom
 from traders.spec import TraderId

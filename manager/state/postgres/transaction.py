@@ -22,7 +22,7 @@ from manager.state.postgres.reads import (
     shape_of,
     shapes_of,
 )
-from manager.state.postgres.refusals import translated
+from manager.state.postgres.translation import translated
 from manager.state.spending import SpendingRow
 from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
 from traders.spec import TraderId

@@ -1,4 +1,4 @@
-"""What the refusals of PostgreSQL mean to callers of the store."""
+"""The errors of PostgreSQL in the words of the store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
