@@ -122,18 +122,14 @@ def hour_passed(state: Performance, nav: float, at: datetime) -> Performance:
 def flow(state: Performance, equity_before: Decimal, amount: Decimal, *, winding_down: bool = False) -> Performance:
     """Return the state after `amount` USD of capital came in (positive) or went out.
 
-    What goes out of a trader that is `winding_down` sells no units yet. A curve without capital stands still where
+    What was earned or lost until then, sampled or not, is of the curve: `equity_before` is that of just before. What
+    goes out of a trader that is `winding_down` sells no units yet. A curve without capital stands still where
     `equity_before` leaves it, and one that is at -100 % for good.
     """
     released = max(ZERO, state.released_usd - amount) if winding_down else ZERO
-    before, after = float(equity_before + state.released_usd), float(equity_before + amount + released)
-    if min(before, after) < MIN_CAPITAL or state.nav <= 0:
-        state = marked(state, equity_before)
-        units = after / state.nav if after >= MIN_CAPITAL and state.nav > 0 else 0.0
-        return replace(state, units=units, released_usd=released if units else ZERO)
-    if state.units <= 0:
-        return replace(state, units=after / state.nav, released_usd=released)
-    return replace(state, units=state.units * (after / before), released_usd=released)
+    state, after = marked(state, equity_before), float(equity_before + amount + released)
+    units = after / state.nav if after >= MIN_CAPITAL and state.nav > 0 else 0.0
+    return replace(state, units=units, released_usd=released if units else ZERO)
 
 
 def recapitalised(state: Performance, equity: Decimal) -> Performance:

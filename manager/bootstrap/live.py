@@ -35,6 +35,7 @@ from manager.orchestrator import Pace
 from manager.processes.environment import web_environment, worker_environment
 from manager.processes.handover import handed_over
 from manager.processes.logs import configure_logging, is_plain, log_file
+from manager.processes.plain import named
 from manager.processes.supervisor import ChildSpec, Supervisor, stop_on_signals
 from manager.processes.worker import WorkerParts, serve
 from manager.roster.desk_log import DeskLog
@@ -43,9 +44,9 @@ from manager.settings import DATA_DIR_DEFAULT, Settings
 from manager.state.database import Database, DatabasePlace
 from manager.state.embedded.server import EmbeddedPostgresError
 from manager.state.errors import CommitUnknown, DatabaseAway, StateError
-from manager.state.postgres.connection import translated
 from manager.state.postgres.paper_ledger import PostgresPaperLedger
 from manager.state.postgres.store import PostgresStore
+from manager.state.postgres.translation import translated
 from manager.state.store import Store
 
 _LOG = structlog.get_logger(__name__)
@@ -261,12 +262,17 @@ class _Ends:
 
 def _opening(config: Config, settings: Settings, process: str, web: str = "") -> Iterator[str]:
     """Say what starts, where to look at it and where its log is."""
-    accounts = [account for tenant in config.tenants.values() for account in tenant.accounts.values()]
-    kinds = ", ".join(f"{one.name} ({one.type})" for one in accounts[:_ACCOUNTS_NAMED])
+    accounts = [(tenant, account) for tenant, own in config.tenants.items() for account in own.accounts.values()]
+    several = _of_several(config)
+    kinds = ", ".join(f"{named(whose, one.name, several)} ({one.type})" for whose, one in accounts[:_ACCOUNTS_NAMED])
     more = f" and {len(accounts) - _ACCOUNTS_NAMED} more" if len(accounts) > _ACCOUNTS_NAMED else ""
     yield f"{_welcome(config, settings.data_dir)}."
     yield f"Accounts: {kinds}{more}. {f'Web: {web}. ' if web else ''}Times are UTC."
     yield f"The whole log is in {log_file(settings, process).parent}."
+
+
+def _of_several(config: Config) -> bool:
+    return sum(bool(tenant.accounts) for tenant in config.tenants.values()) > 1
 
 
 def _welcome(config: Config, data_dir: Path) -> str:
@@ -276,6 +282,7 @@ def _welcome(config: Config, data_dir: Path) -> str:
     named = given.name == "propdesk" and given.exists()
     program = min(os.path.relpath(given), str(given.resolve()), key=len) if named else "propdesk"
     command = [program, "status", *(["--data-dir", str(data_dir)] if data_dir != DATA_DIR_DEFAULT else [])]
+    command += ["--all-tenants"] * _of_several(config)
     who = "1 trader trades" if count == 1 else f"{count} traders trade"
     return f"{who} on paper; in a second shell: {shlex.join(command)}; Ctrl-C ends"
 

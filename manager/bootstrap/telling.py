@@ -31,7 +31,8 @@ async def told(config: Config, settings: Settings, opening: Iterable[str], stop:
     speaker, ended = Speaker(clock), asyncio.Event()
     for line in opening:
         speaker.say(line)
-    teller = Teller(tuple(config.tenants), clock, speaker)
+    trading = tuple(name for name, tenant in config.tenants.items() if tenant.accounts)
+    teller = Teller(trading or tuple(config.tenants), clock, speaker)
     reading = asyncio.create_task(teller.run(partial(_reading, settings.place()), ended), name="telling")
     stopping = asyncio.create_task(_say_goodbye(stop, speaker), name="telling-stop")
     try:

@@ -163,6 +163,7 @@ def close(options: CloseOptions) -> None:
     wait_s = options.wait_s
 
     async def work(store: Store, is_alive: Callable[[], Awaitable[bool]]) -> tuple[CloseAsked, CloseProgress]:
+        await options.check_tenant(store)
         manager, by = manager_of(store), {"actor": actor(), "reason": options.reason}
         symbol = Symbol(options.symbol) if options.symbol else None
         trader_id = TraderId(options.trader)

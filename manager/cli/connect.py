@@ -18,7 +18,8 @@ from manager.state.store import Store
 if TYPE_CHECKING:
     from manager.config import Config
     from manager.manager import Manager
-    from manager.state.database import Database, DatabasePlace
+    from manager.state.database import DatabasePlace
+    from manager.state.postgres.command_store import CommandStore
 
 T = TypeVar("T")
 
@@ -37,8 +38,23 @@ class DeskOptions:
         return TenantId(self.tenant)
 
     def on_store(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Return what `work` makes of the desk's store; raises as `with_store`."""
-        return with_store(self.data_dir, work)
+        """Return what `work` makes of the desk's store; raises as `with_store`, and Refused for an unknown tenant."""
+
+        async def on_known(store: Store) -> T:
+            await self.check_tenant(store)
+            return await work(store)
+
+        return with_store(self.data_dir, on_known)
+
+    async def check_tenant(self, store: Store) -> None:
+        """Raise Refused for a tenant that is not there; the default one is, even before its first start."""
+        if self.tenant == DEFAULT_TENANT:
+            return
+        async with store.service() as service:
+            known = sorted(await service.tenants())
+        if self.tenant not in known:
+            told = f"it has {', '.join(known)}" if known else "it has none yet: start it with `propdesk run`"
+            raise Refused(f"--tenant {self.tenant} is no tenant of this desk; {told}")
 
 
 def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -46,14 +62,14 @@ def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:
 
     Nothing is created or upgraded. Raises Refused where there is no desk, StateError where its database cannot be used.
     """
-    return asyncio.run(_opened(_existing(data_dir), lambda store, _: work(store)))
+    return asyncio.run(_opened(_existing(data_dir), work))
 
 
 def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
     """Run `work` as `with_store` does, and tell it whether a worker has given a sign of life in the last seconds."""
 
-    async def on_desk(store: Store, database: "Database") -> T:
-        return await work(store, await _is_worker_alive(database))
+    async def on_desk(store: "CommandStore") -> T:
+        return await work(store, await _is_worker_alive(store))
 
     return asyncio.run(_opened(_existing(data_dir), on_desk))
 
@@ -61,23 +77,22 @@ def with_desk(data_dir: Path, work: Callable[[Store, bool], Awaitable[T]]) -> T:
 class OpenDesk(NamedTuple):
     """Hold the state of a desk that stays open."""
 
-    store: Store
-    database: "Database"
+    store: "CommandStore"
 
     async def is_worker_alive(self) -> bool:
         """Tell whether a worker has given a sign of life in the last seconds."""
-        return await _is_worker_alive(self.database)
+        return await _is_worker_alive(self.store)
 
 
 @asynccontextmanager
 async def opened(data_dir: Path) -> AsyncIterator[OpenDesk]:
     """Keep an existing desk open; raises as `with_store`."""
-    from manager.state.postgres.store import PostgresStore
+    from manager.state.postgres.command_store import CommandStore
 
     async with _existing(data_dir).open(prepare=False) as database:
-        store = PostgresStore.open(database.dsn)
+        store = CommandStore(database.dsn)
         try:
-            yield OpenDesk(store, database)
+            yield OpenDesk(store)
         finally:
             await store.close()
 
@@ -85,8 +100,8 @@ async def opened(data_dir: Path) -> AsyncIterator[OpenDesk]:
 def watching(data_dir: Path, doing: str, work: Callable[[Store, Callable[[], Awaitable[bool]]], Awaitable[T]]) -> T:
     """Run `work` as `with_store` does, with a question whether a worker is alive; `doing` says what takes its time."""
 
-    async def on_desk(store: Store, database: "Database") -> T:
-        return await work(store, lambda: _is_worker_alive(database))
+    async def on_desk(store: "CommandStore") -> T:
+        return await work(store, lambda: _is_worker_alive(store))
 
     return asyncio.run(_opened(_existing(data_dir), on_desk, doing))
 
@@ -109,12 +124,10 @@ def manager_of(store: Store, config: "Config | None" = None) -> "Manager":
     return Manager(store, SystemClock(), RegistrationCheck({}))
 
 
-async def _is_worker_alive(database: "Database") -> bool:
-    from manager.jobs.heartbeat import is_worker_alive
-    from manager.state.postgres.connection import translated
+async def _is_worker_alive(store: "CommandStore") -> bool:
+    from manager.jobs.heartbeat import NEWEST_BEAT, is_recent
 
-    with translated(opening=True):
-        return await is_worker_alive(database.queue_dsn)
+    return is_recent(await store.queue_value(NEWEST_BEAT))
 
 
 def _existing(data_dir: Path) -> "DatabasePlace":
@@ -128,14 +141,14 @@ def _existing(data_dir: Path) -> "DatabasePlace":
 
 
 async def _opened(
-    place: "DatabasePlace", work: Callable[[Store, "Database"], Awaitable[T]], doing: str = "waiting for the database"
+    place: "DatabasePlace", work: Callable[["CommandStore"], Awaitable[T]], doing: str = "waiting for the database"
 ) -> T:
-    from manager.state.postgres.store import PostgresStore
+    from manager.state.postgres.command_store import CommandStore
 
     with progress(doing) as meter:
         async with ticking(meter), place.open(prepare=False) as database:
-            store = PostgresStore.open(database.dsn)
+            store = CommandStore(database.dsn)
             try:
-                return await work(store, database)
+                return await work(store)
             finally:
                 await store.close()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from exchanges.synthetic.config import DEFAULT_SYMBOLS
 from exchanges.types import ZERO, Symbol
 from executor.baseline.styles import Style
 from manager.cli.guard import Refused
@@ -189,6 +190,10 @@ def _asked() -> Draft:
         _ids(answer, by_model=by_model)
         return answer
 
+    def symbols(answer: str) -> str:
+        _symbols(answer)
+        return answer
+
     capital = ask("Capital of the paper account in USD", "10000", _capital)
     fee = ask("Fee of the account in basis points (1 is 0.01 %)", "4.5", _fee)
     by_model = ask("Who decides: rules in code, or a model? (rules/model)", "rules", _is_model)
@@ -205,7 +210,7 @@ def _asked() -> Draft:
             base_url=url,
             key_env=key,
             traders=ask("Traders: how many, or their ids with commas", "1" if by_model else "4", ids),
-            symbols=ask("Symbols", "BTC,ETH"),
+            symbols=ask("Symbols", "BTC,ETH", symbols),
             interval=ask("How often each decides", "3m" if by_model else "20s", _interval),
         )
     )
@@ -236,12 +241,20 @@ def _ids(given: str, *, by_model: bool) -> tuple[str, ...]:
             parse_id(one)
         except ValueError as error:
             raise Refused(f"--traders: {one!r}: {error}") from None
+        if ids.count(one) > 1:
+            raise Refused(f"--traders names {one!r} more than once; give each trader an id of its own")
     return ids
 
 
 def _symbols(given: str) -> tuple[Symbol, ...]:
     names = dict.fromkeys(one.strip().upper() for one in given.split(",") if one.strip())
-    return tuple(Symbol(one if "/" in one else f"{one}/USDT:USDT") for one in names)
+    asked = {Symbol(one if "/" in one else f"{one}/USDT:USDT"): one for one in names}
+    quoted = {one.symbol: one.symbol.partition("/")[0] for one in DEFAULT_SYMBOLS}
+    absent = [name for symbol, name in asked.items() if symbol not in quoted]
+    if absent or not asked:
+        told = f"paper does not quote {', '.join(absent)}" if absent else "that names none"
+        raise Refused(f"--symbols is {given!r}: {told}; its market has {', '.join(quoted.values())}")
+    return tuple(asked)
 
 
 def _interval(given: str) -> str:

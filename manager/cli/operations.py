@@ -1,44 +1,25 @@
 """`propdesk operations`: what the desk did, newest first."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from datetime import datetime
+from typing import Annotated, Final
 
 import typer
 
 from exchanges.clock import SystemClock
 from manager.cli.connect import DeskOptions
 from manager.cli.guard import Refused
-from manager.cli.options import parse_instant, taking
+from manager.cli.options import check_span, moment, taking
 from manager.cli.render import instant, price, print_json, show_table, usd
 from manager.state.records import AccountId
 from manager.views.operations import Operation, OperationKind, OperationQuery, read_operations
 from traders.spec import TraderId
 
 _SHORT_ID: Final = 8
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _COLUMNS: Final = (
     "at (UTC)", "id?", "traders", "symbol", "what", "quantity>?", "filled>?", "price>", "fee>?", "outcome", "kind?", "",
 )  # fmt: skip
-
-
-def parse_moment(text: str) -> datetime:
-    """Return the instant that ISO 8601 or a time ago, such as 15m or 2h, says."""
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return SystemClock().now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        return parse_instant(text)
-    except typer.BadParameter:
-        expected = "write 15m, 2h or 3d for so long ago, or 2025-05-04T12:00:00Z"
-        raise typer.BadParameter(f"{text!r} is no time; {expected}") from None
-
-
-def _time(name: str, help_text: str) -> Any:
-    return typer.Option(name, metavar="T", parser=parse_moment, help=f"{help_text} 15m or 2h ago, or ISO 8601.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +35,14 @@ class OperationsOptions(DeskOptions):
     symbol: Annotated[
         str, typer.Option("--symbol", metavar="SYMBOL", help="Only of this symbol; decisions and events are of none.")
     ] = ""
-    since: Annotated[datetime | None, _time("--since", "Only from then on:")] = None
-    until: Annotated[datetime | None, _time("--until", "Only until then:")] = None
+    since: Annotated[datetime | None, moment("--since", "Only from then on:")] = None
+    until: Annotated[datetime | None, moment("--until", "Only until then:")] = None
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")] = 50
     full: Annotated[bool, typer.Option("--full", help="Ids in full; `propdesk why` takes short ones too.")] = False
 
     def query(self) -> OperationQuery:
         """Return what is asked; raise Refused for what contradicts itself."""
-        if self.since and self.until and self.since > self.until:
-            raise Refused(f"--since {instant(self.since)} UTC is after --until {instant(self.until)} UTC")
+        check_span(self.since, self.until)
         bare = [kind for kind in self.kind or () if kind in (OperationKind.DECISION, OperationKind.EVENT)]
         if self.symbol and bare:
             raise Refused(f"--symbol narrows what has a symbol; leave out --kind {bare[0]}")
@@ -103,13 +83,29 @@ def _short_length(ids: Sequence[str]) -> int:
     return next((n for n in range(_SHORT_ID, longest) if len({one[:n] for one in ids}) == len(set(ids))), longest)
 
 
+def _tail(ref: str) -> str:
+    """Return the end of an event's or an incident's id that is long enough to tell it from others of its time."""
+    parts = ref.split("/")
+    ends = ("/".join(parts[n:]) for n in range(len(parts) - 1, -1, -1))
+    return next((end for end in ends if len(end) >= _SHORT_ID), ref)
+
+
+def shown_id(one: Operation, length: int | None) -> str:
+    """Return as much of an id as tells it from others, `length` characters of an order's; all of it without one."""
+    if length is None:
+        return one.ref
+    if one.kind is OperationKind.ORDER:
+        return one.ref[:length]
+    return _tail(one.ref) if one.kind in (OperationKind.EVENT, OperationKind.INCIDENT) else one.ref
+
+
 def _cells(one: Operation, length: int | None, *, today: bool) -> list[str]:
     is_order = one.kind is OperationKind.ORDER
     resting = is_order and one.average_price is None and one.trigger_price is not None
     paid = f"({price(one.trigger_price)})" if resting else price(one.average_price)
     return [
         f"{one.at:%H:%M:%S}" if today else instant(one.at),
-        one.ref[:length] if is_order else one.ref,
+        shown_id(one, length),
         ", ".join(one.traders),
         one.symbol,
         one.what,

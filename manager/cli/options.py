@@ -1,17 +1,22 @@
 """The options that commands share."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
 
+from exchanges.clock import SystemClock
 from manager.cli.guard import Refused
 
 _LONGEST_REASON: Final = 1000
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 
 if TYPE_CHECKING:
     from manager.config import Config
@@ -87,9 +92,39 @@ def parse_instant(text: str) -> datetime:
     """Return an aware UTC instant from ISO 8601; one without a zone is UTC."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no time; write 2025-05-04 or 2025-05-04T12:00:00Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the instant of a time ago such as 15m or 3d, of `today` or `yesterday` at 00:00 UTC, or of ISO 8601."""
+    given, now = text.strip().lower(), SystemClock().now()
+    try:
+        if ago := _AGO.fullmatch(given):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if given in _DAYS_AGO:
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+            return midnight - timedelta(days=_DAYS_AGO[given])
+        return parse_instant(text)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is before all time; write 15m, 2h or 3d for so long ago") from None
+    except typer.BadParameter:
+        expected = "write 15m, 2h or 3d for so long ago, today, yesterday, or 2025-05-04T12:00:00Z"
+        raise typer.BadParameter(f"{text!r} is no time; {expected}") from None
+
+
+def moment(name: str, help_text: str) -> Any:
+    """Return an option for an instant that is looked back at, as --since and --until are everywhere."""
+    told = f"{help_text} 15m, 2h or 3d ago, today, yesterday, or ISO 8601 such as 2025-05-04T12:00:00Z."
+    return typer.Option(name, metavar="T", parser=parse_moment, help=told)
+
+
+def check_span(since: datetime | None, until: datetime | None) -> None:
+    """Raise Refused where nothing can be between --since and --until."""
+    if since and until and since > until:
+        told = (f"{at:%Y-%m-%d %H:%M:%S} UTC" for at in (since, until))
+        raise Refused("--since {} is after --until {}; write the earlier one as --since".format(*told))
 
 
 def read_config(path: Path, *, instruments_of: "InstrumentsOf | None" = None) -> "Config":

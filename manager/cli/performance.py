@@ -20,6 +20,7 @@ from manager.cli.trades import signed
 from manager.monitor.ranking import PNL_WEIGHT, SHARPE_WEIGHT, WIN_RATE_WEIGHT, AggregatePerformance
 from manager.state.records import AccountId
 from manager.views import performance as view
+from manager.views.adding_up import InCents
 from traders.performance import MIN_RETURNS
 from traders.spec import TraderId
 
@@ -105,29 +106,15 @@ def show_trader(one: view.TraderPerformance, of: int) -> None:
 
 
 def capital_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
-    """Return start, moved, PnL and equity in cents; of four rounded numbers `moved` gives way, so that they add up."""
-    if book.equity is None or book.pnl_usd is None:
-        return usd(book.start_usd), signed(book.moved_usd), "-", "-"
-    start, pnl, equity = (round(amount, 2) for amount in (book.start_usd, book.pnl_usd, book.equity))
-    return usd(start), signed(equity - start - pnl), signed(pnl), usd(equity)
+    """Return start, moved, PnL and equity in cents, which add up."""
+    told = InCents.of(book)
+    return usd(told.start_usd), signed(told.moved_usd), signed(told.pnl_usd), usd(told.equity)
 
 
 def pnl_cells(book: view.BookPerformance) -> tuple[str, str, str, str]:
-    """Return realized, fees, funding and unrealized in cents, which add up to the PnL.
-
-    What was realized is told as it is. Unrealized, an estimate, takes the rounding; without any, what else there is.
-    """
-    if book.unrealized is None or book.pnl_usd is None:
-        return signed(book.realized), usd(book.fees), signed(book.funding), "-"
-    fees, funding, unrealized = (round(amount, 2) for amount in (book.fees, book.funding, book.unrealized))
-    rest = round(book.pnl_usd, 2) - (round(book.realized, 2) - fees + funding + unrealized)
-    if book.unrealized:
-        unrealized += rest
-    elif book.funding:
-        funding += rest
-    else:
-        fees -= rest
-    return signed(book.realized), usd(fees), signed(funding), signed(unrealized)
+    """Return realized, fees, funding and unrealized in cents, which add up to the PnL beside them."""
+    realized, fees, funding, unrealized = InCents.of(book).parts(book)
+    return signed(realized), usd(fees), signed(funding), signed(unrealized)
 
 
 def signed_percent(value: Decimal | float | None) -> str:
@@ -207,9 +194,10 @@ def ranking_cells(one: view.TraderPerformance) -> list[str]:
 def _tell_total(total: AggregatePerformance) -> None:
     if not total.traders:
         return
-    start, pnl, equity = (round(a, 2) for a in (total.total_start_usd, total.total_pnl_usd, total.total_equity))
+    told = InCents.rounded(total.total_start_usd, total.total_moved_usd, total.total_equity)
+    money = f"start {usd(told.start_usd)} + moved {signed(told.moved_usd)} + PnL {signed(told.pnl_usd)}"
     say(f"{total.traders} traders, {total.running} running, {total.profitable} with a profit, {total.trades} trades")
-    say(f"  start {usd(start)} + moved {signed(equity - start - pnl)} + PnL {signed(pnl)} = equity {usd(equity)} USD")
+    say(f"  {money} = equity {usd(told.equity)} USD")
     say(f"  average Sharpe {_ratio(total.average_sharpe)}, best {total.best}, worst {total.worst}")
     if total.unknown:
         say(f"  {total.unknown} without a known equity are in no sum: a position has no mark")

@@ -25,7 +25,7 @@ from manager.config import Config
 from manager.resources import resource
 from manager.state.errors import InvalidRow
 from manager.state.recorded import context_json, context_of_json, prompt_text
-from manager.state.records import DecisionRow, PromptRow, TraderRow
+from manager.state.records import DEFAULT_TENANT, DecisionRow, PromptRow, TraderRow
 from manager.state.store import Store
 from manager.views.prompt_diff import Comparison, Side, Totals, compare
 
@@ -131,6 +131,8 @@ class DiffOptions(ContextOptions):
         """Return who decides: the model or the baseline that is named, else the trader's own executor."""
         if self.model and self.style:
             raise Refused("--model and --style name two deciders; give one of them")
+        if self.tenant != DEFAULT_TENANT and self.owner not in config.tenants:
+            raise Refused(f"--tenant {self.tenant} is no tenant of {config.path}; it has {', '.join(config.tenants)}")
         if self.style:
             return ExecutorSpec(style=self.style)
         if self.model:

@@ -18,6 +18,7 @@ from manager.cli.watching import Watch
 from manager.state.records import DEFAULT_TENANT, TenantId, TraderState, UtilizationReport
 from manager.state.store import Store
 from manager.views import status as view
+from manager.views.adding_up import InCents
 from manager.views.costs import CostQuery, ModelCost, read_model_costs
 from manager.views.holdings import PositionStatus, Totals
 from manager.views.lights import COLOURS, Colour
@@ -110,6 +111,7 @@ def status(options: StatusOptions) -> None:
 
     async def read(store: Store, worker_alive: bool) -> Seen:
         now = clock.now()
+        await options.check_tenant(store)
         tenants = await _tenants(store) if options.all_tenants else (options.owner,)
         return Seen(now, tuple([await _desk(store, tenant, now, worker_alive) for tenant in tenants]))
 
@@ -188,10 +190,9 @@ def _sums(one: Totals) -> list[str]:
 
 
 def adding_up(one: Totals | view.TraderStatus) -> tuple[str, str, str, str]:
-    """Return equity, start, moved and PnL; the PnL gives way by a cent where the rounded numbers would not add up."""
-    start, moved = round(one.start_usd, 2), round(one.moved_usd, 2)
-    pnl = None if one.equity is None else round(one.equity, 2) - start - moved
-    return usd(one.equity), usd(start), usd(moved), usd(pnl)
+    """Return equity, start, moved and PnL in cents, which add up."""
+    told = InCents.of(one)
+    return usd(told.equity), usd(told.start_usd), usd(told.moved_usd), usd(told.pnl_usd)
 
 
 def word(told: str) -> Styled:

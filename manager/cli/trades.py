@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from manager.cli.connect import DeskOptions
-from manager.cli.options import parse_instant, taking
+from manager.cli.options import check_span, moment, taking
 from manager.cli.render import instant, price, print_json, say, show_table, span, usd
 from manager.state.records import AccountId
 from manager.views.trade_assembly import Trade
@@ -25,11 +25,6 @@ _OPEN_COLUMNS: Final = (
 )  # fmt: skip
 
 
-def _time(name: str, help_text: str) -> Any:
-    text = f"{help_text} 2025-05-04T12:00:00Z, or 2025-05-04 for 00:00 UTC of that day."
-    return typer.Option(name, metavar="T", parser=parse_instant, help=text)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradesOptions(DeskOptions):
     """Hold what `propdesk trades` is given."""
@@ -37,10 +32,12 @@ class TradesOptions(DeskOptions):
     trader: Annotated[str, typer.Option("--trader", metavar="ID", help="Only of this trader.")] = ""
     account: Annotated[str, typer.Option("--account", metavar="NAME", help="Only of this account.")] = ""
     symbol: Annotated[str, typer.Option("--symbol", metavar="SYMBOL", help="Only of this symbol.")] = ""
-    since: Annotated[datetime | None, _time("--since", "Only what was closed (opened, with --open) from then on;")] = (
+    since: Annotated[datetime | None, moment("--since", "Only what was closed (opened, with --open) from then on:")] = (
         None
     )
-    until: Annotated[datetime | None, _time("--until", "Only what was closed (opened, with --open) until then;")] = None
+    until: Annotated[datetime | None, moment("--until", "Only what was closed (opened, with --open) until then:")] = (
+        None
+    )
     open_only: Annotated[
         bool, typer.Option("--open", help="The positions still held, with what they have made so far.")
     ] = False
@@ -54,6 +51,7 @@ def trades(options: TradesOptions) -> None:
 
     Prices are averages, net PnL is gross PnL less fees plus funding. --json has every digit.
     """
+    check_span(options.since, options.until)
     query = TradeQuery(
         trader_id=TraderId(options.trader),
         account_id=AccountId(options.account),

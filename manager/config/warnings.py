@@ -303,6 +303,16 @@ def high_confidence(case: TraderCase) -> Doubt | None:
     return Doubt(key=("risk_params", "min_confidence"), value=_plain(least), why=why, mend="lower it, such as 75")
 
 
+def fraction_of_confidence(case: TraderCase) -> Doubt | None:
+    """Doubt a confidence of 1 or less, which denies hardly any entry: a fraction stands for a number up to 100."""
+    least = case.limits.min_confidence
+    if not ZERO < least <= 1:
+        return None
+    why = "a confidence is between 0 and 100, so hardly any entry is denied"
+    mend = f"write {_plain(least * HUNDRED)}, or 0 to deny none"
+    return Doubt(key=("risk_params", "min_confidence"), value=_plain(least), why=why, mend=mend)
+
+
 def low_drawdown(case: TraderCase) -> Doubt | None:
     """Doubt a drawdown that the first fees reach."""
     most = case.limits.max_drawdown_pct
@@ -350,6 +360,7 @@ TRADER_WARNINGS: Final[Mapping[str, Callable[[TraderCase], Doubt | None]]] = {
     "LEVERAGE_ABOVE_VENUE": leverage_above_venue,
     "RISK_REWARD_WITHOUT_STOP": risk_reward_without_stop,
     "CONFIDENCE_TOO_HIGH": high_confidence,
+    "CONFIDENCE_A_FRACTION": fraction_of_confidence,
     "DRAWDOWN_TOO_LOW": low_drawdown,
     "INTERVAL_BELOW_TIMEOUT": impatient,
     "PROMPT_WITHOUT_DATA": blind_prompt,

@@ -83,7 +83,7 @@ class Housekeeping:
                 session.keep_incident(code)
             return
         if view.equity < ZERO or (view.equity == ZERO and any(book.cash for book in self._state.books.values())):
-            reason = f"the account's equity is {view.equity}"
+            reason = f"the account's equity is {view.equity:,.2f} USD"
             session.incident("ACCOUNT_BANKRUPT", f"{reason}: it is halted, and no capital moves")
             if self._state.account.trading_state is not TradingState.HALTED:
                 halted = replace(self._state.account, trading_state=TradingState.HALTED, state_reason=reason)
@@ -92,7 +92,7 @@ class Housekeeping:
         if lacking:
             below = [name for name, trader in sorted(view.traders.items()) if view.equity_of(trader.book) < ZERO]
             gone = ["traders that were removed"] if view.departed_deficit else []
-            session.incident("DEFICIT", f"books below zero lack {lacking} USD: {', '.join([*below, *gone])}")
+            session.incident("DEFICIT", f"books below zero lack {lacking:,.2f} USD: {', '.join([*below, *gone])}")
 
     async def _liquidate(self, broken: tuple[Reduce, ...]) -> None:
         outstanding, back_off = self._state.outstanding, self._session.runtime.back_off
@@ -182,11 +182,11 @@ class Housekeeping:
         state.put_account(replace(state.account, rebalanced_at=now, rebalance_members=members, utilization=use))
 
     def _moved(self, paid: Sequence[tuple[TraderId, Decimal]], ref: str) -> EventRow:
-        """Return the event of a rebalance; of many amounts it names the largest, the ledger has all."""
+        """Return the event of a rebalance in cents; of many it names the largest, the ledger has all exactly."""
         account, [*moves, (_, change)] = self._state.account, paid
         after = self._state.books[UNALLOCATED].cash
         moves.sort(key=lambda move: -abs(move[1]))
-        told = [f"{trader_id} {amount:+}" for trader_id, amount in moves[:_LISTED_MOVES]]
+        told = [f"{trader_id} {amount:+,.2f}" for trader_id, amount in moves[:_LISTED_MOVES]]
         more = [f"and {len(moves) - _LISTED_MOVES} more"] if len(moves) > _LISTED_MOVES else []
         return EventRow(
             tenant_id=account.tenant_id,
@@ -195,8 +195,8 @@ class Housekeeping:
             actor="desk",
             kind=EventKind.REBALANCE,
             account_id=account.account_id,
-            before=f"unallocated {after - change}",
-            after=f"unallocated {after}",
+            before=f"unallocated {after - change:,.2f}",
+            after=f"unallocated {after:,.2f}",
             reason=", ".join([*told, *more]),
         )
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from exchanges.clock import Clock
-from exchanges.decorators import Bounded
+from exchanges.decorators import Bounded, read_within
+from exchanges.errors import ExchangeError
 from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
 from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
@@ -108,6 +109,16 @@ class Session:
         if self._snapshot is None:
             raise RuntimeError("the market is not read yet: reconcile first")
         return self._snapshot
+
+    async def look_at_market(self) -> Snapshot:
+        """Return the market, empty when it cannot be read: stops must stand even then, entries find no mark."""
+        runtime = self.runtime
+        try:
+            limit = None if runtime.timeout_s is None else self.call_limit_s()
+            return await read_within(limit, "market", runtime.market.snapshot(frozenset(runtime.instruments)))
+        except ExchangeError as failure:
+            self.incident("MARKET_UNAVAILABLE", str(failure))
+            return Snapshot(self.clock.now(), {})
 
     def read(self, truth: Truth, snapshot: Snapshot) -> None:
         """Take in what the venue and the market said."""

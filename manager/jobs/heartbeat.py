@@ -5,8 +5,8 @@ from typing import Final
 from manager.state.postgres.limits import BoundedConnection, bounded
 
 SILENT_S: Final = 10.0
+NEWEST_BEAT: Final = "SELECT extract(epoch FROM now() - max(last_heartbeat))::float FROM procrastinate_workers"
 _TIMEOUT_S = 3
-_NEWEST_BEAT = b"SELECT extract(epoch FROM now() - max(last_heartbeat))::float FROM procrastinate_workers"
 
 
 async def heartbeat_age_s(dsn: str) -> float | None:
@@ -16,11 +16,15 @@ async def heartbeat_age_s(dsn: str) -> float | None:
     """
     async with await BoundedConnection.connect(bounded(dsn), connect_timeout=_TIMEOUT_S, autocommit=True) as connection:
         with connection.promptly(_TIMEOUT_S):
-            row = await (await connection.execute(_NEWEST_BEAT)).fetchone()
+            row = await (await connection.execute(NEWEST_BEAT.encode())).fetchone()
     return None if row is None else row[0]
 
 
 async def is_worker_alive(dsn: str) -> bool:
     """Tell whether any worker has given a sign of life within SILENT_S seconds; raises as `heartbeat_age_s`."""
-    age = await heartbeat_age_s(dsn)
-    return age is not None and age < SILENT_S
+    return is_recent(await heartbeat_age_s(dsn))
+
+
+def is_recent(age_s: float | None) -> bool:
+    """Tell whether a heartbeat of this age is one of a worker that lives."""
+    return age_s is not None and age_s < SILENT_S

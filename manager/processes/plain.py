@@ -16,6 +16,7 @@ from manager.desk.plan.operator_closes import operator_of
 from manager.state import records
 from manager.state.kinds import EventKind, OrderPurpose
 from manager.views.activity import Standing
+from manager.views.adding_up import InCents
 from manager.views.holdings import Totals
 
 _CENT: Final = Decimal("0.01")
@@ -44,8 +45,10 @@ _GAPS_S: Final = (10.0, 60.0, 300.0, 900.0, 3600.0)
 _KINDS_KEPT: Final = 500
 
 
-def usd(amount: Decimal, *, signed: bool = False) -> str:
-    """Return dollars and cents."""
+def usd(amount: Decimal | None, *, signed: bool = False) -> str:
+    """Return dollars and cents, with a dash for what is not known."""
+    if amount is None:
+        return "-"
     rounded = amount.quantize(_CENT) or ZERO.quantize(_CENT)
     return f"{rounded:+,f}" if signed and rounded else f"{rounded:,f}"
 
@@ -198,22 +201,23 @@ def summary_lines(ran_s: float, counts: Counts, standing: Mapping[str, Sequence[
         f"Ran {lasting(ran_s)}: {counted(counts.decisions, 'decision')}{failed}, {counted(counts.orders, 'order')}, "
         f"{counted(counts.fills, 'fill')}."
     )
-    rows = [(_named(tenant, one.account_id), one.totals) for tenant, mine in standing.items() for one in mine]
+    several = len(standing) > 1
+    rows = [(named(tenant, one.account_id, several), one.totals) for tenant, mine in standing.items() for one in mine]
     if len(rows) > 1:
         rows.append(("in total", Totals.of(one for _, one in rows)))
     for name, one in rows:
-        equity, start, moved = (round(amount, 2) for amount in (one.equity, one.start_usd, one.moved_usd))
-        pnl = usd(equity - start - moved, signed=True)  # so that what is printed adds up
-        yield f"{name}: equity {usd(equity)} USD = start {usd(start)} + moved {usd(moved)} + PnL {pnl}"
+        start, moved, pnl, equity = InCents.of(one)
+        sums = f"start {usd(start)} + moved {usd(moved)} + PnL {usd(pnl, signed=True)}"
+        yield f"{name}: equity {usd(equity)} USD = {sums}"
     if counts.model_usd or counts.unknown_usd:
         unknown = f", and up to {counts.unknown_usd:f} of unknown cost" if counts.unknown_usd else ""
         yield f"Models cost {counts.model_usd:f} USD{unknown}."
     held = [(tenant, position) for tenant, mine in standing.items() for one in mine for position in one.positions]
     if held:
-        named = [f"{_named(tenant, one.trader_id)} {_side(one)} {one.symbol}" for tenant, one in held[:_SHOWN]]
+        told = [f"{named(tenant, one.trader_id, several)} {_side(one)} {one.symbol}" for tenant, one in held[:_SHOWN]]
         more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
         yield (
-            f"{counted(len(held), 'position stays', 'positions stay')} open ({', '.join(named)}{more}), protected only "
+            f"{counted(len(held), 'position stays', 'positions stay')} open ({', '.join(told)}{more}), protected only "
             "while a worker runs: start it again, or close them."
         )
 
@@ -222,8 +226,9 @@ def _side(row: records.PositionRow) -> str:
     return "long" if row.quantity > ZERO else "short"
 
 
-def _named(tenant: str, name: str) -> str:
-    return name if tenant == records.DEFAULT_TENANT else f"{tenant}/{name}"
+def named(tenant: str, name: str, several: bool) -> str:
+    """Return the name of an account or a trader, with its tenant where there are several."""
+    return f"{tenant}/{name}" if several else name
 
 
 class Fold:

@@ -18,7 +18,7 @@ from manager.processes.printable import broken
 from manager.state.embedded.process import EmbeddedPostgresError
 from manager.state.errors import StateError
 from manager.state.kinds import EventKind
-from manager.state.records import DEFAULT_TENANT, TenantId
+from manager.state.records import TenantId
 from manager.state.store import Store
 from manager.views.activity import Activity, ActivityReader, Standing, read_standing
 
@@ -113,7 +113,7 @@ class Teller:
             self._tell(tenant, news)
             if any(row.kind == EventKind.DESK_STARTED for row in news.events):
                 line = plain.ready_line(await read_standing(store, tenant), self._clock.now())
-                self._speaker.say(f"{_of(tenant)}{line}")
+                self._speaker.say(f"{self._of(tenant)}{line}")
         self._found()
 
     async def finish(self, store: Store | None) -> None:
@@ -141,10 +141,13 @@ class Teller:
                 said.append((row.decided_at, self._fold.told(plain.failure_of(row), line, now_s)))
         for at, line in sorted(said):
             if line:
-                self._speaker.say(f"{_of(tenant)}{line}", at)
+                self._speaker.say(f"{self._of(tenant)}{line}", at)
         self._counts.count(news.decisions)
         self._counts.orders += len(news.orders)
         self._counts.fills += len(news.fills)
+
+    def _of(self, tenant: TenantId) -> str:
+        return f"{tenant}: " if len(self._tenants) > 1 else ""
 
     async def _watch(self) -> None:
         """Say once that the database is away, when a look takes two seconds longer than it may."""
@@ -168,7 +171,3 @@ class Teller:
 async def _pass(ended: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(ended.wait(), seconds)
-
-
-def _of(tenant: TenantId) -> str:
-    return "" if tenant == DEFAULT_TENANT else f"{tenant}: "

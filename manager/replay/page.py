@@ -9,6 +9,7 @@ import polars as pl
 from jinja2 import Environment, select_autoescape
 
 from exchanges.clock import from_ms
+from manager.views.adding_up import InCents
 
 GENERATOR: Final = '<meta name="generator" content="propdesk replay">'
 _WIDTH: Final = 900
@@ -180,10 +181,10 @@ def money(amount: str) -> str:
 
 
 def adding_up(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a row's equity, start, moved and PnL; the PnL gives way by a cent where the rounded would not add up."""
-    equity, start, moved = (round(Decimal(row[key]), 2) for key in ("equity", "start_usd", "moved_usd"))
-    told = {"equity": equity, "start_usd": start, "moved_usd": moved, "pnl": equity - start - moved}
-    return {key: f"{amount:z,.2f}" for key, amount in told.items()}
+    """Return a row's equity, start, moved and PnL in cents, which add up."""
+    told = InCents.rounded(*(Decimal(row[key]) for key in ("start_usd", "moved_usd", "equity")))
+    shown = {"equity": told.equity, "start_usd": told.start_usd, "moved_usd": told.moved_usd, "pnl": told.pnl_usd}
+    return {key: f"{amount:z,.2f}" for key, amount in shown.items()}
 
 
 def _shown(trader: dict[str, Any], key: str) -> str:

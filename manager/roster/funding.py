@@ -114,7 +114,7 @@ class Funding:
             row = await transition(tx, row.trader_id, TraderState.STOPPED, actor=actor, reason=told, at=self._at)
         await tx.patch(records.TraderRow, (row.trader_id,), state_code=StateCode.FUNDED, state_reason=told)
         event = event_of(row, self._at, kind=EventKind.TRADER_FUNDED, actor=actor, reason=told)
-        await tx.insert([replace(event, before=f"equity {book.cash}", after=f"equity {book.cash + amount}")])
+        await tx.insert([replace(event, before=f"equity {book.cash:,.2f}", after=f"equity {book.cash + amount:,.2f}")])
         return replace(row, state_code=StateCode.FUNDED, state_reason=told)
 
     def _refused(self, why: str, largest: Decimal = ZERO) -> FundingRefused:

@@ -66,7 +66,7 @@ class DatabasePlace:
                 check_place(self.data_dir)
                 server = stack.enter_context(attach(self.data_dir))
                 if prepare:
-                    from manager.state.postgres.connection import translated
+                    from manager.state.postgres.translation import translated
 
                     with translated():
                         provision(server.dsn(user=_SUPERUSER, database=_SUPERUSER), DATABASE)

@@ -26,6 +26,7 @@ _DENYING: Final = (VerdictKind.DENIAL, VerdictKind.CLAMP)
 _EDITS: Final = (EventKind.TRADER_UPDATED, EventKind.ACCOUNT_TERMS, EventKind.CONFIG_CHANGED)
 _FAILED: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DECIDED)
 _MOST_INVALID: Final = 20
+_LEVERAGE: Final = "LEVERAGE"
 
 
 class OperationKind(StrEnum):
@@ -101,7 +102,7 @@ class Operation:
             symbol=row.symbol,
             what=row.kind,
             outcome=row.code,
-            detail=row.detail,
+            detail=_told(row),
             ref=row.intent_id,
         )
 
@@ -190,6 +191,14 @@ class Operation:
             detail=by,
             ref=row.event_id,
         )
+
+
+def _told(row: VerdictRow) -> str:
+    """Return what a verdict says; what a size was cut to in cents, the row's numbers have it exactly."""
+    sizes = [Decimal(row.numbers[name]) for name in ("before", "after") if name in row.numbers]
+    if row.kind != VerdictKind.CLAMP or row.code == _LEVERAGE or len(sizes) < 2:
+        return row.detail
+    return "cut from {:,.2f} to {:,.2f} USD".format(*sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ def test_an_account_below_zero_is_halted_and_moves_no_capital(tmp_path: Path) ->
     assert account | {"equity": "-6000", "unallocated": "1000"} == account
     assert (account["start_usd"], account["moved_usd"], account["pnl"]) == ("10000", "0", "-16000")
     assert account["state"] == "halted"
-    assert account["state_reason"].startswith("the account's equity is -6000")
+    assert account["state_reason"].startswith("the account's equity is -6,0")
 
 
 def test_under_custom_the_share_of_a_bankrupt_is_not_dealt_to_others(tmp_path: Path) -> None:

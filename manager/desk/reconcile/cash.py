@@ -43,17 +43,31 @@ class CashBooking:
     def book_as_held(self, told: Sequence[CashMovement]) -> None:
         """Remember movements of the very instant of the first balance, which has them already."""
         for one in told:
-            self.book(replace(one, amount=ZERO))
+            self._post(replace(one, amount=ZERO))
 
-    def book(self, one: CashMovement) -> None:
-        """Book a movement, whole, to what no trader has; the account's curve takes it as a flow, at its last sample."""
+    async def book(self, one: CashMovement) -> None:
+        """Book a movement, whole, to what no trader has; the account's curve takes it as a flow.
+
+        What was earned or lost since the last sample is of the curve first, whatever the movement takes.
+        """
         state = self._session.state
         head = state.head(UNALLOCATED)
-        curve = head.performance
-        if curve.units > 0 and one.amount:
-            curve = performance.flow(curve, Decimal(repr(curve.units * curve.nav)), one.amount)
+        if one.amount and head.performance.sampled_at is not None:
+            curve = performance.flow(head.performance, await self._equity(), one.amount)
             state.set_head(replace(head, performance=curve))
-        state.move_capital(_KINDS[one.kind], [(UNALLOCATED, one.amount)], _ref(one), one.at)
+        self._post(one)
+
+    async def _equity(self) -> Decimal:
+        """Return what all books are worth now; a symbol that the market does not quote counts at its last mark."""
+        state = self._session.state
+        marks = {symbol: mark.price for symbol, mark in state.account.marks.items()}
+        marks.update((await self._session.look_at_market()).marks().items())
+        held = [position for book in state.books.values() for position in book.positions.values()]
+        unrealized = (one.unrealized(marks.get(one.symbol, one.entry_price)) for one in held)
+        return sum(unrealized, sum((book.cash for book in state.books.values()), ZERO))
+
+    def _post(self, one: CashMovement) -> None:
+        self._session.state.move_capital(_KINDS[one.kind], [(UNALLOCATED, one.amount)], _ref(one), one.at)
 
 
 def _ref(one: CashMovement) -> str:

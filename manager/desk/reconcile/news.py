@@ -50,7 +50,7 @@ class News:
                 case FundingPayment():
                     await self._funding.book(item)
                 case CashMovement():
-                    self._cash.book(item)
+                    await self._cash.book(item)
         self._advance(paid, moved)
         if news:
             await self._session.flush()

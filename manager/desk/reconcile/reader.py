@@ -4,9 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from exchanges.decorators import read_within
-from exchanges.errors import ExchangeError
-from exchanges.market import Snapshot
 from exchanges.types import ZERO, Symbol
 from manager.desk.reconcile.adoption import Adoption
 from manager.desk.reconcile.cash import CashBooking
@@ -67,19 +64,9 @@ class Reconciler:
         positions = {report.symbol: report for report in await exchange.fetch_positions()}
         orders = {OrderId(report.client_order_id): report for report in await exchange.fetch_open_orders()}
         balance = await exchange.fetch_balance()
-        snapshot = await self._snapshot()
+        snapshot = await self._session.look_at_market()
         self._session.read(Truth(at=at, balance=balance, positions=positions, open_orders=orders), snapshot)
         await self._adoption.settle_unlisted(orders)
-
-    async def _snapshot(self) -> Snapshot:
-        """Return the market, empty when it cannot be read: stops must stand even then, entries find no mark."""
-        runtime = self._session.runtime
-        try:
-            limit = None if runtime.timeout_s is None else self._session.call_limit_s()
-            return await read_within(limit, "market", runtime.market.snapshot(frozenset(runtime.instruments)))
-        except ExchangeError as failure:
-            self._session.incident("MARKET_UNAVAILABLE", str(failure))
-            return Snapshot(self._session.clock.now(), {})
 
     def _mismatches(self) -> set[Symbol]:
         """Return the symbols on which the venue's position is not the sum of the books."""

@@ -5,6 +5,7 @@ Decimals travel as strings and so stay exact; floats in their shortest exact for
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import GenericAlias
 from typing import Any, get_type_hints
 
@@ -25,10 +26,13 @@ class Codec:
     """Code the rows of one type."""
 
     def __init__(self, kind: Any) -> None:
-        self._kind = kind
+        self._kind = self._hinted = kind
         batch: Any = GenericAlias(tuple, (kind, Ellipsis))
         self._batch: TypeAdapter[Any] = TypeAdapter(batch)
-        self._fields = {name: (hint, TypeAdapter(hint)) for name, hint in get_type_hints(kind).items()}
+
+    @cached_property
+    def _fields(self) -> Mapping[str, tuple[Any, TypeAdapter[Any]]]:
+        return {name: (hint, TypeAdapter(hint)) for name, hint in get_type_hints(self._hinted).items()}
 
     def dump(self, rows: Sequence[Any]) -> str:
         """Return a JSON array of objects, one for each row; raise InvalidRow for what JSON cannot carry."""
@@ -102,7 +106,16 @@ class DecisionCodec(Codec):
         return super().dump_fields(values)
 
 
+class LateCodecs(dict[type[Any], Codec]):
+    """Hold the codec of each row type, built when it is first asked for."""
+
+    def __missing__(self, kind: type[Any]) -> Codec:
+        special = {BookRow: BookCodec, DecisionRow: DecisionCodec}
+        made = self[kind] = special[kind]() if kind in special else Codec(kind)
+        return made
+
+
 def build_codecs() -> Mapping[type[Any], Codec]:
-    """Return the codec of each row type."""
-    special = {BookRow: BookCodec, DecisionRow: DecisionCodec}
-    return {kind: special[kind]() if kind in special else Codec(kind) for kind in KEYS}
+    """Return the codec of each row type, built now: a worker's first round does not wait for them."""
+    late = LateCodecs()
+    return {kind: late[kind] for kind in KEYS}

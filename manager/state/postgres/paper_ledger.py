@@ -18,8 +18,9 @@ from exchanges.errors import ExchangeConfigError, OutcomeUnknown, VenueUnavailab
 from exchanges.paper.state import PaperAccountId, PaperOrder, PaperState
 from exchanges.types import ClientOrderId, Fill, FundingPayment
 from manager.state.errors import InvalidRow, StateError
-from manager.state.postgres.connection import Scope, glance, translated
+from manager.state.postgres.connection import Scope, glance
 from manager.state.postgres.statements import TENANT, array, as_json, writes
+from manager.state.postgres.translation import translated
 from manager.state.records import TenantId
 from manager.state.tables import PAPER_TABLES
 from manager.state.tables.types import INSTANT

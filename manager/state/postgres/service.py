@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from exchanges.clock import EPOCH
 from manager.state.access import ApiKeyRow, KeyId
 from manager.state.kinds import Role, TradingState
-from manager.state.postgres.connection import translated
+from manager.state.postgres.translation import translated
 from manager.state.records import AccountId, EventRow, TenantId
 from manager.state.store import AccountKey, Backlog, Claim, GateRoom
 from manager.state.switches import Switch

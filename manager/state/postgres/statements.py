@@ -1,6 +1,6 @@
 """The statements of a transaction, built once; a batch of rows or keys is one JSON parameter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from manager.state.acts import FlattenRow
 from manager.state.funding import FundingRow
 from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
+from manager.state.postgres.reads import DESK_KINDS, Command
 from manager.state.spending import ADDED, SpendingRow
 from manager.state.store import VERDICTS_SHOWN
 from manager.state.tables import SERVICE, TABLES, TENANTS
@@ -27,19 +28,7 @@ _ACCOUNT = sa.bindparam("account", type_=sa.Text())
 _TRADER = sa.bindparam("trader", type_=sa.Text())
 _DIALECT: sa.Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
 _REVISION: sa.ColumnElement[str] = sa.literal_column("(SELECT version_num FROM alembic_version)")
-Shape = tuple[tuple[str, type | None], ...]
 PENDING = sa.text("status = 'pending'")
-DESK_KINDS = (
-    records.AccountRow,
-    records.TraderRow,
-    records.ScheduleRow,
-    records.BookRow,
-    records.PositionRow,
-    records.IntentRow,
-    records.OrderRow,
-    records.IncidentRow,
-    FlattenRow,
-)
 _OPENING = sa.text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
 OPEN_FLATTENS = sa.text("state = 'open'")
 LIVE_ORDERS = sa.text(f"state IN ({', '.join(repr(state.value) for state in LIVE)})")
@@ -111,58 +100,6 @@ def array(rows: sa.Select[Any], limit: Any = None) -> ScalarSelect[Any]:
     return sa.select(
         sa.cast(sa.func.coalesce(sa.func.json_agg(inner.c.row), sa.literal_column("'[]'::json")), sa.Text())
     ).scalar_subquery()
-
-
-def find(kind: type[Any], shape: Shape, newest_first: str) -> sa.Select[Any]:
-    """Build a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
-    table = TABLES[kind]
-    clauses = equal(table, shape)
-    limit = sa.bindparam("limit", type_=sa.Integer())
-    return sa.select(listed(kind, *clauses, order=newest(table, newest_first), limit=limit))
-
-
-def equal(
-    table: FromClause, shape: Sequence[tuple[str, type | None]], prefix: str = ""
-) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions of a search by fields; the names of its parameters begin with `prefix`."""
-    clauses: list[sa.ColumnElement[bool]] = []
-    for name, wanted in shape:
-        col = table.c[name]
-        if wanted is None:
-            clauses.append(col.is_(None))
-        elif wanted is tuple:
-            clauses.append(col == sa.func.any(sa.bindparam(f"{prefix}in_{name}", type_=ARRAY(col.type))))
-        else:
-            clauses.append(col == sa.bindparam(f"{prefix}is_{name}", type_=col.type))
-    return clauses
-
-
-def newest(table: sa.Table, by: str, *, bounded: bool = False) -> tuple[sa.ColumnElement[Any], ...]:
-    """Return the order by a field, the newest first, of which a `bounded` search finds none that is empty.
-
-    Without a field there is no order.
-    """
-    if not by:
-        return ()
-    # NULLS LAST where there are none would keep an index from giving the order.
-    column = table.c[by].desc()
-    return (column.nulls_last() if table.c[by].nullable and not bounded else column,)
-
-
-def shape_of(where: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
-    """Return what a search's statement depends on, and its parameters."""
-    shape: list[tuple[str, type | None]] = []
-    parameters: dict[str, Any] = {}
-    for name, wanted in where.items():
-        if wanted is None:
-            shape.append((name, None))
-        elif isinstance(wanted, tuple):
-            shape.append((name, tuple))
-            parameters[f"in_{name}"] = list(wanted)
-        else:
-            shape.append((name, object))
-            parameters[f"is_{name}"] = wanted
-    return tuple(shape), parameters
 
 
 def stamp(table: sa.Table, *where: Any) -> ScalarSelect[Any]:
@@ -372,19 +309,11 @@ def add() -> ReturningInsert[Any]:
     ).returning(sa.cast(as_json(table), sa.Text()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """Hold a statement as the driver takes it, and the parameters that never change."""
-
-    sql: bytes
-    fixed: Mapping[str, Any]
-
-    @staticmethod
-    def of(statement: sa.ClauseElement) -> "Command":
-        """Compile a statement, once for all its executions."""
-        compiled = statement.compile(dialect=_DIALECT)
-        fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        return Command(sql=str(compiled).encode(), fixed=fixed)
+def compiled(statement: sa.ClauseElement) -> Command:
+    """Compile a statement, once for all its executions."""
+    made = statement.compile(dialect=_DIALECT)
+    fixed = {name: value for name, value in made.params.items() if value is not None}
+    return Command(sql=str(made).encode(), fixed=fixed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,7 +328,7 @@ class TableCommands:
     def of(table: TableStatements) -> "TableCommands":
         """Compile the statements on a table."""
         return TableCommands(
-            insert=Command.of(table.insert), upsert=Command.of(table.upsert), delete=Command.of(table.delete)
+            insert=compiled(table.insert), upsert=compiled(table.upsert), delete=compiled(table.delete)
         )
 
 
@@ -415,33 +344,24 @@ class _Tables(dict[type[Any], TableCommands]):
 class Statements:
     """Hold the statements of a store, each compiled when it is first used; most commands use a few."""
 
-    desk = cached_property(lambda _: Command.of(desk()))
-    trader = cached_property(lambda _: Command.of(trader()))
-    known_trades = cached_property(lambda _: Command.of(known_trades()))
-    known_payments = cached_property(lambda _: Command.of(known_payments()))
-    acquire = cached_property(lambda _: Command.of(acquire()))
-    fence = cached_property(lambda _: Command.of(fence()))
-    add = cached_property(lambda _: Command.of(add()))
-    conclude = cached_property(lambda _: Command.of(conclude()))
-    switches = cached_property(lambda _: Command.of(sa.select(switches_text())))
-    switch = cached_property(lambda _: Command.of(switch()))
+    desk = cached_property(lambda _: compiled(desk()))
+    trader = cached_property(lambda _: compiled(trader()))
+    known_trades = cached_property(lambda _: compiled(known_trades()))
+    known_payments = cached_property(lambda _: compiled(known_payments()))
+    acquire = cached_property(lambda _: compiled(acquire()))
+    fence = cached_property(lambda _: compiled(fence()))
+    add = cached_property(lambda _: compiled(add()))
+    conclude = cached_property(lambda _: compiled(conclude()))
+    switches = cached_property(lambda _: compiled(sa.select(switches_text())))
+    switch = cached_property(lambda _: compiled(switch()))
 
     def __init__(self) -> None:
         self.tables = _Tables()
-        self._found: dict[tuple[type[Any], Shape, str], Command] = {}
         self._patches: dict[tuple[type[Any], tuple[str, ...], bool], Command] = {}
-
-    def find(self, kind: type[Any], shape: Shape, newest_first: str) -> Command:
-        """Return the search of a shape."""
-        key = (kind, shape, newest_first)
-        command = self._found.get(key)
-        if command is None:
-            command = self._found[key] = Command.of(find(*key))
-        return command
 
     def patch(self, kind: type[Any], names: tuple[str, ...], *, each: bool = False) -> Command:
         """Return the update of some columns, of one row or of each of several."""
         command = self._patches.get((kind, names, each))
         if command is None:
-            command = self._patches[kind, names, each] = Command.of(patch(kind, names, each=each))
+            command = self._patches[kind, names, each] = compiled(patch(kind, names, each=each))
         return command

@@ -20,7 +20,8 @@ class PostgresStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._codecs = build_codecs()
-        self._statements = Statements()
+        statements = Statements()
+        self._given = lambda: statements
         self._desks: Desks = {}
 
     @classmethod
@@ -56,7 +57,7 @@ class _Block:
             self._scope.driver,
             self._tenant,
             codecs=self._store._codecs,
-            statements=self._store._statements,
+            statements=self._store._given,
             desks=self._store._desks,
         )
         if self._fence is not None:

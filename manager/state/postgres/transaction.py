@@ -1,9 +1,9 @@
 """One transaction in a tenant on PostgreSQL."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from pydantic import TypeAdapter
@@ -15,14 +15,24 @@ from manager.state.errors import InvalidRow, SchemaMoved, StateError
 from manager.state.keys import KEYS, RANK, Row
 from manager.state.kinds import SwitchScope
 from manager.state.postgres.codec import Codec
-from manager.state.postgres.connection import translated
-from manager.state.postgres.searches import events_command, search_command, shapes_of
-from manager.state.postgres.statements import DESK_KINDS, Command, Statements, shape_of
+from manager.state.postgres.reads import (
+    DESK_KINDS,
+    Command,
+    SearchShape,
+    events_command,
+    find_command,
+    search_command,
+    shape_of,
+    shapes_of,
+)
+from manager.state.postgres.translation import translated
 from manager.state.spending import SpendingRow
 from manager.state.store import AccountRows, Conclusion, EventPlace, Fence, Search, TraderRows, fence_lost
 from manager.state.switches import Switch, Switched, Switches, of_trader
-from manager.state.tables import REVISION
 from traders.spec import TraderId
+
+if TYPE_CHECKING:
+    from manager.state.postgres.statements import Statements
 
 R = TypeVar("R")
 _SWITCH: TypeAdapter[Switch] = TypeAdapter(Switch)
@@ -30,9 +40,12 @@ Desks = dict[tuple[records.TenantId, records.AccountId], dict[type[Any], tuple[s
 
 
 class PostgresTransaction:
-    """Read and write rows of one tenant; rows of one type travel in one statement, parents first."""
+    """Read and write rows of one tenant; rows of one type travel in one statement, parents first.
 
-    __slots__ = ("_codecs", "_connection", "_desks", "_statements", "_tenant", "_wrote", "failure")
+    `statements` gives those that need SQLAlchemy: who only searches never asks for them.
+    """
+
+    __slots__ = ("_codecs", "_connection", "_desks", "_given", "_tenant", "_wrote", "failure")
 
     def __init__(
         self,
@@ -40,16 +53,20 @@ class PostgresTransaction:
         tenant: records.TenantId,
         *,
         codecs: Mapping[type[Any], Codec],
-        statements: Statements,
+        statements: "Callable[[], Statements]",
         desks: Desks,
     ) -> None:
         self._connection = connection
         self._tenant = tenant
         self._codecs = codecs
-        self._statements = statements
+        self._given = statements
         self._desks = desks
         self._wrote = False
         self.failure: StateError | None = None
+
+    @property
+    def _statements(self) -> "Statements":
+        return self._given()
 
     async def check_fence(self, fence: Fence) -> None:
         """Lock the account's row to the end of the transaction; raise FenceLost if its token has moved on.
@@ -169,8 +186,9 @@ class PostgresTransaction:
         """Return rows whose fields equal `where` (a tuple value means any of), in key order or by `newest_first`."""
         self._guard(check_fields, kind, (*where, *((newest_first,) if newest_first else ())))
         shape, parameters = shape_of(where)
-        statement = self._statements.find(kind, shape, newest_first)
-        row = await self._row(statement, parameters | {"tenant": self._tenant, "limit": limit})
+        row = await self._row(
+            find_command(SearchShape(kind, shape, newest_first)), parameters | {"tenant": self._tenant, "limit": limit}
+        )
         return self._codecs[kind].load(row[0])
 
     async def search(self, *searches: Search) -> Sequence[Sequence[Any]]:
@@ -304,6 +322,8 @@ class PostgresTransaction:
             raise
 
     def _check_revision(self, found: str | None) -> None:
+        from manager.state.tables import REVISION  # with the tables, which who only looks does not need
+
         if found != REVISION:
             self._fail(SchemaMoved(found, REVISION))
 

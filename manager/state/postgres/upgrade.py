@@ -22,9 +22,9 @@ from sqlalchemy.pool import NullPool
 
 from manager.resources import resource
 from manager.state.errors import SchemaMoved, StoreUnavailable
-from manager.state.postgres.connection import translated
 from manager.state.postgres.limits import BoundedSyncConnection, bounded
 from manager.state.postgres.roles import OWNER, QUEUE, ensure_memberships, ensure_roles, ensure_schema_access
+from manager.state.postgres.translation import translated
 from manager.state.postgres.unreachable import unreached
 from manager.state.tables import METADATA, REVISION
 

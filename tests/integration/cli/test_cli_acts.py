@@ -162,7 +162,7 @@ def test_close_says_what_it_asked_for_and_why_it_is_not_done(dsn: str) -> None:
         (("flatten", "--all", "--json"), 2, "pass --yes"),
         (("flatten", "--trader", "x", "--yes"), 2, "there is no trader 'x'"),
         (("flatten", "--account", "x", "--yes"), 2, "there is no account 'x'"),
-        (("flatten", "--all", "--yes", "--tenant", "x"), 2, "tenant 'x' has no accounts"),
+        (("flatten", "--all", "--yes", "--tenant", "x"), 2, "--tenant x is no tenant of this desk; it has default"),
         (("flatten", "--all", "--cancel"), 1, "no flatten of all accounts of the tenant is under way"),
         (("traders", "isolate", "x", "--reason", "r"), 2, "there is no trader 'x'"),
         (("traders", "fund", "a", "100", "--reason", "r"), 1, "it is not bankrupt"),

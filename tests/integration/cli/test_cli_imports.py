@@ -13,7 +13,10 @@ from desk_history import fill_history
 from manager.state.postgres.store import PostgresStore
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = "alembic anyio grpc httpx httpx2 jinja2 numpy openai polars procrastinate rich ruamel structlog tenacity"
+HEAVY = (
+    "alembic anyio grpc httpx httpx2 jinja2 numpy openai polars procrastinate rich ruamel sqlalchemy sqlmodel "
+    "structlog tenacity"
+)
 MAIN = f"""
 import sys
 from manager.cli.app import main

@@ -104,7 +104,10 @@ def test_one_trader_is_shown_whole() -> None:
     [
         (("trades", "--trader", "none"), "there is no trader 'none'"),
         (("trades", "--account", "none"), "there is no account 'none'"),
-        (("trades", "--since", "yesterday"), "'yesterday' is no time; write 2025-05-04"),
+        (("trades", "--since", "someday"), "'someday' is no time; write 15m, 2h or 3d for so long ago, today, yest"),
+        (("operations", "--until", "99x"), "'99x' is no time; write 15m, 2h or 3d"),
+        (("trades", "--since", "999999w"), "'999999w' is before all time; write 15m"),
+        (("trades", "--since", "1h", "--until", "yesterday"), "is after --until"),
         (("trades", "--after", "x"), "'x' is no cursor of this view"),
         (("performance", "none"), "there is no trader 'none'"),
         (("performance", "bull", "--account", "paper"), "give TRADER or --account NAME, not both"),

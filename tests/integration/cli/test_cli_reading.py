@@ -459,3 +459,17 @@ def test_a_file_of_traders_is_taken_on_whole_or_not_at_all(
     file.write_text(MANY)
     assert len(read("traders", "add", str(file), "-c", str(config))["traders"]) == 3
     assert registered(store) == {"bull", "bear", "third", "fourth", "fifth"}
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status", "operations", "trades", "performance", "ranking", "why x", "traders list", "traders show bull",
+        "traders pause bull", "halt --reason r", "flatten --all --dry-run", "prompts sent d",
+    ],
+)  # fmt: skip
+def test_an_unknown_tenant_is_refused_and_the_known_ones_are_named(command: str) -> None:
+    result = propdesk(*command.split(), "--tenant", "typo")
+    assert result.exit_code == 2
+    assert "propdesk: --tenant typo is no tenant of this desk; it has default" in on_a_line(result.stderr)

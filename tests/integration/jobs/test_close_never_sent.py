@@ -1,11 +1,6 @@
 """A worker killed or frozen between storing a close and sending it: the position is covered again, nothing is sent."""
 
-import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,13 +10,12 @@ import pytest
 
 from config_files import write_config
 from database_fixtures import Database as ScratchDatabase
+from ended_worker import ended
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk
 
 pytestmark = [pytest.mark.database, pytest.mark.processes, pytest.mark.slow]
 
-_ROOT = Path(__file__).parents[3]
-_SUPPORT = _ROOT / "tests" / "support"
 _PATIENCE_S = 120
 _ONE = LIVELY[: LIVELY.index("  - {<<: *first, id: t2")].replace("decision_interval: 1s", "decision_interval: 3s")
 _QUIET = "monitoring: {update_interval: 1s}\n"
@@ -42,32 +36,11 @@ _TOKEN = "SELECT fencing_token FROM accounts"
 
 
 class Scene:
-    """One desk on a database, and the process that ends at its first close."""
+    """One desk on a database."""
 
     def __init__(self, folder: Path, database: ScratchDatabase, text: str) -> None:
         self.config = write_config(folder, text)
         self.dsn, self._admin = database.dsn, database.admin_dsn
-
-    @asynccontextmanager
-    async def ended(self, how: signal.Signals) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run a worker until the signal has met it between storing and sending a close."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *(str(_SUPPORT / "killed_worker.py"), str(self.config), self.dsn, "persisted", "close", how.name),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (_ROOT, _SUPPORT)))},
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                if how is signal.SIGKILL:
-                    assert await process.wait() == -signal.SIGKILL
-                while how is signal.SIGSTOP and _state_of(process.pid) != "T":  # noqa: ASYNC110 - a signal sets no event
-                    await asyncio.sleep(0.05)
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
     def query(self, statement: str, *parameters: str) -> tuple[object, ...]:
         """Return the first row of a query."""
@@ -87,17 +60,13 @@ class Scene:
         return self.count(_TOKEN) > since + 4
 
 
-def _state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 @pytest.mark.parametrize("text", [_ALONE, _SHARED], ids=["alone", "shared"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 async def test_a_close_that_was_stored_and_never_sent_leaves_no_position_without_a_stop(
     database: ScratchDatabase, tmp_path: Path, how: signal.Signals, text: str
 ) -> None:
     scene = Scene(tmp_path, database, text)
-    async with scene.ended(how) as process:
+    async with ended(scene.config, scene.dsn, "persisted", "close", how) as process:
         order_id, state = scene.query(_CLOSE)
         assert (state, scene.count(_AT_VENUE, str(order_id))) == ("pending", 0)
         assert scene.count(_HELD)

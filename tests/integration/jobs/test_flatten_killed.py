@@ -1,9 +1,5 @@
 """A worker killed in the middle of a flatten: the next one ends it, nothing is closed twice and nothing is entered."""
 
-import asyncio
-import os
-import signal
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +7,7 @@ import pytest
 
 from config_files import write_config
 from database_fixtures import Database as ScratchDatabase
+from ended_worker import killed
 from exchanges.clock import SystemClock
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk, restless
@@ -24,8 +21,6 @@ from manager.state.store import Store
 
 pytestmark = [pytest.mark.database, pytest.mark.processes, pytest.mark.slow]
 
-_ROOT = Path(__file__).parents[3]
-_SUPPORT = _ROOT / "tests" / "support"
 _PATIENCE_S = 180
 _SCOPE = FlattenScope(kind=ScopeKind.ACCOUNT, name="paper")
 _TWO = LIVELY[: LIVELY.index("  - {<<: *first, id: t3")] + "monitoring: {update_interval: 1s}\n"
@@ -49,23 +44,6 @@ async def flattened(desk: LiveDesk, store: Store) -> FlattenAsked:
     return await manager.flatten(DEFAULT_TENANT, _SCOPE, Afterwards.HALT, actor="ann", reason="storm")
 
 
-async def killed(config: Path, dsn: str, place: str) -> None:
-    """Run a worker until it dies at its first close."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *(str(_SUPPORT / "killed_worker.py"), str(config), dsn, place, "close"),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (_ROOT, _SUPPORT)))},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            assert await process.wait() == -signal.SIGKILL
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 @pytest.mark.parametrize("place", ["persisted", "taken", "answered"])
 async def test_the_next_worker_ends_a_flatten(database: ScratchDatabase, tmp_path: Path, place: str) -> None:
     config = write_config(tmp_path, _TWO)
@@ -75,7 +53,7 @@ async def test_the_next_worker_ends_a_flatten(database: ScratchDatabase, tmp_pat
     store = PostgresStore.open(database.dsn)
     try:
         asked = await flattened(desk, store)
-        await killed(config, database.dsn, place)
+        await killed(config, database.dsn, place, "close")
         assert not await has_ended(store)
         again = await flattened(desk, store)
         assert (again.joined, again.parts) == (True, asked.parts)

@@ -1,9 +1,5 @@
 """A worker killed between persist, send and outcome: no second order, no lost fill, books that equal the venue's."""
 
-import asyncio
-import os
-import signal
-import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,14 +9,13 @@ import pytest
 
 from config_files import write_config
 from database_fixtures import Database as ScratchDatabase
+from ended_worker import killed
 from job_handlers import eventually
 from live_desk import LIVELY, LiveDesk, restless
 from manager.state.records import OrderState
 
 pytestmark = [pytest.mark.database, pytest.mark.processes, pytest.mark.slow]
 
-_ROOT = Path(__file__).parents[3]
-_SUPPORT = _ROOT / "tests" / "support"
 _ONE_TRADER = LIVELY[: LIVELY.index("  - {<<: *first, id: t2")]
 _ABSENCE = timedelta(seconds=90)
 _PATIENCE_S = 60
@@ -30,32 +25,12 @@ _TOKEN = "SELECT fencing_token FROM accounts"
 
 
 class Scene:
-    """One desk of one trader on a database, and the processes that work on it."""
+    """One desk of one trader on a database."""
 
     def __init__(self, folder: Path, database: ScratchDatabase) -> None:
         self.config = write_config(folder, _ONE_TRADER)
         self.dsn = database.dsn
         self._admin = database.admin_dsn
-
-    async def killed(self, place: str, purpose: str) -> None:
-        """Run a worker until it has been killed at `place`."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(_SUPPORT / "killed_worker.py"),
-            str(self.config),
-            self.dsn,
-            place,
-            purpose,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (_ROOT, _SUPPORT)))},
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                assert await process.wait() == -signal.SIGKILL
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
     def query(self, statement: str, *parameters: str) -> tuple[object, ...]:
         """Return the first row of a query."""
@@ -80,7 +55,7 @@ async def test_a_killed_worker_neither_repeats_nor_loses_an_order(
     database: ScratchDatabase, tmp_path: Path, place: str, purpose: str
 ) -> None:
     scene = Scene(tmp_path, database)
-    await scene.killed(place, purpose)
+    await killed(scene.config, scene.dsn, place, purpose)
     order_id, state = scene.query(_OF_PURPOSE, purpose)
     at_venue = 0 if place == "persisted" else 1
     assert (state, scene.query(_AT_VENUE, str(order_id))) == ("pending", (at_venue,))

@@ -1,6 +1,6 @@
 """PostgreSQL itself keeps tenants apart, whatever SQL is run in a tenant's role; the hot queries use their indexes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
@@ -8,14 +8,14 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database_fixtures import Database
 from exchanges.clock import EPOCH
 from manager.state.acts import ActRow, FlattenRow
 from manager.state.journal import EquityRow
 from manager.state.keys import FIXED, KEYS, Row
-from manager.state.postgres import searches, statements
+from manager.state.postgres import reads, statements
 from manager.state.postgres.connection import Scope
 from manager.state.postgres.roles import APP, OWNER, QUEUE, SERVICE, queue_dsn
 from manager.state.postgres.store import PostgresStore
@@ -276,6 +276,13 @@ async def loaded(postgres_store: PostgresStore, database: Database) -> PostgresS
     return postgres_store
 
 
+async def plan_of(connection: AsyncConnection, command: reads.Command, given: Mapping[str, Any]) -> str:
+    """Return how the server would carry out a statement."""
+    explained = f"EXPLAIN {command.sql.decode()}"
+    return "\n".join((await connection.exec_driver_sql(explained, {**given, **command.fixed})).scalars())
+
+
+SEEN = {f"seen_{n}": None for n in range(len(reads.DESK_KINDS))}
 HOT: tuple[tuple[Any, dict[str, Any], set[str]], ...] = (
     (statements.desk(), {}, {"traders_by_account", "schedules_by_account", "intents_pending", "orders_live"}),
     (statements.trader(), {}, {"traders_pkey", "schedules_pkey", "books_pkey", "verdicts_by_trader"}),
@@ -293,11 +300,11 @@ async def test_hot_queries_use_their_indexes_as_the_app(loaded: PostgresStore) -
     given = {"tenant": "default", "account": "a1", "trader": "t1", "trades": ["f20"], "limit": 10}
     async with Scope(loaded.engine, tenant=DEFAULT_TENANT) as connection:
         for asked, where, indexes in HOT:
-            shape, parameters = statements.shape_of(where)
-            statement = statements.find(asked, shape, NEWEST[asked]) if isinstance(asked, type) else asked
-            compiled = statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
-            values = {name: (given | parameters).get(name, value) for name, value in compiled.params.items()}
-            plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
+            shape, parameters = reads.shape_of(where)
+            is_kind = isinstance(asked, type)
+            found = reads.SearchShape(asked, shape, NEWEST.get(asked, ""))
+            command = reads.find_command(found) if is_kind else statements.compiled(asked)
+            plan = await plan_of(connection, command, {**SEEN, **given, **parameters})
             assert {name for name in indexes if name not in plan} == set(), plan
 
 
@@ -322,11 +329,9 @@ SEARCHES: tuple[tuple[Search, str], ...] = (
 async def test_the_newest_of_each_owner_are_read_by_their_index_and_no_further(
     loaded: PostgresStore, search: Search, index: str
 ) -> None:
-    shapes, parameters = searches.shapes_of([search])
-    compiled = searches.search(shapes).compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
-    values = {**compiled.params, **parameters, "tenant": "default"}
+    shapes, parameters = reads.shapes_of([search])
     async with Scope(loaded.engine, tenant=DEFAULT_TENANT) as connection:
-        plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
+        plan = await plan_of(connection, reads.search_command(shapes), {**parameters, "tenant": "default"})
     assert index in plan, plan
     assert f"Seq Scan on {TABLES[search.kind].name}" not in plan, plan
 
@@ -335,10 +340,9 @@ async def test_events_are_read_on_from_a_place_by_their_index(postgres_store: Po
     rows = [make_row(EventRow, event_id=f"{n}") for n in range(3000)]
     async with postgres_store.transaction(DEFAULT_TENANT) as transaction:
         await transaction.insert(rows)
-    compiled = searches.events(()).compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
-    values = {**compiled.params, "tenant": "default", "xact": 1, "seq": 1, "limit": 10}
+    values = {"tenant": "default", "xact": 1, "seq": 1, "limit": 10}
     async with Scope(postgres_store.engine, tenant=DEFAULT_TENANT) as connection:
-        plan = "\n".join((await connection.exec_driver_sql(f"EXPLAIN {compiled}", values)).scalars())
+        plan = await plan_of(connection, reads.events_command(()), values)
     assert "using events_by_place" in plan, plan
 
 

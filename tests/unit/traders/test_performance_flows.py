@@ -140,9 +140,8 @@ def test_the_curve_is_what_the_equity_ratios_say_whether_or_not_it_is_sampled_be
             state = sample(state, after, AT)
         equity = ZERO if leaves and equity else capital
         state = flow(state, after, equity - after)
-        if not equity or sampled:
-            lowest = min(lowest, ratio)
-            assert state.nav == pytest.approx(ratio)
-            assert state.max_drawdown >= 1 - ratio - 1e-9
+        lowest = min(lowest, ratio)
+        assert state.nav == pytest.approx(ratio)
+        assert state.max_drawdown >= 1 - ratio - 1e-9
     assert sample(state, equity, AT).nav == pytest.approx(ratio)
     assert state.max_drawdown >= 1 - lowest - 1e-9

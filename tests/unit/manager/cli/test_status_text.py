@@ -47,7 +47,9 @@ async def test_times_of_today_have_no_date_and_a_decision_under_way_is_told(caps
 
 
 async def test_what_is_shown_of_equity_start_moved_and_pnl_adds_up_to_the_cent() -> None:
-    third = Totals(equity=Decimal("33.3366"), start_usd=Decimal("33.334"), moved_usd=Decimal("-0.0014"))
+    third = Totals(
+        equity=Decimal("33.3366"), start_usd=Decimal("33.334"), moved_usd=Decimal("-0.0014"), pnl_usd=Decimal("0.004")
+    )
     equity, start, moved, pnl = (Decimal(one) for one in adding_up(third))
     assert (equity, start, moved, pnl) == (Decimal("33.34"), Decimal("33.33"), Decimal(0), Decimal("0.01"))
 

@@ -132,6 +132,12 @@ CASES = {
         words="with stop_loss_enabled false an entry may have none",
         right={"risk": "stop_loss_enabled: false, min_risk_reward_ratio: 0"},
     ),
+    "CONFIDENCE_A_FRACTION": Doubted(
+        wrong={"risk": "min_confidence: 0.75"},
+        field="traders[0].risk_params.min_confidence",
+        words="is 0.75: a confidence is between 0 and 100, so hardly any entry is denied; write 75, or 0 to deny none",
+        right={"risk": "min_confidence: 0"},
+    ),
     "CONFIDENCE_TOO_HIGH": Doubted(
         wrong={"risk": "min_confidence: 95.5"},
         field="traders[0].risk_params.min_confidence",

@@ -61,3 +61,62 @@ async def test_an_account_that_was_emptied_keeps_its_drawdown_when_money_comes_b
     assert None not in (lost.max_drawdown_pct, back.max_drawdown_pct, back.drawdown_pct)
     assert (back.max_drawdown_pct or 0) >= (lost.max_drawdown_pct or 0) > 0
     assert (back.drawdown_pct or 0) > 0
+
+
+async def _between_samples() -> tuple[FaultyDesk, LateVenue, Decimal]:
+    """Return a desk that has lost 50 USD since its last sample, with the equity of that sample."""
+    desk = await FaultyDesk.of(traders=("a", "b"))
+    late = LateVenue(desk.paper, desk.clock, seed=1)
+    desk.venue.inner = late  # type: ignore[assignment]  # it passes everything else on
+    await desk.go("a", open_long(usd=1000))
+    desk.handlers = DeskHandlers(replace(desk.handlers._parts, sampler=LiveSampler(0)))
+    sampled = await _account(desk)
+    assert sampled.sums.equity is not None
+    desk.handlers = DeskHandlers(replace(desk.handlers._parts, sampler=LiveSampler(600)))
+    desk.price(95)
+    desk.pass_time()
+    return desk, late, sampled.sums.equity
+
+
+async def _sampled(desk: FaultyDesk) -> AccountPerformance:
+    desk.pass_time(600)
+    return await _account(desk)
+
+
+@pytest.mark.parametrize("left", [0, 1, 4000])
+async def test_a_withdrawal_after_a_loss_that_nobody_sampled_keeps_the_loss_as_it_was(left: int) -> None:
+    desk, late, before = await _between_samples()
+    await desk.go("a", close())
+    books = await desk.find(BookRow)
+    after = sum((book.cash for book in books), Decimal(0))
+    assert after == before - 50
+    late.move_cash(str(left - after), CashKind.WITHDRAWAL)
+    account = await _sampled(desk)
+    assert account.sums.equity == left
+    told = float(1 - after / before) * 100
+    assert (account.drawdown_pct, account.max_drawdown_pct) == pytest.approx((told, told))
+
+
+async def test_flows_of_one_pass_are_measured_at_the_marks_of_now_each_after_the_other() -> None:
+    desk, late, before = await _between_samples()
+    for amount in (-5000, -4000, 20_000):
+        late.move_cash(amount, CashKind.DEPOSIT if amount > 0 else CashKind.WITHDRAWAL)
+    account = await _sampled(desk)
+    assert account.sums.equity == before - 50 + 11_000
+    told = float(50 / before) * 100
+    assert (account.drawdown_pct, account.max_drawdown_pct) == pytest.approx((told, told))
+
+
+async def test_what_is_lost_of_new_money_before_it_is_sampled_is_measured_too() -> None:
+    desk, late, before = await _between_samples()
+    await desk.go("a", close())
+    late.move_cash(str(50 - before), CashKind.WITHDRAWAL)
+    emptied = await _sampled(desk)
+    late.move_cash(1000)
+    await desk.maintain(seconds=1)
+    late.move_cash(-1, CashKind.FEE)
+    late.move_cash(1, CashKind.INTEREST)
+    account = await _sampled(desk)
+    assert account.sums.equity == 1000
+    assert account.max_drawdown_pct == pytest.approx(emptied.max_drawdown_pct)
+    assert emptied.max_drawdown_pct == pytest.approx(float(50 / before) * 100)

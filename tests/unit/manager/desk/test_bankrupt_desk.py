@@ -92,14 +92,14 @@ async def test_a_bankrupt_trader_is_isolated_and_its_loss_is_told_once() -> None
     assert (await book(desk, UNALLOCATED)).cash == 1000
     [told] = await desk.find(IncidentRow, code="DEFICIT")
     assert told.resolved_at is None
-    assert "lack 1000" in told.detail
+    assert "lack 1,000.00 USD" in told.detail
     [account] = await desk.find(AccountRow)
     assert account.utilization.deficit == 1000
     moves = [event for event in await events(desk, "trader_state") if event.actor == "desk"]
     assert [(event.before, event.after) for event in moves] == [("running", "isolated")]
     dealt = await events(desk, "rebalance")
-    assert "b -1000" in dealt[-1].reason
-    assert (Decimal(dealt[-1].before.split()[1]), Decimal(dealt[-1].after.split()[1])) == (Decimal(0), Decimal(1000))
+    assert "b -1,000.00" in dealt[-1].reason
+    assert (dealt[-1].before, dealt[-1].after) == ("unallocated 0.00", "unallocated 1,000.00")
 
 
 async def test_its_loss_stays_in_its_book_however_often_capital_is_dealt() -> None:

@@ -121,15 +121,22 @@ def test_the_sum_of_a_run_adds_up() -> None:
     }
     assert list(plain.summary_lines(3_725, counts, accounts)) == [
         "Ran 1 h 2 min: 2 decisions (1 failed), 1 order, 2,000 fills.",
-        "a: equity 90.00 USD = start 100.00 + moved 0.00 + PnL -10.00",
+        "default/a: equity 90.00 USD = start 100.00 + moved 0.00 + PnL -10.00",
         "acme/b: equity 50.00 USD = start 30.00 + moved 10.00 + PnL +10.00",
         "in total: equity 140.00 USD = start 130.00 + moved 10.00 + PnL 0.00",
         "Models cost 0.02 USD, and up to 0.1 of unknown cost.",
         (
-            "1 position stays open (tom short BTC/USDT:USDT), protected only while a worker runs: start it again, "
-            "or close them."
+            "1 position stays open (default/tom short BTC/USDT:USDT), protected only while a worker runs: "
+            "start it again, or close them."
         ),
     ]
+
+
+def test_one_tenant_alone_is_not_named() -> None:
+    short = make_row(PositionRow, trader_id="tom", quantity=Decimal(-1))
+    lines = list(plain.summary_lines(1, plain.Counts(), {"acme": [standing("b", Decimal(50), Decimal(50), short)]}))
+    assert lines[1].startswith("b: equity 50.00 USD")
+    assert "(tom short BTC/USDT:USDT)" in lines[2]
 
 
 def test_who_decides_next_is_said_when_the_desk_trades() -> None:

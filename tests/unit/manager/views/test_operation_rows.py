@@ -7,11 +7,14 @@ from decimal import Decimal
 import pytest
 
 from desk_history import AT, BTC, ENTRY, STOP, desk_with_history, fills, incident, orders
+from manager.cli.operations import shown_id
 from manager.errors import AmbiguousId, UnknownSymbol
+from manager.state.kinds import VerdictKind
 from manager.state.memory.store import MemoryStore
-from manager.state.records import DEFAULT_TENANT, FillRow, OrderId, OrderRow
+from manager.state.records import DEFAULT_TENANT, EventRow, FillRow, OrderId, OrderRow, VerdictRow
 from manager.views.operations import Operation, OperationKind, OperationQuery, read_operations
 from manager.views.why import read_story
+from state_rows import make_row
 
 SECOND = timedelta(seconds=1)
 ORDERS = OperationQuery(kinds=(OperationKind.ORDER,))
@@ -87,3 +90,24 @@ async def test_many_that_begin_alike_are_told_as_many() -> None:
     alike = [replace(entry, order_id=OrderId(f"cc{n}"), venue_order_id=f"w{n}") for n in range(9)]
     with pytest.raises(AmbiguousId, match=r"; and more$"):
         await read_story(await desk_with_history(*alike), DEFAULT_TENANT, "cc")
+
+
+def test_what_a_size_was_cut_to_is_told_in_cents_and_a_leverage_as_it_is() -> None:
+    numbers = {"before": "1234.56789123", "after": "999.99500001"}
+    cut = replace(make_row(VerdictRow, code="MAX_POSITION_SIZE", detail="cut", numbers=numbers), kind=VerdictKind.CLAMP)
+    assert Operation.of_verdict(cut).detail == "cut from 1,234.57 to 1,000.00 USD"
+    lowered = replace(cut, code="LEVERAGE", detail="cut from 20 to 10", numbers={"before": "20", "after": "10"})
+    assert Operation.of_verdict(lowered).detail == "cut from 20 to 10"
+    assert Operation.of_verdict(replace(cut, numbers={})).detail == "cut"
+
+
+def test_the_id_of_an_event_is_short_unless_it_is_wanted_in_full() -> None:
+    at = "trend_slow/2026-12-01T00:53:09.979598+00:00/trader_state/22c8c1e7"
+    for event_id, shown in (
+        (at, "22c8c1e7"),
+        ("paper/rebalance/0000000001", "0000000001"),
+        ("paper/f1/ended", "f1/ended"),
+    ):
+        one = Operation.of_event(make_row(EventRow, event_id=event_id))
+        assert shown_id(one, 8) == shown
+        assert shown_id(one, None) == event_id
