@@ -27,9 +27,7 @@ ACCOUNT_QUEUE = "account"
 _POOL_TIMEOUT_S = 5
 _RECONNECT_S = 4  # psycopg's pool doubles its pauses for minutes; a job that asks begins anew
 _FRESH_S = 0.25
-_ALREADY_WAITS = """
-SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(key)s AND status = 'todo') AS waits
-"""
+_WAITING = "SELECT queueing_lock AS key FROM procrastinate_jobs WHERE queueing_lock = ANY(%(keys)s) AND status = 'todo'"
 _DECISIONS = "SELECT args FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = ANY(%(states)s)"
 
 
@@ -165,6 +163,19 @@ class QueueRunner:
                 f"{job.kind} of account {job.tenant_id}/{job.account_id} was not queued: {cause_of(error)}"
             ) from error
 
+    async def wake(self, given: Sequence[Job]) -> None:
+        """Queue those of which no equal one waits yet, in two statements however many; raise QueueUnavailable."""
+        try:
+            fresh = await self._surely(partial(self._fresh, given))
+            if fresh:
+                await self._surely(partial(self.manager.batch_defer_jobs_async, [_queued(job) for job in fresh]))
+        except AlreadyEnqueued:
+            # Somebody was quicker with one of them, which refused them all.
+            for job in fresh:
+                await self.defer(job)
+        except ConnectorException as error:
+            raise QueueUnavailable(f"{len(given)} jobs of accounts were not queued: {cause_of(error)}") from error
+
     async def defer_decisions(self, given: Sequence[Job]) -> None:
         """Queue decisions in one statement; raise QueueUnavailable, and ValueError for jobs that coalesce."""
         if any(job.coalesce_key is not None for job in given):
@@ -189,8 +200,7 @@ class QueueRunner:
             raise QueueUnavailable(f"the decisions in the queue were not told: {cause_of(error)}") from error
 
     async def _defer(self, job: Job) -> bool:
-        key = job.coalesce_key
-        if key is not None and await self._waits(key):
+        if not await self._fresh([job]):
             return False
         await self.manager.defer_job_async(_queued(job))
         return True
@@ -205,8 +215,13 @@ class QueueRunner:
         self._check.distrust()
         return await act()
 
-    async def _waits(self, key: str) -> bool:
+    async def _fresh(self, given: Sequence[Job]) -> Sequence[Job]:
+        """Return the jobs of which no equal one waits."""
         # Spares the server's log an error for each wake of a busy account. A job seen waiting here starts after this
         # look, so it sees whatever its deferrer has committed.
-        row = await self.connector.execute_query_one_async(_ALREADY_WAITS, key=key)
-        return bool(row["waits"])
+        keys = [job.coalesce_key for job in given if job.coalesce_key is not None]
+        if not keys:
+            return given
+        rows = await self.connector.execute_query_all_async(_WAITING, keys=keys)
+        waiting = {row["key"] for row in rows}
+        return [job for job in given if job.coalesce_key not in waiting]
