@@ -25,7 +25,7 @@ from manager.state.tables.types import INSTANT
 TENANT = sa.bindparam("tenant", type_=sa.Text())
 _ACCOUNT = sa.bindparam("account", type_=sa.Text())
 _TRADER = sa.bindparam("trader", type_=sa.Text())
-_DIALECT: sa.Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
+_DIALECT: sa.Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # untyped there
 _REVISION: sa.ColumnElement[str] = sa.literal_column("(SELECT version_num FROM alembic_version)")
 Shape = tuple[tuple[str, type | None], ...]
 PENDING = sa.text("status = 'pending'")
@@ -332,9 +332,13 @@ def add() -> ReturningInsert[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Hold a statement as the driver takes it, and the parameters that never change."""
+    """Hold a statement as the server takes it, the names of its parameters in order, and those that never change.
+
+    With names in the text the driver would look for them at each execution of a long statement.
+    """
 
     sql: bytes
+    names: tuple[str, ...]
     fixed: Mapping[str, Any]
 
     @staticmethod
@@ -342,7 +346,13 @@ class Command:
         """Compile a statement, once for all its executions."""
         compiled = statement.compile(dialect=_DIALECT)
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        return Command(sql=str(compiled).encode(), fixed=fixed)
+        names = tuple(getattr(compiled, "positiontup", None) or ())
+        return Command(sql=str(compiled).encode(), names=names, fixed=fixed)
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the parameters in order; raise KeyError for one that is not given."""
+        given = {**self.fixed, **parameters}
+        return [given[name] for name in self.names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -297,7 +297,8 @@ class PostgresTransaction:
             raise self.failure
         try:
             with translated():
-                return await self._connection.execute(command.sql, {**command.fixed, **parameters})
+                cursor = psycopg.AsyncRawCursor(self._connection)
+                return await cursor.execute(command.sql, command.values(parameters))
         except StateError as error:
             self.failure = error
             raise
