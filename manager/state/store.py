@@ -37,7 +37,10 @@ def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRows:
-    """Hold all a round reads of one account, from one consistent read; `flattens` are those under way."""
+    """Hold all a round reads of one account, from one consistent read; `flattens` are those under way.
+
+    `paper_revision` is that of its paper venue, where the store holds it as well.
+    """
 
     account: records.AccountRow
     traders: Sequence[records.TraderRow]
@@ -48,6 +51,7 @@ class AccountRows:
     orders: Sequence[records.OrderRow]
     incidents: Sequence[records.IncidentRow]
     flattens: Sequence[FlattenRow] = ()
+    paper_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

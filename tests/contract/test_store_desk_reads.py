@@ -51,7 +51,9 @@ async def _fresh(database: Database) -> AsyncIterator[PostgresStore]:
 
 def _bare(rows: AccountRows) -> list[Any]:
     account = replace(rows.account, fencing_token=0, holder="")
-    return [account, *(sorted(map(repr, getattr(rows, name))) for name in rows.__slots__ if name != "account")]
+    single = ("account", "paper_revision")
+    many = [sorted(map(repr, getattr(rows, name))) for name in rows.__slots__ if name not in single]
+    return [account, rows.paper_revision, *many]
 
 
 async def _change(tx: Any, number: int, draw: random.Random) -> None:

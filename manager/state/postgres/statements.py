@@ -19,7 +19,7 @@ from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
 from manager.state.spending import ADDED, SpendingRow
 from manager.state.store import VERDICTS_SHOWN
-from manager.state.tables import TABLES
+from manager.state.tables import PAPER_TABLES, TABLES
 from manager.state.tables.types import INSTANT
 
 TENANT = sa.bindparam("tenant", type_=sa.Text())
@@ -178,7 +178,8 @@ def stamp(table: sa.Table, *where: Any) -> ScalarSelect[Any]:
 def desk() -> sa.Select[Any]:
     """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`, `seen_0` and on.
 
-    For each of DESK_KINDS come its stamp and its rows, which are null where the stamp is the one `seen`.
+    For each of DESK_KINDS come its stamp and its rows, which are null where the stamp is the one `seen`; at the end the
+    revision of the paper venue of that name.
     """
     columns: list[Any] = []
     narrowed: dict[type[Any], tuple[Any, ...]] = {
@@ -196,7 +197,9 @@ def desk() -> sa.Select[Any]:
     for number, kind in enumerate(DESK_KINDS):
         now, seen = stamps.c[f"stamp_{number}"], sa.bindparam(f"seen_{number}", type_=sa.Text())
         columns += [now, sa.case((now == seen, sa.null()), else_=listed(kind, *where[kind]))]
-    return sa.select(*columns).select_from(stamps)
+    paper = PAPER_TABLES[0]
+    revision = sa.select(paper.c.revision).where(paper.c.tenant_id == TENANT, paper.c.account == _ACCOUNT)
+    return sa.select(*columns, revision.scalar_subquery()).select_from(stamps)
 
 
 def trader() -> sa.Select[Any]:

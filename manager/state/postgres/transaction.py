@@ -206,7 +206,8 @@ class PostgresTransaction:
         key = (self._tenant, account_id)
         seen = {} if self._wrote else self._desks.get(key, {})
         stamps = {f"seen_{n}": seen[kind][0] if kind in seen else None for n, kind in enumerate(DESK_KINDS)}
-        row = await self._row(self._statements.desk, {"tenant": self._tenant, "account": account_id, **stamps})
+        parameters = {"tenant": self._tenant, "account": account_id, **stamps}
+        *row, paper_revision = await self._row(self._statements.desk, parameters)
         found: dict[type[Any], tuple[str, Sequence[Any]]] = {
             kind: seen[kind] if text is None else (stamp, self._codecs[kind].load(text))
             for kind, stamp, text in zip(DESK_KINDS, row[::2], row[1::2], strict=True)
@@ -225,6 +226,7 @@ class PostgresTransaction:
             orders=found[records.OrderRow][1],
             incidents=found[records.IncidentRow][1],
             flattens=found[FlattenRow][1],
+            paper_revision=paper_revision,
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
