@@ -1,6 +1,7 @@
 """Queue jobs with Procrastinate on the Postgres that holds the state."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 import psycopg_pool
 from procrastinate import PsycopgConnector, jobs
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.types import JSONDict, JSONValue
 
 from manager.jobs.errors import QueueUnavailable
@@ -27,7 +28,20 @@ ACCOUNT_QUEUE = "account"
 _POOL_TIMEOUT_S = 5
 _RECONNECT_S = 4  # psycopg's pool doubles its pauses for minutes; a job that asks begins anew
 _FRESH_S = 0.25
-_WAITING = "SELECT queueing_lock AS key FROM procrastinate_jobs WHERE queueing_lock = ANY(%(keys)s) AND status = 'todo'"
+_ALREADY_WAITS = """
+SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(key)s AND status = 'todo') AS waits
+"""
+_WAKE = """
+SELECT procrastinate_defer_jobs_v1(array_agg(
+    ROW(queue_name, task_name, 0, lock, queueing_lock, args, NULL)::procrastinate_job_to_defer_v1
+))
+FROM json_to_recordset(%(jobs)s::json)
+    AS given (queue_name text, task_name text, lock text, queueing_lock text, args jsonb)
+WHERE NOT EXISTS (
+    SELECT FROM procrastinate_jobs AS waiting
+    WHERE waiting.queueing_lock = given.queueing_lock AND waiting.status = 'todo'
+)
+"""
 _DECISIONS = "SELECT args FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = ANY(%(states)s)"
 
 
@@ -74,6 +88,16 @@ def _queued(job: Job) -> jobs.Job:
         queueing_lock=job.coalesce_key,
         task_kwargs=to_arguments(job),
     )
+
+
+def _row(job: Job) -> JSONDict:
+    return {
+        "queue_name": queue_of(job.kind),
+        "task_name": job.kind.value,
+        "lock": job.lock,
+        "queueing_lock": job.coalesce_key,
+        "args": to_arguments(job),
+    }
 
 
 class _Check:
@@ -164,14 +188,15 @@ class QueueRunner:
             ) from error
 
     async def wake(self, given: Sequence[Job]) -> None:
-        """Queue those of which no equal one waits yet, in two statements however many; raise QueueUnavailable."""
+        """Queue those of which no equal one waits yet, in one statement however many; raise QueueUnavailable."""
+        if not given:
+            return
+        rows = json.dumps([_row(job) for job in given])
         try:
-            fresh = await self._surely(partial(self._fresh, given))
-            if fresh:
-                await self._surely(partial(self.manager.batch_defer_jobs_async, [_queued(job) for job in fresh]))
-        except AlreadyEnqueued:
+            await self._surely(partial(self.connector.execute_query_async, _WAKE, jobs=rows))
+        except UniqueViolation:
             # Somebody was quicker with one of them, which refused them all.
-            for job in fresh:
+            for job in given:
                 await self.defer(job)
         except ConnectorException as error:
             raise QueueUnavailable(f"{len(given)} jobs of accounts were not queued: {cause_of(error)}") from error
@@ -200,7 +225,8 @@ class QueueRunner:
             raise QueueUnavailable(f"the decisions in the queue were not told: {cause_of(error)}") from error
 
     async def _defer(self, job: Job) -> bool:
-        if not await self._fresh([job]):
+        key = job.coalesce_key
+        if key is not None and await self._waits(key):
             return False
         await self.manager.defer_job_async(_queued(job))
         return True
@@ -215,13 +241,8 @@ class QueueRunner:
         self._check.distrust()
         return await act()
 
-    async def _fresh(self, given: Sequence[Job]) -> Sequence[Job]:
-        """Return the jobs of which no equal one waits."""
+    async def _waits(self, key: str) -> bool:
         # Spares the server's log an error for each wake of a busy account. A job seen waiting here starts after this
         # look, so it sees whatever its deferrer has committed.
-        keys = [job.coalesce_key for job in given if job.coalesce_key is not None]
-        if not keys:
-            return given
-        rows = await self.connector.execute_query_all_async(_WAITING, keys=keys)
-        waiting = {row["key"] for row in rows}
-        return [job for job in given if job.coalesce_key not in waiting]
+        row = await self.connector.execute_query_one_async(_ALREADY_WAITS, key=key)
+        return bool(row["waits"])

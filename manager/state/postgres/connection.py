@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, cast
 
@@ -120,6 +121,14 @@ async def glance(engine: AsyncEngine, tenant: TenantId, query: sql.Composed) -> 
         await asyncio.shield(connection.close())
 
 
+@lru_cache(maxsize=1024)
+def _opening(tenant: TenantId | None) -> bytes:
+    if tenant is not None and not _TENANT.fullmatch(tenant):
+        raise InvalidRow(f"{tenant!r} is no id of a tenant; expected 1 to 64 letters, digits, _ . or -")
+    role = sql.Identifier(SERVICE if tenant is None else APP)
+    return _SCOPE.format(role=role, tenant=sql.Literal(tenant or "")).as_bytes()
+
+
 class Scope:
     """Hold one transaction as a role in a tenant: committed at a normal exit, rolled back on an exception.
 
@@ -133,11 +142,8 @@ class Scope:
     driver: BoundedConnection
 
     def __init__(self, engine: AsyncEngine, *, tenant: TenantId | None) -> None:
-        if tenant is not None and not _TENANT.fullmatch(tenant):
-            raise InvalidRow(f"{tenant!r} is no id of a tenant; expected 1 to 64 letters, digits, _ . or -")
         self._engine = engine
-        role = sql.Identifier(SERVICE if tenant is None else APP)
-        self._begin = _SCOPE.format(role=role, tenant=sql.Literal(tenant or ""))
+        self._begin = _opening(tenant)
 
     async def __aenter__(self) -> AsyncConnection:
         with translated(opening=True):
