@@ -200,7 +200,7 @@ class Session:
             departed_deficit=freezer.deficit(state.departed()),
             closing=frozenset(being_closed(state.intents.values())),
             flattening=frozenset(
-                owner for owner in state.traders if any(row.covers(owner) for row in state.flattens.values())
+                owner for row in state.flattens.values() for owner in state.traders if row.covers(owner)
             ),
             truth_at=truth.at,
             began_at=self.began_at,
