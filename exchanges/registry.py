@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from exchanges.clock import Clock
@@ -10,6 +10,9 @@ from exchanges.errors import ExchangeConfigError
 from exchanges.market import MarketFeed
 from exchanges.price_path import PricePath
 from exchanges.provider import Exchange
+
+# At what instant a job began, and at what revision it found the account of a venue that is kept beside the desk.
+Begin = Callable[[datetime, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Venue:
 
     exchange: Exchange
     feed: MarketFeed
-    begin: Callable[[], None] = lambda: None
+    begin: Begin = lambda at, revision: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

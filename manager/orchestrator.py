@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from math import inf
+from math import ceil, inf
 
 import structlog
 
@@ -25,6 +25,7 @@ from manager.state.store import AccountKey, Claim, Store
 _LOG = structlog.get_logger(__name__)
 _STALE_TIMEOUTS = 3
 _LONGEST_BACK_OFF = 5
+_WOKEN_TOGETHER = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Orchestrator:
         self._pace = pace or Pace()
         self._slots = slots
         self._claimed_s = -inf
+        self._woken = 0
         self._undelivered: list[Claim] = []
         self._overload = OverloadWatch(store, clock)
         self._retention = Retention(store, clock, self._pace.keep)
@@ -115,9 +117,15 @@ class Orchestrator:
         return min(max(ahead, pace.claim_s), pace.idle_s)
 
     async def maintain(self) -> float:
-        """Wake the upkeep of every account; one that already waits is enough."""
-        await self._wake(JobKind.MAINTAIN, self._accounts)
-        return self._pace.maintain_s * random.uniform(0.8, 1.2)
+        """Wake the upkeep of the next accounts, of all within the pace; one that already waits is enough.
+
+        Were many woken at once, a round would wait behind the upkeep of all.
+        """
+        end = self._woken + _WOKEN_TOGETHER
+        await self._wake(JobKind.MAINTAIN, self._accounts[self._woken : end])
+        self._woken = end if end < len(self._accounts) else 0
+        parts = max(1, ceil(len(self._accounts) / _WOKEN_TOGETHER))
+        return self._pace.maintain_s / parts * random.uniform(0.8, 1.2)
 
     async def sweep(self) -> float:
         """Wake the rounds of accounts with pending intents, whose own wake may have been lost."""
@@ -152,8 +160,9 @@ class Orchestrator:
             self._undelivered = []
 
     async def _wake(self, kind: JobKind, accounts: Collection[AccountKey]) -> None:
-        for account in accounts:
-            await self._runner.defer(Job(kind=kind, tenant_id=account.tenant_id, account_id=account.account_id))
+        await self._runner.wake(
+            [Job(kind=kind, tenant_id=one.tenant_id, account_id=one.account_id) for one in accounts]
+        )
 
     async def _seldom(self, duty: Callable[[], Awaitable[None]]) -> float:
         await duty()

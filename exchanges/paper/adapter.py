@@ -66,9 +66,14 @@ class PaperExchange:
         self._reports: AccountReports | None = None
         self._open_orders: tuple[int, tuple[types.OrderReport, ...]] | None = None
 
-    def begin(self) -> None:
-        """Note that a job begins which nobody else writes beside: it asks once whether the account is as last seen."""
-        self._in_job, self._asked = True, None
+    def begin(self, at: datetime, revision: int | None = None) -> None:
+        """Note that a job begins which nobody else writes beside: it asks once whether the account is as last seen.
+
+        Not even once where the job found it at that `revision` itself, after `at`.
+        """
+        known = self._known
+        self._in_job = True
+        self._asked = at if known is not None and revision == known.revision else None
 
     @property
     def capabilities(self) -> types.Capabilities:

@@ -59,13 +59,17 @@ class Writes:
 
 
 class AccountState:
-    """Hold one account's books and orders while a job works on them; `version` grows with every change."""
+    """Hold one account's books and orders while a job works on them; `version` grows with every change.
+
+    `as_read` are the rows that the traders are made of while it is 0.
+    """
 
     def __init__(
         self, rows: AccountRows, instruments: Mapping[Symbol, Instrument], remembered: Remembered | None = None
     ) -> None:
         self.remembered = remembered or Remembered()
         keep = self.remembered.keep
+        self.as_read = (rows.traders, rows.schedules, rows.books, rows.positions)
         self.account: records.AccountRow = rows.account
         self.traders = {**keep("traders", (rows.traders,), lambda: {row.trader_id: row for row in rows.traders})}
         self.schedules = keep("schedules", (rows.schedules,), lambda: {row.trader_id: row for row in rows.schedules})
@@ -111,9 +115,7 @@ class AccountState:
     def head(self, trader_id: TraderId) -> records.BookRow:
         """Return the money row of a book, a new one when it has none yet."""
         found = self.heads.get(trader_id)
-        if found is None:
-            found = self.heads[trader_id] = self.remembered.blank(self.account, trader_id)
-        return found
+        return found if found is not None else self.remembered.blank(self.account, trader_id)
 
     def departed(self) -> Iterator[Book]:
         """Yield the books of traders that were let go."""

@@ -57,7 +57,12 @@ class Freezer:
         return tuple(reserved.found)
 
     def traders(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[TraderId, TraderView]:
-        """Return every trader as a round sees it."""
+        """Return every trader as a round sees it; as long as nothing was written, all as they were at the last job."""
+        if not reservations and not state.version:
+            return state.remembered.keep("views", state.as_read, lambda: self._views(state, reservations))
+        return self._views(state, reservations)
+
+    def _views(self, state: AccountState, reservations: Sequence[Reservation]) -> dict[TraderId, TraderView]:
         reserved: dict[TraderId, list[Reservation]] = {}
         for reservation in reservations:
             reserved.setdefault(reservation.trader_id, []).append(reservation)

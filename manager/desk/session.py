@@ -1,7 +1,7 @@
 """One job's hold on one account: its fence, its state, its venue, and the only way to write."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,6 +12,7 @@ from exchanges.decorators import Bounded, read_within
 from exchanges.errors import ExchangeError
 from exchanges.market import SharedMarket, Snapshot
 from exchanges.provider import Exchange
+from exchanges.registry import Begin
 from exchanges.types import Balance, Instrument, OrderReport, PositionReport, Symbol
 from manager.desk.account_state import AccountState
 from manager.desk.back_off import BackOff
@@ -45,7 +46,7 @@ class AccountRuntime:
     instruments: dict[Symbol, Instrument]
     start_equity: Decimal
     timeout_s: float | None = VENUE_TIMEOUT_S
-    begin: Callable[[], None] = lambda: None
+    begin: Begin = lambda at, revision: None
     leverages: dict[Symbol, int] = field(default_factory=dict)
     back_off: BackOff = field(default_factory=BackOff)
     relieved: deque[datetime] = field(default_factory=lambda: deque(maxlen=1))
@@ -211,7 +212,7 @@ class Session:
             departed_deficit=freezer.deficit(state.departed()),
             closing=frozenset(being_closed(state.intents.values())),
             flattening=frozenset(
-                owner for owner in state.traders if any(row.covers(owner) for row in state.flattens.values())
+                owner for row in state.flattens.values() for owner in state.traders if row.covers(owner)
             ),
             truth_at=truth.at,
             began_at=self.began_at,

@@ -210,11 +210,11 @@ class DeskHandlers:
 
     async def _open(self, job: Job) -> Session:
         parts = self._parts
-        runtime = parts.accounts[(job.tenant_id, job.account_id)]
+        runtime, at = parts.accounts[(job.tenant_id, job.account_id)], parts.clock.now()
         async with parts.store.transaction(job.tenant_id) as tx:
             token = await tx.acquire(job.account_id, parts.holder)
             rows = await tx.account_rows(job.account_id)
-        runtime.begin()
+        runtime.begin(at, rows.paper_revision)
         return Session(runtime, parts.store, parts.clock, Fence(account_id=job.account_id, token=token), rows)
 
     async def _has_newer(self, session: Session) -> bool:

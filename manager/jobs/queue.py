@@ -1,6 +1,7 @@
 """Queue jobs with Procrastinate on the Postgres that holds the state."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 import psycopg_pool
 from procrastinate import PsycopgConnector, jobs
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.types import JSONDict, JSONValue
 
 from manager.jobs.errors import QueueUnavailable
@@ -29,6 +30,17 @@ _RECONNECT_S = 4  # psycopg's pool doubles its pauses for minutes; a job that as
 _FRESH_S = 0.25
 _ALREADY_WAITS = """
 SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %(key)s AND status = 'todo') AS waits
+"""
+_WAKE = """
+SELECT procrastinate_defer_jobs_v1(array_agg(
+    ROW(queue_name, task_name, 0, lock, queueing_lock, args, NULL)::procrastinate_job_to_defer_v1
+))
+FROM json_to_recordset(%(jobs)s::json)
+    AS given (queue_name text, task_name text, lock text, queueing_lock text, args jsonb)
+WHERE NOT EXISTS (
+    SELECT FROM procrastinate_jobs AS waiting
+    WHERE waiting.queueing_lock = given.queueing_lock AND waiting.status = 'todo'
+)
 """
 _DECISIONS = "SELECT args FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = ANY(%(states)s)"
 
@@ -76,6 +88,16 @@ def _queued(job: Job) -> jobs.Job:
         queueing_lock=job.coalesce_key,
         task_kwargs=to_arguments(job),
     )
+
+
+def _row(job: Job) -> JSONDict:
+    return {
+        "queue_name": queue_of(job.kind),
+        "task_name": job.kind.value,
+        "lock": job.lock,
+        "queueing_lock": job.coalesce_key,
+        "args": to_arguments(job),
+    }
 
 
 class _Check:
@@ -164,6 +186,20 @@ class QueueRunner:
             raise QueueUnavailable(
                 f"{job.kind} of account {job.tenant_id}/{job.account_id} was not queued: {cause_of(error)}"
             ) from error
+
+    async def wake(self, given: Sequence[Job]) -> None:
+        """Queue those of which no equal one waits yet, in one statement however many; raise QueueUnavailable."""
+        if not given:
+            return
+        rows = json.dumps([_row(job) for job in given])
+        try:
+            await self._surely(partial(self.connector.execute_query_async, _WAKE, jobs=rows))
+        except UniqueViolation:
+            # Somebody was quicker with one of them, which refused them all.
+            for job in given:
+                await self.defer(job)
+        except ConnectorException as error:
+            raise QueueUnavailable(f"{len(given)} jobs of accounts were not queued: {cause_of(error)}") from error
 
     async def defer_decisions(self, given: Sequence[Job]) -> None:
         """Queue decisions in one statement; raise QueueUnavailable, and ValueError for jobs that coalesce."""

@@ -68,6 +68,10 @@ class JobRunner(Protocol):
         """Queue a job; False if an equal one already waits, which is success."""
         ...
 
+    async def wake(self, jobs: Sequence[Job]) -> None:
+        """Queue in one call those jobs of accounts of which no equal one waits yet."""
+        ...
+
     async def defer_decisions(self, jobs: Sequence[Job]) -> None:
         """Queue decisions in one call, all of them or, when it raises, none that counts: a slot is decided once."""
         ...
@@ -107,6 +111,11 @@ class InlineRunner:
                 self._waiting.add(key)
         self._jobs.append(job)
         return True
+
+    async def wake(self, jobs: Sequence[Job]) -> None:
+        """Queue those jobs of accounts of which no equal one waits yet."""
+        for job in jobs:
+            await self.defer(job)
 
     async def defer_decisions(self, jobs: Sequence[Job]) -> None:
         """Queue decisions."""

@@ -39,7 +39,10 @@ def fence_lost(fence: Fence, token: int | None, holder: str) -> FenceLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRows:
-    """Hold all a round reads of one account, from one consistent read; `flattens` are those under way."""
+    """Hold all a round reads of one account, from one consistent read; `flattens` are those under way.
+
+    `paper_revision` is that of its paper venue, where the store holds it as well.
+    """
 
     account: records.AccountRow
     traders: Sequence[records.TraderRow]
@@ -51,6 +54,7 @@ class AccountRows:
     incidents: Sequence[records.IncidentRow]
     flattens: Sequence[FlattenRow] = ()
     switches: Switches = field(default_factory=Switches)
+    paper_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,18 @@ async def test_decisions_are_deferred_together_and_none_is_lost_or_merged(bench:
     assert sorted(bench.handlers.ran, key=repr) == sorted(jobs, key=repr)
 
 
+async def test_accounts_are_woken_together_and_one_that_waits_or_is_named_twice_keeps_no_other_out(
+    bench: Bench,
+) -> None:
+    await bench.runner.wake([])
+    await bench.runner.defer(maintain("b"))
+    await bench.runner.wake([maintain("a"), maintain("b")])
+    await bench.runner.wake([maintain("c"), maintain("d"), maintain("d"), maintain("a")])
+    assert not await bench.runner.defer(maintain("d"))
+    await bench.settle()
+    assert sorted(job.account_id for job in bench.handlers.ran) == ["a", "b", "c", "d"]
+
+
 async def test_wakes_during_a_round_lead_to_exactly_one_more_after_it(bench: Bench) -> None:
     answers: list[bool] = []
 

@@ -53,8 +53,9 @@ async def _fresh(database: Database) -> AsyncIterator[PostgresStore]:
 
 def _bare(rows: AccountRows) -> list[Any]:
     account = replace(rows.account, fencing_token=0, holder="")
-    listed = [name for name in rows.__slots__ if name not in ("account", "switches")]
-    return [account, rows.switches, *(sorted(map(repr, getattr(rows, name))) for name in listed)]
+    single = ("account", "paper_revision", "switches")
+    many = [sorted(map(repr, getattr(rows, name))) for name in rows.__slots__ if name not in single]
+    return [account, rows.paper_revision, rows.switches, *many]
 
 
 async def _change(tx: Any, number: int, draw: random.Random) -> None:

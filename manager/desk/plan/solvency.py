@@ -34,8 +34,8 @@ def newly_bankrupt(view: AccountView) -> tuple[TraderId, ...]:
 
 def deficit(view: AccountView) -> Decimal:
     """Return what books below zero lack together, in USD; those of traders that were let go count."""
-    owed = (max(ZERO, -view.equity_of(trader.book)) for trader in view.traders.values())
-    return sum(owed, view.departed_deficit)
+    equities = (view.equity_of(trader.book) for trader in view.traders.values())
+    return sum((-equity for equity in equities if equity < ZERO), view.departed_deficit)
 
 
 def reserve(view: AccountView) -> Decimal:

@@ -1,6 +1,7 @@
 """How a session and a transaction on PostgreSQL begin: with their limits, as a role, in a tenant."""
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from psycopg import sql
@@ -22,7 +23,8 @@ async def connected(dsn: str, **options: Any) -> BoundedConnection:
     return connection
 
 
-def beginning(tenant: TenantId | None) -> sql.Composed:
+@lru_cache(maxsize=1024)
+def beginning(tenant: TenantId | None) -> bytes:
     """Return the words that begin a transaction as the application in a tenant, or as the service across them.
 
     They set role and tenant for the transaction only, so that neither leaks to the next one on the connection. Raises
@@ -31,4 +33,4 @@ def beginning(tenant: TenantId | None) -> sql.Composed:
     if tenant is not None and not _TENANT.fullmatch(tenant):
         raise InvalidRow(f"{tenant!r} is no id of a tenant; expected 1 to 64 letters, digits, _ . or -")
     role = sql.Identifier(SERVICE if tenant is None else APP)
-    return _SCOPE.format(role=role, tenant=sql.Literal(tenant or ""))
+    return _SCOPE.format(role=role, tenant=sql.Literal(tenant or "")).as_bytes()

@@ -3,6 +3,7 @@
 Whoever only looks needs no more than this; SQLAlchemy, with the tables that it declares, takes half a command's CPU.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
-from manager.state import acts, funding, records, spending
+from manager.state import access, acts, funding, records, spending
 from manager.state.journal import ConflictRow, EquityRow
 from manager.state.keys import KEYS, SORTED_BY, TRADERS_IN
 from manager.state.store import Search
@@ -44,6 +45,9 @@ NAMES: Final[Mapping[type[Any], str]] = MappingProxyType(
         EquityRow: "equity",
         acts.ActRow: "acts",
         acts.FlattenRow: "flattens",
+        access.ApiKeyRow: "api_keys",
+        access.TenantKeyRow: "tenant_keys",
+        access.SecretRow: "secrets",
     }
 )
 DESK_KINDS: Final[tuple[type[Any], ...]] = (
@@ -57,6 +61,7 @@ DESK_KINDS: Final[tuple[type[Any], ...]] = (
     records.IncidentRow,
     acts.FlattenRow,
 )
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _TYPES: Final = {
     bool: "boolean", int: "bigint", float: "float8", Decimal: "numeric", datetime: "timestamptz", str: "text"
 }  # fmt: skip
@@ -64,10 +69,37 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Hold a statement as the driver takes it, and the parameters that never change."""
+    """Hold a statement as the server takes it, the names of its parameters in order, and those that never change.
+
+    With names in the text the driver would look for them at each execution of a long statement.
+    """
 
     sql: bytes
+    names: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def named(text: str) -> "Command":
+        """Return the command of a text that names its parameters as `%(name)s`."""
+        names: dict[str, int] = {}
+        numbered = _PARAMETER.sub(lambda found: f"${names.setdefault(found[1], len(names) + 1)}", text)
+        return Command(sql=numbered.replace("%%", "%").encode(), names=tuple(names))
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the parameters in order; raise KeyError for one that is not given."""
+        given = {**self.fixed, **parameters}
+        return [given[name] for name in self.names]
+
+
+def _switch(where: str) -> str:
+    pairs = "'state', trading_state, 'reason', state_reason, 'actor', switched_by, 'at', switched_at"
+    return f"(SELECT json_build_object({pairs}) FROM {where})"
+
+
+_OWN: Final = "tenants WHERE tenant_id = current_setting('app.tenant', true)"
+# How far the service and the tenant may trade, as the text of a JSON object; null for what is not there.
+SWITCHES_TEXT: Final = f"json_build_object('service', {_switch('service')}, 'tenant', {_switch(_OWN)})::text"
+SWITCHES: Final = Command.named(f"SELECT {SWITCHES_TEXT}")
 
 
 class SearchShape(NamedTuple):
@@ -119,13 +151,13 @@ def shapes_of(searches: Sequence[Search]) -> tuple[tuple[SearchShape, ...], dict
 def search_command(shapes: tuple[SearchShape, ...]) -> Command:
     """Return one read of several searches, and so one snapshot; parameters: `tenant` and those of `shapes_of`."""
     found = (_Read(shape, f"s{n}_").array(KEYS) for n, shape in enumerate(shapes))
-    return Command(sql=f"SELECT {', '.join(found)}".encode())
+    return Command.named(f"SELECT {', '.join(found)}")
 
 
 @lru_cache(maxsize=256)
 def find_command(shape: SearchShape) -> Command:
     """Return a search by fields; parameters: `tenant`, `limit` and a field's name with `is_` or, for any of, `in_`."""
-    return Command(sql=f"SELECT {_Read(shape, '').array(SORTED_BY)}".encode())
+    return Command.named(f"SELECT {_Read(shape, '').array(SORTED_BY)}")
 
 
 @lru_cache(maxsize=16)
@@ -138,7 +170,7 @@ def events_command(where: Shape) -> Command:
     place, after = "events.xact, events.seq", "%(xact)s::bigint, %(seq)s::bigint"
     clauses = " AND ".join((*read.clauses(), f"({place}) > ({after})", f"events.xact < {under_way}::text::bigint"))
     ordered = ("WHERE", clauses, "ORDER BY", place, "LIMIT %(limit)s::integer")
-    return Command(sql=_select(f"{place}, {read.row()}::text", "events", *ordered).encode())
+    return Command.named(_select(f"{place}, {read.row()}::text", "events", *ordered))
 
 
 class _Read:

@@ -17,16 +17,16 @@ from manager.state.acts import FlattenRow
 from manager.state.funding import FundingRow
 from manager.state.keys import KEPT, KEYS, SORTED_BY
 from manager.state.memory.rows import LIVE
-from manager.state.postgres.reads import DESK_KINDS, Command
+from manager.state.postgres.reads import DESK_KINDS, SWITCHES_TEXT, Command
 from manager.state.spending import ADDED, SpendingRow
 from manager.state.store import VERDICTS_SHOWN
-from manager.state.tables import SERVICE, TABLES, TENANTS
+from manager.state.tables import PAPER_TABLES, TABLES, TENANTS
 from manager.state.tables.types import INSTANT
 
 TENANT = sa.bindparam("tenant", type_=sa.Text())
 _ACCOUNT = sa.bindparam("account", type_=sa.Text())
 _TRADER = sa.bindparam("trader", type_=sa.Text())
-_DIALECT: sa.Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # untyped there
+_DIALECT: sa.Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # untyped there
 _REVISION: sa.ColumnElement[str] = sa.literal_column("(SELECT version_num FROM alembic_version)")
 PENDING = sa.text("status = 'pending'")
 _OPENING = sa.text(f"decision->>'action' IN ({', '.join(repr(action.value) for action in sorted(OPENS))})")
@@ -115,7 +115,8 @@ def stamp(table: sa.Table, *where: Any) -> ScalarSelect[Any]:
 def desk() -> sa.Select[Any]:
     """Build the read of a round: one statement and so one snapshot; parameters: `tenant`, `account`, `seen_0` and on.
 
-    For each of DESK_KINDS come its stamp and its rows, which are null where the stamp is the one `seen`.
+    For each of DESK_KINDS come its stamp and its rows, which are null where the stamp is the one `seen`; at the end the
+    revision of the paper venue of that name.
     """
     columns: list[Any] = []
     narrowed: dict[type[Any], tuple[Any, ...]] = {
@@ -133,26 +134,9 @@ def desk() -> sa.Select[Any]:
     for number, kind in enumerate(DESK_KINDS):
         now, seen = stamps.c[f"stamp_{number}"], sa.bindparam(f"seen_{number}", type_=sa.Text())
         columns += [now, sa.case((now == seen, sa.null()), else_=listed(kind, *where[kind]))]
-    return sa.select(*columns, switches_text()).select_from(stamps)
-
-
-def switches_text() -> sa.ColumnElement[str]:
-    """Return how far the service and the tenant may trade, as the text of a JSON object; null for what is not there."""
-
-    def switch(table: sa.Table, *where: Any) -> ScalarSelect[Any]:
-        names = {"state": "trading_state", "reason": "state_reason", "actor": "switched_by", "at": "switched_at"}
-        pairs: list[sa.ColumnElement[Any]] = []
-        for name, column in names.items():
-            pairs += [sa.literal_column(f"'{name}'"), table.c[column]]
-        return sa.select(sa.func.json_build_object(*pairs)).where(*where).scalar_subquery()
-
-    built = sa.func.json_build_object(
-        sa.literal_column("'service'"),
-        switch(SERVICE),
-        sa.literal_column("'tenant'"),
-        switch(TENANTS, TENANTS.c.tenant_id == TENANT),
-    )
-    return sa.cast(built, sa.Text())
+    paper = PAPER_TABLES[0]
+    revision = sa.select(paper.c.revision).where(paper.c.tenant_id == TENANT, paper.c.account == _ACCOUNT)
+    return sa.select(*columns, sa.literal_column(SWITCHES_TEXT), revision.scalar_subquery()).select_from(stamps)
 
 
 def switch() -> sa.Update:
@@ -313,7 +297,7 @@ def compiled(statement: sa.ClauseElement) -> Command:
     """Compile a statement, once for all its executions."""
     made = statement.compile(dialect=_DIALECT)
     fixed = {name: value for name, value in made.params.items() if value is not None}
-    return Command(sql=str(made).encode(), fixed=fixed)
+    return Command(sql=str(made).encode(), names=tuple(getattr(made, "positiontup", None) or ()), fixed=fixed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,7 +336,6 @@ class Statements:
     fence = cached_property(lambda _: compiled(fence()))
     add = cached_property(lambda _: compiled(add()))
     conclude = cached_property(lambda _: compiled(conclude()))
-    switches = cached_property(lambda _: compiled(sa.select(switches_text())))
     switch = cached_property(lambda _: compiled(switch()))
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from manager.state.kinds import SwitchScope
 from manager.state.postgres.codec import Codec
 from manager.state.postgres.reads import (
     DESK_KINDS,
+    SWITCHES,
     Command,
     SearchShape,
     events_command,
@@ -229,9 +230,8 @@ class PostgresTransaction:
         key = (self._tenant, account_id)
         seen = {} if self._wrote else self._desks.get(key, {})
         stamps = {f"seen_{n}": seen[kind][0] if kind in seen else None for n, kind in enumerate(DESK_KINDS)}
-        *row, switched = await self._row(
-            self._statements.desk, {"tenant": self._tenant, "account": account_id, **stamps}
-        )
+        parameters = {"tenant": self._tenant, "account": account_id, **stamps}
+        *row, switched, paper_revision = await self._row(self._statements.desk, parameters)
         found: dict[type[Any], tuple[str, Sequence[Any]]] = {
             kind: seen[kind] if text is None else (stamp, self._codecs[kind].load(text))
             for kind, stamp, text in zip(DESK_KINDS, row[::2], row[1::2], strict=True)
@@ -251,6 +251,7 @@ class PostgresTransaction:
             incidents=found[records.IncidentRow][1],
             flattens=found[FlattenRow][1],
             switches=_switches(switched),
+            paper_revision=paper_revision,
         )
 
     async def trader(self, trader_id: TraderId) -> TraderRows:
@@ -292,7 +293,7 @@ class PostgresTransaction:
 
     async def switches(self) -> Switches:
         """Return how far the service and the tenant may trade."""
-        return _switches((await self._row(self._statements.switches, {"tenant": self._tenant}))[0])
+        return _switches((await self._row(SWITCHES, {}))[0])
 
     async def switch(self, to: Switch) -> None:
         """Say how far the tenant may trade; raise KeyError if it is unknown."""
@@ -339,7 +340,8 @@ class PostgresTransaction:
             raise self.failure
         try:
             with translated():
-                return await self._connection.execute(command.sql, {**command.fixed, **parameters})
+                cursor = psycopg.AsyncRawCursor(self._connection)
+                return await cursor.execute(command.sql, command.values(parameters))
         except StateError as error:
             self.failure = error
             raise

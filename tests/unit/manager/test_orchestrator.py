@@ -42,11 +42,11 @@ class Queue:
         self.refuse = 0
 
     async def defer(self, job: Job) -> bool:
-        if self.refuse:
-            self.refuse -= 1
-            raise QueueUnavailable("down")
-        self.jobs.append(job)
+        await self.defer_decisions([job])
         return True
+
+    async def wake(self, jobs: Sequence[Job]) -> None:
+        await self.defer_decisions(jobs)
 
     async def defer_decisions(self, jobs: Sequence[Job]) -> None:
         if self.refuse:
@@ -132,6 +132,20 @@ async def test_upkeep_is_woken_for_each_account_and_rounds_only_where_intents_wa
     outsider = Orchestrator(scene.store, scene.queue, scene.clock, [])
     await outsider.sweep()
     assert len(scene.queue.jobs) == 2
+
+
+async def test_upkeep_of_many_accounts_is_woken_in_parts_of_the_pace_and_none_is_left_out(scene: Scene) -> None:
+    accounts = [AccountKey(tenant_id=DEFAULT_TENANT, account_id=AccountId(f"a{n}")) for n in range(60)]
+    orchestrator = Orchestrator(scene.store, scene.queue, scene.clock, accounts)
+    for turn in range(2):
+        await orchestrator.maintain()
+        scene.queue.refuse = 1
+        with pytest.raises(QueueUnavailable):
+            await orchestrator.maintain()
+        pauses = [await orchestrator.maintain() for _ in range(2)]
+        assert all(Pace().maintain_s * 0.8 / 3 <= pause <= Pace().maintain_s * 1.2 / 3 for pause in pauses)
+        woken = [job.account_id for job in scene.queue.jobs]
+        assert woken == [account.account_id for account in accounts] * (turn + 1)
 
 
 async def test_a_claim_that_led_to_nothing_is_free_again_after_three_timeouts(scene: Scene) -> None:

@@ -98,6 +98,20 @@ def test_a_job_changes_nothing_of_what_the_next_one_finds() -> None:
     assert again.books == AccountState(rows, {}).books
 
 
+def test_what_a_job_changes_shows_in_its_views_and_not_in_those_of_the_next_one() -> None:
+    rows, remembered, freezer = _rows(), Remembered(), Freezer(Snapshot(AT, {}))
+    before = freezer.traders(AccountState(rows, {}, remembered), [])
+    state, key = AccountState(rows, {}, remembered), PositionKey(TraderId("a"), Symbol("BTC/USDT:USDT"))
+    assert freezer.traders(state, []) is before
+    state.set_head(replace(state.head(TraderId("b")), allocated=Decimal(7)))
+    assert freezer.traders(state, [])[TraderId("b")].allocated == Decimal(7)
+    state.note_trader(replace(state.traders[TraderId("c")], state=TraderState.PAUSED))
+    assert freezer.traders(state, [])[TraderId("c")].state is TraderState.PAUSED
+    state.protect(key, Decimal(1), None)
+    assert freezer.traders(state, [])[TraderId("a")].book.positions[key.symbol].stop_loss == Decimal(1)
+    assert freezer.traders(AccountState(rows, {}, remembered), []) == freezer.traders(AccountState(rows, {}), [])
+
+
 def test_unchanged_traders_are_built_once_and_who_left_is_forgotten() -> None:
     rows, remembered = _rows(), Remembered()
     first, again = (_frozen(rows, remembered, 0)[-1] for _ in range(2))
