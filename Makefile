@@ -55,7 +55,7 @@ coverage: setup
 	@for tests in unit all; do echo "coverage by $$tests tests: $$($(MEASURE)/$$tests/data $(BIN)/coverage report --precision 1 --format=total) %"; done
 
 check: lint types
-	$(BIN)/pytest -q -n $(WORKERS) tests/architecture tests/unit
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q -n $(WORKERS) tests/architecture tests/unit
 
 lint: setup
 	$(BIN)/ruff format --check $(SOURCES)

@@ -25,6 +25,8 @@ settings.register_profile(
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# `make check` has fewer examples of each property; `make test` runs the same tests with all of them.
+settings.register_profile("quick", settings.get_profile("propdesk"), max_examples=25)
 settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "propdesk"))
 

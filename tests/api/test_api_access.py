@@ -139,7 +139,7 @@ async def test_an_expired_and_a_revoked_key_open_nothing(api: ApiDesk) -> None:
     assert (await api.client.get("/api/v1/whoami", headers=headers)).status_code == 401
 
 
-async def test_who_is_refused_too_often_waits_and_the_holder_of_the_key_elsewhere_does_not(tmp_path: Path) -> None:
+async def test_who_is_refused_too_often_waits_and_the_holder_of_the_key_does_not(tmp_path: Path) -> None:
     async with api_desk(tmp_path, patience=Patience(refused=3)) as api:
         wrong = api.keys[Role.ADMIN][:-1] + ("A" if api.keys[Role.ADMIN][-1] != "A" else "B")
         for _ in range(3):

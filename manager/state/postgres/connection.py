@@ -50,14 +50,14 @@ async def glance(engine: AsyncEngine, tenant: TenantId, query: sql.Composed) -> 
 
     It reads only, and what it returns may have changed by the time it is here.
     """
-    words = beginning(tenant), query, sql.SQL("COMMIT")
+    words = beginning(tenant), query.as_bytes(), b"COMMIT"
     with _connecting():
         connection = await engine.connect()
     held = cast("Connection", connection.sync_connection)
     driver = cast("psycopg.AsyncConnection[Any]", held.connection.driver_connection)
     try:
         with translated():
-            cursor = await driver.execute(sql.SQL("; ").join(words), prepare=False)
+            cursor = await driver.execute(b"; ".join(words), prepare=False)
             while cursor.description is None and cursor.nextset():
                 continue
             return await cursor.fetchone()

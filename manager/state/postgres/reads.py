@@ -93,7 +93,7 @@ class Command:
 
 def _switch(where: str) -> str:
     pairs = "'state', trading_state, 'reason', state_reason, 'actor', switched_by, 'at', switched_at"
-    return f"(SELECT json_build_object({pairs}) FROM {where})"
+    return f"(SELECT json_build_object({pairs}) FROM {where})"  # noqa: S608 - both are constants of this file
 
 
 _OWN: Final = "tenants WHERE tenant_id = current_setting('app.tenant', true)"

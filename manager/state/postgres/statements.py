@@ -190,7 +190,7 @@ def trader() -> sa.Select[Any]:
         ),
         state,
         reason,
-        switches_text(),
+        sa.literal_column(SWITCHES_TEXT),
         _REVISION,
     )
 

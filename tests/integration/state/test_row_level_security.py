@@ -278,8 +278,10 @@ async def loaded(postgres_store: PostgresStore, database: Database) -> PostgresS
 
 async def plan_of(connection: AsyncConnection, command: reads.Command, given: Mapping[str, Any]) -> str:
     """Return how the server would carry out a statement."""
-    explained = f"EXPLAIN {command.sql.decode()}"
-    return "\n".join((await connection.exec_driver_sql(explained, {**given, **command.fixed})).scalars())
+    raw = await connection.get_raw_connection()
+    driver: Any = raw.driver_connection
+    cursor = await psycopg.AsyncRawCursor(driver).execute(b"EXPLAIN " + command.sql, command.values(given))
+    return "\n".join(row[0] for row in await cursor.fetchall())
 
 
 SEEN = {f"seen_{n}": None for n in range(len(reads.DESK_KINDS))}
