@@ -1,5 +1,7 @@
 """Keep API keys, tenants' data keys and secrets, and how far the service, each tenant and each trader may trade."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -28,7 +30,7 @@ def upgrade() -> None:
 
 
 def _keys() -> None:
-    columns = {
+    columns: dict[str, tuple[sa.Column[Any], ...]] = {
         "api_keys": (
             *(sa.Column(name, sa.Text, nullable=False) for name in ("name", "role", "hash", "fingerprint")),
             sa.Column("created_at", INSTANT, nullable=False),
