@@ -22,7 +22,7 @@ settings.register_profile(
     "propdesk",
     deadline=None,
     derandomize=True,
-    max_examples=100,
+    max_examples=60,
     suppress_health_check=[HealthCheck.too_slow],
 )
 # `make check` has fewer examples of each property; `make test` runs the same tests with all of them.

@@ -48,13 +48,13 @@ class DeskOptions:
 
     async def check_tenant(self, store: Store) -> None:
         """Raise Refused for a tenant that is not there; the default one is, even before its first start."""
-        if self.tenant == DEFAULT_TENANT:
+        if self.owner == DEFAULT_TENANT:
             return
         async with store.service() as service:
             known = sorted(await service.tenants())
-        if self.tenant not in known:
+        if self.owner not in known:
             told = f"it has {', '.join(known)}" if known else "it has none yet: start it with `propdesk run`"
-            raise Refused(f"--tenant {self.tenant} is no tenant of this desk; {told}")
+            raise Refused(f"--tenant {self.owner} is no tenant of this desk; {told}")
 
 
 def with_store(data_dir: Path, work: Callable[[Store], Awaitable[T]]) -> T:

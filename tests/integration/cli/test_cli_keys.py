@@ -91,7 +91,7 @@ def test_a_life_of_a_key_as_json(keys: Callable[..., Result]) -> None:
         (["create", "--role", "viewer", "--name", ""], "name '' is none; give 1 to 100"),
         (["create", "--role", "viewer", "--name", "a", "--expires", "soon"], "--expires 'soon': expected a duration"),
         (["create", "--role", "viewer", "--name", "a", "--expires", "9999999d"], "too long; give at most 36500d"),
-        (["create", "--role", "viewer", "--name", "a", "--tenant", "acme"], "there is no tenant 'acme'"),
+        (["create", "--role", "viewer", "--name", "a", "--tenant", "acme"], "--tenant acme is no tenant of this desk"),
         (["rotate", "abcdefghijkl"], "there is no key 'abcdefghijkl'; `propdesk keys list`"),
         (["rotate", "abcdefghijkl", "--overlap", "-1"], "--overlap '-1'"),
         (["revoke", "ABC"], "KEY 'ABC' is no id of a key"),

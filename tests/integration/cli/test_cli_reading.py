@@ -374,7 +374,7 @@ def test_a_resume_says_what_still_stops_entries_and_what_frees_it(store: MemoryS
         (["--service", "--tenant", "default"], "only one"),
         (["--service", "--trader", "bull"], "only one"),
         (["--trader", "nobody"], "there is no trader 'nobody'"),
-        (["--tenant", "acme"], "there is no tenant 'acme'"),
+        (["--tenant", "acme"], "--tenant acme is no tenant of this desk"),
     ],
 )
 def test_a_scope_that_is_none_is_refused(given: list[str], told: str) -> None:

@@ -107,7 +107,7 @@ async def test_a_view_takes_as_many_statements_for_a_thousand_traders_as_for_thr
 ) -> None:
     await _fill(postgres_store, traders)
     sent: list[str] = []
-    execute = psycopg.AsyncConnection.execute
+    execute = psycopg.AsyncCursor.execute
 
     async def counted(self: Any, query: Any, *arguments: Any, **more: Any) -> Any:
         text = query.decode() if isinstance(query, bytes) else str(query)
@@ -115,7 +115,7 @@ async def test_a_view_takes_as_many_statements_for_a_thousand_traders_as_for_thr
             sent.append(text)
         return await execute(self, query, *arguments, **more)
 
-    monkeypatch.setattr(psycopg.AsyncConnection, "execute", counted)
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
     for name, (read, expected) in READ.items():
         sent.clear()
         assert await read(postgres_store), name
