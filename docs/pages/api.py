@@ -45,8 +45,8 @@ key.
   409 for what is not possible now, 412 and 428 for changes (below), 422 for what is wrong, 429 with `Retry-After` for
   who asks too often, 503 with `Retry-After` while the database is away.
 - A POST with an `Idempotency-Key` is done once: the same key with the same body gets the same answer, with another body
-  422, while it is under way 409. Keys are made without one: an answer that holds a secret is not kept. To halt, reduce
-  or resume what is so already does nothing.
+  422, while it is under way 409. Keys are made without one: an answer that holds a secret is not kept. A
+  halt, reduce or resume takes none (422): what is so already is left as it is.
 - A change of a definition names with `If-Match` the version that it was made from, the `ETag` of `GET .../definition`.
 - `/events/stream` sends what was done as server-sent events; `Last-Event-ID` goes on where a reader stopped.
 

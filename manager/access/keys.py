@@ -14,7 +14,7 @@ from exchanges.clock import Clock
 from manager.access.refused import RefusedFold, WhyRefused
 from manager.errors import KeyRefused, UnknownKey, UnknownTenant
 from manager.state.access import ApiKeyRow, KeyId
-from manager.state.acts import ActKey, ActRow
+from manager.state.acts import ActKey, ActRow, only_change
 from manager.state.errors import DuplicateRow
 from manager.state.kinds import ActKind, EventKind, Role
 from manager.state.records import DEFAULT_TENANT, AccountId, EventRow, TenantId
@@ -109,6 +109,7 @@ class Keys:
         now = self._clock.now()
         async with self._store.transaction(tenant) as tx:
             old = await self._standing(tx, key_id, now)
+            await tx.insert([only_change(tenant, f"key {key_id}", old.revoked_at, at=now, actor=actor)])
             lasts = None if old.expires_at is None else now + (old.expires_at - old.created_at)
             made = self._made(tenant, NewKey(name=old.name, role=old.role, expires_at=lasts), actor)
             ends = _sooner(old.revoked_at, now + timedelta(seconds=overlap_s))
@@ -123,6 +124,7 @@ class Keys:
         now = self._clock.now()
         async with self._store.transaction(tenant) as tx:
             old = await self._standing(tx, key_id, now)
+            await tx.insert([only_change(tenant, f"key {key_id}", old.revoked_at, at=now, actor=actor)])
             await tx.patch(ApiKeyRow, (key_id,), revoked_at=now, revoked_by=actor)
             event = self._event(old, EventKind.KEY_REVOKED, actor, reason)
             await tx.insert([replace(event, before=_told(old), after="revoked")])

@@ -103,12 +103,13 @@ async def act_key(
     ] = None,
 ) -> AsyncIterator[ActKey | None]:
     """Give the key of an act; raise HttpProblem (409) while the same one is under way here."""
-    under_way: set[str] = request.app.state.under_way
+    under_way: set[tuple[str, str]] = request.app.state.under_way
     if seat_key is None:
         yield None
         return
-    # Whose key it is does not matter: two tenants with one key at one instant only wait for each other.
-    if seat_key in under_way:
+    # By the caller's own key, too: nobody can keep another from an act by using its key.
+    place = (request.headers.get("authorization", "") or request.headers.get("x-api-key", ""), seat_key)
+    if place in under_way:
         raise HttpProblem(
             HTTPStatus.CONFLICT,
             "under-way",
@@ -116,11 +117,11 @@ async def act_key(
             headers={"Retry-After": "1"},
             field="header.Idempotency-Key",
         )
-    under_way.add(seat_key)
+    under_way.add(place)
     try:
         yield ActKey(seat_key)
     finally:
-        under_way.discard(seat_key)
+        under_way.discard(place)
 
 
 Viewer = Annotated[Seat, Depends(Needs(Role.VIEWER))]

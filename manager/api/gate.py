@@ -28,12 +28,13 @@ class Gate:
     async def admitted(self, request: Request, text: str) -> Caller:
         """Return whose key it is; raise HttpProblem (401) for what opens nothing, 429 for who must wait."""
         keys, source = self._desk.parts.keys, _source(request)
-        wait_s = self._lockout.wait_s(source)
-        if wait_s:
-            await keys.refused(source, WhyRefused.LOCKED_OUT)
-            raise _too_many(f"this address was refused too often; wait {ceil(wait_s)} s", wait_s)
+        # A sound key always passes: behind a proxy all have one address, and nobody may keep the others from a halt.
         caller = await keys.check(text, source)
         if caller is None:
+            wait_s = self._lockout.wait_s(source)
+            if wait_s:
+                await keys.refused(source, WhyRefused.LOCKED_OUT)
+                raise _too_many(f"this address was refused too often; wait {ceil(wait_s)} s", wait_s)
             self._lockout.refused(source)
             told = "this key opens nothing: it is unknown, expired or revoked" if text else "a key is needed"
             raise HttpProblem(

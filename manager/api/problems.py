@@ -15,7 +15,7 @@ from exchanges.errors import ExchangeConfigError, MarketDataError
 from executor.errors import ExecutorConfigError
 from manager import errors
 from manager.config.errors import ConfigError
-from manager.state.errors import StateError
+from manager.state.errors import DuplicateRow, StateError
 from traders.errors import TraderError
 
 _LOG = structlog.get_logger(__name__)
@@ -81,6 +81,7 @@ _STATUS: Final[Sequence[tuple[type[Exception], HTTPStatus]]] = (
     (ExecutorConfigError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (MarketDataError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TraderError, HTTPStatus.CONFLICT),
+    (DuplicateRow, HTTPStatus.CONFLICT),
     (StateError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 

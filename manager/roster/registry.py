@@ -11,6 +11,7 @@ from manager.errors import RegistrationError, UnknownTrader, VersionMoved
 from manager.roster.registration import RegistrationCheck, id_of_another
 from manager.roster.schedules import FirstSchedule, spread
 from manager.roster.writing import RosterAct, RosterWriter, has_grown, next_seq, roster_of
+from manager.state.acts import only_change
 from manager.state.errors import DuplicateRow
 from manager.state.records import StateCode, TenantId, TraderRow
 from manager.state.store import Store, Transaction
@@ -95,19 +96,28 @@ class TraderRegistry:
         The next start with a config that has the trader puts the config's values back. Raises UnknownTrader,
         ConfigError, RegistrationError, and VersionMoved where the definition is no longer the `expected` version.
         """
-        async with self._store.transaction(tenant) as tx:
-            known = await roster_of(tx)
-            row = next((one for one in known if one.trader_id == trader_id), None)
-            if row is None:
-                raise UnknownTrader.of(trader_id)
-            if expected is not None and version_of(row.spec) != expected:
-                raise VersionMoved(
-                    f"the definition of trader {trader_id} is version {version_of(row.spec)} by now, not {expected}; "
-                    "read it again and make the change from there"
-                )
-            spec = changed(row.spec, given)
-            self._check.beside(tenant, self._others(known, trader_id)).check(spec)
-            return await RosterWriter(tx, self._act(tenant, actor)).change(row, spec, reason)
+        try:
+            async with self._store.transaction(tenant) as tx:
+                known = await roster_of(tx)
+                row = next((one for one in known if one.trader_id == trader_id), None)
+                if row is None:
+                    raise UnknownTrader.of(trader_id)
+                version = version_of(row.spec)
+                if expected is not None and version != expected:
+                    raise VersionMoved(
+                        f"the definition of trader {trader_id} is version {version} by now, not {expected}; "
+                        "read it again and make the change from there"
+                    )
+                # Another change of the same row waits here for the end of this one, and is refused then.
+                now, seen = self._clock.now(), f"{row.updated_at} {version}"
+                await tx.insert([only_change(tenant, f"trader {trader_id}", seen, at=now, actor=actor)])
+                spec = changed(row.spec, given)
+                self._check.beside(tenant, self._others(known, trader_id)).check(spec)
+                return await RosterWriter(tx, self._act(tenant, actor)).change(row, spec, reason)
+        except DuplicateRow:
+            raise VersionMoved(
+                f"trader {trader_id} was changed by another at this moment; read it again and change it from there"
+            ) from None
 
     def _act(self, tenant: TenantId, actor: str) -> RosterAct:
         return RosterAct(tenant=tenant, now=self._clock.now(), schedule=self._schedule, actor=actor)

@@ -96,6 +96,9 @@ async def _account(tx: Transaction, account_id: AccountId, wanted: Wanted) -> Tr
         raise UnknownAccount(f"there is no account {account_id!r}; `propdesk status` names them")
     before = account.trading_state
     if before is wanted.state:
+        # A resume that is under way and not seen yet must not outlive this: whoever is told "halted" is.
+        if wanted.state is not TradingState.ACTIVE:
+            await tx.patch(AccountRow, (account_id,), trading_state=wanted.state)
         return TradingSet(now=of_account(account), before=before)
     if wanted.state is TradingState.ACTIVE and before is TradingState.HALTED:
         await _refuse_bankrupt(tx, account)
@@ -110,6 +113,8 @@ async def _trader(tx: Transaction, trader_id: TraderId, wanted: Wanted) -> Tradi
         raise UnknownTrader.of(trader_id)
     before = trader.trading_state
     if before is wanted.state:
+        if wanted.state is not TradingState.ACTIVE:
+            await tx.patch(TraderRow, (trader_id,), trading_state=wanted.state)
         return TradingSet(now=of_trader(trader), before=before)
     await tx.patch(TraderRow, (trader_id,), trading_state=wanted.state, trading_reason=wanted.reason)
     await _tell(tx, trader, before, wanted)

@@ -30,6 +30,12 @@ class ActRow:
     result: str = ""
 
 
+def only_change(tenant: TenantId, what: str, state: object, *, at: datetime, actor: str) -> ActRow:
+    """Return the row that only one change of `what` as it is in `state` can insert: the other gets DuplicateRow."""
+    key = ActKey(f"change/{what}/{state}")
+    return ActRow(tenant_id=tenant, key=key, act=ActKind.CHANGE, arguments="", at=at, actor=actor, result="{}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenScope:
     """Name what is to be flattened; `name` is the trader or the account, empty for all accounts of the tenant."""

@@ -163,6 +163,7 @@ class ActKind(StrEnum):
     ISOLATE = "isolate"
     FUND = "fund"
     FIRST_KEY = "first_key"
+    CHANGE = "change"
     REGISTER = "register"
     START = "start"
     PAUSE = "pause"

@@ -144,8 +144,9 @@ async def test_who_is_refused_too_often_waits_and_the_holder_of_the_key_does_not
         wrong = api.keys[Role.ADMIN][:-1] + ("A" if api.keys[Role.ADMIN][-1] != "A" else "B")
         for _ in range(3):
             assert (await api.client.get("/api/v1/whoami", headers={"X-API-Key": wrong})).status_code == 401
-        locked = await api.ask("GET", "/whoami")
+        locked = await api.client.get("/api/v1/whoami", headers={"X-API-Key": wrong})
         assert (locked.status_code, locked.headers["Retry-After"]) == (429, "30")
+        assert (await api.ask("POST", "/risk/halt", json={"account": "paper"})).status_code == 200
         async with client_of(api.app, "10.0.0.9") as other:
             sound = {"X-API-Key": api.keys[Role.ADMIN]}
             assert (await other.get("/api/v1/whoami", headers=sound)).status_code == 200

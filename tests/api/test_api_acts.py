@@ -216,3 +216,36 @@ async def test_a_trader_is_known_before_it_has_a_book(api: ApiDesk, path: str) -
     assert (await api.ask("GET", f"/{path}", params={"trader": "late"})).status_code == 200
     assert (await api.ask("GET", f"/{path}", params={"trader": "nobody"})).status_code == 404
     assert (await api.ask("GET", "/accounts/paper/series", params={"trader": "late"})).json()["points"] == []
+
+
+async def test_no_role_ends_or_replaces_the_key_of_one_above_it(api: ApiDesk) -> None:
+    above = api.keys[Role.SERVICE_ADMIN].split("_")[1]
+    for act in ("revoke", "rotate"):
+        assert (await api.ask("POST", f"/keys/{above}/{act}", json={}, role=Role.ADMIN)).status_code == 403
+    assert (await api.ask("GET", "/whoami")).status_code == 200
+
+
+async def test_a_switch_takes_no_key_because_it_would_not_count(api: ApiDesk) -> None:
+    for act in ("halt", "reduce", "resume"):
+        answer = await api.ask("POST", f"/risk/{act}", json={"account": "paper"}, headers={"Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
+
+
+@pytest.mark.database
+async def test_of_two_changes_from_one_version_one_is_refused(tmp_path: Path, postgres_store: Store) -> None:
+    async with api_desk(tmp_path, store=postgres_store) as api:
+        read = await api.ask("GET", "/traders/one/definition")
+        match = {"If-Match": read.headers["ETag"]}
+        bodies: list[dict[str, Any]] = [{"risk_params": {"max_positions": 1}}, {"name": "First"}, {"author": "ann"}]
+        asks = [api.ask("PATCH", "/traders/one", json=body, headers=match) for body in bodies]
+        found = sorted(answer.status_code for answer in await asyncio.gather(*asks))
+        assert found == [200, 412, 412]
+
+
+@pytest.mark.database
+async def test_of_two_ends_of_one_key_one_counts(tmp_path: Path, postgres_store: Store) -> None:
+    async with api_desk(tmp_path, store=postgres_store) as api:
+        made = await api.ask("POST", "/keys", json={"name": "grafana", "role": "viewer"})
+        key_id = made.json()["key"]["key_id"]
+        asks = [api.ask("POST", f"/keys/{key_id}/{act}", json={}) for act in ("rotate", "revoke", "rotate")]
+        assert sorted(answer.status_code for answer in await asyncio.gather(*asks)) == [200, 409, 409]

@@ -14,6 +14,7 @@ from manager.api.answers import answer
 from manager.api.caller import Admin, Seat
 from manager.api.problems import HttpProblem, documented
 from manager.api.routes.traders import Why
+from manager.state.access import KeyId
 from manager.state.kinds import Role
 from manager.views.keys import KeyPage, KeyQuery, ShownKey, read_keys
 
@@ -64,10 +65,7 @@ async def create(seat: Admin, body: KeyBody) -> Response:
 @router.post("/{key_id}/rotate", response_model=MadeKey, responses=_ACTS)
 async def rotate(seat: Admin, key_id: str, body: RotateBody) -> Response:
     """Replace a key by a new one of the same name, role and lifetime."""
-    keys, wanted = seat.desk.parts.keys, key_id_of(key_id)
-    for one in (await keys.list(seat.tenant)).keys:
-        if one.key_id == wanted:
-            _check_role(seat, one.role)
+    keys, wanted = seat.desk.parts.keys, await _within_reach(seat, key_id)
     by = {"actor": seat.actor, "reason": body.reason}
     return answer(_shown(seat, await keys.rotate(seat.tenant, wanted, **by, overlap_s=body.overlap_s)))
 
@@ -76,7 +74,7 @@ async def rotate(seat: Admin, key_id: str, body: RotateBody) -> Response:
 async def revoke(seat: Admin, key_id: str, body: Why) -> Response:
     """End a key at once."""
     by = {"actor": seat.actor, "reason": body.reason}
-    row = await seat.desk.parts.keys.revoke(seat.tenant, key_id_of(key_id), **by)
+    row = await seat.desk.parts.keys.revoke(seat.tenant, await _within_reach(seat, key_id), **by)
     return answer(ShownKey.of(row, seat.clock.now()))
 
 
@@ -84,11 +82,20 @@ def _shown(seat: Seat, made: Issued) -> MadeKey:
     return MadeKey(api_key=made.text, key=ShownKey.of(made.row, seat.clock.now()))
 
 
+async def _within_reach(seat: Seat, key_id: str) -> KeyId:
+    """Return the id of a key that the caller may change; a role never changes the key of one above it."""
+    wanted = key_id_of(key_id)
+    for one in (await seat.desk.parts.keys.list(seat.tenant)).keys:
+        if one.key_id == wanted:
+            _check_role(seat, one.role)
+    return wanted
+
+
 def _check_role(seat: Seat, wanted: Role) -> None:
     if not may(seat.caller.role, wanted):
         raise HttpProblem(
             HTTPStatus.FORBIDDEN,
             "forbidden",
-            f"a {seat.caller.role}'s key makes none of role {wanted}; ask a {wanted} for it",
+            f"a {seat.caller.role}'s key makes and changes none of role {wanted}; ask a {wanted} for it",
             field="body.role",
         )

@@ -152,6 +152,14 @@ async def cancel(seat: Operator, key: Once, body: ScopeBody) -> Response:
 
 
 async def _switched(seat: Seat, request: Request, body: TradingBody, state: TradingState) -> TradingSet:
+    if "idempotency-key" in request.headers:
+        raise HttpProblem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "a switch takes no Idempotency-Key: what is so already is left as it is, and a resume sent again must not "
+            "lift the halt of another; look at GET /risk/trading before you send it again",
+            field="header.Idempotency-Key",
+        )
     if body.service:
         await seat.check_role(request, Role.SERVICE_ADMIN)
     if body.service and (body.trader or body.account):
